@@ -1,0 +1,342 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// MaxIDLength is the longest jti that is read or written, in bytes.
+const MaxIDLength = 256
+
+// Kind tells dataplane tokens from zone tokens. Tokens, keys and revocation
+// lists of one kind mean nothing to the other.
+type Kind string
+
+// The kinds of token.
+const (
+	KindDataplane Kind = "dataplane"
+	KindZone      Kind = "zone"
+)
+
+// Dataplane is what a dataplane token says about the data plane proxy that may
+// use it. What it leaves empty, it does not restrict, except for Mesh, which it
+// must name.
+type Dataplane struct {
+	// Mesh is the mesh that the proxy may join.
+	Mesh string
+	// Name is the name that the proxy has to have.
+	Name string
+	// Tags are the tags that the proxy has to have on its inbounds, each with
+	// the values that are allowed for it. A tag with an empty list allows
+	// nothing. A token without tags decodes to nil.
+	Tags map[string][]string
+	// Type is the type of proxy, such as "dataplane" or "ingress".
+	Type string
+	// Workload is the workload that the proxy has to belong to.
+	Workload string
+}
+
+// Clone returns a deep copy.
+func (d Dataplane) Clone() Dataplane {
+	d.Tags = maps.Clone(d.Tags)
+	for name, values := range d.Tags {
+		d.Tags[name] = slices.Clone(values)
+	}
+	return d
+}
+
+// Zone is what a zone token says about the zone whose components may use it.
+type Zone struct {
+	// Zone is the name of the zone.
+	Zone string
+	// Scope lists the components that the token is for: "cp", "ingress",
+	// "egress", or whatever an application names. An empty list authenticates
+	// nothing.
+	Scope []string
+}
+
+// Clone returns a deep copy.
+func (z Zone) Clone() Zone {
+	z.Scope = slices.Clone(z.Scope)
+	return z
+}
+
+// Registered are the claims that RFC 7519, section 4.1, defines and that tokens
+// of both kinds carry. Decoded times are whole seconds in UTC; the zero time
+// and the empty ID stand for a claim that is absent.
+type Registered struct {
+	// ID is the jti, by which a token is revoked: 1 to [MaxIDLength] visible
+	// ASCII characters without a comma.
+	ID string
+	// IssuedAt is the iat, the time at which the token was made.
+	IssuedAt time.Time
+	// NotBefore is the nbf, the time before which the token is not valid.
+	NotBefore time.Time
+	// ExpiresAt is the exp, the time from which on the token is not valid.
+	ExpiresAt time.Time
+}
+
+// Claims are what a token says. Exactly one of Dataplane.Mesh and Zone.Zone is
+// set, which makes it a token of that kind, and nothing of the other kind is.
+type Claims struct {
+	Registered
+	Dataplane Dataplane
+	Zone      Zone
+}
+
+// Kind returns the kind of token that carries the claims, and "" for claims of
+// no kind, which no token carries.
+func (c Claims) Kind() Kind {
+	switch {
+	case c.Dataplane.Mesh != "":
+		return KindDataplane
+	case c.Zone.Zone != "":
+		return KindZone
+	}
+	return ""
+}
+
+// Claims decodes the payload: a strict JSON object with the claims Mesh, Name,
+// Tags, Type and Workload, or Zone and Scope, and the registered exp, nbf, iat
+// and jti. The mesh claims may also be spelled all in lower case; any other case
+// of a known name is refused, and so is a claim that stands twice, in one
+// spelling or two. A claim of the other kind is refused, since what it restricts
+// would go unheeded. Claims that it does not know are ignored, but have to be
+// strict JSON too.
+//
+// The empty string stands for an absent claim, and null for an absent claim of
+// any type. Times are seconds since 1970 up to the year 9999, in digits; a
+// decimal fraction is cut off, an exponent or a sign refused. An exp of 0 is
+// refused.
+//
+// Neither exp nor jti has to be there: a validator asks for them, a reader of
+// tokens may do without. The strings are slices of one decoded payload of at
+// most [MaxSize] bytes, which they keep in memory.
+//
+// Errors are [ErrClaims].
+func (u Unverified) Claims() (Claims, error) {
+	claims, err := decodeClaims(decodeText(u.parts().payload))
+	if err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrClaims, err)
+	}
+	return claims, nil
+}
+
+// claim is one that means something here.
+type claim int
+
+const (
+	unknownClaim claim = iota
+	claimMesh
+	claimName
+	claimTags
+	claimType
+	claimWorkload
+	claimZone
+	claimScope
+	claimExpiresAt
+	claimNotBefore
+	claimIssuedAt
+	claimID
+)
+
+// claimNames are the claims as they are written. What differs only in case is
+// another spelling of the same claim.
+var claimNames = []string{
+	claimMesh:      "Mesh",
+	claimName:      "Name",
+	claimTags:      "Tags",
+	claimType:      "Type",
+	claimWorkload:  "Workload",
+	claimZone:      "Zone",
+	claimScope:     "Scope",
+	claimExpiresAt: "exp",
+	claimNotBefore: "nbf",
+	claimIssuedAt:  "iat",
+	claimID:        "jti",
+}
+
+func (c claim) String() string { return claimNames[c] }
+
+// claimNamed returns the claim that a name spells, unknownClaim if it is none
+// of ours, and an error if it spells one in a way that others might take for it.
+func claimNamed(spelling string) (claim, error) {
+	switch spelling {
+	case "Mesh", "mesh":
+		return claimMesh, nil
+	case "Name", "name":
+		return claimName, nil
+	case "Tags", "tags":
+		return claimTags, nil
+	case "Type", "type":
+		return claimType, nil
+	case "Workload", "workload":
+		return claimWorkload, nil
+	case "Zone", "zone":
+		return claimZone, nil
+	case "Scope", "scope":
+		return claimScope, nil
+	case "exp":
+		return claimExpiresAt, nil
+	case "nbf":
+		return claimNotBefore, nil
+	case "iat":
+		return claimIssuedAt, nil
+	case "jti":
+		return claimID, nil
+	}
+	if name := foldedName(spelling, claimNames[claimMesh:]); name != "" {
+		return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), name)
+	}
+	return unknownClaim, nil
+}
+
+func decodeClaims(text string) (Claims, error) {
+	var c Claims
+	var seen [claimID + 1]bool
+	var tags, scope bool // there, even if empty
+	r := reader{text: text}
+	err := r.document(func(name string) error {
+		claim, err := claimNamed(name)
+		if err != nil {
+			return err
+		}
+		if claim == unknownClaim {
+			return r.skip()
+		}
+		if seen[claim] {
+			return fmt.Errorf("claim %s stands twice, once as %q", claim, name)
+		}
+		seen[claim] = true
+		if r.word("null") {
+			return nil
+		}
+		switch claim {
+		case claimMesh:
+			c.Dataplane.Mesh, err = r.string()
+		case claimName:
+			c.Dataplane.Name, err = r.string()
+		case claimTags:
+			tags = true
+			c.Dataplane.Tags, err = decodeTags(&r)
+		case claimType:
+			c.Dataplane.Type, err = r.string()
+		case claimWorkload:
+			c.Dataplane.Workload, err = r.string()
+		case claimZone:
+			c.Zone.Zone, err = r.string()
+		case claimScope:
+			scope = true
+			c.Zone.Scope, err = r.strings()
+		case claimExpiresAt:
+			c.ExpiresAt, err = decodeTime(&r)
+			if err == nil && c.ExpiresAt.Unix() == 0 {
+				err = errors.New("0, want a time after 1970")
+			}
+		case claimNotBefore:
+			c.NotBefore, err = decodeTime(&r)
+		case claimIssuedAt:
+			c.IssuedAt, err = decodeTime(&r)
+		case claimID:
+			if c.ID, err = r.string(); err == nil && c.ID != "" {
+				err = checkID(c.ID)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("claim %s: %w", claim, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Claims{}, err
+	}
+	mesh, zone := c.Dataplane.Mesh != "", c.Zone.Zone != ""
+	switch {
+	case mesh && zone:
+		return Claims{}, errors.New("claims Mesh and Zone are both set, want one of them")
+	case !mesh && !zone:
+		return Claims{}, errors.New("claims Mesh and Zone are both missing, want one of them")
+	}
+	other := unknownClaim
+	switch d := c.Dataplane; {
+	case zone && d.Name != "":
+		other = claimName
+	case zone && tags:
+		other = claimTags
+	case zone && d.Type != "":
+		other = claimType
+	case zone && d.Workload != "":
+		other = claimWorkload
+	case mesh && scope:
+		other = claimScope
+	}
+	if other != unknownClaim {
+		return Claims{}, fmt.Errorf("claim %s does not belong in a %s token", other, c.Kind())
+	}
+	return c, nil
+}
+
+func decodeTags(r *reader) (map[string][]string, error) {
+	var tags map[string][]string
+	err := r.object(func(name string) error {
+		var values []string
+		if !r.word("null") {
+			var err error
+			if values, err = r.strings(); err != nil {
+				return fmt.Errorf("tag %q: %w", cut(name), err)
+			}
+		}
+		if tags == nil {
+			tags = map[string][]string{}
+		}
+		tags[name] = values
+		return nil
+	})
+	return tags, err
+}
+
+// maxSeconds is the last second of the year 9999.
+const maxSeconds = 253402300799
+
+// decodeTime reads a NumericDate (RFC 7519, section 2).
+func decodeTime(r *reader) (time.Time, error) {
+	number, err := r.number()
+	if err != nil {
+		return time.Time{}, err
+	}
+	if number[0] == '-' {
+		return time.Time{}, fmt.Errorf("%q is negative, want seconds since 1970", cut(number))
+	}
+	var seconds int64
+	fraction := false
+	for i := range len(number) {
+		switch digit := number[i]; {
+		case digit == 'e' || digit == 'E':
+			return time.Time{}, fmt.Errorf("%q has an exponent, want digits only", cut(number))
+		case digit == '.':
+			fraction = true
+		case !fraction && seconds <= maxSeconds: // stops short of an overflow
+			seconds = seconds*10 + int64(digit-'0')
+		}
+	}
+	if seconds > maxSeconds {
+		return time.Time{}, fmt.Errorf("%q is after the year 9999, want seconds since 1970", cut(number))
+	}
+	return time.Unix(seconds, 0).UTC(), nil
+}
+
+// checkID holds to what a revocation list can name.
+func checkID(id string) error {
+	if len(id) > MaxIDLength {
+		return fmt.Errorf("%d bytes, want at most %d", len(id), MaxIDLength)
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' || id[i] == ',' {
+			return fmt.Errorf("%q, want visible ASCII characters without a comma", cut(id))
+		}
+	}
+	return nil
+}

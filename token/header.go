@@ -1,0 +1,119 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// MaxKeyIDLength is the longest kid that is read or written, in bytes.
+const MaxKeyIDLength = 256
+
+// algorithm is the only one that is read or written (RFC 7518, section 3.3).
+const algorithm = "RS256"
+
+// Header is the protected header of a token (RFC 7515, section 4), as far as it
+// says anything: the algorithm is always RS256.
+type Header struct {
+	// KeyID is the kid, the name of the key that is said to have signed: 1 to
+	// [MaxKeyIDLength] printable ASCII characters.
+	KeyID string
+}
+
+// Header decodes the protected header: a strict JSON object with alg "RS256",
+// a kid, and typ absent or "JWT" in any case. It refuses a parameter that
+// would change how the token is read or that brings a key of its own (crit,
+// b64, zip, enc, cty, jku, jwk, x5u, x5c), whatever its value; a name in
+// another case than the RFCs have; and a name that stands twice. Names that it
+// does not know are ignored (RFC 7515, section 4), but have to be strict JSON
+// too.
+//
+// Errors are [ErrHeader].
+func (u Unverified) Header() (Header, error) {
+	header, err := decodeHeader(decodeText(u.parts().header))
+	if err != nil {
+		return Header{}, fmt.Errorf("%w: %w", ErrHeader, err)
+	}
+	return header, nil
+}
+
+// refusedParameters are those of RFC 7515, section 4.1, RFC 7516, section 4.1,
+// and RFC 7797, section 3, that are refused whatever they say.
+var refusedParameters = []string{"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
+
+var knownParameters = append([]string{"alg", "kid", "typ"}, refusedParameters...)
+
+func decodeHeader(text string) (Header, error) {
+	var header Header
+	var alg, kid bool
+	r := reader{text: text}
+	err := r.document(func(name string) error {
+		var value string
+		var err error
+		switch name {
+		case "alg", "kid", "typ":
+			if value, err = r.string(); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		default:
+			if slices.Contains(refusedParameters, name) {
+				return fmt.Errorf("%s is not accepted in a header", name)
+			}
+			if known := foldedName(name, knownParameters); known != "" {
+				return fmt.Errorf("%q is not a way to spell %s", cut(name), known)
+			}
+			return r.skip()
+		}
+		switch {
+		case name == "alg" && value != algorithm:
+			return fmt.Errorf("alg is %q, want %q", cut(value), algorithm)
+		case name == "alg":
+			alg = true
+		case name == "kid":
+			kid = true
+			header.KeyID = value
+			return CheckKeyID(value)
+		case !strings.EqualFold(value, "JWT"):
+			return fmt.Errorf("typ is %q, want \"JWT\" or none", cut(value))
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return Header{}, err
+	case !alg:
+		return Header{}, fmt.Errorf("alg is missing, want %q", algorithm)
+	case !kid:
+		return Header{}, errors.New("kid is missing")
+	}
+	return header, nil
+}
+
+// CheckKeyID refuses a kid that no token can have: one that is not 1 to
+// [MaxKeyIDLength] printable ASCII characters. A space at either end is part of
+// the name: no key is called that unless an operator called it so.
+func CheckKeyID(kid string) error {
+	if kid == "" {
+		return errors.New("kid is empty")
+	}
+	if len(kid) > MaxKeyIDLength {
+		return fmt.Errorf("kid has %d bytes, want at most %d", len(kid), MaxKeyIDLength)
+	}
+	for i := range len(kid) {
+		if kid[i] < ' ' || kid[i] > '~' {
+			return fmt.Errorf("kid is %q, want printable ASCII characters only", cut(kid))
+		}
+	}
+	return nil
+}
+
+// foldedName returns the known name that name equals but for its case, or "".
+func foldedName(name string, known []string) string {
+	for _, k := range known {
+		if strings.EqualFold(name, k) {
+			return k
+		}
+	}
+	return ""
+}

@@ -1,0 +1,384 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxDepth is how many objects and arrays may stand inside each other, the
+// outermost included.
+const maxDepth = 8
+
+// maxQuoted is how many bytes of a token's text an error quotes.
+const maxQuoted = 64
+
+// reader reads JSON (RFC 8259) more strictly than the RFC asks: no name twice
+// in an object, no half of a surrogate pair, no more than maxDepth levels. The
+// strings that it returns are slices of text wherever no escape forbids it.
+//
+// Each method that reads a value wants to stand at its first character.
+type reader struct {
+	text  string
+	pos   int
+	depth int
+}
+
+// document reads a text that is one object and nothing else. It calls member
+// as object does.
+func (r *reader) document(member func(name string) error) error {
+	if strings.HasPrefix(r.text, "\ufeff") {
+		return errors.New("starts with a byte order mark, want a JSON object")
+	}
+	if !utf8.ValidString(r.text) {
+		return errors.New("not valid UTF-8")
+	}
+	r.space()
+	if err := r.object(member); err != nil {
+		return err
+	}
+	r.space()
+	if r.pos < len(r.text) {
+		return r.unexpected("nothing after the JSON object")
+	}
+	return nil
+}
+
+// object reads an object. For each member it calls member, which has to read
+// the value.
+func (r *reader) object(member func(name string) error) error {
+	if err := r.open('{', "a JSON object"); err != nil {
+		return err
+	}
+	if r.peek() == '}' {
+		r.close()
+		return nil
+	}
+	var seen names
+	for {
+		at := r.pos
+		name, err := r.string()
+		if err != nil {
+			return err
+		}
+		if !seen.add(name) {
+			return fmt.Errorf("name %q stands twice in one object, the second at byte %d", cut(name), at)
+		}
+		r.space()
+		if r.peek() != ':' {
+			return r.unexpected("':'")
+		}
+		r.pos++
+		r.space()
+		if err := member(name); err != nil {
+			return err
+		}
+		if more, err := r.more('}', "',' or '}'"); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// array reads an array. For each element it calls element, which has to read it.
+func (r *reader) array(element func() error) error {
+	if err := r.open('[', "a JSON array"); err != nil {
+		return err
+	}
+	if r.peek() == ']' {
+		r.close()
+		return nil
+	}
+	for {
+		if err := element(); err != nil {
+			return err
+		}
+		if more, err := r.more(']', "',' or ']'"); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (r *reader) open(bracket byte, want string) error {
+	if r.peek() != bracket {
+		return r.unexpected(want)
+	}
+	if r.depth == maxDepth {
+		return fmt.Errorf("more than %d levels deep at byte %d", maxDepth, r.pos)
+	}
+	r.depth++
+	r.pos++
+	r.space()
+	return nil
+}
+
+func (r *reader) close() {
+	r.depth--
+	r.pos++
+}
+
+// more reads what follows an element: a comma, or the bracket that ends it all.
+func (r *reader) more(bracket byte, want string) (bool, error) {
+	r.space()
+	switch r.peek() {
+	case ',':
+		r.pos++
+		r.space()
+		return true, nil
+	case bracket:
+		r.close()
+		return false, nil
+	}
+	return false, r.unexpected(want)
+}
+
+// strings reads an array of strings; an empty one is nil.
+func (r *reader) strings() ([]string, error) {
+	var few [8]string // most lists are short: one allocation, of the right size
+	list := few[:0]
+	err := r.array(func() error {
+		s, err := r.string()
+		list = append(list, s)
+		return err
+	})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return append(make([]string, 0, len(list)), list...), nil
+}
+
+// string reads a string.
+func (r *reader) string() (string, error) {
+	if r.peek() != '"' {
+		return "", r.unexpected("a string")
+	}
+	start := r.pos + 1
+	for i := start; i < len(r.text); i++ {
+		c := r.text[i]
+		if c == '"' {
+			r.pos = i + 1
+			return r.text[start:i], nil
+		}
+		if c == '\\' || c < ' ' {
+			r.pos = i
+			return r.unescape(r.text[start:i])
+		}
+	}
+	r.pos = len(r.text)
+	return "", r.unexpected("the end of a string")
+}
+
+// unescape reads on in a string that starts with before.
+func (r *reader) unescape(before string) (string, error) {
+	var s strings.Builder
+	s.WriteString(before)
+	for r.pos < len(r.text) {
+		c := r.text[r.pos]
+		switch {
+		case c == '"':
+			r.pos++
+			return s.String(), nil
+		case c < ' ':
+			return "", r.unexpected("no bare control character in a string")
+		case c != '\\':
+			s.WriteByte(c)
+			r.pos++
+		default:
+			char, err := r.escape()
+			if err != nil {
+				return "", err
+			}
+			s.WriteRune(char)
+		}
+	}
+	return "", r.unexpected("the end of a string")
+}
+
+// escape reads an escape sequence, or two that make a surrogate pair.
+func (r *reader) escape() (rune, error) {
+	r.pos++
+	c := r.peek()
+	if c == 'u' {
+		return r.unicodeEscape()
+	}
+	// What each letter stands for, in the order of RFC 8259, section 7.
+	i := strings.IndexByte(`"\/bfnrt`, c)
+	if i < 0 {
+		return 0, r.unexpected("an escape that JSON has")
+	}
+	r.pos++
+	return rune("\"\\/\b\f\n\r\t"[i]), nil
+}
+
+func (r *reader) unicodeEscape() (rune, error) {
+	at := r.pos
+	char, err := r.hex4()
+	if err != nil || !utf16.IsSurrogate(char) {
+		return char, err
+	}
+	if strings.HasPrefix(r.text[r.pos:], `\u`) {
+		r.pos++
+		second, err := r.hex4()
+		if err != nil {
+			return 0, err
+		}
+		if pair := utf16.DecodeRune(char, second); pair != utf8.RuneError {
+			return pair, nil
+		}
+	}
+	return 0, fmt.Errorf("half of a surrogate pair at byte %d", at)
+}
+
+// hex4 reads the letter u and four hexadecimal digits.
+func (r *reader) hex4() (rune, error) {
+	var char rune
+	for range 4 {
+		r.pos++
+		switch c := r.peek(); {
+		case c >= '0' && c <= '9':
+			char = char<<4 | rune(c-'0')
+		case c >= 'a' && c <= 'f':
+			char = char<<4 | rune(c-'a'+10)
+		case c >= 'A' && c <= 'F':
+			char = char<<4 | rune(c-'A'+10)
+		default:
+			return 0, r.unexpected(`four hexadecimal digits after \u`)
+		}
+	}
+	r.pos++
+	return char, nil
+}
+
+// number reads a number and returns it as it is written.
+func (r *reader) number() (string, error) {
+	start := r.pos
+	if r.peek() == '-' {
+		r.pos++
+	}
+	if r.peek() == '0' {
+		r.pos++
+	} else if !r.digits() {
+		return "", r.unexpected("a number")
+	}
+	if r.peek() == '.' {
+		r.pos++
+		if !r.digits() {
+			return "", r.unexpected("a digit after the decimal point")
+		}
+	}
+	if c := r.peek(); c == 'e' || c == 'E' {
+		r.pos++
+		if c := r.peek(); c == '+' || c == '-' {
+			r.pos++
+		}
+		if !r.digits() {
+			return "", r.unexpected("a digit in the exponent")
+		}
+	}
+	return r.text[start:r.pos], nil
+}
+
+// digits passes over digits and says whether there were any.
+func (r *reader) digits() bool {
+	i := r.pos
+	for i < len(r.text) && r.text[i] >= '0' && r.text[i] <= '9' {
+		i++
+	}
+	some := i > r.pos
+	r.pos = i
+	return some
+}
+
+// word passes over a word if it stands here. A longer word is found out by
+// whoever reads on.
+func (r *reader) word(word string) bool {
+	if !strings.HasPrefix(r.text[r.pos:], word) {
+		return false
+	}
+	r.pos += len(word)
+	return true
+}
+
+// skip reads a value of any kind, as strictly as if it were wanted.
+func (r *reader) skip() error {
+	switch c := r.peek(); {
+	case c == '{':
+		return r.object(func(string) error { return r.skip() })
+	case c == '[':
+		return r.array(r.skip)
+	case c == '"':
+		_, err := r.string()
+		return err
+	case c == '-' || c >= '0' && c <= '9':
+		_, err := r.number()
+		return err
+	case r.word("true") || r.word("false") || r.word("null"):
+		return nil
+	}
+	return r.unexpected("a JSON value")
+}
+
+// space passes over white space.
+func (r *reader) space() {
+	for {
+		switch r.peek() {
+		case ' ', '\t', '\n', '\r':
+			r.pos++
+		default:
+			return
+		}
+	}
+}
+
+// peek returns the byte here, and 0 at the end of the text: no value begins
+// with it, and nothing contains it.
+func (r *reader) peek() byte {
+	if r.pos < len(r.text) {
+		return r.text[r.pos]
+	}
+	return 0
+}
+
+func (r *reader) unexpected(want string) error {
+	if r.pos >= len(r.text) {
+		return fmt.Errorf("the text ends at byte %d, want %s", r.pos, want)
+	}
+	found, _ := utf8.DecodeRuneInString(r.text[r.pos:])
+	return fmt.Errorf("%q at byte %d, want %s", found, r.pos, want)
+}
+
+// names are the names seen in one object.
+type names struct {
+	few  [16]string // more than any token needs
+	n    int
+	many map[string]struct{} // keeps a hostile object from taking quadratic time
+}
+
+// add says whether the name is new.
+func (s *names) add(name string) bool {
+	for _, other := range s.few[:s.n] {
+		if other == name {
+			return false
+		}
+	}
+	if s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return true
+	}
+	if s.many == nil {
+		s.many = map[string]struct{}{}
+	}
+	before := len(s.many)
+	s.many[name] = struct{}{}
+	return len(s.many) > before
+}
+
+// cut shortens text that goes into an error.
+func cut(text string) string {
+	if len(text) > maxQuoted {
+		return text[:maxQuoted] + "..."
+	}
+	return text
+}

@@ -1,0 +1,189 @@
+package token
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// MaxSize is the largest compact token that is read or made, in bytes.
+const MaxSize = 8192
+
+// Unverified is a token taken apart. Nothing about it has been verified:
+// whoever sent it wrote whatever he liked. It never prints the token, which is
+// a bearer credential even before anyone has looked at it.
+//
+// The zero Unverified is empty; its Header and Claims return errors.
+type Unverified struct {
+	// A function, because fmt prints the unexported fields of a caller's struct
+	// without asking Format, and there even follows pointers if the verb is wrong.
+	compact func() compact
+}
+
+// compact holds the text of a token and of its parts, all of them slices of
+// the same string.
+type compact struct {
+	signingInput, header, payload, signature string
+}
+
+// ParseUnverified takes a compact token apart (RFC 7515, section 7.1) and checks
+// its form only: at most [MaxSize] bytes; three non-empty parts with a dot
+// between them; each part in the base64url alphabet without padding (RFC 7515,
+// section 2) and canonical, with its spare bits zero (RFC 4648, section 3.5), so
+// that a token has one spelling. White space is not trimmed.
+//
+// Errors are [ErrMalformed], and allocate no memory; the time taken does not
+// grow with a text longer than MaxSize.
+func ParseUnverified(raw string) (Unverified, error) {
+	if len(raw) > MaxSize {
+		return Unverified{}, errTooLong
+	}
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, found := strings.Cut(rest, ".")
+	if !found {
+		return Unverified{}, errFewParts
+	}
+	if strings.IndexByte(signature, '.') >= 0 {
+		return Unverified{}, errManyParts
+	}
+	if err := headerPart.check(header); err != nil {
+		return Unverified{}, err
+	}
+	if err := payloadPart.check(payload); err != nil {
+		return Unverified{}, err
+	}
+	if err := signaturePart.check(signature); err != nil {
+		return Unverified{}, err
+	}
+	signingInput := raw[:len(header)+1+len(payload)]
+	c := compact{signingInput, header, payload, signature}
+	return Unverified{func() compact { return c }}, nil
+}
+
+// EncodedHeader returns the base64url text of the protected header, as it
+// stands in the token. Equal texts are equal headers.
+func (u Unverified) EncodedHeader() string { return u.parts().header }
+
+// SigningInput returns what the signature is made over: the encoded header, a
+// dot and the encoded payload (RFC 7515, section 5.2). With the signature it
+// makes up the bearer token: do not log it.
+func (u Unverified) SigningInput() string { return u.parts().signingInput }
+
+// Signature returns the decoded signature, which nobody has verified. The slice
+// is the caller's.
+func (u Unverified) Signature() []byte {
+	// ParseUnverified has checked the text.
+	signature, _ := base64.RawURLEncoding.DecodeString(u.parts().signature)
+	return signature
+}
+
+// Format writes "token.Unverified" under every verb, never the token. It
+// implements [fmt.Formatter].
+func (u Unverified) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, unverifiedName) }
+
+// LogValue returns "token.Unverified", never the token. It implements
+// [slog.LogValuer].
+func (u Unverified) LogValue() slog.Value { return slog.StringValue(unverifiedName) }
+
+const unverifiedName = "token.Unverified"
+
+func (u Unverified) parts() compact {
+	if u.compact == nil {
+		return compact{}
+	}
+	return u.compact()
+}
+
+// Declared once, so that a flood of malformed tokens costs no memory.
+var (
+	errTooLong   = malformed("longer than %d bytes", MaxSize)
+	errFewParts  = malformed("fewer than three parts, want header.payload.signature")
+	errManyParts = malformed("more than three parts, want header.payload.signature")
+
+	headerPart    = newPart("header")
+	payloadPart   = newPart("payload")
+	signaturePart = newPart("signature")
+)
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrMalformed, fmt.Errorf(format, args...))
+}
+
+// part holds the errors for one part of a compact token.
+type part struct {
+	empty, alphabet, length, spare error
+}
+
+func newPart(name string) part {
+	return part{
+		empty:    malformed("%s is empty", name),
+		alphabet: malformed("%s has a character other than A-Z, a-z, 0-9, '-' and '_'", name),
+		length:   malformed("%s has a length that base64url cannot have", name),
+		spare:    malformed("%s ends in spare bits that are not zero", name),
+	}
+}
+
+// check does what encoding/base64 does not: it skips no CR and LF.
+func (p *part) check(text string) error {
+	if text == "" {
+		return p.empty
+	}
+	var all byte
+	rest := text
+	for ; len(rest) >= 8; rest = rest[8:] { // half the time of one by one
+		all |= sextets[rest[0]] | sextets[rest[1]] | sextets[rest[2]] | sextets[rest[3]] |
+			sextets[rest[4]] | sextets[rest[5]] | sextets[rest[6]] | sextets[rest[7]]
+	}
+	for i := range len(rest) {
+		all |= sextets[rest[i]]
+	}
+	if all&notInAlphabet != 0 {
+		return p.alphabet
+	}
+	// Six bits a character: 2 characters leave 4 bits over, 3 leave 2, and 1
+	// would not make a byte.
+	last := sextets[text[len(text)-1]]
+	switch len(text) % 4 {
+	case 1:
+		return p.length
+	case 2:
+		if last&0x0f != 0 {
+			return p.spare
+		}
+	case 3:
+		if last&0x03 != 0 {
+			return p.spare
+		}
+	}
+	return nil
+}
+
+const notInAlphabet = 0x80
+
+// sextets has the six bits of each base64url character (RFC 4648, section 5).
+var sextets = func() (table [256]byte) {
+	for i := range table {
+		table[i] = notInAlphabet
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for i := range len(alphabet) {
+		table[alphabet[i]] = byte(i)
+	}
+	return table
+}()
+
+// decodeText decodes a part that was checked, with one allocation: the string.
+func decodeText(part string) string {
+	var text strings.Builder
+	text.Grow(base64.RawURLEncoding.DecodedLen(len(part)))
+	var block [384]byte
+	for len(part) > 0 {
+		chars := min(len(part), len(block)/3*4)
+		n, _ := base64.RawURLEncoding.Decode(block[:], []byte(part[:chars]))
+		text.Write(block[:n])
+		part = part[chars:]
+	}
+	return text.String()
+}
