@@ -1,0 +1,288 @@
+package signing
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+)
+
+// DefaultBits is the size of the keys that are made when nobody asks for another,
+// in bits of the modulus. A control plane verifies far more often than it signs,
+// and keys of 3072 and 4096 bits take 6 to 10 times as long to verify as 2048,
+// for which Go's crypto/rsa has assembly. 2048 is what RFC 7518, section 3.3
+// asks for at least, and is not known to be weak.
+const DefaultBits = 2048
+
+const wantedPrivate = "an RSA private key: PEM of type RSA PRIVATE KEY or PRIVATE KEY, or the DER of the former"
+
+// PrivateKey is an RSA key that signs. It never changes, may be used by many
+// goroutines at once, and is printed, logged and marshalled as its size and
+// fingerprint alone. The zero value is no key, and signs nothing.
+type PrivateKey struct {
+	public *PublicKey
+
+	// The secret is held by funcs and not by fields, because fmt, and whatever else
+	// goes by reflection, looks into unexported fields and past methods, but not
+	// into a func.
+	sign func(signingInput []byte) ([]byte, error)
+	pem  func() ([]byte, error)
+}
+
+// Generate makes a key of 2048, 3072 or 4096 bits; see [DefaultBits]. It takes
+// from a tenth of a second to some seconds. The error matches [ErrKey] for any
+// other size.
+func Generate(bits int) (*PrivateKey, error) {
+	switch bits {
+	case 2048, 3072, 4096:
+	default:
+		return nil, unusable(fmt.Sprintf("a request for %d bits", bits), "2048, 3072 or 4096")
+	}
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		return nil, fmt.Errorf("generating an RSA key of %d bits: %w", bits, err)
+	}
+	return newPrivateKey(key)
+}
+
+// NewPrivateKey takes an *rsa.PrivateKey, which is copied and validated, or
+// another signer that holds an RSA key where it cannot be read, such as a KMS or
+// an HSM. Such a signer is kept, is called from many goroutines at once, and every
+// signature that it makes is verified before it is used. The error matches
+// [ErrKey] if the key is not one that [NewPublicKey] accepts, has more than two
+// primes, or is not valid.
+func NewPrivateKey(s crypto.Signer) (*PrivateKey, error) {
+	const wanted = "an RSA private key, or a signer that holds one"
+	if s == nil {
+		return nil, unusable("nil", wanted)
+	}
+	if key, ok := s.(*rsa.PrivateKey); ok {
+		if key == nil {
+			return nil, unusable("nil", wanted)
+		}
+		return newPrivateKey(copyPrivateKey(key))
+	}
+	rsaPublic, ok := s.Public().(*rsa.PublicKey)
+	if !ok {
+		return nil, unusable(fmt.Sprintf("a signer whose public key is of type %T", s.Public()), wanted)
+	}
+	public, err := NewPublicKey(rsaPublic)
+	if err != nil {
+		return nil, err
+	}
+	return &PrivateKey{
+		public: public,
+		sign: func(signingInput []byte) ([]byte, error) {
+			signature, err := signRS256(s, signingInput)
+			if err != nil {
+				return nil, fmt.Errorf("signing with the key %s: %w", public.Fingerprint(), err)
+			}
+			if public.Verify(signingInput, signature) != nil {
+				return nil, unusable("a signer whose signature its public key "+public.Fingerprint()+" does not verify",
+					"an RS256 signature")
+			}
+			return signature, nil
+		},
+		pem: func() ([]byte, error) {
+			return nil, unusable("a signer that keeps its key to itself", "a private key that was parsed or generated here")
+		},
+	}, nil
+}
+
+// copyPrivateKey copies the numbers of a key and leaves what was precomputed
+// from them, which may not match. Missing numbers stay missing.
+func copyPrivateKey(key *rsa.PrivateKey) *rsa.PrivateKey {
+	number := func(n *big.Int) *big.Int {
+		if n == nil {
+			return nil
+		}
+		return new(big.Int).Set(n)
+	}
+	c := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: number(key.N), E: key.E}, D: number(key.D)}
+	for _, prime := range key.Primes {
+		c.Primes = append(c.Primes, number(prime))
+	}
+	return c
+}
+
+// newPrivateKey validates key and keeps it; the caller must not.
+func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
+	public, err := NewPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	if len(key.Primes) != 2 {
+		return nil, unusable(fmt.Sprintf("an RSA private key with %d primes", len(key.Primes)), "two")
+	}
+	for _, n := range append([]*big.Int{key.D}, key.Primes...) {
+		if n == nil || n.Sign() <= 0 {
+			return nil, unusable("an RSA private key with a number missing or not positive", "positive numbers")
+		}
+	}
+	// Before any arithmetic whose cost grows with the length of the numbers.
+	if spare := key.Primes[0].BitLen() + key.Primes[1].BitLen() - public.Bits(); spare < 0 || spare > 1 || key.D.BitLen() > public.Bits() {
+		return nil, unusable("an RSA private key whose numbers do not belong together", "a valid one")
+	}
+	key.Precompute()
+	if err := key.Validate(); err != nil {
+		return nil, unusable("an RSA private key that is not valid ("+err.Error()+")", "a valid one")
+	}
+	return &PrivateKey{
+		public: public,
+		sign: func(signingInput []byte) ([]byte, error) {
+			signature, err := signRS256(key, signingInput)
+			if err != nil {
+				return nil, fmt.Errorf("signing with the key %s: %w", public.Fingerprint(), err)
+			}
+			return signature, nil
+		},
+		pem: func() ([]byte, error) {
+			return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), nil
+		},
+	}, nil
+}
+
+// ParsePrivateKey reads an unencrypted RSA private key: a PEM block of type RSA
+// PRIVATE KEY (PKCS#1, RFC 8017, appendix A.1.2) or PRIVATE KEY (PKCS#8, RFC
+// 5208), or the raw DER of PKCS#1. White space around the PEM block is allowed
+// and so are CRLF line ends; anything else around it, or after the DER, is not.
+// The error matches [ErrKey] and contains no part of data.
+func ParsePrivateKey(data []byte) (*PrivateKey, error) {
+	what, der, inPEM, err := open(data, wantedPrivate)
+	switch {
+	case err != nil:
+		return nil, err
+	case what == pkcs1PrivateKey:
+		return parsePKCS1PrivateKey(der)
+	case what == pkcs8PrivateKey && inPEM:
+		return parsePKCS8PrivateKey(der)
+	case what == pkcs8PrivateKey:
+		return nil, unusable(string(what)+" as raw DER", wantedPrivate)
+	case what == pkcs1PublicKey || what == pkixPublicKey:
+		return nil, unusable(string(what)+" where a private key belongs", wantedPrivate)
+	}
+	return nil, unusable(string(what), wantedPrivate)
+}
+
+func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
+	// Not x509.ParsePKCS1PrivateKey: it computes with the numbers before anybody
+	// can look at their size, and accepts keys that end early.
+	var numbers struct {
+		Version                     int
+		N, E, D, P, Q, Dp, Dq, Qinv *big.Int
+	}
+	if _, err := asn1.Unmarshal(der, &numbers); err != nil {
+		return nil, unusable("a damaged RSA private key (PKCS#1)", wantedPrivate)
+	}
+	if numbers.Version != 0 {
+		return nil, unusable(fmt.Sprintf("an RSA private key of version %d (1 has more than two primes)", numbers.Version), "version 0")
+	}
+	public, err := newPublicKey(numbers.N, numbers.E)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range []*big.Int{numbers.Dp, numbers.Dq, numbers.Qinv} {
+		if n.Sign() <= 0 { // crypto/rsa looks at the magnitude only
+			return nil, unusable("an RSA private key with a CRT value that is not positive", "positive numbers")
+		}
+	}
+	key := &rsa.PrivateKey{
+		PublicKey:   *public.key,
+		D:           numbers.D,
+		Primes:      []*big.Int{numbers.P, numbers.Q},
+		Precomputed: rsa.PrecomputedValues{Dp: numbers.Dp, Dq: numbers.Dq, Qinv: numbers.Qinv},
+	}
+	private, err := newPrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	// Whatever the encoding says more than the numbers above, or otherwise.
+	if !bytes.Equal(x509.MarshalPKCS1PrivateKey(key), der) {
+		return nil, unusable("an RSA private key with something added", wantedPrivate)
+	}
+	return private, nil
+}
+
+func parsePKCS8PrivateKey(der []byte) (*PrivateKey, error) {
+	var info struct {
+		Version    int
+		Algorithm  pkix.AlgorithmIdentifier
+		PrivateKey []byte
+	}
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
+		return nil, unusable("a damaged private key (PKCS#8)", wantedPrivate)
+	}
+	if !info.Algorithm.Algorithm.Equal(oidRSA) {
+		return nil, unusable("a private key "+describeAlgorithm(info.Algorithm.Algorithm), wantedPrivate)
+	}
+	key, err := parsePKCS1PrivateKey(info.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	info.Version = 0
+	info.Algorithm = pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue}
+	canonical, err := asn1.Marshal(info)
+	if err != nil || !bytes.Equal(canonical, der) {
+		return nil, unusable("a private key (PKCS#8) with attributes or something else added", wantedPrivate)
+	}
+	return key, nil
+}
+
+// Public returns the public half, always the same pointer. It is nil for the
+// zero value.
+func (k *PrivateKey) Public() *PublicKey {
+	if k == nil {
+		return nil
+	}
+	return k.public
+}
+
+// Sign returns the RS256 signature over signingInput, as many bytes long as the
+// modulus. It takes about a millisecond for an RSA-2048 key held here; with a
+// signer from elsewhere it blocks for as long as that does. The error matches
+// [ErrKey] if such a signer's signature is wrong; an error that the signer
+// returns is wrapped.
+func (k *PrivateKey) Sign(signingInput []byte) ([]byte, error) {
+	if k.isZero() {
+		return nil, unusable("no key", "a private key that was parsed or generated")
+	}
+	return k.sign(signingInput)
+}
+
+// PEM returns the key, in clear, as a PEM block of type RSA PRIVATE KEY (PKCS#1):
+// the form in which signing keys are stored. The error matches [ErrKey] for a
+// signer from elsewhere.
+func (k *PrivateKey) PEM() ([]byte, error) {
+	if k.isZero() {
+		return nil, unusable("no key", "a private key that was parsed or generated")
+	}
+	return k.pem()
+}
+
+func (k *PrivateKey) isZero() bool { return k == nil || k.sign == nil }
+
+// redacted is all that is ever printed of a private key.
+func (k *PrivateKey) redacted() string {
+	if k.isZero() {
+		return "no private key"
+	}
+	return fmt.Sprintf("RSA private key of %d bits, %s (redacted)", k.public.Bits(), k.public.Fingerprint())
+}
+
+// Format prints the size and fingerprint of the key, whatever the verb.
+func (k PrivateKey) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, k.redacted()) }
+
+// LogValue logs the size and fingerprint of the key.
+func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(k.redacted()) }
+
+// MarshalText gives the size and fingerprint of the key, to encoding/json and
+// others. See [PrivateKey.PEM] for the key.
+func (k PrivateKey) MarshalText() ([]byte, error) { return []byte(k.redacted()), nil }

@@ -1,0 +1,181 @@
+package signing_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+)
+
+func TestRecordNamesAreThoseOfTheMesh(t *testing.T) {
+	dataplane, zone := signing.DataplaneKeys("default"), signing.ZoneKeys()
+	assert.Equal(t, keystore.Scope("default"), dataplane.Scope())
+	assert.Equal(t, "dataplane-token-signing-key-default-1", dataplane.KeyName(1))
+	assert.Equal(t, "dataplane-token-signing-key-default", dataplane.KeyName(0))
+	assert.Equal(t, "dataplane-token-signing-public-key-default-10", dataplane.PublicKeyName(10))
+	assert.Equal(t, "dataplane-token-signing-public-key-default", dataplane.PublicKeyName(0))
+
+	assert.Equal(t, keystore.Global, zone.Scope())
+	assert.Equal(t, "zone-token-signing-key-1", zone.KeyName(1))
+	assert.Equal(t, "zone-token-signing-key", zone.KeyName(0))
+	assert.Equal(t, "zone-token-signing-public-key-2", zone.PublicKeyName(2))
+	assert.Equal(t, "zone-token-signing-public-key", zone.PublicKeyName(0))
+}
+
+func TestSeriesAreEqualIfTheyAreTheSameKeys(t *testing.T) {
+	assert.Equal(t, signing.DataplaneKeys("a"), signing.DataplaneKeys("a"))
+	assert.Equal(t, signing.ZoneKeys(), signing.ZoneKeys())
+	assert.NotEqual(t, signing.DataplaneKeys("a"), signing.DataplaneKeys("A"))
+	assert.NotEqual(t, signing.DataplaneKeys("a"), signing.ZoneKeys())
+}
+
+func TestEveryNameThatASeriesGivesIsReadBackAndHasItsPrefix(t *testing.T) {
+	for _, series := range []signing.Series{signing.ZoneKeys(), signing.DataplaneKeys("default"), signing.DataplaneKeys("a-1"),
+		signing.DataplaneKeys("public-key"), signing.DataplaneKeys("public-key-a"), signing.DataplaneKeys("1"), signing.DataplaneKeys("0")} {
+		for _, want := range []signing.Serial{0, 1, 9, 10, math.MaxInt64} {
+			for _, public := range []bool{false, true} {
+				name, half := series.KeyName(want), series.KeyName(0)
+				if public {
+					name, half = series.PublicKeyName(want), series.PublicKeyName(0)
+				}
+				assert.Contains(t, name, series.Prefix())
+				assert.Contains(t, name, half)
+				serial, isPublic, err := series.ParseName(name)
+				require.NoError(t, err, name)
+				assert.Equal(t, want, serial, name)
+				assert.Equal(t, public, isPublic, name)
+			}
+		}
+	}
+}
+
+func TestANameThatOnlyLooksLikeAKeyIsNoKeyAndSaysSo(t *testing.T) {
+	suffixes := []string{"-0", "-00", "-01", "-0002", "-+3", "--1", "-2-1", "-backup", "-default-backup", "-", "--", "-1-", "-1 ", "- 1", "-1.0",
+		"-1\n", "-0x1", "-1e1", "-1_0", "-١", "2-1", "2", "x", " ", "\x00", ".pem", "/1", "/../x",
+		"-9223372036854775808", "-18446744073709551617", "-99999999999999999999", "-00000000000000000001"}
+	for _, series := range []signing.Series{signing.DataplaneKeys("default"), signing.ZoneKeys()} {
+		for _, base := range []string{series.KeyName(0), series.PublicKeyName(0)} {
+			for _, suffix := range suffixes {
+				t.Run(fmt.Sprintf("%q", base+suffix), func(t *testing.T) {
+					serial, public, err := series.ParseName(base + suffix)
+					assert.ErrorIs(t, err, signing.ErrKey)
+					assert.NotErrorIs(t, err, signing.ErrNotKey)
+					assert.ErrorContains(t, err, fmt.Sprintf("%q", base+suffix))
+					assert.Zero(t, serial)
+					assert.False(t, public)
+				})
+			}
+		}
+	}
+}
+
+func TestNamesOfOtherMeshesAreNoKeysOfThisOne(t *testing.T) {
+	for _, name := range []string{
+		"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-other", "dataplane-token-signing-public-key-other-1",
+		"dataplane-token-signing-key-default-2-1", "dataplane-token-signing-public-key-default-2-1",
+		"dataplane-token-signing-key-default2-1", "dataplane-token-signing-key-defaul-1", "dataplane-token-signing-key-Default-1",
+		"dataplane-token-signing-key-1", "dataplane-token-signing-key--1", "dataplane-token-signing-key-", "dataplane-token-signing-key",
+		"dataplane-token-signing-kye-default-1", "dataplane-token-signing-",
+	} {
+		_, _, err := signing.DataplaneKeys("default").ParseName(name)
+		assert.ErrorIs(t, err, signing.ErrKey, name)
+		assert.ErrorContains(t, err, `mesh "default"`, name)
+	}
+}
+
+func TestNamesOfOtherThingsAreNotTakenForMisnamedKeys(t *testing.T) {
+	for _, name := range []string{"", "x", "dataplane-token-revocations-default", "zone-token-revocations", "dataplane-token-signing",
+		"Dataplane-token-signing-key-default-1", " dataplane-token-signing-key-default-1", "my-dataplane-token-signing-key-default-1"} {
+		for _, series := range []signing.Series{signing.DataplaneKeys("default"), signing.ZoneKeys()} {
+			_, _, err := series.ParseName(name)
+			assert.ErrorIs(t, err, signing.ErrNotKey, name)
+			assert.NotErrorIs(t, err, signing.ErrKey, name)
+		}
+	}
+	_, _, err := signing.ZoneKeys().ParseName("dataplane-token-signing-key-default-1")
+	assert.ErrorIs(t, err, signing.ErrNotKey)
+	_, _, err = signing.DataplaneKeys("default").ParseName("zone-token-signing-key-1")
+	assert.ErrorIs(t, err, signing.ErrNotKey)
+}
+
+func TestMeshADashOneStaysApartFromSerialOneOfMeshA(t *testing.T) {
+	const name = "dataplane-token-signing-key-a-1"
+	serial, public, err := signing.DataplaneKeys("a").ParseName(name)
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(1), serial)
+	assert.False(t, public)
+
+	serial, public, err = signing.DataplaneKeys("a-1").ParseName(name)
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(0), serial)
+	assert.False(t, public)
+}
+
+func record(scope keystore.Scope, name string, data []byte) keystore.Record {
+	return keystore.Record{Scope: scope, Name: name, Data: data, Version: "1", Created: time.Unix(1700000000, 0)}
+}
+
+func TestTheHighestSerialSignsByNumberAndNotByText(t *testing.T) {
+	series := signing.DataplaneKeys("default")
+	records := []keystore.Record{
+		record("default", series.KeyName(0), nil), record("default", series.KeyName(10), []byte("ten")),
+		record("default", series.KeyName(2), nil), record("default", series.KeyName(9), nil),
+	}
+	latest, serial, err := series.Latest(records)
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(10), serial)
+	assert.Equal(t, records[1], latest)
+}
+
+func TestAnUnnumberedKeySignsWhereItIsTheOnlyOne(t *testing.T) {
+	latest, serial, err := signing.ZoneKeys().Latest([]keystore.Record{record(keystore.Global, "zone-token-signing-key", nil)})
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(0), serial)
+	assert.Equal(t, "zone-token-signing-key", latest.Name)
+}
+
+func TestOnlyWellNamedPrivateKeysOfTheScopeCanSign(t *testing.T) {
+	series := signing.DataplaneKeys("default")
+	passedOver := []keystore.Record{
+		record("default", series.PublicKeyName(20), nil),
+		record("default", series.KeyName(0)+"-0021", nil),
+		record("default", series.KeyName(0)+"-22-backup", nil),
+		record("default", "dataplane-token-signing-key-default-2-23", nil),
+		record("default", "dataplane-token-signing-key-other-24", nil),
+		record("default", "dataplane-token-revocations-default", nil),
+		record("other", series.KeyName(25), nil),
+		record(keystore.Global, series.KeyName(26), nil),
+	}
+	_, _, err := series.Latest(passedOver)
+	require.ErrorIs(t, err, signing.ErrNoKey)
+
+	latest, serial, err := series.Latest(append(passedOver, record("default", series.KeyName(3), nil)))
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(3), serial)
+	assert.Equal(t, series.KeyName(3), latest.Name)
+}
+
+func TestASeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
+	_, _, err := signing.DataplaneKeys("default").Latest(nil)
+	assert.ErrorIs(t, err, signing.ErrNoKey)
+	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named "dataplane-token-signing-key-default-{serial}"`)
+	_, _, err = signing.ZoneKeys().Latest(nil)
+	assert.EqualError(t, err, `no such signing key: the global scope has no record named "zone-token-signing-key-{serial}"`)
+}
+
+func TestACorruptHighestKeyIsStillTheOneThatSigns(t *testing.T) {
+	series := signing.ZoneKeys()
+	latest, serial, err := series.Latest([]keystore.Record{
+		record(keystore.Global, series.KeyName(1), firstEncoded().private), record(keystore.Global, series.KeyName(2), []byte("corrupt")),
+	})
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(2), serial)
+	_, err = signing.ParsePrivateKey(latest.Data)
+	assert.ErrorIs(t, err, signing.ErrKey)
+}
