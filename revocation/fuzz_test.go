@@ -1,0 +1,117 @@
+package revocation_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+)
+
+// slowItems and slowIsID read a list in the plainest way, to compare with.
+func slowItems(data string) []string {
+	return strings.FieldsFunc(data, func(r rune) bool {
+		return r == ',' || r == '\uFEFF' || unicode.Is(unicode.White_Space, r)
+	})
+}
+
+var slowIsID = regexp.MustCompile(`\A[\x21-\x2b\x2d-\x7e]{1,256}\z`).MatchString
+
+// slowIDs returns the ids among items, sorted, each once, and the number of other items.
+func slowIDs(items []string) (ids []string, malformed int) {
+	ids = []string{}
+	for _, item := range items {
+		if slowIsID(item) {
+			ids = append(ids, item)
+		} else {
+			malformed++
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), malformed
+}
+
+func addSeeds(f *testing.F) {
+	for _, data := range []string{
+		"", ",", "a,b", "a, b\r\n", ",,a,", "\uFEFFa\u00A0b\u2028c\u0085d\u3000", "a\u200bb,c", "\xff\xfea\x00,\x00b\x00", "\x00a\x00,",
+		someUUID, someUUID + "," + strings.ToUpper(someUUID) + ",{" + otherUUID + "}\nurn:uuid:" + otherUUID,
+		nilUUID + " " + maxUUID + " " + nilUUID, someUUID[:35] + "\n" + someUUID + "0", "é,\xe2\x80,\xe2\x80\xa8,\x80,\xc2",
+		strings.Repeat("x", 256) + "," + strings.Repeat("y", 257), strings.Repeat("é,", 12) + "a",
+	} {
+		f.Add([]byte(data))
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		items := slowItems(string(data))
+		ids, malformed := slowIDs(items)
+
+		list, err := revocation.Parse(data)
+		if len(ids) == 0 && malformed > 0 {
+			require.ErrorIs(t, err, revocation.ErrUnreadable)
+			require.Nil(t, list)
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, ids, list.IDs())
+		require.Equal(t, len(ids), list.Len())
+		require.Len(t, list.Problems(), min(malformed, 11))
+		for _, item := range items {
+			require.Equal(t, slowIsID(item), list.Contains(item), "%q", item)
+			for _, changed := range []string{strings.ToUpper(item), strings.ToLower(item), item + "0", item[1:], "," + item} {
+				require.Equal(t, slices.Contains(ids, changed), list.Contains(changed), "%q", changed)
+			}
+		}
+
+		written, err := revocation.Format(list.IDs())
+		require.NoError(t, err)
+		require.Equal(t, strings.Join(ids, ","), string(written))
+		again, err := revocation.Parse(written)
+		require.NoError(t, err)
+		require.Equal(t, ids, again.IDs())
+		require.Empty(t, again.Problems())
+	})
+}
+
+func FuzzEdit(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		store, ref := keystore.NewMemory(), revocation.Zone()
+		put(t, store, ref, string(data))
+		items := slowItems(string(data))
+		ids, malformed := slowIDs(items)
+		if slices.Contains(ids, "new") {
+			t.Skip("the id to add is there already")
+		}
+		gone := "none"
+		if len(ids) > 0 {
+			gone = ids[len(ids)/2]
+		}
+
+		err := ref.Add(t.Context(), store, "new", gone)
+		if len(ids) == 0 && malformed > 0 {
+			require.ErrorIs(t, err, revocation.ErrUnreadable)
+			require.Equal(t, string(data), string(get(t, store, ref).Data))
+			return
+		}
+		require.NoError(t, err)
+		require.NoError(t, ref.Remove(t.Context(), store, gone))
+
+		// What a plain model does with the items, in the same order.
+		var want []string
+		for _, item := range append(items, "new") {
+			if item != gone && !(slowIsID(item) && slices.Contains(want, item)) {
+				want = append(want, item)
+			}
+		}
+		assert.Equal(t, strings.Join(want, ","), string(get(t, store, ref).Data))
+	})
+}

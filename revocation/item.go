@@ -1,0 +1,102 @@
+package revocation
+
+import (
+	"fmt"
+	"iter"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/meshpass/meshpass/token"
+)
+
+// items yields what stands between separators, with its offset in bytes.
+func items(data []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for i := 0; i < len(data); {
+			if n := separator(data[i:]); n > 0 {
+				i += n
+				continue
+			}
+			start := i
+			// A separator cannot begin inside of a character, so going on byte
+			// by byte finds the same ones as going on by characters.
+			for i < len(data) && (usable[data[i]] || separator(data[i:]) == 0) {
+				i++
+			}
+			if !yield(start, data[start:i]) {
+				return
+			}
+		}
+	}
+}
+
+// separator returns the length of the separator with which data begins, or 0.
+func separator(data []byte) int {
+	r, n := utf8.DecodeRune(data)
+	if r == ',' || r == '\uFEFF' || unicode.IsSpace(r) {
+		return n
+	}
+	return 0
+}
+
+func looksLikeUTF16(data []byte) bool {
+	if len(data) < 2 {
+		return false
+	}
+	bom := [2]byte(data) == [2]byte{0xfe, 0xff} || [2]byte(data) == [2]byte{0xff, 0xfe}
+	return bom || (data[0] == 0) != (data[1] == 0) // one half of an ASCII character is NUL
+}
+
+// text is an id as the caller of this package gives it, or as it stands in a list.
+type text interface{ string | []byte }
+
+// usable holds the characters of which ids are made.
+var usable = func() (set [256]bool) {
+	for c := '!'; c <= '~'; c++ {
+		set[c] = c != ','
+	}
+	return set
+}()
+
+func wellFormed[T text](id T) bool {
+	return len(id) > 0 && len(id) <= token.MaxIDLength && firstUnusable(id) < 0
+}
+
+func firstUnusable[T text](id T) int {
+	for i := range len(id) {
+		if !usable[id[i]] {
+			return i
+		}
+	}
+	return -1
+}
+
+// fault says why id is not well-formed.
+func fault[T text](id T) string {
+	const shown = 32
+	excerpt := fmt.Sprintf("%q", string(id[:min(shown, len(id))]))
+	if len(id) > shown {
+		excerpt += "..."
+	}
+	if len(id) == 0 {
+		return "it is empty"
+	}
+	if len(id) > token.MaxIDLength {
+		return fmt.Sprintf("%s is %d bytes long, want at most %d", excerpt, len(id), token.MaxIDLength)
+	}
+	at := firstUnusable(id)
+	found := fmt.Sprintf("byte 0x%02x", id[at])
+	if r, n := utf8.DecodeRuneInString(string(id[at:min(at+utf8.UTFMax, len(id))])); r != utf8.RuneError || n > 1 {
+		found = fmt.Sprintf("%U", r)
+	}
+	return fmt.Sprintf("%s holds %s, want visible ASCII without a comma", excerpt, found)
+}
+
+func checkIDs(ids []string) error {
+	for _, id := range ids {
+		if !wellFormed(id) {
+			return fmt.Errorf("%w: %s", ErrID, fault(id))
+		}
+	}
+	return nil
+}
