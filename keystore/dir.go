@@ -1,0 +1,538 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	globalFolder = "global"
+	meshesFolder = "meshes"
+	tempPrefix   = ".tmp-"
+)
+
+// Dir is a [KeyStore] and a [Watcher] over a folder of a local file system. It
+// is for any number of processes on one machine; a network file system is not
+// promised to keep its locks. All methods may be called concurrently.
+//
+// A record is a file, PATH/global/NAME or PATH/meshes/MESH/NAME, whose content
+// is its Data, 64 MiB (67,108,864 bytes) at most. In file names %41 stands for A and
+// so on for every upper-case letter, so that names which differ in case stay
+// apart on every file system. Files that do not follow this, and those whose
+// names begin with a dot, are ignored. Files are made with mode 0600, folders
+// with 0700; those that are there already keep their modes.
+//
+// A write is on disk before it returns, and a crash at any point leaves the old
+// record or the new one, whole. Version is taken from a hash of the data, and
+// Created is the file's time of modification, which Update preserves. So records
+// may also be put there, changed and removed by other programs: a change is
+// noticed and compare-and-swap holds, save for a file that is written at the very
+// moment of an Update. Such a program should replace files whole by renaming, or
+// a reader may see half of one. Symbolic links are followed as long as they
+// stay below PATH, which is how Kubernetes mounts secrets.
+//
+// Where the folder cannot be written to, reading works and writing is answered
+// with [ErrReadOnly]. Reading works without the lock files, PATH/.*.lock, if
+// they can't be opened; a List is then not sure to be one consistent view. A call that is
+// inside of an operation of the file system sees the end of its context after it.
+type Dir struct {
+	path string // absolute
+
+	// gate is held by the one goroutine of this Dir that is trying for the lock or
+	// writing, so that the others wait without asking the system all the time.
+	gate chan struct{}
+}
+
+// OpenDir returns the store in the folder at path, which it makes if there is
+// none. It removes what writers that were killed have left behind, unless a
+// writer is at work. There is nothing to close. The error is about the folder:
+// it cannot be made or opened.
+//
+// The folder is looked up anew for every call, so it may be moved away, restored
+// or mounted over. While there is none, calls return an error other than
+// [ErrNotFound].
+func OpenDir(path string) (*Dir, error) {
+	if path == "" {
+		return nil, errors.New("keystore: cannot open a directory store: the path is empty")
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: cannot open a directory store: %w", err)
+	}
+	if err := makeFolders(absolute); err != nil {
+		return nil, fmt.Errorf("keystore: cannot make a directory store: %w", err)
+	}
+	root, err := os.OpenRoot(absolute)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: cannot open a directory store: %w", err)
+	}
+	defer root.Close()
+	removeLeftovers(root)
+	return &Dir{path: absolute, gate: make(chan struct{}, 1)}, nil
+}
+
+// Get implements [KeyStore]. It takes no lock: files are only ever replaced whole.
+func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, failed("get", scope, name, err)
+	}
+	if err := checkID(scope, name); err != nil {
+		return Record{}, err
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return Record{}, failed("get", scope, name, err)
+	}
+	defer root.Close()
+	r, err := readRecord(root, scope, name)
+	if err != nil {
+		return Record{}, dirError("get", scope, name, err)
+	}
+	return r, nil
+}
+
+// List implements [KeyStore]. With AllScopes the whole list is one consistent
+// view. A file of more than 64 MiB is an [ErrTooLarge] that names it.
+func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, cannotList(scope, err)
+	}
+	if err := checkListed(scope); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, cannotList(scope, err)
+	}
+	defer root.Close()
+	unlock, err := lockList(ctx, root)
+	if err != nil {
+		return nil, cannotList(scope, err)
+	}
+	defer unlock()
+
+	scopes := []Scope{scope}
+	if scope == AllScopes {
+		if scopes, err = readScopes(root); err != nil {
+			return nil, cannotList(scope, err)
+		}
+	}
+	var found []Record
+	for _, s := range scopes {
+		entries, err := readNames(root, folderOf(s))
+		if err != nil {
+			return nil, cannotList(s, err)
+		}
+		for _, entry := range entries {
+			name := entry.name
+			if !strings.HasPrefix(name, prefix) {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, cannotList(scope, err)
+			}
+			r, err := readRecord(root, s, name)
+			if errors.Is(err, ErrNotFound) {
+				continue // removed by a program that takes no lock
+			}
+			if err != nil {
+				return nil, dirError("list", s, name, err)
+			}
+			found = append(found, r)
+		}
+	}
+	sortRecords(found)
+	return found, nil
+}
+
+// Create implements [KeyStore].
+func (d *Dir) Create(ctx context.Context, r Record) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, failed("create", r.Scope, r.Name, err)
+	}
+	if err := CheckRecord(r, maxData); err != nil {
+		return Record{}, err
+	}
+	answer := clone(r)
+	answer.Version = versionOf(r.Data)
+	err := d.write(ctx, func(root *os.Root) error {
+		file := fileOf(r.Scope, r.Name)
+		if _, err := root.Lstat(file); err == nil {
+			return ErrExists // before anything is written
+		}
+		if err := makeFoldersIn(root, path.Dir(file)); err != nil {
+			return orReadOnly(err)
+		}
+		temp, created, err := writeTemp(root, path.Dir(file), r.Data, time.Time{})
+		if err != nil {
+			return orReadOnly(err)
+		}
+		defer root.Remove(temp)
+		// Unlike a rename, a link does not replace what a program that takes no lock
+		// has just put there.
+		err = takeEffect(ctx, root, func() error { return root.Link(temp, file) })
+		if errors.Is(err, fs.ErrExist) {
+			return ErrExists
+		}
+		if err != nil {
+			return err
+		}
+		answer.Created = created
+		return syncFolders(root, path.Dir(file))
+	})
+	if err != nil {
+		return Record{}, dirError("create", r.Scope, r.Name, err)
+	}
+	return answer, nil
+}
+
+// Update implements [KeyStore].
+func (d *Dir) Update(ctx context.Context, r Record) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, failed("update", r.Scope, r.Name, err)
+	}
+	if err := CheckRecord(r, maxData); err != nil {
+		return Record{}, err
+	}
+	answer := clone(r)
+	answer.Version = versionOf(r.Data)
+	err := d.write(ctx, func(root *os.Root) error {
+		current, err := readRecord(root, r.Scope, r.Name)
+		if err != nil {
+			return err
+		}
+		if current.Version != r.Version {
+			return ErrConflict
+		}
+		file := fileOf(r.Scope, r.Name)
+		temp, created, err := writeTemp(root, path.Dir(file), r.Data, current.Created)
+		if err != nil {
+			return orReadOnly(err)
+		}
+		if err := takeEffect(ctx, root, func() error { return root.Rename(temp, file) }); err != nil {
+			root.Remove(temp)
+			return err
+		}
+		answer.Created = created
+		return syncFolders(root, path.Dir(file))
+	})
+	if err != nil {
+		return Record{}, dirError("update", r.Scope, r.Name, err)
+	}
+	return answer, nil
+}
+
+// Delete implements [KeyStore].
+func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
+	if err := ctx.Err(); err != nil {
+		return failed("delete", scope, name, err)
+	}
+	if err := checkID(scope, name); err != nil {
+		return err
+	}
+	err := d.write(ctx, func(root *os.Root) error {
+		file := fileOf(scope, name)
+		info, err := root.Lstat(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			return fmt.Errorf("%s is not a regular file", file)
+		}
+		if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
+			return orReadOnly(err)
+		}
+		return syncFolders(root, path.Dir(file))
+	})
+	if err != nil {
+		return dirError("delete", scope, name, err)
+	}
+	return nil
+}
+
+// write calls do while no other writer is at work, in this process or another.
+func (d *Dir) write(ctx context.Context, do func(root *os.Root) error) error {
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	select {
+	case d.gate <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-d.gate }()
+	unlock, err := lockWrite(ctx, root)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do(root)
+}
+
+// dirError says which record an error is about.
+func dirError(doing string, scope Scope, name string, err error) error {
+	switch {
+	case err == ErrExists || err == ErrNotFound || err == ErrConflict:
+		return about(err, scope, name)
+	case errors.Is(err, ErrTooLarge):
+		return err // which says it
+	}
+	return failed(doing, scope, name, err)
+}
+
+// orReadOnly returns err, as an ErrReadOnly if it says that writing is not allowed.
+func orReadOnly(err error) error {
+	if isReadOnly(err) {
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	return err
+}
+
+func folderOf(scope Scope) string {
+	if scope == Global {
+		return globalFolder
+	}
+	return path.Join(meshesFolder, encodeName(string(scope)))
+}
+
+func fileOf(scope Scope, name string) string {
+	return path.Join(folderOf(scope), encodeName(name))
+}
+
+// readScopes returns the scopes that have a folder, and the global one, in no
+// order.
+func readScopes(root *os.Root) ([]Scope, error) {
+	scopes := []Scope{Global}
+	entries, err := readNames(root, meshesFolder)
+	for _, entry := range entries {
+		if scope := Scope(entry.name); CheckScope(scope) == nil && !entry.mode.IsRegular() {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes, err
+}
+
+// namedEntry is a file or a folder that is named after a scope or a record.
+type namedEntry struct {
+	name string // decoded
+	mode fs.FileMode
+}
+
+// readNames returns what a folder holds, in no order; nothing if there is no
+// such folder.
+func readNames(root *os.Root, folder string) ([]namedEntry, error) {
+	var found []namedEntry
+	var read func(under string) error
+	read = func(under string) error {
+		entries, err := readFolder(root, path.Join(folder, under))
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			file := under + entry.Name()
+			if strings.HasSuffix(file, "%") { // a folder with the next piece of a long name
+				if entry.IsDir() {
+					if err := read(file + "/"); err != nil {
+						return err
+					}
+				}
+			} else if name, ok := decodeName(file); ok && CheckName(name) == nil {
+				found = append(found, namedEntry{name, entry.Type()})
+			}
+		}
+		return nil
+	}
+	err := read("")
+	return found, err
+}
+
+func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
+	f, err := root.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.ReadDir(-1)
+}
+
+// readRecord reads a file that is a record.
+func readRecord(root *os.Root, scope Scope, name string) (Record, error) {
+	file := fileOf(scope, name)
+	f, err := root.OpenFile(file, os.O_RDONLY|openNonblock, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if info, err := root.Lstat(file); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return Record{}, fmt.Errorf("%s is a symbolic link to nothing", file)
+		}
+		return Record{}, ErrNotFound
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Record{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return Record{}, fmt.Errorf("%s is not a regular file", file)
+	}
+	if info.Size() > maxData {
+		return Record{}, tooLarge(scope, name, info.Size(), maxData)
+	}
+	buffer := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	if _, err := buffer.ReadFrom(io.LimitReader(f, maxData+1)); err != nil {
+		return Record{}, err
+	}
+	if buffer.Len() > maxData { // it has grown meanwhile
+		return Record{}, tooLarge(scope, name, int64(buffer.Len()), maxData)
+	}
+	return Record{
+		Scope:   scope,
+		Name:    name,
+		Data:    buffer.Bytes(),
+		Version: versionOf(buffer.Bytes()),
+		Created: info.ModTime().UTC(),
+	}, nil
+}
+
+func versionOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}
+
+// writeTemp writes data to a new file in the folder, down to the disk, with the
+// time of creation given, or now. It returns the file and the time that it got.
+func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (temp string, _ time.Time, err error) {
+	temp = path.Join(folder, tempPrefix+rand.Text())
+	defer func() {
+		if err != nil {
+			root.Remove(temp)
+		}
+	}()
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return temp, time.Time{}, err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o600), f.Close()) // a umask may have taken more away
+	if err == nil && !created.IsZero() {
+		err = root.Chtimes(temp, time.Time{}, created)
+	}
+	if err != nil {
+		return temp, time.Time{}, err
+	}
+
+	// Opened again, since on Windows closing a file that was written to may set its
+	// time; and the time is to be on the disk too.
+	if f, err = root.OpenFile(temp, os.O_RDWR, 0); err != nil {
+		return temp, time.Time{}, err
+	}
+	defer f.Close()
+	if err = f.Sync(); err != nil {
+		return temp, time.Time{}, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return temp, time.Time{}, err
+	}
+	return temp, info.ModTime().UTC(), nil
+}
+
+// makeFolders makes the folder at an absolute path, and those above it.
+func makeFolders(absolute string) error {
+	if _, err := os.Stat(absolute); err == nil {
+		return nil // OpenRoot says whether it is a folder
+	}
+	parent := filepath.Dir(absolute)
+	if parent != absolute {
+		if err := makeFolders(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(absolute, 0o700); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := os.Chmod(absolute, 0o700); err != nil {
+		return err
+	}
+	return syncFolder(os.Open(parent))
+}
+
+// makeFoldersIn makes the folder, and those above it, in the root.
+func makeFoldersIn(root *os.Root, folder string) error {
+	if folder == "." {
+		return nil
+	}
+	if err := makeFoldersIn(root, path.Dir(folder)); err != nil {
+		return err
+	}
+	if err := root.Mkdir(folder, 0o700); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return root.Chmod(folder, 0o700)
+}
+
+// syncFolders brings the names in a folder to the disk, and the folder's own
+// name and those above it, which a writer that was killed may have left undone.
+func syncFolders(root *os.Root, folder string) error {
+	for {
+		if err := syncFolder(root.Open(folder)); err != nil {
+			return err
+		}
+		if folder == "." {
+			return nil
+		}
+		folder = path.Dir(folder)
+	}
+}
+
+// removeLeftovers removes temporary files. All writers take the lock, so whoever
+// holds it knows that they belong to nobody. A failure is no harm.
+func removeLeftovers(root *os.Root) {
+	unlock, err := tryLock(root, writeLock)
+	if err != nil {
+		return
+	}
+	defer unlock()
+	scopes, _ := readScopes(root)
+	for _, scope := range scopes {
+		removeTemps(root, folderOf(scope))
+	}
+}
+
+func removeTemps(root *os.Root, folder string) {
+	entries, _ := readFolder(root, folder)
+	for _, entry := range entries {
+		name := path.Join(folder, entry.Name())
+		switch {
+		case entry.Type().IsRegular() && strings.HasPrefix(entry.Name(), tempPrefix):
+			root.Remove(name)
+		case entry.IsDir() && strings.HasSuffix(entry.Name(), "%"):
+			removeTemps(root, name)
+		}
+	}
+}

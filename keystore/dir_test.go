@@ -1,0 +1,554 @@
+package keystore_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/keystoretest"
+)
+
+func openDir(t *testing.T, path string) *keystore.Dir {
+	t.Helper()
+	store, err := keystore.OpenDir(path)
+	require.NoError(t, err)
+	return store
+}
+
+// writeFile puts a file there as another program would.
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+func create(t *testing.T, store keystore.KeyStore, scope keystore.Scope, name, data string) keystore.Record {
+	t.Helper()
+	r, err := store.Create(t.Context(), keystore.Record{Scope: scope, Name: name, Data: []byte(data)})
+	require.NoError(t, err)
+	return r
+}
+
+// filesIn returns the paths of the files below a folder, with slashes, without
+// those that begin with a dot.
+func filesIn(t *testing.T, folder string) []string {
+	t.Helper()
+	var found []string
+	require.NoError(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !strings.HasPrefix(entry.Name(), ".") {
+			relative, relErr := filepath.Rel(folder, path)
+			require.NoError(t, relErr)
+			found = append(found, filepath.ToSlash(relative))
+		}
+		return err
+	}))
+	return found
+}
+
+func TestDirConforms(t *testing.T) {
+	keystoretest.Run(t, keystoretest.Harness{
+		New: func(t *testing.T) keystoretest.Storage {
+			path := t.TempDir()
+			return keystoretest.Storage{
+				Open: func(t *testing.T) keystore.KeyStore { return openDir(t, path) },
+			}
+		},
+		MaxData: maxData,
+	})
+}
+
+func TestDirKeepsEachRecordInAFileNamedAfterIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "keys")
+	store := openDir(t, path)
+	create(t, store, keystore.Global, "zone-token-signing-key-1", "global")
+	create(t, store, "default", "dataplane-token-signing-key-default-1", "default")
+	create(t, store, "East", "Con.txt", "upper case")
+	create(t, store, "con", "a.", "device")
+	create(t, store, "m", strings.Repeat("n", 253), "long")
+
+	assert.ElementsMatch(t, []string{
+		"global/zone-token-signing-key-1",
+		"meshes/default/dataplane-token-signing-key-default-1",
+		"meshes/%45ast/%43on.txt",
+		"meshes/%63on/a%2E",
+		"meshes/m/" + strings.Repeat("n", 200) + "%/%" + strings.Repeat("n", 53),
+	}, filesIn(t, path))
+	content, err := os.ReadFile(filepath.Join(path, "meshes", "%45ast", "%43on.txt"))
+	require.NoError(t, err)
+	assert.Equal(t, "upper case", string(content))
+}
+
+func TestDirFileNamesStayApartAndAreGoodForEveryFileSystem(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	names := []string{
+		"a", "A", "aA", "Aa", "AA", "aa", "a.", "a..", "a.b", "con", "CON", "Con", "con.", "con.a", "cON", "aux", "nul", "prn.x",
+		"com0", "com1", "lpt9", "com", "com10", "console", "global", "meshes", "4a", "x.lock",
+	}
+	for _, n := range []int{126, 127, 128} {
+		names = append(names, strings.Repeat("A", n), strings.Repeat("a", n), strings.Repeat("aA", n)[:n], strings.Repeat("a.", n)[:n])
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		name := []byte("x")
+		for range random.IntN(127) {
+			name = append(name, "aAbBcon.-_01"[random.IntN(12)])
+		}
+		names = append(names, string(name))
+	}
+	expected := map[string]bool{}
+	for _, name := range names {
+		if !expected[name] {
+			create(t, store, keystore.Scope(name), name, name)
+		}
+		expected[name] = true
+	}
+
+	records, err := store.List(t.Context(), keystore.AllScopes, "")
+	require.NoError(t, err)
+	assert.Len(t, records, len(expected))
+	for _, r := range records {
+		assert.True(t, expected[r.Name])
+		assert.Equal(t, r.Name, string(r.Scope))
+		assert.Equal(t, r.Name, string(r.Data))
+	}
+	folded := map[string]string{}
+	for _, file := range filesIn(t, path) {
+		lower := strings.ToLower(file)
+		assert.Empty(t, folded[lower], "%s is the same as %s where case is folded", file, folded[lower])
+		folded[lower] = file
+		for _, part := range strings.Split(lower, "/") {
+			assert.LessOrEqual(t, len(part), 255)
+			assert.NotContains(t, []string{".", " "}, part[len(part)-1:], part)
+			assert.False(t, strings.ContainsAny(part, `<>:"\|?*`), part)
+			base, _, _ := strings.Cut(part, ".")
+			assert.NotRegexp(t, `^(con|prn|aux|nul|com\d|lpt\d)$`, base)
+		}
+	}
+}
+
+func TestDirNeverLeavesItsFolder(t *testing.T) {
+	outside := t.TempDir()
+	writeFile(t, filepath.Join(outside, "secret"), "secret")
+	store := openDir(t, filepath.Join(outside, "keys"))
+	create(t, store, "default", "key-1", "content")
+	before := filesIn(t, outside)
+	for _, escape := range []string{
+		"..", "../..", "../../secret", "../../../secret", filepath.Join(outside, "secret"), "..%2fsecret", "%2E%2E", `..\..\secret`, "a/../../../secret", "global/../../secret",
+	} {
+		for _, id := range [][2]string{{"", escape}, {"default", escape}, {escape, "secret"}, {escape, escape}} {
+			scope, name := keystore.Scope(id[0]), id[1]
+			_, err := store.Get(t.Context(), scope, name)
+			assert.ErrorIs(t, err, keystore.ErrName, "%q %q", scope, name)
+			_, err = store.Create(t.Context(), keystore.Record{Scope: scope, Name: name})
+			assert.ErrorIs(t, err, keystore.ErrName, "%q %q", scope, name)
+			assert.ErrorIs(t, store.Delete(t.Context(), scope, name), keystore.ErrName, "%q %q", scope, name)
+		}
+	}
+	assert.Equal(t, before, filesIn(t, outside))
+}
+
+func TestDirTakesUpWhatOthersPutThere(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	modified := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	file := filepath.Join(path, "meshes", "default", "key-1")
+	writeFile(t, file, "by hand")
+	require.NoError(t, os.Chtimes(file, time.Time{}, modified))
+
+	r, err := store.Get(t.Context(), "default", "key-1")
+	require.NoError(t, err)
+	assert.Equal(t, "by hand", string(r.Data))
+	assert.Equal(t, modified, r.Created)
+
+	r.Data = []byte("by Update")
+	updated, err := store.Update(t.Context(), r)
+	require.NoError(t, err)
+	assert.Equal(t, modified, updated.Created)
+
+	writeFile(t, file, "by hand again")
+	_, err = store.Update(t.Context(), updated)
+	assert.ErrorIs(t, err, keystore.ErrConflict)
+}
+
+func TestDirIgnoresFilesThatAreNoRecords(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	create(t, store, keystore.Global, "key-2", "content")
+	for _, file := range []string{
+		"stray", ".hidden", "global/.hidden", "global/.key-2.swp", "global/key-2~", "global/#key-2#", "global/Key-2", "global/%6bey-2",
+		"global/%", "global/%4", "global/%4a", "global/%zz", "global/lost+found/file", "global/key%/part", "global/a b", "global/%2Fx",
+		"meshes/stray", "meshes/Default/key-1", "meshes/.default/key-1", "meshes/%64efault/key-1", "meshes/default%/key-1", "other/default/key-1",
+	} {
+		writeFile(t, filepath.Join(path, filepath.FromSlash(file)), "not a record")
+	}
+	records, err := store.List(t.Context(), keystore.AllScopes, "")
+	require.NoError(t, err)
+	require.Len(t, records, 2)
+	assert.Equal(t, "key-2", records[0].Name)
+	assert.Equal(t, "key-1", records[1].Name)
+}
+
+func TestDirAnswersForAFileOverTheLimitWithErrTooLarge(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	file := filepath.Join(path, "meshes", "default", "large")
+	writeFile(t, file, "")
+	require.NoError(t, os.Truncate(file, maxData+1))
+
+	_, err := store.Get(t.Context(), "default", "large")
+	require.ErrorIs(t, err, keystore.ErrTooLarge)
+	assert.EqualError(t, err, `keystore: record too large: "large" in scope "default" has 67108865 bytes, the limit is 67108864`)
+	for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
+		_, err = store.List(t.Context(), scope, "")
+		require.ErrorIs(t, err, keystore.ErrTooLarge)
+		assert.ErrorContains(t, err, `"large" in scope "default"`)
+	}
+	_, err = store.Update(t.Context(), keystore.Record{Scope: "default", Name: "large"})
+	assert.ErrorIs(t, err, keystore.ErrTooLarge)
+
+	records, err := store.List(t.Context(), "default", "key-")
+	require.NoError(t, err)
+	assert.Len(t, records, 1)
+	require.NoError(t, store.Delete(t.Context(), "default", "large"))
+	_, err = store.List(t.Context(), "default", "")
+	assert.NoError(t, err)
+}
+
+// What can't be read must not look as if it were not there: it might be a list
+// of revocations.
+func TestDirNeverTakesWhatItCannotReadForMissing(t *testing.T) {
+	for what, put := range map[string]func(t *testing.T, file string){
+		"a folder": func(t *testing.T, file string) { require.NoError(t, os.Mkdir(file, 0o700)) },
+		"a link to nothing": func(t *testing.T, file string) {
+			require.NoError(t, os.Symlink("nothing", file))
+		},
+		"a link out of the folder": func(t *testing.T, file string) {
+			outside := filepath.Join(t.TempDir(), "secret")
+			writeFile(t, outside, "secret")
+			require.NoError(t, os.Symlink(outside, file))
+		},
+		"a link to itself": func(t *testing.T, file string) {
+			require.NoError(t, os.Symlink(filepath.Base(file), file))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			path := t.TempDir()
+			store := openDir(t, path)
+			create(t, store, "default", "key-1", "content")
+			put(t, filepath.Join(path, "meshes", "default", "revocations"))
+
+			_, err := store.Get(t.Context(), "default", "revocations")
+			require.Error(t, err)
+			assert.NotErrorIs(t, err, keystore.ErrNotFound)
+			assert.ErrorContains(t, err, `"revocations" in scope "default"`)
+			for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
+				records, err := store.List(t.Context(), scope, "")
+				assert.Error(t, err)
+				assert.Empty(t, records)
+			}
+			_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "revocations"})
+			assert.ErrorIs(t, err, keystore.ErrExists)
+			records, err := store.List(t.Context(), "default", "key-")
+			require.NoError(t, err)
+			assert.Len(t, records, 1)
+		})
+	}
+}
+
+func TestDirIsBrokenNotEmptyWhileItsFolderIsAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	require.NoError(t, os.Rename(path, path+"-away"))
+
+	_, err := store.Get(t.Context(), "default", "key-1")
+	require.Error(t, err)
+	assert.NotErrorIs(t, err, keystore.ErrNotFound)
+	_, err = store.List(t.Context(), keystore.AllScopes, "")
+	assert.Error(t, err)
+	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2"})
+	assert.Error(t, err)
+	assert.Error(t, store.Delete(t.Context(), "default", "key-1"))
+	assert.Error(t, store.Watch(t.Context(), func(keystore.Scope) {}))
+
+	require.NoError(t, os.Rename(path+"-away", path))
+	r, err := store.Get(t.Context(), "default", "key-1")
+	require.NoError(t, err)
+	assert.Equal(t, "content", string(r.Data))
+}
+
+func TestOpenDirSaysWhyItCannotOpen(t *testing.T) {
+	_, err := keystore.OpenDir("")
+	assert.ErrorContains(t, err, "the path is empty")
+
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, "content")
+	_, err = keystore.OpenDir(file)
+	assert.ErrorContains(t, err, file)
+	_, err = keystore.OpenDir(filepath.Join(file, "keys"))
+	assert.ErrorContains(t, err, file)
+}
+
+func TestDirStaysWhereItWasWhenTheWorkingDirectoryChanges(t *testing.T) {
+	t.Chdir(t.TempDir())
+	store := openDir(t, "keys")
+	create(t, store, "default", "key-1", "content")
+	t.Chdir(t.TempDir())
+	_, err := store.Get(t.Context(), "default", "key-1")
+	assert.NoError(t, err)
+}
+
+func TestOpenDirRemovesWhatKilledWritersLeft(t *testing.T) {
+	path := t.TempDir()
+	long := strings.Repeat("n", 253)
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	create(t, store, "default", long, "content")
+	leftovers := []string{
+		filepath.Join(path, "global", ".tmp-LEFT"),
+		filepath.Join(path, "meshes", "default", ".tmp-LEFT"),
+		filepath.Join(path, "meshes", "default", long[:200]+"%", ".tmp-LEFT"),
+	}
+	for _, file := range leftovers {
+		writeFile(t, file, "half a rec")
+	}
+	kept := filepath.Join(path, "global", ".editor-tmp")
+	writeFile(t, kept, "")
+
+	records, err := store.List(t.Context(), keystore.AllScopes, "")
+	require.NoError(t, err)
+	assert.Len(t, records, 2, "leftovers are no records")
+
+	openDir(t, path)
+	for _, file := range leftovers {
+		assert.NoFileExists(t, file)
+	}
+	assert.FileExists(t, kept)
+	records, err = store.List(t.Context(), keystore.AllScopes, "")
+	require.NoError(t, err)
+	assert.Len(t, records, 2)
+}
+
+func TestDirLeavesNothingBehindWhenWritesFail(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	r := create(t, store, "default", "key-1", "content")
+	_, err := store.Create(t.Context(), r)
+	require.ErrorIs(t, err, keystore.ErrExists)
+	r.Version = "stale"
+	_, err = store.Update(t.Context(), r)
+	require.ErrorIs(t, err, keystore.ErrConflict)
+	entries, err := os.ReadDir(filepath.Join(path, "meshes", "default"))
+	require.NoError(t, err)
+	assert.Len(t, entries, 1)
+}
+
+// watchDir watches until the test ends. The channel gets what is announced; the
+// first announcement has been taken from it.
+func watchDir(t *testing.T, store keystore.Watcher) <-chan keystore.Scope {
+	t.Helper()
+	calls := make(chan keystore.Scope, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		assert.ErrorIs(t, store.Watch(ctx, func(scope keystore.Scope) { calls <- scope }), context.Canceled)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	require.Equal(t, keystore.AllScopes, receive(t, calls))
+	return calls
+}
+
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "waited 10 s in vain")
+		panic("unreachable")
+	}
+}
+
+func TestDirWatchNoticesWhatOtherProgramsDo(t *testing.T) {
+	for _, c := range []struct {
+		does   string
+		change func(t *testing.T, folder string)
+	}{
+		{"write a new file", func(t *testing.T, folder string) {
+			writeFile(t, filepath.Join(folder, "key-2"), "content")
+		}},
+		{"remove a file", func(t *testing.T, folder string) {
+			require.NoError(t, os.Remove(filepath.Join(folder, "key-1")))
+		}},
+		{"remove the whole folder", func(t *testing.T, folder string) {
+			require.NoError(t, os.RemoveAll(folder))
+		}},
+		{"rename a file", func(t *testing.T, folder string) {
+			require.NoError(t, os.Rename(filepath.Join(folder, "key-1"), filepath.Join(folder, "key-2")))
+		}},
+		{"append to a file", func(t *testing.T, folder string) {
+			f, err := os.OpenFile(filepath.Join(folder, "key-1"), os.O_APPEND|os.O_WRONLY, 0)
+			require.NoError(t, err)
+			_, err = f.WriteString(" and more")
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+		}},
+		{"write as many bytes and put the time of modification back", func(t *testing.T, folder string) {
+			file := filepath.Join(folder, "key-1")
+			info, err := os.Stat(file)
+			require.NoError(t, err)
+			writeFile(t, file, "CONTENT")
+			require.NoError(t, os.Chtimes(file, time.Time{}, info.ModTime()))
+			after, err := os.Stat(file)
+			require.NoError(t, err)
+			require.Equal(t, info.ModTime(), after.ModTime())
+			require.Equal(t, info.Size(), after.Size())
+		}},
+		{"replace a file by an older one of the same size", func(t *testing.T, folder string) {
+			file := filepath.Join(folder, "key-1")
+			info, err := os.Stat(file)
+			require.NoError(t, err)
+			writeFile(t, file+"~", "CONTENT")
+			require.NoError(t, os.Chtimes(file+"~", time.Time{}, info.ModTime()))
+			require.NoError(t, os.Rename(file+"~", file))
+		}},
+		{"put a link in the place of a file", func(t *testing.T, folder string) {
+			file := filepath.Join(folder, "key-1")
+			writeFile(t, filepath.Join(folder, ".target"), "CONTENT")
+			require.NoError(t, os.Symlink(".target", file+"~"))
+			require.NoError(t, os.Rename(file+"~", file))
+		}},
+	} {
+		t.Run("when they "+c.does, func(t *testing.T) {
+			path := t.TempDir()
+			store := openDir(t, path)
+			create(t, store, "default", "key-1", "content")
+			create(t, store, keystore.Global, "key-1", "content")
+			create(t, store, "other", "key-1", "content")
+			calls := watchDir(t, store)
+			c.change(t, filepath.Join(path, "meshes", "default"))
+			assert.Equal(t, keystore.Scope("default"), receive(t, calls))
+		})
+	}
+}
+
+func TestDirWatchNoticesEveryRewriteInPlace(t *testing.T) {
+	rewriteInPlace(t, t.TempDir())
+}
+
+// rewriteInPlace watches while a file gets other content of one size at one time
+// of modification.
+func rewriteInPlace(t *testing.T, path string) {
+	store := openDir(t, path)
+	file := filepath.Join(path, "meshes", "default", "key-1")
+	create(t, store, "default", "key-1", "content-0")
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	calls := watchDir(t, store)
+	for i := range 8 {
+		content := fmt.Sprint("content-", i+1)
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = f.WriteString(content)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		require.NoError(t, os.Chtimes(file, time.Time{}, info.ModTime()))
+		for {
+			require.Equal(t, keystore.Scope("default"), receive(t, calls))
+			r, err := store.Get(t.Context(), "default", "key-1")
+			require.NoError(t, err)
+			if string(r.Data) == content {
+				break
+			}
+		}
+	}
+}
+
+func TestDirFollowsAVolumeThatKubernetesMounts(t *testing.T) {
+	path := t.TempDir()
+	folder := filepath.Join(path, "meshes", "default")
+	writeFile(t, filepath.Join(folder, "..2024_01", "key-1"), "first")
+	require.NoError(t, os.Symlink("..2024_01", filepath.Join(folder, "..data")))
+	require.NoError(t, os.Symlink(filepath.Join("..data", "key-1"), filepath.Join(folder, "key-1")))
+
+	store := openDir(t, path)
+	records, err := store.List(t.Context(), keystore.AllScopes, "")
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	assert.Equal(t, "first", string(records[0].Data))
+
+	calls := watchDir(t, store)
+	writeFile(t, filepath.Join(folder, "..2024_02", "key-1"), "other")
+	require.NoError(t, os.Symlink("..2024_02", filepath.Join(folder, "..data_tmp")))
+	require.NoError(t, os.Rename(filepath.Join(folder, "..data_tmp"), filepath.Join(folder, "..data")))
+	assert.Equal(t, keystore.Scope("default"), receive(t, calls))
+	r, err := store.Get(t.Context(), "default", "key-1")
+	require.NoError(t, err)
+	assert.Equal(t, "other", string(r.Data))
+}
+
+func TestDirWatchIsLostWithItsFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	store := openDir(t, path)
+	calls := make(chan keystore.Scope, 100)
+	lost := make(chan error, 1)
+	go func() { lost <- store.Watch(t.Context(), func(scope keystore.Scope) { calls <- scope }) }()
+	require.Equal(t, keystore.AllScopes, receive(t, calls))
+	require.NoError(t, os.RemoveAll(path))
+	assert.ErrorIs(t, receive(t, lost), fs.ErrNotExist)
+}
+
+// BenchmarkDirGet and BenchmarkDirList print how often the plain reading of the
+// same files fits into a call.
+func BenchmarkDirGet(b *testing.B)  { benchmarkDir(b, 1) }
+func BenchmarkDirList(b *testing.B) { benchmarkDir(b, 4) }
+
+func benchmarkDir(b *testing.B, files int) {
+	path := b.TempDir()
+	store, err := keystore.OpenDir(path)
+	require.NoError(b, err)
+	data := []byte(strings.Repeat("k", 1700)) // about what a key of 2048 bits has in PEM
+	for i := range 4 {
+		_, err := store.Create(b.Context(), keystore.Record{Scope: "default", Name: fmt.Sprint("key-", i), Data: data})
+		require.NoError(b, err)
+	}
+	var raw, measured time.Duration
+	for b.Loop() {
+		began := time.Now()
+		for i := range files {
+			if _, err := os.ReadFile(filepath.Join(path, "meshes", "default", fmt.Sprint("key-", i))); err != nil {
+				b.Fatal(err)
+			}
+		}
+		between := time.Now()
+		if files == 1 {
+			_, err = store.Get(b.Context(), "default", "key-0")
+		} else {
+			_, err = store.List(b.Context(), "default", "key-")
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		raw += between.Sub(began)
+		measured += time.Since(between)
+	}
+	b.ReportMetric(float64(measured)/float64(raw), "x-raw")
+	b.ReportMetric(float64(measured.Microseconds())/float64(b.N), "us/call")
+}

@@ -1,0 +1,60 @@
+//go:build unix
+
+package keystore
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// openNonblock keeps the opening of a named pipe from waiting for its writer.
+const openNonblock = syscall.O_NONBLOCK
+
+func isReadOnly(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
+}
+
+// syncFolder brings the names in the folder to the disk and closes it.
+func syncFolder(folder *os.File, err error) error {
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+func lockNow(f *os.File, exclusive bool) error {
+	how := syscall.LOCK_SH
+	if exclusive {
+		how = syscall.LOCK_EX
+	}
+	err := flock(f, how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errLocked
+	}
+	return err
+}
+
+func unlockNow(f *os.File) error {
+	return flock(f, syscall.LOCK_UN)
+}
+
+func flock(f *os.File, how int) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var lockErr error
+	err = conn.Control(func(fd uintptr) {
+		for {
+			if lockErr = syscall.Flock(int(fd), how); lockErr != syscall.EINTR {
+				return
+			}
+		}
+	})
+	if lockErr != nil {
+		return &os.PathError{Op: "flock", Path: f.Name(), Err: lockErr}
+	}
+	return err
+}

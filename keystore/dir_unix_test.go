@@ -1,0 +1,163 @@
+//go:build unix
+
+package keystore_test
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+func TestDirGivesFilesAndFoldersToTheirOwnerAloneWhateverTheUmask(t *testing.T) {
+	for _, umask := range []int{0, 0o022, 0o077, 0o177} {
+		func() {
+			parent := t.TempDir()
+			defer syscall.Umask(syscall.Umask(umask))
+			path := filepath.Join(parent, "new", "keys")
+			store := openDir(t, path)
+			create(t, store, keystore.Global, "key-1", "content")
+			r := create(t, store, "default", strings.Repeat("n", 253), "content")
+			r.Data = []byte("new content")
+			_, err := store.Update(t.Context(), r)
+			require.NoError(t, err)
+
+			require.NoError(t, filepath.WalkDir(filepath.Join(parent, "new"), func(path string, entry fs.DirEntry, err error) error {
+				require.NoError(t, err)
+				info, err := entry.Info()
+				require.NoError(t, err)
+				want := fs.FileMode(0o600)
+				if entry.IsDir() {
+					want = 0o700
+				}
+				if !strings.HasSuffix(path, ".lock") { // which hold nothing
+					assert.Equal(t, want, info.Mode().Perm(), "%s with umask %#o", path, umask)
+				} else {
+					assert.Zero(t, info.Mode().Perm()&^want, "%s with umask %#o", path, umask)
+				}
+				return nil
+			}))
+		}()
+	}
+}
+
+func TestDirLeavesTheModeOfAnExistingFolder(t *testing.T) {
+	path := t.TempDir()
+	require.NoError(t, os.Chmod(path, 0o750))
+	create(t, openDir(t, path), "default", "key-1", "content")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o750), info.Mode().Perm())
+}
+
+func TestDirDoesNotWaitForTheWriterOfANamedPipe(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	require.NoError(t, syscall.Mkfifo(filepath.Join(path, "meshes", "default", "pipe"), 0o600))
+	_, err := store.Get(t.Context(), "default", "pipe")
+	assert.ErrorContains(t, err, "is not a regular file")
+	_, err = store.List(t.Context(), "default", "")
+	assert.ErrorContains(t, err, "is not a regular file")
+}
+
+// hold locks a file of the store as another process would.
+func hold(t *testing.T, file string) (release func()) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	return func() { f.Close() }
+}
+
+func TestDirGivesUpWaitingForAnotherProcessWhenItsContextEnds(t *testing.T) {
+	for _, c := range []struct {
+		lock  string
+		lists bool // though somebody holds the lock
+	}{
+		{".write.lock", true},
+		{".turn.lock", false},
+		{".list.lock", false},
+	} {
+		t.Run(c.lock, func(t *testing.T) {
+			path := t.TempDir()
+			store := openDir(t, path)
+			r := create(t, store, "default", "key-1", "content")
+			release := hold(t, filepath.Join(path, c.lock))
+
+			deadline := func() context.Context {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+				t.Cleanup(cancel)
+				return ctx
+			}
+			_, err := store.Create(deadline(), keystore.Record{Scope: "default", Name: "key-2"})
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			changed := r
+			changed.Data = []byte("changed")
+			_, err = store.Update(deadline(), changed)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, store.Delete(deadline(), "default", "key-1"), context.DeadlineExceeded)
+			_, err = store.List(deadline(), "default", "")
+			if c.lists {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			}
+			got, err := store.Get(deadline(), "default", "key-1")
+			assert.NoError(t, err)
+			assert.Equal(t, r, got)
+
+			release()
+			records, err := store.List(t.Context(), keystore.AllScopes, "")
+			require.NoError(t, err)
+			assert.Len(t, records, 1)
+			_, err = store.Update(t.Context(), changed)
+			assert.NoError(t, err)
+		})
+	}
+}
+
+func TestDirMakesOneGoroutineWaitForAnotherNoLongerThanItsContextLasts(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	release := hold(t, filepath.Join(path, ".write.lock"))
+	defer release()
+	waiting, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	for range 10 {
+		go func() {
+			_, err := store.Create(waiting, keystore.Record{Scope: "default", Name: "key-1"})
+			ended <- err
+		}()
+	}
+	ctx, cancelThis := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancelThis()
+	_, err := store.Create(ctx, keystore.Record{Scope: "default", Name: "key-1"})
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	cancel()
+	for range 10 {
+		assert.ErrorIs(t, receive(t, ended), context.Canceled)
+	}
+}
+
+func TestOpenDirLeavesTheFilesOfAWriterAtWork(t *testing.T) {
+	path := t.TempDir()
+	openDir(t, path)
+	temp := filepath.Join(path, "global", ".tmp-WORK")
+	writeFile(t, temp, "half a rec")
+	release := hold(t, filepath.Join(path, ".write.lock"))
+	openDir(t, path)
+	assert.FileExists(t, temp)
+	release()
+	openDir(t, path)
+	assert.NoFileExists(t, temp)
+}

@@ -1,0 +1,146 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+)
+
+const (
+	watchInterval = 250 * time.Millisecond
+
+	// A change within this time of the one before may leave the time stamps as
+	// they are: file systems count in steps, of 2 s at worst.
+	stampStep = 2 * time.Second
+)
+
+// recordID names a record.
+type recordID struct {
+	scope Scope
+	name  string
+}
+
+// fileState is what Watch remembers of a record's file.
+type fileState struct {
+	stamp fileStamp
+	sum   string // of the content, or why there is none
+
+	// settled says that any later change shows in the stamp. Until then, and where
+	// stamps tell too little, the content is compared as well.
+	settled bool
+}
+
+// Watch implements [Watcher]. It looks at the folder every 250 ms, or less often
+// where looking takes more than a tenth of that. It goes by the identity, the
+// size and all times of each file, and by its content where those can't tell. A
+// change by another program, to the bytes alone, with the time of modification
+// put back, is noticed as well. The watch is lost when a folder cannot be read.
+func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
+	seen, err := d.look(ctx, nil)
+	if err != nil {
+		return err
+	}
+	changed(AllScopes)
+	pause := watchInterval
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		began := time.Now()
+		now, err := d.look(ctx, seen)
+		if err != nil {
+			return err
+		}
+		for _, scope := range differing(seen, now) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			changed(scope)
+		}
+		seen = now
+		pause = max(watchInterval, 9*time.Since(began))
+	}
+}
+
+// look returns the state of every record's file. What it returned last time
+// spares it the reading of files that have not changed since.
+func (d *Dir) look(ctx context.Context, before map[recordID]fileState) (map[recordID]fileState, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
+	}
+	defer root.Close()
+	scopes, err := readScopes(root)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
+	}
+	states := make(map[recordID]fileState, len(before))
+	for _, scope := range scopes {
+		entries, err := readNames(root, folderOf(scope))
+		if err != nil {
+			return nil, fmt.Errorf("keystore: cannot watch: %w", err)
+		}
+		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			id := recordID{scope, entry.name}
+			if state, ok := lookAt(root, id, before[id]); ok {
+				states[id] = state
+			}
+		}
+	}
+	return states, nil
+}
+
+// lookAt returns the state of one file, or false if there is none. Why a file
+// can't be read is part of its state: a List will say it.
+func lookAt(root *os.Root, id recordID, before fileState) (fileState, bool) {
+	began := time.Now()
+	info, err := root.Stat(fileOf(id.scope, id.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fileState{}, false
+	}
+	if err != nil {
+		return fileState{sum: err.Error()}, true
+	}
+	stamp, latest := stampOf(info)
+	if before.settled && before.stamp == stamp {
+		return before, true
+	}
+	state := fileState{stamp: stamp, settled: latest.Before(began.Add(-stampStep))}
+	record, err := readRecord(root, id.scope, id.name)
+	if err != nil {
+		state.sum = err.Error()
+	} else {
+		state.sum = record.Version
+	}
+	return state, true
+}
+
+// differing returns the scopes in which files differ, sorted.
+func differing(before, now map[recordID]fileState) []Scope {
+	scopes := map[Scope]struct{}{}
+	for id, state := range now {
+		old, ok := before[id]
+		if !ok || old.stamp != state.stamp || old.sum != state.sum {
+			scopes[id.scope] = struct{}{}
+		}
+	}
+	for id := range before {
+		if _, ok := now[id]; !ok {
+			scopes[id.scope] = struct{}{}
+		}
+	}
+	return slices.Sorted(maps.Keys(scopes))
+}

@@ -1,0 +1,103 @@
+package keystore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// A store answers writers who lose a race with an error, so that nobody's work is
+// lost: read again, and try again.
+func ExampleKeyStore() {
+	ctx := context.Background()
+	var store keystore.KeyStore = keystore.NewMemory()
+
+	first, err := store.Create(ctx, keystore.Record{Scope: "default", Name: "greeting", Data: []byte("hello")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = store.Create(ctx, keystore.Record{Scope: "default", Name: "greeting", Data: []byte("hi")})
+	fmt.Println(errors.Is(err, keystore.ErrExists), err)
+
+	second := first
+	second.Data = []byte("good morning")
+	if _, err := store.Update(ctx, second); err != nil {
+		log.Fatal(err)
+	}
+	first.Data = []byte("good evening")
+	_, err = store.Update(ctx, first)
+	fmt.Println(errors.Is(err, keystore.ErrConflict), err)
+
+	// Output:
+	// true keystore: record already exists: "greeting" in scope "default"
+	// true keystore: record was changed by somebody else: "greeting" in scope "default"
+}
+
+// The directory store keeps each record in a file.
+func ExampleOpenDir() {
+	ctx := context.Background()
+	folder, err := os.MkdirTemp("", "keys")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+
+	store, err := keystore.OpenDir(folder)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range []keystore.Record{
+		{Scope: keystore.Global, Name: "zone-token-revocations", Data: []byte("id-1,id-2")},
+		{Scope: "default", Name: "dataplane-token-revocations-default", Data: []byte("id-3")},
+	} {
+		if _, err := store.Create(ctx, r); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	text, err := os.ReadFile(filepath.Join(folder, "meshes", "default", "dataplane-token-revocations-default"))
+	fmt.Printf("%s %v\n", text, err)
+	records, err := store.List(ctx, keystore.AllScopes, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range records {
+		fmt.Printf("%q %s\n", r.Scope, r.Name)
+	}
+
+	// Output:
+	// id-3 <nil>
+	// "" zone-token-revocations
+	// "default" dataplane-token-revocations-default
+}
+
+// Whoever reads again after each call misses no change, whatever the store.
+func ExampleFollow() {
+	store := keystore.NewMemory()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	wake := make(chan struct{}, 1) // changed must not block: what is there is enough to wake up
+	go keystore.Follow(ctx, store, func(keystore.Scope) {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	})
+	if _, err := store.Create(ctx, keystore.Record{Scope: "default", Name: "greeting", Data: []byte("hello")}); err != nil {
+		log.Fatal(err)
+	}
+	for range wake {
+		r, err := store.Get(ctx, "default", "greeting")
+		if err == nil {
+			fmt.Printf("%s\n", r.Data)
+			break
+		}
+	}
+	// Output: hello
+}

@@ -1,0 +1,26 @@
+package keystoretest_test
+
+import (
+	"testing"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/keystoretest"
+)
+
+// A test of the store in a directory. With "go test" t is the test's own.
+func ExampleRun() {
+	var t *testing.T
+	keystoretest.Run(t, keystoretest.Harness{
+		New: func(t *testing.T) keystoretest.Storage {
+			path := t.TempDir()
+			return keystoretest.Storage{Open: func(t *testing.T) keystore.KeyStore {
+				store, err := keystore.OpenDir(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return store
+			}}
+		},
+		MaxData: 64 << 20,
+	})
+}

@@ -1,0 +1,293 @@
+// Package keystoretest is the conformance suite of [keystore.KeyStore] and
+// [keystore.Watcher]: one test for each sentence of their comments. Whoever
+// writes a store runs it in a test of his own, against the engine that the store
+// will meet in production:
+//
+//	func TestStoreConforms(t *testing.T) {
+//		keystoretest.Run(t, keystoretest.Harness{
+//			New: func(t *testing.T) keystoretest.Storage {
+//				path := t.TempDir()
+//				return keystoretest.Storage{Open: func(t *testing.T) keystore.KeyStore {
+//					store, err := mystore.Open(path)
+//					if err != nil {
+//						t.Fatal(err)
+//					}
+//					return store
+//				}}
+//			},
+//			MaxData: 1 << 20,
+//		})
+//	}
+//
+// What the suite cannot know, such as what happens when the engine dies in the
+// middle of a write, is left to the store's own tests.
+package keystoretest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// requiredData is how many bytes of data every store takes: 512 KiB.
+const requiredData = 512 << 10
+
+// patience is how long the suite waits for what must come, such as the
+// announcement of a change. Nothing is measured with it: a store that conforms
+// is never waited for that long.
+const patience = 10 * time.Second
+
+// Harness tells the suite how to get stores, and in what they differ from others.
+type Harness struct {
+	// New makes storage that holds no records, apart from that of any other call.
+	// It is called for each test, and cleans up with t.Cleanup.
+	New func(t *testing.T) Storage
+
+	// MaxData is the largest number of bytes of data that the store takes in a
+	// record, at least 524,288 (512 KiB).
+	MaxData int
+
+	// FlatNamespace says that one name can only exist in one scope at a time, and
+	// that Create in another one is answered with ErrNameTaken.
+	FlatNamespace bool
+}
+
+// Storage is where records are kept, together with the ways to get at it.
+type Storage struct {
+	// Open returns a store on the storage. Each call opens it anew, as another
+	// process would, unless it is the memory of one process: then the value may be
+	// the same. The suite closes nothing.
+	Open func(t *testing.T) keystore.KeyStore
+
+	// OpenReadOnly returns a store on the same storage that takes no writes. It is
+	// nil if the engine has no such thing.
+	OpenReadOnly func(t *testing.T) keystore.KeyStore
+}
+
+// Run runs the suite: a group of subtests for each method (Get, List, Create,
+// Update, Delete, Watch) and for what is asked of all (Names, Scopes, Sizes,
+// Copies, Contexts, Concurrency, ReadOnly). Watch is skipped for a store that is
+// no [keystore.Watcher], and ReadOnly without OpenReadOnly. It takes seconds with
+// a fast engine, and a hundred calls of New.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	if h.New == nil {
+		t.Fatal("keystoretest: Harness.New is nil, want a function that makes storage")
+	}
+	if h.MaxData < requiredData {
+		t.Fatalf("keystoretest: Harness.MaxData is %d, want at least %d: every store takes that many bytes", h.MaxData, requiredData)
+	}
+	for _, group := range []struct {
+		name  string
+		tests []test
+	}{
+		{"Get", getTests},
+		{"List", listTests},
+		{"Create", createTests},
+		{"Update", updateTests},
+		{"Delete", deleteTests},
+		{"Names", nameTests},
+		{"Scopes", scopeTests},
+		{"Sizes", sizeTests},
+		{"Copies", copyTests},
+		{"Contexts", contextTests},
+		{"Concurrency", concurrencyTests},
+		{"Watch", watchTests},
+		{"ReadOnly", readOnlyTests},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			for _, test := range group.tests {
+				t.Run(test.name, func(t *testing.T) {
+					storage := h.New(t)
+					if storage.Open == nil {
+						t.Fatal("keystoretest: Storage.Open is nil, want a function that opens a store")
+					}
+					test.run(&fixture{T: t, harness: h, storage: storage, store: storage.Open(t)})
+				})
+			}
+		})
+	}
+}
+
+// test is one sentence and how it is held.
+type test struct {
+	name string
+	run  func(f *fixture)
+}
+
+// fixture is one test at work on fresh storage.
+type fixture struct {
+	*testing.T
+	harness Harness
+	storage Storage
+	store   keystore.KeyStore
+}
+
+// mesh is the scope of tests in which scopes do not matter.
+const mesh = keystore.Scope("default")
+
+// another returns the store as another process would open it.
+func (f *fixture) another() keystore.KeyStore {
+	f.Helper()
+	return f.storage.Open(f.T)
+}
+
+func (f *fixture) create(scope keystore.Scope, name, data string) keystore.Record {
+	f.Helper()
+	r, err := f.store.Create(f.Context(), keystore.Record{Scope: scope, Name: name, Data: []byte(data)})
+	if err != nil {
+		f.Fatalf("Create(%q, %q) = %v, want success", scope, name, err)
+	}
+	return r
+}
+
+func (f *fixture) get(scope keystore.Scope, name string) keystore.Record {
+	f.Helper()
+	r, err := f.store.Get(f.Context(), scope, name)
+	if err != nil {
+		f.Fatalf("Get(%q, %q) = %v, want success", scope, name, err)
+	}
+	return r
+}
+
+// update replaces the data of the record at the version that it has now.
+func (f *fixture) update(scope keystore.Scope, name, data string) keystore.Record {
+	f.Helper()
+	r := f.get(scope, name)
+	r.Data = []byte(data)
+	r, err := f.store.Update(f.Context(), r)
+	if err != nil {
+		f.Fatalf("Update(%q, %q) = %v, want success", scope, name, err)
+	}
+	return r
+}
+
+func (f *fixture) delete(scope keystore.Scope, name string) {
+	f.Helper()
+	if err := f.store.Delete(f.Context(), scope, name); err != nil {
+		f.Fatalf("Delete(%q, %q) = %v, want success", scope, name, err)
+	}
+}
+
+func (f *fixture) list(scope keystore.Scope, prefix string) []keystore.Record {
+	f.Helper()
+	records, err := f.store.List(f.Context(), scope, prefix)
+	if err != nil {
+		f.Fatalf("List(%q, %q) = %v, want success", scope, prefix, err)
+	}
+	return records
+}
+
+// wantList fails unless the list holds just these records, as scope/name, in
+// this order.
+func (f *fixture) wantList(scope keystore.Scope, prefix string, want ...string) {
+	f.Helper()
+	var got []string
+	for _, r := range f.list(scope, prefix) {
+		got = append(got, string(r.Scope)+"/"+r.Name)
+	}
+	if !slices.Equal(got, want) {
+		f.Errorf("List(%q, %.64q) = %s, want %s", scope, prefix, cutShort(got), cutShort(want))
+	}
+}
+
+// wantData fails unless the record is there with this data.
+func (f *fixture) wantData(scope keystore.Scope, name, data string) {
+	f.Helper()
+	if got := f.get(scope, name); string(got.Data) != data {
+		f.Errorf("Get(%q, %q) = %s, want %s", scope, name, digest(string(got.Data)), digest(data))
+	}
+}
+
+func (f *fixture) wantMissing(scope keystore.Scope, name string) {
+	f.Helper()
+	_, err := f.store.Get(f.Context(), scope, name)
+	f.wantError("Get", err, keystore.ErrNotFound)
+}
+
+// wantSame fails unless two records are the same in all that a store keeps.
+func (f *fixture) wantSame(what string, got, want keystore.Record) {
+	f.Helper()
+	if got.Scope != want.Scope || got.Name != want.Name || got.Version != want.Version ||
+		!got.Created.Equal(want.Created) || string(got.Data) != string(want.Data) {
+		f.Errorf("%s: %v with data %s, want %v with data %s", what, got, digest(string(got.Data)), want, digest(string(want.Data)))
+	}
+}
+
+func (f *fixture) wantError(what string, err, want error) {
+	f.Helper()
+	if !errors.Is(err, want) {
+		f.Errorf("%s: error is %v, want one that matches %q", what, err, want)
+	}
+}
+
+// digest describes data without flooding the log.
+func digest(data string) string {
+	if len(data) <= 64 {
+		return fmt.Sprintf("%q", data)
+	}
+	return fmt.Sprintf("%.32q and so on, %d bytes", data, len(data))
+}
+
+func cutShort(names []string) string {
+	var b strings.Builder
+	b.WriteString("[")
+	for _, name := range names {
+		fmt.Fprintf(&b, " %.64q", name)
+	}
+	return b.String() + " ]"
+}
+
+// soon waits until something has happened, which ended says by being closed.
+func (f *fixture) soon(what string, ended <-chan struct{}) {
+	f.Helper()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		f.Fatalf("waited %v for %s, in vain", patience, what)
+	}
+}
+
+// promptly calls do, and fails if it does not return soon.
+func (f *fixture) promptly(what string, do func()) {
+	f.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		do()
+	}()
+	f.soon(what+" to return", ended)
+}
+
+// writers calls do for 0 to n-1 at once, each on a store of its own, and returns
+// when all have.
+func (f *fixture) writers(n int, do func(i int, store keystore.KeyStore)) {
+	f.Helper()
+	stores := []keystore.KeyStore{f.store, f.another(), f.another(), f.another()}
+	start := make(chan struct{})
+	ended := make(chan struct{}, n)
+	for i := range n {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			<-start
+			do(i, stores[i%len(stores)])
+		}()
+	}
+	close(start)
+	for range n {
+		<-ended
+	}
+}
+
+// cancelled returns a context that has been cancelled.
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,49 @@
+package keystore
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Record is a named blob in a scope. Its name and scope identify it.
+//
+// It prints, logs and marshals to JSON without its Data, also as a pointer and
+// inside of slices, maps and exported fields. Two things get past that, since fmt
+// asks no method there: an unexported struct field, and the verbs %p and %w,
+// which go vet refuses for a Record.
+type Record struct {
+	Scope Scope
+	Name  string
+
+	// Data is the content. It may be a private key.
+	Data []byte `json:"-"`
+
+	// Version is set by the store, differs whenever Data does, and means nothing
+	// outside of the store that gave it. Update compares it; Create ignores it.
+	Version string
+
+	// Created is when the store created the record, by the store's clock. It
+	// stays as it is when the record is updated. Writers leave it empty.
+	Created time.Time
+}
+
+// Format implements [fmt.Formatter]. Whatever the verb, it writes the scope,
+// the name, the version, the time of creation (RFC 3339) and the length of Data
+// in bytes, and never Data.
+func (r Record) Format(state fmt.State, _ rune) {
+	fmt.Fprintf(state, "{scope %q, name %q, version %q, created %s, %d bytes}",
+		string(r.Scope), r.Name, r.Version, r.Created.Format(time.RFC3339), len(r.Data))
+}
+
+// LogValue implements [slog.LogValuer] with the attributes scope, name,
+// version, created and size, the length of Data in bytes.
+func (r Record) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("scope", string(r.Scope)),
+		slog.String("name", r.Name),
+		slog.String("version", r.Version),
+		slog.Time("created", r.Created),
+		slog.Int("size", len(r.Data)),
+	)
+}

@@ -1,0 +1,93 @@
+package keystore_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+var secretRecord = keystore.Record{
+	Scope:   "default",
+	Name:    "key-1",
+	Data:    []byte("Secret!"),
+	Version: "7",
+	Created: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC),
+}
+
+// assertNoSecret fails if text holds the data of secretRecord, however written.
+func assertNoSecret(t *testing.T, text string) {
+	t.Helper()
+	data := secretRecord.Data
+	decimal := strings.Trim(fmt.Sprint(data), "[]")
+	for _, leak := range []string{
+		string(data), hex.EncodeToString(data), base64.StdEncoding.EncodeToString(data), decimal,
+		strings.ReplaceAll(decimal, " ", ","), fmt.Sprintf("%#v", data), fmt.Sprintf("%b", data), fmt.Sprintf("%o", data), "0x53",
+	} {
+		assert.NotContains(t, strings.ToLower(text), strings.ToLower(leak))
+	}
+}
+
+func TestARecordPrintsWithoutItsDataUnderEveryVerb(t *testing.T) {
+	type holder struct{ Record keystore.Record }
+	for _, verb := range "vTtbcdoOqxXUeEfFgGs" {
+		for _, flags := range []string{"", "+", "#", " ", "-80", "080", ".3", "# "} {
+			format := "%" + flags + string(verb)
+			for what, value := range map[string]any{
+				"a record":          secretRecord,
+				"a pointer":         &secretRecord,
+				"a slice":           []keystore.Record{secretRecord},
+				"a map":             map[string]keystore.Record{"a": secretRecord},
+				"a map of pointers": map[string]any{"a": &secretRecord},
+				"a struct":          holder{secretRecord},
+				"a struct pointer":  &holder{secretRecord},
+				"an interface":      any(secretRecord),
+			} {
+				t.Run(what+" with "+format, func(t *testing.T) {
+					assertNoSecret(t, fmt.Sprintf(format, value))
+				})
+			}
+		}
+	}
+	assertNoSecret(t, fmt.Sprintf("too many arguments %d", []any{1, secretRecord}...))
+	assertNoSecret(t, fmt.Errorf("wrapped: %v", secretRecord).Error())
+}
+
+func TestARecordPrintsWhatItIs(t *testing.T) {
+	assert.Equal(t, `{scope "default", name "key-1", version "7", created 2024-05-06T07:08:09Z, 7 bytes}`, fmt.Sprint(secretRecord))
+}
+
+func TestARecordIsLoggedWithoutItsData(t *testing.T) {
+	for name, newHandler := range map[string]func(*bytes.Buffer) slog.Handler{
+		"text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+		"JSON": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			slog.New(newHandler(&log)).Info("read", "record", secretRecord, "pointer", &secretRecord,
+				"records", []keystore.Record{secretRecord}, "map", map[string]*keystore.Record{"a": &secretRecord})
+			assertNoSecret(t, log.String())
+			assert.Contains(t, log.String(), "key-1")
+		})
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("read", "record", secretRecord)
+	assert.Contains(t, log.String(), `record.scope=default record.name=key-1 record.version=7 record.created=2024-05-06T07:08:09.000Z record.size=7`)
+}
+
+func TestARecordMarshalsToJSONWithoutItsData(t *testing.T) {
+	text, err := json.Marshal([]any{secretRecord, &secretRecord, map[string]keystore.Record{"a": secretRecord}})
+	require.NoError(t, err)
+	assertNoSecret(t, string(text))
+	assert.Contains(t, string(text), `"Name":"key-1"`)
+}
