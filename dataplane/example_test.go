@@ -1,0 +1,163 @@
+package dataplane_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// The life of a token: from the mesh's first key to its revocation.
+func Example() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	store := keystore.NewMemory() // or keystore.OpenDir
+
+	// When the mesh is created.
+	if _, err := dataplane.EnsureKey(ctx, store, "default"); err != nil {
+		log.Fatal(err)
+	}
+
+	// When a proxy is set up.
+	issuer, err := dataplane.NewIssuer(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	raw, err := issuer.Issue(ctx, token.Dataplane{
+		Mesh: "default",
+		Name: "dp-1",
+		Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}},
+	}, 30*24*time.Hour)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// When a proxy connects.
+	validator, err := dataplane.NewValidator(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer validator.Close()
+	verified, err := validator.Validate(ctx, "default", raw)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("valid for", verified.Claims().Name)
+
+	proxy := dataplane.Proxy{
+		Mesh:     "default",
+		Name:     "dp-1",
+		Inbounds: []map[string]string{{"kuma.io/service": "backend"}},
+	}
+	fmt.Println("permits backend:", verified.Permits(proxy) == nil)
+	proxy.Inbounds[0]["kuma.io/service"] = "payments"
+	fmt.Println(verified.Permits(proxy))
+
+	// When the token has got into the wrong hands.
+	if err := dataplane.Revoke(ctx, store, "default", verified.Registered().ID); err != nil {
+		log.Fatal(err)
+	}
+	for err == nil && ctx.Err() == nil { // the validator follows the store: it knows in a moment
+		_, err = validator.Validate(ctx, "default", raw)
+	}
+	fmt.Println("revoked:", errors.Is(err, token.ErrRevoked))
+
+	// Output:
+	// valid for dp-1
+	// permits backend: true
+	// token does not permit this: tag "kuma.io/service" has the value "payments", the token allows ["backend" "backend-admin"]
+	// revoked: true
+}
+
+// Rotation: add a key, give out new tokens, remove the old key.
+func Example_rotation() {
+	ctx := context.Background()
+	store := keystore.NewMemory()
+	old, err := dataplane.EnsureKey(ctx, store, "default")
+	if err != nil {
+		log.Fatal(err)
+	}
+	issuer, err := dataplane.NewIssuer(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, 24*time.Hour); err != nil {
+		log.Fatal(err)
+	}
+
+	key, err := signing.Generate(signing.DefaultBits)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := dataplane.AddKey(ctx, store, "default", key); err != nil {
+		log.Fatal(err)
+	}
+	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, 24*time.Hour)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// Once no token of the old key is in use any more:
+	if err := dataplane.RemoveKey(ctx, store, "default", old.Serial); err != nil {
+		log.Fatal(err)
+	}
+
+	validator, err := dataplane.NewValidator(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer validator.Close()
+	verified, err := validator.Validate(ctx, "default", raw)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("signed with key", verified.KeyID())
+	keys, err := dataplane.Keys(ctx, store, "default")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, key := range keys {
+		fmt.Printf("key %d, %d bits, signs: %t\n", key.Serial, key.Public.Bits(), key.Signs)
+	}
+
+	// Output:
+	// signed with key 2
+	// key 2, 2048 bits, signs: true
+}
+
+// Without a store: one side has the private key, the other the public one.
+func Example_offline() {
+	ctx := context.Background()
+	private, err := signing.Generate(signing.DefaultBits) // or signing.ParsePrivateKey, of a PEM file
+	if err != nil {
+		log.Fatal(err)
+	}
+	issuer, err := dataplane.NewOfflineIssuer(private, "key-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	validator, err := dataplane.NewOfflineValidator(dataplane.WithPublicKey("default", "key-1", private.Public()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer validator.Close()
+	verified, err := validator.Validate(ctx, "default", raw)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(verified.KeyID(), "says", verified.Claims().Name)
+
+	// Output:
+	// key-1 says dp-1
+}

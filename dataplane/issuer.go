@@ -1,0 +1,56 @@
+package dataplane
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Issuer makes dataplane tokens. It is safe for concurrent use.
+type Issuer interface {
+	// Issue makes a token that says what the claims say, valid for validFor from now,
+	// with a random UUID as its id. nbf and iat are written five minutes early, for verifiers whose
+	// clocks are behind.
+	//
+	// token.ErrNotIssuable: the request makes no sense (no mesh, a tag that allows no
+	// value, less than a second), is over the maximum lifetime, or gives a token that a
+	// validator would refuse. signing.ErrNoKey: the mesh has no signing key.
+	// signing.ErrKey: the newest key cannot be read; an older one does not sign in its
+	// place. token.ErrUnavailable: the store did not answer.
+	Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error)
+}
+
+// NewIssuer returns an issuer that signs with the newest key of the token's mesh.
+// It asks the store at every token, so a key that was added signs at once.
+func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error) {
+	i, err := live.NewIssuer(family, store, options)
+	if err != nil {
+		return nil, fmt.Errorf("dataplane: %w", err)
+	}
+	return issuer{i}, nil
+}
+
+// NewOfflineIssuer returns an issuer that signs with one key and needs no store.
+// Validators find the key by kid (1 to 256 printable ASCII characters), under
+// which its public half is configured there.
+func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOption) (Issuer, error) {
+	i, err := live.NewOfflineIssuer(family, key, kid, options)
+	if err != nil {
+		return nil, fmt.Errorf("dataplane: %w", err)
+	}
+	return issuer{i}, nil
+}
+
+type issuer struct{ live *live.Issuer }
+
+func (i issuer) Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+	if claims.Mesh == "" {
+		return "", fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
+	}
+	return i.live.Issue(ctx, keystore.Scope(claims.Mesh), token.Claims{Dataplane: claims}, validFor)
+}

@@ -1,0 +1,109 @@
+package dataplane
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/meshpass/meshpass/token"
+)
+
+// Proxy is a data plane proxy that is connecting, as the control plane knows it.
+type Proxy struct {
+	Mesh string
+	Name string
+
+	// Inbounds are the tags (name to value) of each inbound; those of a gateway are
+	// an inbound too.
+	Inbounds []map[string]string
+
+	Workload string
+
+	// Type is "dataplane" (which an empty Type also means), "ingress" or another that
+	// tokens are issued for.
+	Type string
+}
+
+const typeDataplane = "dataplane"
+
+// Permits says whether the token may be used by the proxy. What the token does not
+// name, it does not restrict. The mesh must always be the token's; name, workload and type, if
+// the token has them; and for each of the token's tags the proxy must have the
+// tag, and every value that it declares on any inbound must be among those that the
+// token allows. A tag without values allows nothing.
+//
+// An error matches token.ErrNotPermitted and names what differed.
+func (t Verified) Permits(proxy Proxy) error {
+	return t.permits(proxy, allInbounds)
+}
+
+// PermitsStrictly is [Verified.Permits], but for tags: each inbound by itself must have
+// every tag of the token, with a value that the token allows. A proxy without inbounds
+// has no tags.
+func (t Verified) PermitsStrictly(proxy Proxy) error {
+	return t.permits(proxy, eachInbound)
+}
+
+func (t Verified) permits(proxy Proxy, checkTag func(inbounds []map[string]string, tag string, allowed []string) error) error {
+	if t.live == nil {
+		return fmt.Errorf("%w: there is no token", token.ErrNotPermitted)
+	}
+	claims := &t.live.Claims().Dataplane
+	for _, c := range [...]struct{ what, token, proxy string }{
+		{"mesh", claims.Mesh, proxy.Mesh},
+		{"name", claims.Name, proxy.Name},
+		{"workload", claims.Workload, proxy.Workload},
+		{"type", claims.Type, orDataplane(proxy.Type)},
+	} {
+		if c.token != "" && c.token != c.proxy {
+			return fmt.Errorf("%w: %s %q of the token is not the proxy's, %q", token.ErrNotPermitted, c.what, c.token, c.proxy)
+		}
+	}
+	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
+		if err := checkTag(proxy.Inbounds, tag, claims.Tags[tag]); err != nil {
+			return fmt.Errorf("%w: %w", token.ErrNotPermitted, err)
+		}
+	}
+	return nil
+}
+
+func orDataplane(proxyType string) string {
+	if proxyType == "" {
+		return typeDataplane
+	}
+	return proxyType
+}
+
+func allInbounds(inbounds []map[string]string, tag string, allowed []string) error {
+	has := false
+	for _, tags := range inbounds {
+		value, ok := tags[tag]
+		if !ok {
+			continue
+		}
+		has = true
+		if !slices.Contains(allowed, value) {
+			return fmt.Errorf("tag %q has the value %q, the token allows %q", tag, value, allowed)
+		}
+	}
+	if !has {
+		return fmt.Errorf("the proxy lacks the tag %q", tag)
+	}
+	return nil
+}
+
+func eachInbound(inbounds []map[string]string, tag string, allowed []string) error {
+	if len(inbounds) == 0 {
+		return fmt.Errorf("the proxy has no inbound, and so lacks the tag %q", tag)
+	}
+	for i, tags := range inbounds {
+		value, ok := tags[tag]
+		if !ok {
+			return fmt.Errorf("inbound %d lacks the tag %q", i, tag)
+		}
+		if !slices.Contains(allowed, value) {
+			return fmt.Errorf("inbound %d has tag %q with the value %q, the token allows %q", i, tag, value, allowed)
+		}
+	}
+	return nil
+}

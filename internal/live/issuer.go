@@ -1,0 +1,157 @@
+package live
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// backdate is how far nbf and iat lie before the time of issuing, so that a
+// verifier whose clock is behind ours still accepts the token.
+const backdate = 5 * time.Minute
+
+// Issuer makes tokens of one family, with the newest key of a store or with one
+// given key.
+type Issuer struct {
+	family *Family
+	config common
+
+	store keystore.KeyStore
+	mu    sync.Mutex
+	keys  map[keystore.Scope]parsedKey // of the newest record each
+
+	private *signing.PrivateKey // offline
+	kid     string
+}
+
+type parsedKey struct {
+	version string
+	kid     string
+	private *signing.PrivateKey
+}
+
+// NewIssuer makes an issuer that signs with the newest key in a store, which it
+// asks at every token.
+func NewIssuer(family *Family, store keystore.KeyStore, options []IssuerOption) (*Issuer, error) {
+	if store == nil {
+		return nil, errors.New("the store is nil; an issuer with a key of its own has a constructor of its own")
+	}
+	i, err := newIssuer(family, options)
+	if err != nil {
+		return nil, err
+	}
+	i.store, i.keys = store, make(map[keystore.Scope]parsedKey)
+	return i, nil
+}
+
+// NewOfflineIssuer makes an issuer that signs with one key, under a kid of the
+// operator's choosing.
+func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, options []IssuerOption) (*Issuer, error) {
+	if private.Public() == nil {
+		return nil, fmt.Errorf("a kid (%q) without a key: there is no signing key", kid)
+	}
+	if kid == "" {
+		return nil, errors.New("a signing key without a kid: validators find the key by it")
+	}
+	if err := token.CheckKeyID(kid); err != nil {
+		return nil, err
+	}
+	i, err := newIssuer(family, options)
+	if err != nil {
+		return nil, err
+	}
+	i.private, i.kid = private, kid
+	return i, nil
+}
+
+func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
+	config := defaults()
+	for _, o := range options {
+		if o == nil {
+			return nil, errors.New("an option is nil")
+		}
+		if err := o.applyIssuer(&config); err != nil {
+			return nil, err
+		}
+	}
+	return &Issuer{family: family, config: config}, nil
+}
+
+// Issue makes a token of the claims, good for validFor from now on.
+func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (string, error) {
+	if validFor < time.Second {
+		return "", fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
+	}
+	if limit := i.config.maxLifetime; limit != 0 && validFor > limit {
+		return "", fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+	}
+	if err := keystore.CheckScope(scope); err != nil {
+		return "", fmt.Errorf("%w: %w", token.ErrNotIssuable, err)
+	}
+	now := i.config.now().Truncate(time.Second).UTC()
+	claims.Registered = token.Registered{
+		ID:        newID(),
+		IssuedAt:  now.Add(-backdate),
+		NotBefore: now.Add(-backdate),
+		ExpiresAt: now.Add(validFor),
+	}
+	private, kid, err := i.signingKey(ctx, scope)
+	if err != nil {
+		return "", err
+	}
+	return token.Encode(kid, claims, private.Sign)
+}
+
+// signingKey returns the key that signs now. A key that cannot be read is an
+// error: an older one must not sign in its place.
+func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, error) {
+	if i.store == nil {
+		return i.private, i.kid, nil
+	}
+	series, ok := i.family.Keys(scope)
+	if !ok {
+		return nil, "", fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
+	}
+	records, err := i.store.List(ctx, scope, series.KeyName(0))
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
+	}
+	record, serial, err := series.Latest(records)
+	if err != nil {
+		i.mu.Lock()
+		delete(i.keys, scope) // keeps no private key that the store has no more
+		i.mu.Unlock()
+		return nil, "", err
+	}
+	i.mu.Lock()
+	known := i.keys[scope]
+	i.mu.Unlock()
+	if kid := serial.KeyID(); known.kid == kid && known.version == record.Version {
+		return known.private, kid, nil
+	}
+	private, err := signing.ParsePrivateKey(record.Data)
+	if err != nil {
+		return nil, "", fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
+	}
+	known = parsedKey{version: record.Version, kid: serial.KeyID(), private: private}
+	i.mu.Lock()
+	i.keys[scope] = known
+	i.mu.Unlock()
+	return known.private, known.kid, nil
+}
+
+// newID returns a random UUID (RFC 9562, section 5.4).
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the program first
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,180 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+const (
+	defaultLeeway   = 30 * time.Second
+	maxLeeway       = 120 * time.Second
+	defaultMaxStale = time.Hour
+)
+
+// common is what issuers and validators can both be told.
+type common struct {
+	log         *slog.Logger
+	now         func() time.Time
+	maxLifetime time.Duration // 0: no limit
+}
+
+// validatorConfig is what the options of a validator set.
+type validatorConfig struct {
+	common
+	leeway       time.Duration
+	maxStale     time.Duration
+	withoutStore bool // no keys from the store
+	unrevocable  bool // tokens without an id are accepted
+	configured   map[configuredKey]*signing.PublicKey
+}
+
+// configuredKey names a key that the operator configured: everyScope stands for
+// every mesh.
+type configuredKey struct {
+	scope keystore.Scope
+	kid   string
+}
+
+const everyScope = keystore.AllScopes
+
+// IssuerOption is an option of an issuer.
+type IssuerOption interface{ applyIssuer(*common) error }
+
+// ValidatorOption is an option of a validator.
+type ValidatorOption interface{ applyValidator(*validatorConfig) error }
+
+// Option is an option of both.
+type Option interface {
+	IssuerOption
+	ValidatorOption
+}
+
+type option func(*common) error
+
+func (o option) applyIssuer(c *common) error             { return o(c) }
+func (o option) applyValidator(c *validatorConfig) error { return o(&c.common) }
+
+type validatorOption func(*validatorConfig) error
+
+func (o validatorOption) applyValidator(c *validatorConfig) error { return o(c) }
+
+func defaults() common {
+	return common{log: slog.Default(), now: time.Now}
+}
+
+// WithLogger sets where to log.
+func WithLogger(log *slog.Logger) Option {
+	return option(func(c *common) error {
+		if log == nil {
+			return errors.New("WithLogger: the logger is nil; slog.New(slog.DiscardHandler) logs nothing")
+		}
+		c.log = log
+		return nil
+	})
+}
+
+// WithClock sets the wall clock.
+func WithClock(now func() time.Time) Option {
+	return option(func(c *common) error {
+		if now == nil {
+			return errors.New("WithClock: the clock is nil")
+		}
+		c.now = now
+		return nil
+	})
+}
+
+// WithMaxLifetime limits how long a token lives.
+func WithMaxLifetime(limit time.Duration) Option {
+	return option(func(c *common) error {
+		if limit < time.Second {
+			return fmt.Errorf("WithMaxLifetime: %s is too short, want at least 1s", limit)
+		}
+		c.maxLifetime = limit
+		return nil
+	})
+}
+
+// WithLeeway sets the leeway on exp and nbf.
+func WithLeeway(leeway time.Duration) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		if leeway < 0 || leeway > maxLeeway {
+			return fmt.Errorf("WithLeeway: %s is out of range, want 0s to %s", leeway, maxLeeway)
+		}
+		c.leeway = leeway
+		return nil
+	})
+}
+
+// WithMaxStale sets for how long answers may rest on what can no longer be read.
+func WithMaxStale(limit time.Duration) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		if limit < 0 {
+			return fmt.Errorf("WithMaxStale: %s is negative", limit)
+		}
+		c.maxStale = limit
+		return nil
+	})
+}
+
+// WithoutStoreKeys leaves the configured keys as the only ones.
+func WithoutStoreKeys() ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		c.withoutStore = true
+		return nil
+	})
+}
+
+// WithUnrevocableTokens accepts tokens without an id.
+func WithUnrevocableTokens() ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		c.unrevocable = true
+		return nil
+	})
+}
+
+// WithPublicKey configures a key for the tokens of one scope.
+func WithPublicKey(scope keystore.Scope, kid string, key *signing.PublicKey) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		if err := keystore.CheckScope(scope); err != nil {
+			return fmt.Errorf("public key %q: %w", kid, err)
+		}
+		return c.configure(scope, kid, key)
+	})
+}
+
+// WithPublicKeyForEveryScope configures a key for the tokens of every scope.
+func WithPublicKeyForEveryScope(kid string, key *signing.PublicKey) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		return c.configure(everyScope, kid, key)
+	})
+}
+
+// InvalidOption is an option that was given something unusable.
+func InvalidOption(err error) ValidatorOption {
+	return validatorOption(func(*validatorConfig) error { return err })
+}
+
+func (c *validatorConfig) configure(scope keystore.Scope, kid string, key *signing.PublicKey) error {
+	if err := token.CheckKeyID(kid); err != nil {
+		return fmt.Errorf("public key: %w", err)
+	}
+	if key.Bits() == 0 {
+		return fmt.Errorf("public key %q: there is no key", kid)
+	}
+	at := configuredKey{scope, kid}
+	if _, twice := c.configured[at]; twice {
+		return fmt.Errorf("public key %q: configured twice", kid)
+	}
+	if c.configured == nil {
+		c.configured = make(map[configuredKey]*signing.PublicKey)
+	}
+	c.configured[at] = key
+	return nil
+}

@@ -1,0 +1,186 @@
+package live
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+)
+
+// state is what the store said, parsed. It is immutable: a read that finds
+// something else makes a new one.
+type state struct {
+	scopes map[keystore.Scope]*scopeState // only scopes that have records
+	full   reading                        // of the latest reads of all scopes
+}
+
+// scopeState is what the store holds for one scope.
+type scopeState struct {
+	keys     *signing.PublicSet // nil where no keys belong
+	lists    map[keystore.Scope]*list
+	problems []string // in words, for reporting each once
+	own      reading  // of the latest reads of this scope alone
+}
+
+// list is one revocation record. ids is nil where err says why nobody can know.
+type list struct {
+	version string
+	ids     *revocation.List
+	err     error
+}
+
+// reading remembers when the store last confirmed something and when it last
+// failed to. Both are times at which a read began, on the monotonic clock.
+type reading struct {
+	confirmed, failed time.Time
+	err               error // of the read that failed
+}
+
+func (r reading) merge(o reading) reading {
+	if o.confirmed.After(r.confirmed) {
+		r.confirmed = o.confirmed
+	}
+	if o.failed.After(r.failed) {
+		r.failed, r.err = o.failed, o.err
+	}
+	return r
+}
+
+// staleness is how long ago the store last confirmed what we know, and counts
+// from zero only once a read has failed or is overdue: as long as reads succeed,
+// what they found is current.
+func (r reading) staleness(now time.Time) time.Duration {
+	age := now.Sub(r.confirmed)
+	if !r.failed.After(r.confirmed) && age <= fullInterval+readTimeout {
+		return 0
+	}
+	return age
+}
+
+// reading says how current the answers for a scope are: as current as the
+// oldest of what they rest on.
+func (s *state) reading(scope keystore.Scope) reading {
+	r := s.full
+	if own := s.scopes[scope]; own != nil {
+		r = r.merge(own.own)
+	}
+	if scope == keystore.Global {
+		return r
+	}
+	// Lists in the global scope count for every mesh.
+	global := s.full
+	if g := s.scopes[keystore.Global]; g != nil {
+		global = global.merge(g.own)
+	}
+	if global.confirmed.Before(r.confirmed) {
+		r.confirmed = global.confirmed
+	}
+	if global.failed.After(r.failed) {
+		r.failed, r.err = global.failed, global.err
+	}
+	return r
+}
+
+// find looks up the key that a kid names for the tokens of a scope. It returns
+// signing.ErrNoKey, or why a key that is there cannot be used.
+func (s *state) find(scope keystore.Scope, kid string) (*signing.PublicKey, error) {
+	own := s.scopes[scope]
+	if own == nil || own.keys == nil {
+		return nil, signing.ErrNoKey
+	}
+	return own.keys.Find(kid)
+}
+
+// revoked says whether an id is on a list that counts for the scope. An error
+// means that a list is there which nobody can read; an id found on another list
+// is revoked all the same.
+func (s *state) revoked(scope keystore.Scope, id string) (bool, error) {
+	var unreadable error
+	for _, place := range [...]keystore.Scope{scope, keystore.Global} {
+		holder := s.scopes[place]
+		if holder == nil {
+			continue
+		}
+		l := holder.lists[scope]
+		switch {
+		case l == nil:
+		case l.err != nil:
+			unreadable = l.err
+		case l.ids.Contains(id):
+			return true, nil
+		}
+	}
+	return false, unreadable
+}
+
+// with returns a state in which one scope is replaced; nil removes it.
+func (s *state) with(scope keystore.Scope, next *scopeState) *state {
+	scopes := maps.Clone(s.scopes)
+	if next == nil {
+		delete(scopes, scope)
+	} else {
+		scopes[scope] = next
+	}
+	return &state{scopes: scopes, full: s.full}
+}
+
+// parse makes a scope's state of its records. What is unchanged since prev is
+// taken from there, so that keys keep their identity and lists are not parsed
+// again.
+func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *scopeState) *scopeState {
+	if prev == nil {
+		prev = &scopeState{}
+	}
+	next := &scopeState{lists: make(map[keystore.Scope]*list)}
+	var keys []keystore.Record
+	for _, r := range records {
+		owner, ok := f.ListOwner(r.Name)
+		if !ok {
+			keys = append(keys, r)
+			continue
+		}
+		if r.Scope != scope || (scope != keystore.Global && owner != scope) {
+			next.problems = append(next.problems, fmt.Sprintf("revocation list %q in scope %q is not the scope's own and is ignored", r.Name, r.Scope))
+			continue
+		}
+		l := prev.lists[owner]
+		if l == nil || l.version != r.Version {
+			ids, err := revocation.Parse(r.Data)
+			if err != nil {
+				err = fmt.Errorf("revocation list %q in scope %q: %w", r.Name, r.Scope, err)
+			}
+			l = &list{version: r.Version, ids: ids, err: err}
+		}
+		next.lists[owner] = l
+		if l.err != nil {
+			next.problems = append(next.problems, l.err.Error())
+		} else {
+			for _, p := range l.ids.Problems() {
+				next.problems = append(next.problems, fmt.Sprintf("revocation list %q in scope %q: %v", r.Name, r.Scope, p))
+			}
+		}
+	}
+	if series, ok := f.Keys(scope); ok {
+		next.keys = series.PublicSet(keys, prev.keys)
+		for _, p := range next.keys.Problems() {
+			next.problems = append(next.problems, p.Error())
+		}
+	} else {
+		for _, r := range keys {
+			next.problems = append(next.problems, fmt.Sprintf("record %q in scope %q: no %s key belongs to that scope; it is ignored", r.Name, r.Scope, f.Kind))
+		}
+	}
+	return next
+}
+
+// split groups the records of a read of all scopes.
+func split(records []keystore.Record) map[keystore.Scope][]keystore.Record {
+	groups := make(map[keystore.Scope][]keystore.Record)
+	for _, r := range records {
+		groups[r.Scope] = append(groups[r.Scope], r)
+	}
+	return groups
+}

@@ -1,0 +1,479 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Validator decides about the tokens of one family. It answers from memory; a
+// token waits only where it may have been signed with a key that the store has
+// and we have not read.
+type Validator struct {
+	family   *Family
+	config   validatorConfig
+	follower *follower // nil: there is no store
+	refusals *reporter
+	closed   atomic.Bool
+	ended    chan struct{} // closed when Close is done
+	headers  headerMemo
+
+	collided sync.Map // configuredKey -> struct{}: reported as being in the store too
+}
+
+// Want is what a token must be for.
+type Want struct {
+	Scope     keystore.Scope // of the key and of the revocation list: a mesh, or global
+	Zone      string         // of a zone token
+	ZoneScope string         // one that a zone token's list must hold
+}
+
+// NewValidator makes a validator that follows a store until it is closed.
+func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOption) (*Validator, error) {
+	if store == nil {
+		return nil, errors.New("the store is nil; a validator without a store has a constructor of its own")
+	}
+	v, err := newValidator(family, options)
+	if err != nil {
+		return nil, err
+	}
+	if v.config.withoutStore && len(v.config.configured) == 0 {
+		return nil, errors.New("WithoutStoreKeys leaves no key at all: configure a public key")
+	}
+	v.follower = follow(family, store, v.report, v.reportReads)
+	return v, nil
+}
+
+// NewOfflineValidator makes a validator that has its configured keys and nothing else.
+func NewOfflineValidator(family *Family, options []ValidatorOption) (*Validator, error) {
+	v, err := newValidator(family, options)
+	if err != nil {
+		return nil, err
+	}
+	if len(v.config.configured) == 0 {
+		return nil, errors.New("without a store a validator needs a configured public key")
+	}
+	return v, nil
+}
+
+func newValidator(family *Family, options []ValidatorOption) (*Validator, error) {
+	config := validatorConfig{common: defaults(), leeway: defaultLeeway, maxStale: defaultMaxStale}
+	for _, o := range options {
+		if o == nil {
+			return nil, errors.New("an option is nil")
+		}
+		if err := o.applyValidator(&config); err != nil {
+			return nil, err
+		}
+	}
+	for at := range config.configured {
+		ok := family.Within == keystore.AllScopes
+		if at.scope != everyScope {
+			_, ok = family.Keys(at.scope)
+		}
+		if !ok { // an option of the other package: both have the same type
+			return nil, fmt.Errorf("public key %q: configured for mesh %q, which no %s token belongs to", at.kid, at.scope, family.Kind)
+		}
+	}
+	return &Validator{family: family, config: config, ended: make(chan struct{}), refusals: newReporter(config.log)}, nil
+}
+
+// Close ends the following of the store. Afterwards every token is answered
+// with token.ErrClosed.
+func (v *Validator) Close() error {
+	if v.closed.Swap(true) {
+		<-v.ended // who comes second waits as well
+		return nil
+	}
+	defer close(v.ended)
+	if v.follower != nil {
+		v.follower.close()
+	}
+	return nil
+}
+
+// Validate makes all the checks, in their order.
+func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
+	verified, u, err := v.validate(ctx, want, raw)
+	if err != nil {
+		v.logRefusal(ctx, want, u, verified, err)
+		return nil, err
+	}
+	return verified, nil
+}
+
+// validate returns with an error also what is known of the token, for the log.
+func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verified, token.Unverified, error) {
+	if v.closed.Load() {
+		return nil, token.Unverified{}, token.ErrClosed
+	}
+	u, err := token.ParseUnverified(raw)
+	if err != nil {
+		return nil, u, err
+	}
+	header, remembered := v.headers.get(u.EncodedHeader())
+	if !remembered {
+		if header, err = u.Header(); err != nil {
+			return nil, u, err
+		}
+	}
+	key, err := v.findKey(ctx, want.Scope, header.KeyID)
+	if err != nil {
+		return nil, u, err
+	}
+	if err := key.Verify([]byte(u.SigningInput()), u.Signature()); err != nil {
+		return nil, u, err
+	}
+	if !remembered {
+		v.headers.put(u.EncodedHeader(), header)
+	}
+	claims, err := u.Claims()
+	if err != nil {
+		return nil, u, err
+	}
+	verified := &Verified{claims: claims, keyID: header.KeyID}
+	return verified, u, v.decide(ctx, want, verified)
+}
+
+// decide makes the checks that follow once a token is known to be ours. What is
+// definite comes first, in order; "we could not know" is the answer only where
+// nothing definite speaks against the token.
+func (v *Validator) decide(ctx context.Context, want Want, verified *Verified) error {
+	claims := &verified.claims
+	if err := v.checkRequired(claims); err != nil {
+		return err
+	}
+	if err := v.checkScope(want, claims); err != nil {
+		return err
+	}
+	unknown := v.checkRevoked(ctx, want.Scope, claims.ID)
+	if unknown != nil && !errors.Is(unknown, token.ErrUnavailable) {
+		return unknown
+	}
+	if err := v.checkTimes(claims); err != nil {
+		return err
+	}
+	return unknown
+}
+
+// findKey finds the key that a kid names, configured or from the store.
+func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid string) (*signing.PublicKey, error) {
+	if key := v.configuredKey(scope, kid); key != nil {
+		return key, v.checkAsked(scope)
+	}
+	if v.follower == nil || v.config.withoutStore {
+		return nil, fmt.Errorf("%w: no public key with kid %.64q is configured%s", token.ErrUnknownKey, kid, ofMesh(scope))
+	}
+	if _, ok := signing.ParseSerial(kid); !ok {
+		return nil, fmt.Errorf("%w: kid %.64q is neither a configured key's nor a serial number", token.ErrUnknownKey, kid)
+	}
+	if err := v.checkAsked(scope); err != nil {
+		return nil, err
+	}
+	s, err := v.follower.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.find(scope, kid)
+	if err == nil {
+		return key, nil
+	}
+	if errors.Is(err, signing.ErrNoKey) {
+		find := func() (*signing.PublicKey, error) { return v.follower.current.Load().find(scope, kid) }
+		found := func() bool { _, err := find(); return err == nil }
+		if err := v.follower.reread(ctx, scope, found); err != nil {
+			return nil, err
+		}
+		if key, err = find(); err == nil {
+			return key, nil
+		}
+	}
+	if errors.Is(err, signing.ErrNoKey) {
+		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, the token must be issued anew", token.ErrUnknownKey, kid, ofMesh(scope))
+	}
+	return nil, unavailable(err)
+}
+
+func (v *Validator) configuredKey(scope keystore.Scope, kid string) *signing.PublicKey {
+	if len(v.config.configured) == 0 {
+		return nil
+	}
+	if key := v.config.configured[configuredKey{scope, kid}]; key != nil {
+		return key
+	}
+	return v.config.configured[configuredKey{everyScope, kid}]
+}
+
+// checkAsked refuses a scope that can hold no token of the family, before it
+// makes anybody read. A mesh often is a name that the peer chose.
+func (v *Validator) checkAsked(scope keystore.Scope) error {
+	if err := keystore.CheckScope(scope); err != nil {
+		return fmt.Errorf("%w: asked for a mesh that cannot exist: %w", token.ErrScope, err)
+	}
+	if _, ok := v.family.Keys(scope); !ok {
+		return fmt.Errorf("%w: asked for no mesh", token.ErrScope)
+	}
+	return nil
+}
+
+func (v *Validator) checkRequired(claims *token.Claims) error {
+	switch {
+	case claims.ExpiresAt.IsZero():
+		return fmt.Errorf("%w: exp is missing", token.ErrClaims)
+	case claims.ID == "" && !v.config.unrevocable:
+		return fmt.Errorf("%w: jti is missing, so the token could not be revoked", token.ErrClaims)
+	case claims.Kind() != v.family.Kind:
+		return fmt.Errorf("%w: it is a %s token, want a %s token", token.ErrKind, claims.Kind(), v.family.Kind)
+	}
+	return nil
+}
+
+func (v *Validator) checkScope(want Want, claims *token.Claims) error {
+	if v.family.Kind == token.KindDataplane {
+		if claims.Dataplane.Mesh != string(want.Scope) {
+			return fmt.Errorf("%w: it is for mesh %.64q, asked for %.64q", token.ErrScope, claims.Dataplane.Mesh, want.Scope)
+		}
+		return nil
+	}
+	if claims.Zone.Zone != want.Zone {
+		return fmt.Errorf("%w: it is for zone %.64q, asked for %.64q", token.ErrScope, claims.Zone.Zone, want.Zone)
+	}
+	for _, s := range claims.Zone.Scope {
+		if s == want.ZoneScope && s != "" {
+			return nil
+		}
+	}
+	const shown = 8
+	scopes, more := claims.Zone.Scope, ""
+	if len(scopes) > shown {
+		scopes, more = scopes[:shown], " and more"
+	}
+	return fmt.Errorf("%w: its scopes are %.64q%s, asked for %.64q", token.ErrScope, scopes, more, want.ZoneScope)
+}
+
+// checkRevoked returns token.ErrRevoked, or an error of class
+// token.ErrUnavailable where the lists, or whether they are still current,
+// cannot be known.
+func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id string) error {
+	if v.follower == nil {
+		return nil
+	}
+	s, err := v.follower.loaded(ctx)
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		revoked, err := s.revoked(scope, id)
+		if revoked {
+			return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
+		}
+		if err != nil {
+			return unavailable(err)
+		}
+	}
+	r := s.reading(scope)
+	if stale := r.staleness(time.Now()); stale > v.config.maxStale {
+		return fmt.Errorf("%w: the store last answered %s ago, over the limit of %s: %w",
+			token.ErrUnavailable, stale.Round(time.Millisecond), v.config.maxStale, cause(r.err))
+	}
+	return nil
+}
+
+func cause(err error) error {
+	if err == nil {
+		return errors.New("a read is overdue")
+	}
+	return err
+}
+
+// checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and 4.1.5).
+func (v *Validator) checkTimes(claims *token.Claims) error {
+	now := v.config.now()
+	if !now.Before(claims.ExpiresAt.Add(v.config.leeway)) {
+		return fmt.Errorf("%w at %s", token.ErrExpired, claims.ExpiresAt.Format(time.RFC3339))
+	}
+	if now.Before(claims.NotBefore.Add(-v.config.leeway)) {
+		return fmt.Errorf("%w: before %s", token.ErrNotYetValid, claims.NotBefore.Format(time.RFC3339))
+	}
+	if v.config.maxLifetime == 0 {
+		return nil
+	}
+	start := claims.IssuedAt
+	if start.IsZero() {
+		start = claims.NotBefore
+	}
+	if start.IsZero() {
+		return fmt.Errorf("%w: it has neither iat nor nbf to count from", token.ErrLifetime)
+	}
+	if start.After(now) { // an iat ahead makes no lifetime short
+		start = now
+	}
+	if lifetime := claims.ExpiresAt.Sub(start); lifetime-backdate > v.config.maxLifetime {
+		return fmt.Errorf("%w: %s, the maximum is %s", token.ErrLifetime, lifetime, v.config.maxLifetime)
+	}
+	return nil
+}
+
+func ofMesh(scope keystore.Scope) string {
+	if scope == keystore.Global {
+		return ""
+	}
+	return fmt.Sprintf(" for mesh %.64q", scope)
+}
+
+// logRefusal says why, and which key and id, but never the token. kid and jti have been
+// checked to be printable where they are known.
+func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, verified *Verified, err error) {
+	if !v.config.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("kind", string(v.family.Kind)), slog.String("reason", err.Error())}
+	if want.Scope != keystore.Global {
+		attrs = append(attrs, slog.String("mesh", shorten(string(want.Scope))))
+	}
+	if want.Zone != "" {
+		attrs = append(attrs, slog.String("zone", shorten(want.Zone)))
+	}
+	if header, err := u.Header(); err == nil {
+		attrs = append(attrs, slog.String("kid", header.KeyID))
+	}
+	if verified != nil && verified.claims.ID != "" {
+		attrs = append(attrs, slog.String("jti", verified.claims.ID))
+	}
+	v.refusals.report(ctx, slog.LevelInfo, "token refused", attrs...)
+}
+
+// shorten escapes and cuts what a peer named.
+func shorten(s string) string {
+	quoted := fmt.Sprintf("%.64q", s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// report tells the operator, once each, what a new state of a scope shows.
+func (v *Validator) report(scope keystore.Scope, prev, next *scopeState) {
+	log := v.config.log.With(slog.String("kind", string(v.family.Kind)), slog.String("scope", string(scope)))
+	before, after := describe(prev), describe(next)
+	for p := range after.problems {
+		if !before.problems[p] {
+			log.Warn("record problem", slog.String("problem", p))
+		}
+	}
+	for kid := range after.keys {
+		if v.config.withoutStore || v.configuredKey(scope, kid) == nil {
+			continue
+		}
+		if _, reported := v.collided.LoadOrStore(configuredKey{scope, kid}, struct{}{}); !reported {
+			log.Warn("a configured public key hides the key of the same kid in the store", slog.String("kid", kid))
+		}
+	}
+	if prev == nil {
+		return
+	}
+	for kid := range before.keys {
+		if !after.keys[kid] {
+			log.Warn("key is gone: tokens that it signed are refused", slog.String("kid", kid))
+		}
+	}
+	for kid := range after.keys {
+		if !before.keys[kid] {
+			log.Info("new key", slog.String("kid", kid))
+		}
+	}
+	for owner, n := range before.revoked {
+		if after.revoked[owner] < n {
+			log.Warn("revocation list got shorter", slog.Int("before", n), slog.Int("after", after.revoked[owner]))
+		}
+	}
+}
+
+// description is what is worth a report when it changes.
+type description struct {
+	problems map[string]bool
+	keys     map[string]bool // by kid
+	revoked  map[keystore.Scope]int
+}
+
+func describe(s *scopeState) description {
+	d := description{problems: map[string]bool{}, keys: map[string]bool{}, revoked: map[keystore.Scope]int{}}
+	if s == nil {
+		return d
+	}
+	for _, p := range s.problems {
+		d.problems[p] = true
+	}
+	if s.keys != nil {
+		for _, key := range s.keys.Keys() {
+			d.keys[key.Serial.KeyID()] = true
+		}
+	}
+	for owner, l := range s.lists {
+		d.revoked[owner] = l.ids.Len()
+	}
+	return d
+}
+
+func (v *Validator) reportReads(err error) {
+	log := v.config.log.With(slog.String("kind", string(v.family.Kind)))
+	if err != nil {
+		log.Warn("reading the store fails: answers rest on what was read before", slog.String("error", err.Error()))
+		return
+	}
+	log.Info("reading the store works again")
+}
+
+// headerMemo remembers decoded headers by their encoded text. Only headers under
+// which a signature verified get in, so nobody fills it but holders of keys.
+type headerMemo struct {
+	mu sync.Mutex
+	m  atomic.Pointer[map[string]token.Header]
+}
+
+const maxHeaders = 256
+
+func (h *headerMemo) get(encoded string) (token.Header, bool) {
+	m := h.m.Load()
+	if m == nil {
+		return token.Header{}, false
+	}
+	header, ok := (*m)[encoded]
+	return header, ok
+}
+
+func (h *headerMemo) put(encoded string, header token.Header) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := map[string]token.Header{}
+	if m := h.m.Load(); m != nil {
+		if len(*m) < maxHeaders {
+			for k, v := range *m {
+				next[k] = v
+			}
+		} // full: start again
+	}
+	// Neither may hold on to the token's own text.
+	header.KeyID = strings.Clone(header.KeyID)
+	next[strings.Clone(encoded)] = header
+	h.m.Store(&next)
+}
+
+// Verified is a token that a validator accepted. It is immutable, and only a
+// validator makes one.
+type Verified struct {
+	claims token.Claims
+	keyID  string
+}
+
+// Claims returns what the token says. What it points to must not be changed.
+func (t *Verified) Claims() *token.Claims { return &t.claims }
+
+// KeyID returns the kid of the key that signed the token.
+func (t *Verified) KeyID() string { return t.keyID }

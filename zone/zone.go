@@ -1,0 +1,77 @@
+package zone
+
+import (
+	"context"
+
+	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// The scopes that meshes use. An application may name others.
+const (
+	ScopeCP      = "cp"      // the zone's control plane
+	ScopeIngress = "ingress" // the proxy through which traffic enters the zone
+	ScopeEgress  = "egress"  // the proxy through which traffic leaves the zone
+)
+
+var family = &live.Family{
+	Kind:   token.KindZone,
+	Within: keystore.Global,
+	Prefix: "zone-token-",
+	Keys: func(scope keystore.Scope) (signing.Series, bool) {
+		return signing.ZoneKeys(), scope == keystore.Global
+	},
+	ListOwner: func(name string) (keystore.Scope, bool) {
+		return keystore.Global, name == revocation.Zone().Name
+	},
+}
+
+// EnsureKey makes the first zone signing key, RSA-2048 with serial 1, unless there is
+// a signing key already, and returns the key that signs. Call it when the control
+// plane is set up, on every replica if need be: of any number of callers at once, in any
+// number of processes, one makes the key and all return it.
+//
+// A key that is there but cannot be read is an error matching signing.ErrKey.
+func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error) {
+	return live.EnsureKey(ctx, store, signing.ZoneKeys())
+}
+
+// AddKey adds the next serial. The key signs from then on; the older ones keep
+// verifying. It returns signing.ErrNoKey where there is no key yet (see [EnsureKey]), and
+// keystore.ErrExists where somebody else added the same serial at the same time.
+// The private key must be one that can be stored: it comes from signing.Generate or
+// signing.ParsePrivateKey.
+func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
+	return live.AddKey(ctx, store, signing.ZoneKeys(), key)
+}
+
+// RemoveKey removes a key, private and public half. Every token that it signed is
+// refused from then on. It returns signing.ErrNoKey if there is no such key.
+func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial) error {
+	return live.RemoveKey(ctx, store, signing.ZoneKeys(), serial)
+}
+
+// Keys lists the zone keys by serial, also those that cannot be read, with the
+// reason.
+func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
+	return live.Keys(ctx, store, signing.ZoneKeys())
+}
+
+// Revoke puts zone tokens, by their ids, on the revocation list. Nobody else's
+// addition is lost, however many write at once.
+func Revoke(ctx context.Context, store keystore.KeyStore, ids ...string) error {
+	return revocation.Zone().Add(ctx, store, ids...)
+}
+
+// Restore takes ids off the revocation list.
+func Restore(ctx context.Context, store keystore.KeyStore, ids ...string) error {
+	return revocation.Zone().Remove(ctx, store, ids...)
+}
+
+// Revoked reads the revocation list.
+func Revoked(ctx context.Context, store keystore.KeyStore) (*revocation.List, error) {
+	return revocation.Zone().Load(ctx, store)
+}
