@@ -1,0 +1,5 @@
+module github.com/meshpass/meshpass/examples
+
+go 1.25.0
+
+replace github.com/meshpass/meshpass => ../
