@@ -298,7 +298,7 @@ func TestAnUnreadableNewestKeyStopsIssuingInsteadOfFallingBack(t *testing.T) {
 	assert.NotContains(t, err.Error(), "not a key")
 	assert.Empty(t, raw)
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2))
+	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2, dataplane.Forced()))
 	kid, _ := inside(t, issue(t, issuer, "default", day))
 	assert.Equal(t, "1", kid)
 }
@@ -317,7 +317,7 @@ func TestAKeySignsAsSoonAsItIsAddedAndNoLongerThanItIsThere(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "2", signer())
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2))
+	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2, dataplane.Forced()))
 	require.Equal(t, "1", signer())
 }
 
@@ -339,7 +339,7 @@ func TestDeletingTheLastKeyDoesNotBringSerialOneBack(t *testing.T) {
 	raw := issue(t, issuer, "default", day)
 	require.NoError(t, check(t, validator, "default", raw))
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 1))
+	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 1, dataplane.Forced()))
 	for range 3 {
 		_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 		assert.ErrorIs(t, err, signing.ErrNoKey)

@@ -424,7 +424,7 @@ func TestARemovedKeyIsGoneWithBothHalves(t *testing.T) {
 func TestAKeyThatCannotBeReadCanBeRemoved(t *testing.T) {
 	store := keystore.NewMemory()
 	putRecord(t, store, "default", signing.DataplaneKeys("default").KeyName(4), []byte("damaged"))
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 4))
+	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 4, dataplane.Forced()))
 	assert.Empty(t, listAll(t, store))
 }
 

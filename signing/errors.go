@@ -16,6 +16,9 @@ var (
 	// private key at all.
 	ErrNoKey = errors.New("no such signing key")
 
+	// ErrInUse says that a key must not be removed yet.
+	ErrInUse = errors.New("signing key is in use")
+
 	// ErrNotKey says that a record's name is not a signing key's at all, but that
 	// of something else that is kept in the same scope.
 	ErrNotKey = errors.New("not the name of a signing key")

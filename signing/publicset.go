@@ -33,6 +33,10 @@ type Key struct {
 	// record cannot be read; Err says why then.
 	Public *PublicKey
 
+	// Private says that there is a private key of this serial, readable or not, and
+	// not its public half alone.
+	Private bool
+
 	// Signs marks the private key with the highest serial, whether or not it can
 	// be read. A set that has public keys only marks none.
 	Signs bool
@@ -137,6 +141,7 @@ func (set *PublicSet) choose(serial Serial, private, public *reading, previous *
 	}
 	key := Key{Serial: serial, Created: from.record.Created, Public: from.key, Err: from.err}
 	if private != nil {
+		key.Private = true
 		key.Created = private.record.Created
 	}
 	if before := previous.byKeyID[serial.KeyID()].Public; before.Equal(key.Public) {

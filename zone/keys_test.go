@@ -139,7 +139,7 @@ func TestKeysAreAddedListedAndRemovedByNumber(t *testing.T) {
 	}
 	assert.Equal(t, []signing.Serial{2, 3, 9, 10, 11}, serials)
 
-	require.NoError(t, zone.RemoveKey(t.Context(), store, 11))
+	require.NoError(t, zone.RemoveKey(t.Context(), store, 11, zone.Forced()))
 	assert.ErrorIs(t, zone.RemoveKey(t.Context(), store, 11), signing.ErrNoKey)
 	kid, _ := inside(t, issueCP(t, newIssuer(t, store)))
 	assert.Equal(t, "10", kid)

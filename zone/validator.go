@@ -3,6 +3,7 @@ package zone
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/meshpass/meshpass/internal/live"
 	"github.com/meshpass/meshpass/keystore"
@@ -22,10 +23,26 @@ type Validator interface {
 	// out. Tell a peer no more than which of the two it is.
 	Validate(ctx context.Context, zone, scope, raw string) (Verified, error)
 
-	// Close ends the following of the store and waits until it is no longer used.
-	// From then on every token is answered with token.ErrClosed.
+	// Usage tells what this process has seen of each key since the validator was
+	// made: how many tokens of it were accepted, when last, and how many sessions are open. A
+	// key that was removed is left out, as is one that was never used.
+	Usage() []KeyUse
+
+	// Staleness is the age of what answers rest on: how long ago the store last
+	// confirmed all of it. While the store can be read that is less than about 30
+	// seconds, also when nothing changes. It is 0 without a store, and false before the
+	// first read.
+	Staleness() (time.Duration, bool)
+
+	// Close ends every session that is bound to a token with token.ErrClosed as
+	// its cause, ends the following of the store, and waits until the store is no longer
+	// used. From then on every token is answered with token.ErrClosed.
 	Close() error
 }
+
+// KeyUse is what one process has seen of one key. It is plain data, so that the
+// reports of several processes can be put together.
+type KeyUse = live.KeyUse
 
 // NewValidator returns a validator with the keys and the revocations in a store.
 // It reads in the background and follows the store's changes until Close.
@@ -58,7 +75,9 @@ func (v validator) Validate(ctx context.Context, zone, scope, raw string) (Verif
 	return Verified{verified}, nil
 }
 
-func (v validator) Close() error { return v.live.Close() }
+func (v validator) Usage() []KeyUse                  { return v.live.Usage() }
+func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
+func (v validator) Close() error                     { return v.live.Close() }
 
 // Verified is a token that a [Validator] accepted: to hold one proves that its checks were
 // made. It does not change. The zero Verified is no token.
@@ -86,4 +105,30 @@ func (t Verified) KeyID() string {
 		return ""
 	}
 	return t.live.KeyID()
+}
+
+// Bind returns a context that ends when the token does, and a function that
+// releases it, to be called when whatever runs under it is over. The context
+// ends as soon as the validator knows that
+//
+//   - the token has expired (token.ErrExpired), by the wall clock or by the time that has
+//     passed since it was bound, whichever is first;
+//   - its id is on a revocation list (token.ErrRevoked);
+//   - the key that signed it was removed or replaced (token.ErrUnknownKey);
+//   - for longer than WithSessionMaxStale nobody could know (token.ErrUnavailable);
+//   - the validator was closed (token.ErrClosed);
+//
+// with an error that matches as its cause (context.Cause). What happened between
+// validating and binding counts: the context has ended already then. It also
+// ends with ctx.
+//
+// A bound context costs no goroutine and is not polled; hundreds of thousands are a
+// normal number.
+func (t Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t.live == nil {
+		ctx, end := context.WithCancelCause(ctx)
+		end(fmt.Errorf("%w: there is no token", token.ErrInvalid))
+		return ctx, func() {}
+	}
+	return t.live.Bind(ctx)
 }

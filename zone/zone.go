@@ -48,10 +48,27 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 	return live.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
 
-// RemoveKey removes a key, private and public half. Every token that it signed is
-// refused from then on. It returns signing.ErrNoKey if there is no such key.
-func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial) error {
-	return live.RemoveKey(ctx, store, signing.ZoneKeys(), serial)
+// RemoveKey removes a key, private and public half. Every token that it
+// signed is refused from then on, and the sessions that are bound to one end.
+//
+// It refuses, with signing.ErrInUse, to remove the key that signs, and with [UnlessUsed] also
+// one whose tokens are in use; [Forced] removes it all the same. Give it the issuers'
+// [WithPublishDelay], if they have one. It returns signing.ErrNoKey if there is no such
+// key.
+func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial, options ...RemoveOption) error {
+	return live.RemoveKey(ctx, store, signing.ZoneKeys(), serial, options)
+}
+
+// Rotate adds the next zone key when the newest is as old as the schedule says, and
+// removes each old one when every token that it signed has expired. It blocks until
+// ctx ends and returns its error, or says at once what is wrong with the schedule. What
+// fails is logged and tried again a minute later. Any number of replicas may rotate the
+// zone keys: they do it once.
+//
+// It makes no first key: see [EnsureKey]. The issuers must be given the same
+// [WithMaxLifetime] and [WithPublishDelay].
+func Rotate(ctx context.Context, store keystore.KeyStore, schedule Rotation) error {
+	return live.Rotate(ctx, store, signing.ZoneKeys(), schedule)
 }
 
 // Keys lists the zone keys by serial, also those that cannot be read, with the

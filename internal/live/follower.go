@@ -240,11 +240,13 @@ func (f *follower) readAll(ctx context.Context, now time.Time) {
 	}
 	next := &state{scopes: make(map[keystore.Scope]*scopeState), full: reading{confirmed: now}}
 	for scope, group := range split(records) {
-		next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope])
+		next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], now)
 	}
 	f.publish(next)
 	for scope, s := range next.scopes {
-		f.published(scope, prev.scopes[scope], s)
+		if s != prev.scopes[scope] {
+			f.published(scope, prev.scopes[scope], s)
+		}
 	}
 	for scope, s := range prev.scopes {
 		if next.scopes[scope] == nil {
@@ -285,8 +287,9 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope, now time
 	}
 	var next *scopeState
 	if len(records) > 0 {
-		next = f.family.parse(scope, records, prev)
-		next.own.confirmed = now
+		parsed := *f.family.parse(scope, records, prev, now)
+		parsed.own.confirmed = now
+		next = &parsed
 	}
 	if prev != nil || next != nil {
 		f.publish(current.with(scope, next))

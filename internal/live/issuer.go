@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ const backdate = 5 * time.Minute
 // given key.
 type Issuer struct {
 	family *Family
-	config common
+	config issuerConfig
 
 	store keystore.KeyStore
 	mu    sync.Mutex
@@ -72,7 +73,7 @@ func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, o
 }
 
 func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
-	config := defaults()
+	config := issuerConfig{common: defaults()}
 	for _, o := range options {
 		if o == nil {
 			return nil, errors.New("an option is nil")
@@ -123,7 +124,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
 	}
-	record, serial, err := series.Latest(records)
+	record, serial, err := i.choose(series, records)
 	if err != nil {
 		i.mu.Lock()
 		delete(i.keys, scope) // keeps no private key that the store has no more
@@ -145,6 +146,22 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	i.keys[scope] = known
 	i.mu.Unlock()
 	return known.private, known.kid, nil
+}
+
+// choose picks the record of the key that signs: the newest one that has been there for
+// the publish delay, or the oldest, where none has.
+func (i *Issuer) choose(series signing.Series, records []keystore.Record) (keystore.Record, signing.Serial, error) {
+	published := i.config.now().Add(-i.config.publishDelay)
+	record, serial, err := series.Latest(records)
+	for err == nil && i.config.publishDelay > 0 && record.Created.After(published) {
+		records = slices.DeleteFunc(records, func(r keystore.Record) bool { return r.Name == record.Name })
+		older, olderSerial, none := series.Latest(records)
+		if none != nil {
+			break
+		}
+		record, serial = older, olderSerial
+	}
+	return record, serial, err
 }
 
 // newID returns a random UUID (RFC 9562, section 5.4).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
@@ -65,25 +66,87 @@ func create(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	if err != nil {
 		return signing.Key{}, err
 	}
-	return signing.Key{Serial: serial, Created: record.Created, Public: private.Public(), Signs: true}, nil
+	return signing.Key{Serial: serial, Created: record.Created, Public: private.Public(), Private: true, Signs: true}, nil
+}
+
+// RemoveOption says under which conditions a key may be removed.
+type RemoveOption interface{ applyRemoval(*removal) }
+
+type removal struct {
+	forced       bool
+	publishDelay time.Duration
+	since        time.Time
+	reports      []KeyUse
+}
+
+type removeOption func(*removal)
+
+func (o removeOption) applyRemoval(r *removal) { o(r) }
+
+// Forced removes a key whatever speaks against it.
+func Forced() RemoveOption { return removeOption(func(r *removal) { r.forced = true }) }
+
+// UnlessUsed refuses to remove a key whose tokens are in use as far as reports show.
+func UnlessUsed(since time.Time, reports ...KeyUse) RemoveOption {
+	return removeOption(func(r *removal) { r.since, r.reports = since, append(r.reports, reports...) })
 }
 
 // RemoveKey removes a key, private and public, so that what it signed is refused.
-func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial) error {
+func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, options []RemoveOption) error {
+	var r removal
+	for _, o := range options {
+		if o == nil {
+			return errors.New("removing a key: an option is nil")
+		}
+		o.applyRemoval(&r)
+	}
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
 		return err
 	}
-	found := false
-	for _, key := range keys {
-		found = found || key.Serial == serial
-	}
-	if !found {
+	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Serial == serial }) {
 		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
+	}
+	if !r.forced {
+		if err := r.check(series.Scope(), keys, serial); err != nil {
+			return fmt.Errorf("removing key %d: %w", serial, err)
+		}
 	}
 	return errors.Join(
 		store.Delete(ctx, series.Scope(), series.KeyName(serial)),
 		store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
+}
+
+// check says what speaks against removing a key.
+func (r *removal) check(scope keystore.Scope, keys []signing.Key, serial signing.Serial) error {
+	if signs, ok := signer(keys, time.Now(), r.publishDelay); ok && signs.Serial == serial {
+		return fmt.Errorf("%w: it signs; add the next one first", signing.ErrInUse)
+	}
+	for _, use := range r.reports {
+		if use.Scope != scope || use.KeyID != serial.KeyID() {
+			continue
+		}
+		if use.Sessions > 0 {
+			return fmt.Errorf("%w: %d sessions with tokens that it signed are open", signing.ErrInUse, use.Sessions)
+		}
+		if use.LastUsed.After(r.since) {
+			return fmt.Errorf("%w: a token that it signed was accepted at %s", signing.ErrInUse, use.LastUsed.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// signer picks the key that signs at a time: the newest that has been there for the
+// publish delay, so that every validator knows it; or the oldest, where none has.
+func signer(keys []signing.Key, now time.Time, delay time.Duration) (signing.Key, bool) {
+	var chosen signing.Key
+	found := false
+	for _, key := range keys { // by ascending serial
+		if key.Private && (!found || !key.Created.After(now.Add(-delay))) {
+			chosen, found = key, true
+		}
+	}
+	return chosen, found
 }
 
 // Keys lists the keys of a series by serial, unreadable ones included.

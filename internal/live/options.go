@@ -15,6 +15,8 @@ const (
 	defaultLeeway   = 30 * time.Second
 	maxLeeway       = 120 * time.Second
 	defaultMaxStale = time.Hour
+	defaultCache    = 16384 // tokens
+	maxJitter       = 60 * time.Second
 )
 
 // common is what issuers and validators can both be told.
@@ -24,14 +26,23 @@ type common struct {
 	maxLifetime time.Duration // 0: no limit
 }
 
+// issuerConfig is what the options of an issuer set.
+type issuerConfig struct {
+	common
+	publishDelay time.Duration
+}
+
 // validatorConfig is what the options of a validator set.
 type validatorConfig struct {
 	common
-	leeway       time.Duration
-	maxStale     time.Duration
-	withoutStore bool // no keys from the store
-	unrevocable  bool // tokens without an id are accepted
-	configured   map[configuredKey]*signing.PublicKey
+	leeway          time.Duration
+	maxStale        time.Duration
+	sessionMaxStale time.Duration
+	sessionJitter   time.Duration
+	cache           int  // tokens
+	withoutStore    bool // no keys from the store
+	unrevocable     bool // tokens without an id are accepted
+	configured      map[configuredKey]*signing.PublicKey
 }
 
 // configuredKey names a key that the operator configured: everyScope stands for
@@ -44,7 +55,7 @@ type configuredKey struct {
 const everyScope = keystore.AllScopes
 
 // IssuerOption is an option of an issuer.
-type IssuerOption interface{ applyIssuer(*common) error }
+type IssuerOption interface{ applyIssuer(*issuerConfig) error }
 
 // ValidatorOption is an option of a validator.
 type ValidatorOption interface{ applyValidator(*validatorConfig) error }
@@ -57,7 +68,7 @@ type Option interface {
 
 type option func(*common) error
 
-func (o option) applyIssuer(c *common) error             { return o(c) }
+func (o option) applyIssuer(c *issuerConfig) error       { return o(&c.common) }
 func (o option) applyValidator(c *validatorConfig) error { return o(&c.common) }
 
 type validatorOption func(*validatorConfig) error
@@ -101,6 +112,27 @@ func WithMaxLifetime(limit time.Duration) Option {
 	})
 }
 
+// KeyOption is an option of issuers and of removing a key.
+type KeyOption interface {
+	IssuerOption
+	RemoveOption
+}
+
+type publishDelay time.Duration
+
+func (d publishDelay) applyIssuer(c *issuerConfig) error {
+	if d < 0 {
+		return fmt.Errorf("WithPublishDelay: %s is negative", time.Duration(d))
+	}
+	c.publishDelay = time.Duration(d)
+	return nil
+}
+
+func (d publishDelay) applyRemoval(r *removal) { r.publishDelay = time.Duration(d) }
+
+// WithPublishDelay sets how old a key must be before it signs.
+func WithPublishDelay(delay time.Duration) KeyOption { return publishDelay(delay) }
+
 // WithLeeway sets the leeway on exp and nbf.
 func WithLeeway(leeway time.Duration) ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
@@ -119,6 +151,39 @@ func WithMaxStale(limit time.Duration) ValidatorOption {
 			return fmt.Errorf("WithMaxStale: %s is negative", limit)
 		}
 		c.maxStale = limit
+		return nil
+	})
+}
+
+// WithSessionMaxStale is WithMaxStale for sessions that are open already.
+func WithSessionMaxStale(limit time.Duration) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		if limit < 0 {
+			return fmt.Errorf("WithSessionMaxStale: %s is negative", limit)
+		}
+		c.sessionMaxStale = limit
+		return nil
+	})
+}
+
+// WithSessionJitter spreads the ends of sessions by expiry.
+func WithSessionJitter(limit time.Duration) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		if limit < 0 || limit > maxJitter {
+			return fmt.Errorf("WithSessionJitter: %s is out of range, want 0s to %s", limit, maxJitter)
+		}
+		c.sessionJitter = limit
+		return nil
+	})
+}
+
+// WithCache sets how many verified tokens are remembered.
+func WithCache(tokens int) ValidatorOption {
+	return validatorOption(func(c *validatorConfig) error {
+		if tokens < 0 {
+			return fmt.Errorf("WithCache: %d tokens, want 0 for none or more", tokens)
+		}
+		c.cache = tokens
 		return nil
 	})
 }

@@ -1,8 +1,10 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -23,6 +25,14 @@ type scopeState struct {
 	lists    map[keystore.Scope]*list
 	problems []string // in words, for reporting each once
 	own      reading  // of the latest reads of this scope alone
+
+	records []recordID // what all this was parsed from
+}
+
+// recordID is a record as it was when it was parsed.
+type recordID struct {
+	name, version string
+	created       int64
 }
 
 // list is one revocation record. ids is nil where err says why nobody can know.
@@ -30,6 +40,7 @@ type list struct {
 	version string
 	ids     *revocation.List
 	err     error
+	since   time.Time // when err was first seen, on the monotonic clock
 }
 
 // reading remembers when the store last confirmed something and when it last
@@ -58,6 +69,14 @@ func (r reading) staleness(now time.Time) time.Duration {
 		return 0
 	}
 	return age
+}
+
+// cause says why the store was not read.
+func (r reading) cause() error {
+	if r.err == nil {
+		return errors.New("a read is overdue")
+	}
+	return r.err
 }
 
 // reading says how current the answers for a scope are: as current as the
@@ -94,6 +113,19 @@ func (s *state) find(scope keystore.Scope, kid string) (*signing.PublicKey, erro
 	return own.keys.Find(kid)
 }
 
+// has says whether a key is still there. One that has become unreadable is not
+// known to have gone.
+func (s *scopeState) has(kid string, key *signing.PublicKey) bool {
+	if s.keys == nil {
+		return false
+	}
+	now, err := s.keys.Find(kid)
+	if err != nil {
+		return !errors.Is(err, signing.ErrNoKey)
+	}
+	return now.Equal(key)
+}
+
 // revoked says whether an id is on a list that counts for the scope. An error
 // means that a list is there which nobody can read; an id found on another list
 // is revoked all the same.
@@ -116,6 +148,23 @@ func (s *state) revoked(scope keystore.Scope, id string) (bool, error) {
 	return false, unreadable
 }
 
+// unknowable says for how long it has not been known whether open sessions of a
+// scope are still good, and why: the store cannot be read, or a list.
+func (s *state) unknowable(scope keystore.Scope, now time.Time) (time.Duration, error) {
+	r := s.reading(scope)
+	age, err := r.staleness(now), r.cause()
+	for _, place := range [...]keystore.Scope{scope, keystore.Global} {
+		holder := s.scopes[place]
+		if holder == nil {
+			continue
+		}
+		if l := holder.lists[scope]; l != nil && l.err != nil && now.Sub(l.since) > age {
+			age, err = now.Sub(l.since), l.err
+		}
+	}
+	return age, err
+}
+
 // with returns a state in which one scope is replaced; nil removes it.
 func (s *state) with(scope keystore.Scope, next *scopeState) *state {
 	scopes := maps.Clone(s.scopes)
@@ -128,13 +177,21 @@ func (s *state) with(scope keystore.Scope, next *scopeState) *state {
 }
 
 // parse makes a scope's state of its records. What is unchanged since prev is
-// taken from there, so that keys keep their identity and lists are not parsed
-// again.
-func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *scopeState) *scopeState {
+// taken from there, so that keys keep their identity and nothing is parsed twice;
+// if nothing has changed it returns prev itself.
+func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *scopeState, now time.Time) *scopeState {
+	ids := make([]recordID, len(records))
+	versioned := true
+	for i, r := range records {
+		ids[i] = recordID{r.Name, r.Version, r.Created.UnixNano()}
+		versioned = versioned && r.Version != ""
+	}
 	if prev == nil {
 		prev = &scopeState{}
+	} else if versioned && slices.Equal(ids, prev.records) {
+		return prev
 	}
-	next := &scopeState{lists: make(map[keystore.Scope]*list)}
+	next := &scopeState{lists: make(map[keystore.Scope]*list), records: ids}
 	var keys []keystore.Record
 	for _, r := range records {
 		owner, ok := f.ListOwner(r.Name)
@@ -147,12 +204,16 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 			continue
 		}
 		l := prev.lists[owner]
-		if l == nil || l.version != r.Version {
+		if l == nil || r.Version == "" || l.version != r.Version {
 			ids, err := revocation.Parse(r.Data)
 			if err != nil {
 				err = fmt.Errorf("revocation list %q in scope %q: %w", r.Name, r.Scope, err)
 			}
-			l = &list{version: r.Version, ids: ids, err: err}
+			since := now
+			if l != nil && l.err != nil {
+				since = l.since
+			}
+			l = &list{version: r.Version, ids: ids, err: err, since: since}
 		}
 		next.lists[owner] = l
 		if l.err != nil {

@@ -23,9 +23,12 @@ type Validator struct {
 	config   validatorConfig
 	follower *follower // nil: there is no store
 	refusals *reporter
+	sessions *sessions
+	cache    *cache // nil: none
 	closed   atomic.Bool
 	ended    chan struct{} // closed when Close is done
 	headers  headerMemo
+	uses     sync.Map // keyOf -> *keyUse
 
 	collided sync.Map // configuredKey -> struct{}: reported as being in the store too
 }
@@ -49,7 +52,10 @@ func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOp
 	if v.config.withoutStore && len(v.config.configured) == 0 {
 		return nil, errors.New("WithoutStoreKeys leaves no key at all: configure a public key")
 	}
-	v.follower = follow(family, store, v.report, v.reportReads)
+	v.sessions = newSessions(&v.config, func(scope keystore.Scope) (time.Duration, error) {
+		return v.follower.current.Load().unknowable(scope, time.Now())
+	})
+	v.follower = follow(family, store, v.published, v.reportReads)
 	return v, nil
 }
 
@@ -62,11 +68,18 @@ func NewOfflineValidator(family *Family, options []ValidatorOption) (*Validator,
 	if len(v.config.configured) == 0 {
 		return nil, errors.New("without a store a validator needs a configured public key")
 	}
+	v.sessions = newSessions(&v.config, nil)
 	return v, nil
 }
 
 func newValidator(family *Family, options []ValidatorOption) (*Validator, error) {
-	config := validatorConfig{common: defaults(), leeway: defaultLeeway, maxStale: defaultMaxStale}
+	config := validatorConfig{
+		common:          defaults(),
+		leeway:          defaultLeeway,
+		maxStale:        defaultMaxStale,
+		sessionMaxStale: defaultMaxStale,
+		cache:           defaultCache,
+	}
 	for _, o := range options {
 		if o == nil {
 			return nil, errors.New("an option is nil")
@@ -84,31 +97,57 @@ func newValidator(family *Family, options []ValidatorOption) (*Validator, error)
 			return nil, fmt.Errorf("public key %q: configured for mesh %q, which no %s token belongs to", at.kid, at.scope, family.Kind)
 		}
 	}
-	return &Validator{family: family, config: config, ended: make(chan struct{}), refusals: newReporter(config.log)}, nil
+	return &Validator{family: family, config: config, ended: make(chan struct{}), refusals: newReporter(config.log), cache: newCache(config.cache)}, nil
 }
 
-// Close ends the following of the store. Afterwards every token is answered
-// with token.ErrClosed.
+// Close ends all sessions and the following of the store. Afterwards every token
+// is answered with token.ErrClosed.
 func (v *Validator) Close() error {
 	if v.closed.Swap(true) {
 		<-v.ended // who comes second waits as well
 		return nil
 	}
 	defer close(v.ended)
+	v.sessions.close()
 	if v.follower != nil {
 		v.follower.close()
 	}
 	return nil
 }
 
-// Validate makes all the checks, in their order.
+// Validate makes all the checks, in their order. Of a token that was seen before
+// and accepted, it does not check the text again.
 func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
-	verified, u, err := v.validate(ctx, want, raw)
+	var known digest
+	if v.cache != nil && len(raw) <= token.MaxSize {
+		known = digestOf(raw)
+		if t := v.cache.get(known); t != nil && t.scope == want.Scope && v.hasKey(t) && !v.closed.Load() {
+			if v.decide(ctx, want, t) == nil {
+				t.use.count(v.config.now())
+				return t, nil
+			}
+			v.cache.drop(known)
+		}
+	}
+	t, u, err := v.validate(ctx, want, raw)
 	if err != nil {
-		v.logRefusal(ctx, want, u, verified, err)
+		v.logRefusal(ctx, want, u, t, err)
 		return nil, err
 	}
-	return verified, nil
+	t.use.count(v.config.now())
+	if v.cache != nil {
+		v.cache.put(known, t)
+	}
+	return t, nil
+}
+
+// hasKey says whether the very key that verified a token is still there.
+func (v *Validator) hasKey(t *Verified) bool {
+	if !t.ofStore {
+		return true // configured keys stay
+	}
+	key, err := v.follower.current.Load().find(t.scope, t.keyID)
+	return err == nil && key == t.key
 }
 
 // validate returns with an error also what is known of the token, for the log.
@@ -126,7 +165,7 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 			return nil, u, err
 		}
 	}
-	key, err := v.findKey(ctx, want.Scope, header.KeyID)
+	key, ofStore, err := v.findKey(ctx, want.Scope, header.KeyID)
 	if err != nil {
 		return nil, u, err
 	}
@@ -140,15 +179,19 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if err != nil {
 		return nil, u, err
 	}
-	verified := &Verified{claims: claims, keyID: header.KeyID}
-	return verified, u, v.decide(ctx, want, verified)
+	t := &Verified{validator: v, claims: claims, scope: want.Scope, keyID: header.KeyID, key: key, ofStore: ofStore}
+	if err := v.decide(ctx, want, t); err != nil {
+		return t, u, err
+	}
+	t.use = v.useOf(t)
+	return t, u, nil
 }
 
 // decide makes the checks that follow once a token is known to be ours. What is
 // definite comes first, in order; "we could not know" is the answer only where
 // nothing definite speaks against the token.
-func (v *Validator) decide(ctx context.Context, want Want, verified *Verified) error {
-	claims := &verified.claims
+func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
+	claims := &t.claims
 	if err := v.checkRequired(claims); err != nil {
 		return err
 	}
@@ -166,10 +209,15 @@ func (v *Validator) decide(ctx context.Context, want Want, verified *Verified) e
 }
 
 // findKey finds the key that a kid names, configured or from the store.
-func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid string) (*signing.PublicKey, error) {
+func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid string) (key *signing.PublicKey, ofStore bool, err error) {
 	if key := v.configuredKey(scope, kid); key != nil {
-		return key, v.checkAsked(scope)
+		return key, false, v.checkAsked(scope)
 	}
+	key, err = v.findStoreKey(ctx, scope, kid)
+	return key, true, err
+}
+
+func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid string) (*signing.PublicKey, error) {
 	if v.follower == nil || v.config.withoutStore {
 		return nil, fmt.Errorf("%w: no public key with kid %.64q is configured%s", token.ErrUnknownKey, kid, ofMesh(scope))
 	}
@@ -282,17 +330,14 @@ func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id s
 	}
 	r := s.reading(scope)
 	if stale := r.staleness(time.Now()); stale > v.config.maxStale {
-		return fmt.Errorf("%w: the store last answered %s ago, over the limit of %s: %w",
-			token.ErrUnavailable, stale.Round(time.Millisecond), v.config.maxStale, cause(r.err))
+		return tooStale(stale, v.config.maxStale, r.cause())
 	}
 	return nil
 }
 
-func cause(err error) error {
-	if err == nil {
-		return errors.New("a read is overdue")
-	}
-	return err
+func tooStale(stale, limit time.Duration, cause error) error {
+	return fmt.Errorf("%w: not confirmed for %s, over the limit of %s: %w",
+		token.ErrUnavailable, stale.Round(time.Millisecond), limit, cause)
 }
 
 // checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and 4.1.5).
@@ -332,7 +377,7 @@ func ofMesh(scope keystore.Scope) string {
 
 // logRefusal says why, and which key and id, but never the token. kid and jti have been
 // checked to be printable where they are known.
-func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, verified *Verified, err error) {
+func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, t *Verified, err error) {
 	if !v.config.log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
@@ -346,8 +391,8 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 	if header, err := u.Header(); err == nil {
 		attrs = append(attrs, slog.String("kid", header.KeyID))
 	}
-	if verified != nil && verified.claims.ID != "" {
-		attrs = append(attrs, slog.String("jti", verified.claims.ID))
+	if t != nil && t.claims.ID != "" {
+		attrs = append(attrs, slog.String("jti", t.claims.ID))
 	}
 	v.refusals.report(ctx, slog.LevelInfo, "token refused", attrs...)
 }
@@ -356,6 +401,23 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 func shorten(s string) string {
 	quoted := fmt.Sprintf("%.64q", s)
 	return quoted[1 : len(quoted)-1]
+}
+
+// published acts on a new state of a scope: first of all it ends the sessions that
+// are no longer good.
+func (v *Validator) published(scope keystore.Scope, prev, next *scopeState) {
+	v.sessions.keysChanged(scope, func(kid string, key *signing.PublicKey) bool {
+		return next != nil && next.has(kid, key)
+	})
+	if next != nil {
+		for owner, l := range next.lists {
+			if l.err == nil && (prev == nil || prev.lists[owner] != l) {
+				v.sessions.listChanged(owner, l.ids)
+			}
+		}
+	}
+	v.forgetUses(scope, next)
+	v.report(scope, prev, next)
 }
 
 // report tells the operator, once each, what a new state of a scope shows.
@@ -464,16 +526,3 @@ func (h *headerMemo) put(encoded string, header token.Header) {
 	next[strings.Clone(encoded)] = header
 	h.m.Store(&next)
 }
-
-// Verified is a token that a validator accepted. It is immutable, and only a
-// validator makes one.
-type Verified struct {
-	claims token.Claims
-	keyID  string
-}
-
-// Claims returns what the token says. What it points to must not be changed.
-func (t *Verified) Claims() *token.Claims { return &t.claims }
-
-// KeyID returns the kid of the key that signed the token.
-func (t *Verified) KeyID() string { return t.keyID }

@@ -1,0 +1,70 @@
+package live
+
+import (
+	"crypto/sha256"
+	"sync"
+	"unsafe"
+)
+
+// cache remembers verified tokens by the digest of their whole text, so that no
+// bearer token is kept. Only what a signature verified gets in, and what comes out is
+// only the work on the text: everything that can change is checked again.
+type cache struct {
+	shards [16]shard
+	limit  int // of entries, in each shard
+}
+
+type shard struct {
+	mu      sync.RWMutex
+	entries map[digest]*Verified
+}
+
+type digest [sha256.Size]byte
+
+// newCache returns a cache of about so many tokens, or nil for none.
+func newCache(tokens int) *cache {
+	if tokens == 0 {
+		return nil
+	}
+	c := &cache{}
+	c.limit = (tokens + len(c.shards) - 1) / len(c.shards)
+	for i := range c.shards {
+		c.shards[i].entries = make(map[digest]*Verified)
+	}
+	return c
+}
+
+func digestOf(raw string) digest {
+	// A view instead of a copy: Sum256 only reads.
+	return sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))
+}
+
+func (c *cache) shard(d digest) *shard { return &c.shards[int(d[0])%len(c.shards)] }
+
+func (c *cache) get(d digest) *Verified {
+	s := c.shard(d)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.entries[d]
+}
+
+func (c *cache) put(d digest, t *Verified) {
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.entries) >= c.limit {
+		for other := range s.entries { // any: which one, nobody can choose
+			delete(s.entries, other)
+			break
+		}
+	}
+	s.entries[d] = t
+}
+
+// drop forgets a token that is no longer good.
+func (c *cache) drop(d digest) {
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.entries, d)
+}

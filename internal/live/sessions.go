@@ -1,0 +1,408 @@
+package live
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+const (
+	// sessionCheck is how often it is looked whether the wall clock has jumped and
+	// whether the state is too old for open sessions: once for all of them.
+	sessionCheck = time.Second
+
+	// clockJump is by how much the wall clock may move against the monotonic one
+	// before it counts as having jumped.
+	clockJump = 100 * time.Millisecond
+)
+
+// sessions are the contexts that are bound to verified tokens. They are indexed
+// by what can end them, so that a change costs only what it concerns: by the
+// token's id, by its key, and by the time at which they end. One timer serves
+// all of them; none has a goroutine of its own.
+type sessions struct {
+	wallClock func() time.Time
+	leeway    time.Duration
+	jitter    time.Duration
+	maxStale  time.Duration
+	stale     func(keystore.Scope) (time.Duration, error) // nil: there is no store
+
+	epoch time.Time // where the monotonic times below begin
+	wall  time.Time // the wall clock then
+
+	mu      sync.Mutex
+	closed  bool
+	ids     map[keystore.Scope]map[string]*session // the first of each list
+	keys    map[keystore.Scope]map[*signing.PublicKey]*keySessions
+	queue   expiryQueue
+	timer   *time.Timer   // nil while there is no session
+	due     time.Duration // when it fires
+	drifted time.Duration // how far the wall clock was ahead when last looked
+}
+
+// keySessions are the sessions of one key.
+type keySessions struct {
+	kid     string
+	ofStore bool // the key can be removed
+	first   *session
+	count   int
+}
+
+// session is one bound context. It is a member of two lists, chained through
+// the sessions themselves, and of the queue.
+type session struct {
+	token   *Verified
+	end     context.CancelCauseFunc
+	at      time.Duration // monotonic time of its end by expiry
+	early   time.Duration // the jitter in it
+	index   int           // in the queue; gone if it is no longer a member
+	sameID  links
+	sameKey links
+}
+
+type links struct{ prev, next *session }
+
+const gone = -1
+
+func newSessions(config *validatorConfig, stale func(keystore.Scope) (time.Duration, error)) *sessions {
+	return &sessions{
+		wallClock: config.now,
+		leeway:    config.leeway,
+		jitter:    config.sessionJitter,
+		maxStale:  config.sessionMaxStale,
+		stale:     stale,
+		epoch:     time.Now(),
+		wall:      config.now(),
+		ids:       make(map[keystore.Scope]map[string]*session),
+		keys:      make(map[keystore.Scope]map[*signing.PublicKey]*keySessions),
+	}
+}
+
+// bind makes a context that ends with the token. recheck says whether the token is
+// still good; it is called when changes can already find the session, so that
+// whatever has happened since the token was validated counts.
+func (s *sessions) bind(parent context.Context, t *Verified, recheck func() error) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(parent)
+	x := &session{token: t, end: end}
+	if !s.add(x) {
+		end(token.ErrClosed)
+		return ctx, func() {}
+	}
+	if err := recheck(); err != nil {
+		s.remove(x)
+		end(err)
+	}
+	return ctx, func() {
+		s.remove(x)
+		x.end(nil)
+	}
+}
+
+func (s *sessions) add(x *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	left := s.left(x)
+	if s.jitter > 0 && left > 1 {
+		// Half of what is left at most: a token about to expire still gets a session.
+		x.early = rand.N(min(s.jitter, left/2))
+	}
+	now := s.monotonic()
+	x.at = now + left - x.early
+	heap.Push(&s.queue, x)
+
+	t := x.token
+	if id := t.claims.ID; id != "" {
+		ids := s.ids[t.scope]
+		if ids == nil {
+			ids = make(map[string]*session)
+			s.ids[t.scope] = ids
+		}
+		x.sameID.next = ids[id]
+		if x.sameID.next != nil {
+			x.sameID.next.sameID.prev = x
+		}
+		ids[id] = x
+	}
+	keys := s.keys[t.scope]
+	if keys == nil {
+		keys = make(map[*signing.PublicKey]*keySessions)
+		s.keys[t.scope] = keys
+	}
+	k := keys[t.key]
+	if k == nil {
+		k = &keySessions{kid: t.keyID, ofStore: t.ofStore}
+		keys[t.key] = k
+	}
+	x.sameKey.next = k.first
+	if k.first != nil {
+		k.first.sameKey.prev = x
+	}
+	k.first = x
+	k.count++
+	s.arm(now)
+	return true
+}
+
+// remove takes a session out of everything; that it was taken out before is no error.
+func (s *sessions) remove(x *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(x)
+}
+
+// drop is remove for callers that hold mu.
+func (s *sessions) drop(x *session) {
+	if x.index == gone {
+		return
+	}
+	heap.Remove(&s.queue, x.index)
+	x.index = gone
+
+	t := x.token
+	if id := t.claims.ID; id != "" {
+		if x.sameID.prev == nil && x.sameID.next == nil {
+			if ids := s.ids[t.scope]; len(ids) == 1 {
+				delete(s.ids, t.scope)
+			} else {
+				delete(ids, id)
+			}
+		} else if x.sameID.prev == nil {
+			s.ids[t.scope][id] = x.sameID.next
+		}
+		if p := x.sameID.prev; p != nil {
+			p.sameID.next = x.sameID.next
+		}
+		if n := x.sameID.next; n != nil {
+			n.sameID.prev = x.sameID.prev
+		}
+	}
+	keys := s.keys[t.scope]
+	k := keys[t.key]
+	if x.sameKey.prev == nil {
+		k.first = x.sameKey.next
+	} else {
+		x.sameKey.prev.sameKey.next = x.sameKey.next
+	}
+	if n := x.sameKey.next; n != nil {
+		n.sameKey.prev = x.sameKey.prev
+	}
+	if k.count--; k.count == 0 {
+		delete(keys, t.key)
+		if len(keys) == 0 {
+			delete(s.keys, t.scope)
+		}
+	}
+	x.sameID, x.sameKey = links{}, links{}
+}
+
+// endAll ends sessions that were dropped. mu must not be held: ending one runs
+// whatever waits for it.
+func endAll(ended []*session, reason error) {
+	for _, x := range ended {
+		x.end(reason)
+	}
+}
+
+// keysChanged ends the sessions of the keys that are no longer in a scope.
+func (s *sessions) keysChanged(scope keystore.Scope, still func(kid string, key *signing.PublicKey) bool) {
+	s.mu.Lock()
+	var removed []*keySessions
+	var ended [][]*session
+	for key, k := range s.keys[scope] {
+		if k.ofStore && !still(k.kid, key) {
+			removed = append(removed, k)
+			ended = append(ended, k.all())
+		}
+	}
+	for _, all := range ended {
+		for _, x := range all {
+			s.drop(x)
+		}
+	}
+	s.mu.Unlock()
+	for i, all := range ended {
+		endAll(all, fmt.Errorf("%w: key %q was removed", token.ErrUnknownKey, removed[i].kid))
+	}
+}
+
+func (k *keySessions) all() []*session {
+	all := make([]*session, 0, k.count)
+	for x := k.first; x != nil; x = x.sameKey.next {
+		all = append(all, x)
+	}
+	return all
+}
+
+// listChanged ends the sessions of a scope whose ids are on a list.
+func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List) {
+	s.mu.Lock()
+	ids := s.ids[scope]
+	var firsts []*session
+	if list.Len() < len(ids)/8 { // of the two ways to go, the shorter
+		for _, id := range list.IDs() {
+			if x := ids[id]; x != nil {
+				firsts = append(firsts, x)
+			}
+		}
+	} else {
+		for id, x := range ids {
+			if list.Contains(id) {
+				firsts = append(firsts, x)
+			}
+		}
+	}
+	var ended []*session
+	for _, x := range firsts {
+		for ; x != nil; x = x.sameID.next {
+			ended = append(ended, x)
+		}
+	}
+	for _, x := range ended {
+		s.drop(x)
+	}
+	s.mu.Unlock()
+	for _, x := range ended {
+		x.end(fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, x.token.claims.ID))
+	}
+}
+
+// close ends all sessions, and every later one at once.
+func (s *sessions) close() {
+	s.mu.Lock()
+	s.closed = true
+	ended := s.queue
+	s.queue = nil
+	for _, x := range ended {
+		x.index = gone
+	}
+	s.ids, s.keys = nil, nil
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	endAll(ended, token.ErrClosed)
+}
+
+// open counts the sessions of each key.
+func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for scope, keys := range s.keys {
+		for _, k := range keys {
+			count(scope, k.kid, k.count)
+		}
+	}
+}
+
+func (s *sessions) monotonic() time.Duration { return time.Since(s.epoch) }
+
+// left is for how long a token is still good by the wall clock.
+func (s *sessions) left(x *session) time.Duration {
+	// Round strips the monotonic reading: a span between wall clock times is wanted.
+	return x.token.claims.ExpiresAt.Add(s.leeway).Sub(s.wallClock().Round(0))
+}
+
+// arm sets the timer for the next expiry, or the next check. mu is held.
+func (s *sessions) arm(now time.Duration) {
+	if len(s.queue) == 0 {
+		return // the timer fires once more, and finds nothing to do
+	}
+	due := min(s.queue[0].at, now+sessionCheck)
+	switch {
+	case s.timer == nil:
+		s.timer = time.AfterFunc(max(due-now, 0), s.check)
+	case due < s.due:
+		s.timer.Reset(max(due-now, 0))
+	default:
+		return
+	}
+	s.due = due
+}
+
+// check ends what has expired, by either clock, and what rests on a state that is
+// too old.
+func (s *sessions) check() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	now := s.monotonic()
+	ahead := s.wallClock().Round(0).Sub(s.wall.Round(0)) - now
+	if ahead > s.drifted+clockJump {
+		// Forward: what expires sooner by the wall clock now does so. After a jump
+		// back the times stay: a token gets no older age by it.
+		for _, x := range s.queue {
+			x.at = min(x.at, now+s.left(x)-x.early)
+		}
+		heap.Init(&s.queue)
+	}
+	if ahead > s.drifted+clockJump || ahead < s.drifted-clockJump {
+		s.drifted = ahead
+	}
+	var expired []*session
+	for len(s.queue) > 0 && s.queue[0].at <= now {
+		x := s.queue[0]
+		s.drop(x)
+		expired = append(expired, x)
+	}
+	var stale []*session
+	var reason error
+	if s.stale != nil {
+		for scope, keys := range s.keys {
+			age, cause := s.stale(scope)
+			if age <= s.maxStale {
+				continue
+			}
+			reason = tooStale(age, s.maxStale, cause)
+			for _, k := range keys {
+				stale = append(stale, k.all()...)
+			}
+		}
+		for _, x := range stale {
+			s.drop(x)
+		}
+	}
+	s.timer = nil
+	s.arm(now)
+	s.mu.Unlock()
+	for _, x := range expired {
+		x.end(fmt.Errorf("%w at %s", token.ErrExpired, x.token.claims.ExpiresAt.Format(time.RFC3339)))
+	}
+	endAll(stale, reason)
+}
+
+// expiryQueue is a heap of sessions by the time of their end.
+type expiryQueue []*session
+
+func (q expiryQueue) Len() int           { return len(q) }
+func (q expiryQueue) Less(i, j int) bool { return q[i].at < q[j].at }
+func (q expiryQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *expiryQueue) Push(x any) {
+	s := x.(*session)
+	s.index = len(*q)
+	*q = append(*q, s)
+}
+
+func (q *expiryQueue) Pop() any {
+	last := len(*q) - 1
+	s := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return s
+}
