@@ -12,15 +12,19 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
+const listPrefix = "dataplane-token-revocations-"
+
 var family = &live.Family{
 	Kind:   token.KindDataplane,
 	Within: keystore.AllScopes,
 	Prefix: "dataplane-token-",
+
+	ListPrefix: listPrefix,
 	Keys: func(scope keystore.Scope) (signing.Series, bool) {
 		return signing.DataplaneKeys(string(scope)), scope != keystore.Global
 	},
 	ListOwner: func(name string) (keystore.Scope, bool) {
-		mesh, ok := strings.CutPrefix(name, "dataplane-token-revocations-")
+		mesh, ok := strings.CutPrefix(name, listPrefix)
 		return keystore.Scope(mesh), ok && mesh != ""
 	},
 }

@@ -46,7 +46,7 @@ func (t Verified) PermitsStrictly(proxy Proxy) error {
 
 func (t Verified) permits(proxy Proxy, checkTag func(inbounds []map[string]string, tag string, allowed []string) error) error {
 	if t.live == nil {
-		return fmt.Errorf("%w: there is no token", token.ErrNotPermitted)
+		return fmt.Errorf("%w: the Verified is empty (was an error of Validate ignored?)", token.ErrNotPermitted)
 	}
 	claims := &t.live.Claims().Dataplane
 	for _, c := range [...]struct{ what, token, proxy string }{
@@ -56,7 +56,7 @@ func (t Verified) permits(proxy Proxy, checkTag func(inbounds []map[string]strin
 		{"type", claims.Type, orDataplane(proxy.Type)},
 	} {
 		if c.token != "" && c.token != c.proxy {
-			return fmt.Errorf("%w: %s %q of the token is not the proxy's, %q", token.ErrNotPermitted, c.what, c.token, c.proxy)
+			return fmt.Errorf("%w: %s %.64q of the token is not the proxy's, %.64q", token.ErrNotPermitted, c.what, c.token, c.proxy)
 		}
 	}
 	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
@@ -83,27 +83,36 @@ func allInbounds(inbounds []map[string]string, tag string, allowed []string) err
 		}
 		has = true
 		if !slices.Contains(allowed, value) {
-			return fmt.Errorf("tag %q has the value %q, the token allows %q", tag, value, allowed)
+			return fmt.Errorf("tag %.64q has the value %.64q, the token allows %s", tag, value, some(allowed))
 		}
 	}
 	if !has {
-		return fmt.Errorf("the proxy lacks the tag %q", tag)
+		return fmt.Errorf("the proxy lacks the tag %.64q", tag)
 	}
 	return nil
 }
 
 func eachInbound(inbounds []map[string]string, tag string, allowed []string) error {
 	if len(inbounds) == 0 {
-		return fmt.Errorf("the proxy has no inbound, and so lacks the tag %q", tag)
+		return fmt.Errorf("the proxy has no inbound, and so lacks the tag %.64q", tag)
 	}
 	for i, tags := range inbounds {
 		value, ok := tags[tag]
 		if !ok {
-			return fmt.Errorf("inbound %d lacks the tag %q", i, tag)
+			return fmt.Errorf("inbound %d lacks the tag %.64q", i, tag)
 		}
 		if !slices.Contains(allowed, value) {
-			return fmt.Errorf("inbound %d has tag %q with the value %q, the token allows %q", i, tag, value, allowed)
+			return fmt.Errorf("inbound %d has tag %.64q with the value %.64q, the token allows %s", i, tag, value, some(allowed))
 		}
 	}
 	return nil
+}
+
+// some quotes the first values of a list.
+func some(values []string) string {
+	const shown = 8
+	if len(values) > shown {
+		return fmt.Sprintf("%.64q and %d more", values[:shown], len(values)-shown)
+	}
+	return fmt.Sprintf("%.64q", values)
 }

@@ -67,7 +67,7 @@ func ExampleSeries_Latest() {
 	fmt.Println(err)
 	// Output:
 	// zone-token-signing-key-10 10 <nil>
-	// no such signing key: the global scope has no record named "zone-token-signing-key-{serial}"
+	// no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey makes the first one)
 }
 
 func ExampleSeries_PublicSet() {

@@ -44,7 +44,7 @@ func Generate(bits int) (*PrivateKey, error) {
 	switch bits {
 	case 2048, 3072, 4096:
 	default:
-		return nil, unusable(fmt.Sprintf("a request for %d bits", bits), "2048, 3072 or 4096")
+		return nil, fmt.Errorf("%w: cannot generate %d bits, want 2048, 3072 or 4096", ErrKey, bits)
 	}
 	key, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
@@ -92,7 +92,7 @@ func NewPrivateKey(s crypto.Signer) (*PrivateKey, error) {
 			return signature, nil
 		},
 		pem: func() ([]byte, error) {
-			return nil, unusable("a signer that keeps its key to itself", "a private key that was parsed or generated here")
+			return nil, fmt.Errorf("%w: it is in a KMS or HSM and cannot be stored; issue with NewOfflineIssuer and validate with WithPublicKey", ErrKey)
 		},
 	}, nil
 }

@@ -149,7 +149,7 @@ func TestASignerFromElsewhereSigns(t *testing.T) {
 
 	_, err = key.PEM()
 	assert.ErrorIs(t, err, signing.ErrKey)
-	assert.ErrorContains(t, err, "keeps its key to itself")
+	assert.ErrorContains(t, err, "cannot be stored")
 }
 
 func TestAWrongSignatureOfASignerFromElsewhereIsNeverHandedOut(t *testing.T) {

@@ -107,7 +107,7 @@ func (s Series) Latest(records []keystore.Record) (keystore.Record, Serial, erro
 		}
 	}
 	if highest < 0 {
-		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q",
+		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q (EnsureKey makes the first one)",
 			ErrNoKey, describeScope(s.Scope()), s.KeyName(0)+"-{serial}")
 	}
 	return latest, highest, nil

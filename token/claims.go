@@ -71,7 +71,8 @@ type Registered struct {
 	// ID is the jti, by which a token is revoked: 1 to [MaxIDLength] visible
 	// ASCII characters without a comma.
 	ID string
-	// IssuedAt is the iat, the time at which the token was made.
+	// IssuedAt is the iat. In tokens issued by this module it lies five minutes
+	// before the time at which the token was made.
 	IssuedAt time.Time
 	// NotBefore is the nbf, the time before which the token is not valid.
 	NotBefore time.Time

@@ -43,7 +43,8 @@ var (
 	ErrClaims = refusal("unacceptable claims")
 
 	// ErrKind says that a zone token was presented as a dataplane token, or the
-	// other way round.
+	// other way round. It is seen only where one key is configured for both kinds:
+	// otherwise the other kind's key is unknown, or its signature wrong.
 	ErrKind = refusal("token of another kind")
 
 	// ErrScope says that the token is for another mesh or another zone, or that

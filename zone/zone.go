@@ -21,6 +21,8 @@ var family = &live.Family{
 	Kind:   token.KindZone,
 	Within: keystore.Global,
 	Prefix: "zone-token-",
+
+	ListPrefix: revocation.Zone().Name,
 	Keys: func(scope keystore.Scope) (signing.Series, bool) {
 		return signing.ZoneKeys(), scope == keystore.Global
 	},

@@ -122,7 +122,7 @@ func run(ctx context.Context, out io.Writer) error {
 		{"a proxy named dp-2", verified.Permits(proxy("dp-2", "backend")), token.ErrNotPermitted},
 		{"dp-1 as service payments", verified.Permits(proxy("dp-1", "payments")), token.ErrNotPermitted},
 		{"west's egress token as its control plane", validateZone(ctx, zoneValidator, rawEgress), token.ErrScope},
-		{"west's zone token as a dataplane token", validate(ctx, validator, rawZone), token.ErrInvalid},
+		{"west's zone token as a dataplane token (each kind has keys of its own)", validate(ctx, validator, rawZone), token.ErrInvalid},
 		{"a token with one character changed", validate(ctx, validator, tamper(raw)), token.ErrInvalid},
 	} {
 		if !errors.Is(c.err, c.want) {

@@ -22,6 +22,9 @@ type Family struct {
 	// since a store may hold other people's secrets.
 	Prefix string
 
+	// ListPrefix begins the names of its revocation lists.
+	ListPrefix string
+
 	// Keys is the series of keys for the tokens of a scope; false means that no
 	// token of this family belongs to that scope.
 	Keys func(keystore.Scope) (signing.Series, bool)

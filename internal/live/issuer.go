@@ -34,6 +34,7 @@ type Issuer struct {
 
 type parsedKey struct {
 	version string
+	created time.Time
 	kid     string
 	private *signing.PrivateKey
 }
@@ -42,7 +43,7 @@ type parsedKey struct {
 // asks at every token.
 func NewIssuer(family *Family, store keystore.KeyStore, options []IssuerOption) (*Issuer, error) {
 	if store == nil {
-		return nil, errors.New("the store is nil; an issuer with a key of its own has a constructor of its own")
+		return nil, errors.New("NewIssuer: the store is nil (without a store, use NewOfflineIssuer)")
 	}
 	i, err := newIssuer(family, options)
 	if err != nil {
@@ -56,10 +57,10 @@ func NewIssuer(family *Family, store keystore.KeyStore, options []IssuerOption) 
 // operator's choosing.
 func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, options []IssuerOption) (*Issuer, error) {
 	if private.Public() == nil {
-		return nil, fmt.Errorf("a kid (%q) without a key: there is no signing key", kid)
+		return nil, fmt.Errorf("NewOfflineIssuer: kid %.64q without a key: the signing key is nil", kid)
 	}
 	if kid == "" {
-		return nil, errors.New("a signing key without a kid: validators find the key by it")
+		return nil, errors.New("NewOfflineIssuer: a key without a kid: the kid is empty, and validators look the key up by it")
 	}
 	if err := token.CheckKeyID(kid); err != nil {
 		return nil, err
@@ -134,14 +135,14 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	i.mu.Lock()
 	known := i.keys[scope]
 	i.mu.Unlock()
-	if kid := serial.KeyID(); known.kid == kid && known.version == record.Version {
+	if kid := serial.KeyID(); known.kid == kid && record.Version != "" && known.version == record.Version && known.created.Equal(record.Created) {
 		return known.private, kid, nil
 	}
 	private, err := signing.ParsePrivateKey(record.Data)
 	if err != nil {
 		return nil, "", fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
 	}
-	known = parsedKey{version: record.Version, kid: serial.KeyID(), private: private}
+	known = parsedKey{version: record.Version, created: record.Created, kid: serial.KeyID(), private: private}
 	i.mu.Lock()
 	i.keys[scope] = known
 	i.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 // number of processes, one makes the key and all return it.
 func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
 	key, err := signingKey(ctx, store, series)
-	if !errors.Is(err, signing.ErrNoKey) {
+	if !errors.Is(err, signing.ErrNoKey) || errors.Is(err, errPublicOnly) {
 		return key, err
 	}
 	private, err := signing.Generate(signing.DefaultBits)
@@ -33,7 +33,7 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 // AddKey adds the next serial of a series, which signs from then on.
 func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series, private *signing.PrivateKey) (signing.Key, error) {
 	if private.Public() == nil {
-		return signing.Key{}, errors.New("adding a key: there is no key")
+		return signing.Key{}, errors.New("AddKey: the key is nil")
 	}
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
@@ -163,7 +163,7 @@ func Keys(ctx context.Context, store keystore.KeyStore, series signing.Series) (
 
 // errPublicOnly says that the private keys are somewhere else, and are made there: one
 // made here would have the serial of another, and hide it.
-var errPublicOnly = errors.New("there are public keys only; signing keys are made where those come from")
+var errPublicOnly = fmt.Errorf("%w: the store holds public keys only; signing keys are made by the control plane that published them", signing.ErrNoKey)
 
 // signingKey returns the key that signs, or signing.ErrNoKey.
 func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
@@ -179,5 +179,5 @@ func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Ser
 	if len(keys) > 0 {
 		return signing.Key{}, errPublicOnly
 	}
-	return signing.Key{}, signing.ErrNoKey
+	return signing.Key{}, fmt.Errorf("%w: EnsureKey makes the first one", signing.ErrNoKey)
 }

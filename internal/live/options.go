@@ -231,7 +231,7 @@ func (c *validatorConfig) configure(scope keystore.Scope, kid string, key *signi
 		return fmt.Errorf("public key: %w", err)
 	}
 	if key.Bits() == 0 {
-		return fmt.Errorf("public key %q: there is no key", kid)
+		return fmt.Errorf("public key %q: the key is nil", kid)
 	}
 	at := configuredKey{scope, kid}
 	if _, twice := c.configured[at]; twice {

@@ -1,15 +1,18 @@
 package live
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 // state is what the store said, parsed. It is immutable: a read that finds
@@ -17,7 +20,12 @@ import (
 type state struct {
 	scopes map[keystore.Scope]*scopeState // only scopes that have records
 	full   reading                        // of the latest reads of all scopes
+	empty  map[keystore.Scope]reading     // of scopes without records that were read by themselves since
 }
+
+// maxEmpty is how many scopes without records are remembered: their names may
+// come from peers.
+const maxEmpty = 1024
 
 // scopeState is what the store holds for one scope.
 type scopeState struct {
@@ -38,6 +46,7 @@ type recordID struct {
 // list is one revocation record. ids is nil where err says why nobody can know.
 type list struct {
 	version string
+	created int64 // nanoseconds since 1970
 	ids     *revocation.List
 	err     error
 	since   time.Time // when err was first seen, on the monotonic clock
@@ -60,15 +69,36 @@ func (r reading) merge(o reading) reading {
 	return r
 }
 
-// staleness is how long ago the store last confirmed what we know, and counts
-// from zero only once a read has failed or is overdue: as long as reads succeed,
-// what they found is current.
+// staleness is how long ago the store last confirmed what we know, once a read
+// has failed or is overdue. It is 0 before: as long as reads succeed, what they found is
+// current. What was never confirmed is infinitely old.
 func (r reading) staleness(now time.Time) time.Duration {
+	if r.confirmed.IsZero() {
+		return math.MaxInt64
+	}
 	age := now.Sub(r.confirmed)
 	if !r.failed.After(r.confirmed) && age <= fullInterval+readTimeout {
 		return 0
 	}
 	return age
+}
+
+// tooStale returns an error of class token.ErrUnavailable if what we know is older
+// than the limit.
+func (r reading) tooStale(now time.Time, limit time.Duration) error {
+	age := r.staleness(now)
+	switch {
+	case r.confirmed.IsZero():
+		return fmt.Errorf("%w: the store was never read: %w", token.ErrUnavailable, r.cause())
+	case age > limit:
+		return tooStale(age, limit, r.cause())
+	}
+	return nil
+}
+
+func tooStale(age, limit time.Duration, cause error) error {
+	return fmt.Errorf("%w: not confirmed for %s, over the limit of %s: %w",
+		token.ErrUnavailable, age.Round(time.Millisecond), limit, cause)
 }
 
 // cause says why the store was not read.
@@ -82,18 +112,12 @@ func (r reading) cause() error {
 // reading says how current the answers for a scope are: as current as the
 // oldest of what they rest on.
 func (s *state) reading(scope keystore.Scope) reading {
-	r := s.full
-	if own := s.scopes[scope]; own != nil {
-		r = r.merge(own.own)
-	}
+	r := s.full.merge(s.own(scope))
 	if scope == keystore.Global {
 		return r
 	}
 	// Lists in the global scope count for every mesh.
-	global := s.full
-	if g := s.scopes[keystore.Global]; g != nil {
-		global = global.merge(g.own)
-	}
+	global := s.full.merge(s.own(keystore.Global))
 	if global.confirmed.Before(r.confirmed) {
 		r.confirmed = global.confirmed
 	}
@@ -101,6 +125,14 @@ func (s *state) reading(scope keystore.Scope) reading {
 		r.failed, r.err = global.failed, global.err
 	}
 	return r
+}
+
+// own is of the latest reads of a scope alone.
+func (s *state) own(scope keystore.Scope) reading {
+	if own := s.scopes[scope]; own != nil {
+		return own.own
+	}
+	return s.empty[scope]
 }
 
 // find looks up the key that a kid names for the tokens of a scope. It returns
@@ -173,7 +205,31 @@ func (s *state) with(scope keystore.Scope, next *scopeState) *state {
 	} else {
 		scopes[scope] = next
 	}
-	return &state{scopes: scopes, full: s.full}
+	return &state{scopes: scopes, full: s.full, empty: s.empty}
+}
+
+// withReading returns a state that knows of one more read of a scope alone.
+func (s *state) withReading(scope keystore.Scope, r reading) *state {
+	if own := s.scopes[scope]; own != nil {
+		next := *own
+		next.own = own.own.merge(r)
+		return s.with(scope, &next)
+	}
+	next := *s
+	next.empty = maps.Clone(s.empty)
+	if next.empty == nil {
+		next.empty = make(map[keystore.Scope]reading)
+	}
+	if len(next.empty) >= maxEmpty {
+		for other := range next.empty {
+			if other != keystore.Global {
+				delete(next.empty, other)
+				break
+			}
+		}
+	}
+	next.empty[scope] = s.empty[scope].merge(r)
+	return &next
 }
 
 // parse makes a scope's state of its records. What is unchanged since prev is
@@ -204,7 +260,8 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 			continue
 		}
 		l := prev.lists[owner]
-		if l == nil || r.Version == "" || l.version != r.Version {
+		// A store that gives no Version cannot tell that nothing has changed.
+		if l == nil || r.Version == "" || l.version != r.Version || l.created != r.Created.UnixNano() {
 			ids, err := revocation.Parse(r.Data)
 			if err != nil {
 				err = fmt.Errorf("revocation list %q in scope %q: %w", r.Name, r.Scope, err)
@@ -213,7 +270,7 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 			if l != nil && l.err != nil {
 				since = l.since
 			}
-			l = &list{version: r.Version, ids: ids, err: err, since: since}
+			l = &list{version: r.Version, created: r.Created.UnixNano(), ids: ids, err: err, since: since}
 		}
 		next.lists[owner] = l
 		if l.err != nil {
@@ -235,6 +292,18 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 		}
 	}
 	return next
+}
+
+// checkOrder refuses an answer in which a record stands twice, since one of them would be
+// lost, by holding the store to the order that it owes.
+func checkOrder(records []keystore.Record) error {
+	for i := 1; i < len(records); i++ {
+		a, b := &records[i-1], &records[i]
+		if cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Name, b.Name)) >= 0 {
+			return fmt.Errorf("the store listed %q after %q: want every record once, sorted by scope and name", b.Name, a.Name)
+		}
+	}
+	return nil
 }
 
 // split groups the records of a read of all scopes.

@@ -43,7 +43,7 @@ type Want struct {
 // NewValidator makes a validator that follows a store until it is closed.
 func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOption) (*Validator, error) {
 	if store == nil {
-		return nil, errors.New("the store is nil; a validator without a store has a constructor of its own")
+		return nil, errors.New("NewValidator: the store is nil (without a store, use NewOfflineValidator)")
 	}
 	v, err := newValidator(family, options)
 	if err != nil {
@@ -55,7 +55,11 @@ func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOp
 	v.sessions = newSessions(&v.config, func(scope keystore.Scope) (time.Duration, error) {
 		return v.follower.current.Load().unknowable(scope, time.Now())
 	})
-	v.follower = follow(family, store, v.published, v.reportReads)
+	prefix := family.Prefix
+	if v.config.withoutStore {
+		prefix = family.ListPrefix
+	}
+	v.follower = follow(family, store, prefix, v.published, v.reportReads)
 	return v, nil
 }
 
@@ -66,7 +70,7 @@ func NewOfflineValidator(family *Family, options []ValidatorOption) (*Validator,
 		return nil, err
 	}
 	if len(v.config.configured) == 0 {
-		return nil, errors.New("without a store a validator needs a configured public key")
+		return nil, errors.New("NewOfflineValidator: no public key is configured (use WithPublicKey)")
 	}
 	v.sessions = newSessions(&v.config, nil)
 	return v, nil
@@ -94,7 +98,7 @@ func newValidator(family *Family, options []ValidatorOption) (*Validator, error)
 			_, ok = family.Keys(at.scope)
 		}
 		if !ok { // an option of the other package: both have the same type
-			return nil, fmt.Errorf("public key %q: configured for mesh %q, which no %s token belongs to", at.kid, at.scope, family.Kind)
+			return nil, fmt.Errorf("public key %q: configured for mesh %q, which no %s token belongs to; is it an option of the other package?", at.kid, at.scope, family.Kind)
 		}
 	}
 	return &Validator{family: family, config: config, ended: make(chan struct{}), refusals: newReporter(config.log), cache: newCache(config.cache)}, nil
@@ -319,6 +323,13 @@ func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id s
 	if err != nil {
 		return err
 	}
+	if s.reading(scope).confirmed.IsZero() { // not all scopes could be read: this one perhaps can
+		confirmed := func() bool { return !v.follower.current.Load().reading(scope).confirmed.IsZero() }
+		if err := v.follower.reread(ctx, scope, confirmed); err != nil {
+			return err
+		}
+		s = v.follower.current.Load()
+	}
 	if id != "" {
 		revoked, err := s.revoked(scope, id)
 		if revoked {
@@ -328,16 +339,7 @@ func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id s
 			return unavailable(err)
 		}
 	}
-	r := s.reading(scope)
-	if stale := r.staleness(time.Now()); stale > v.config.maxStale {
-		return tooStale(stale, v.config.maxStale, r.cause())
-	}
-	return nil
-}
-
-func tooStale(stale, limit time.Duration, cause error) error {
-	return fmt.Errorf("%w: not confirmed for %s, over the limit of %s: %w",
-		token.ErrUnavailable, stale.Round(time.Millisecond), limit, cause)
+	return s.reading(scope).tooStale(time.Now(), v.config.maxStale)
 }
 
 // checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and 4.1.5).
@@ -394,7 +396,14 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 	if t != nil && t.claims.ID != "" {
 		attrs = append(attrs, slog.String("jti", t.claims.ID))
 	}
-	v.refusals.report(ctx, slog.LevelInfo, "token refused", attrs...)
+	level, message := slog.LevelInfo, "token refused"
+	if errors.Is(err, token.ErrUnavailable) {
+		message = "token could not be checked"
+		if ctx.Err() == nil && !errors.Is(err, token.ErrClosed) {
+			level = slog.LevelWarn
+		}
+	}
+	v.refusals.report(ctx, level, message, attrs...)
 }
 
 // shorten escapes and cuts what a peer named.
