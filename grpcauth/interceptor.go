@@ -1,0 +1,136 @@
+package grpcauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// UnaryServerInterceptor returns an interceptor that lets a unary call through to its
+// handler if the authenticator says who is calling.
+//
+// The context of the handler ends when the identity's session does. A handler
+// that returns an error because of this is answered for with the [Status] of the reason;
+// one that returns anything else, or does not heed its context, has its way.
+//
+// An error says that an argument is unusable.
+func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
+	i, err := newInterceptor(auth, options)
+	if err != nil {
+		return nil, err
+	}
+	return i.unary, nil
+}
+
+// StreamServerInterceptor returns an interceptor that lets a stream through to its
+// handler if the authenticator says who is calling, and ends the stream with the [Status]
+// of the reason as soon as the identity's session ends, whatever the handler does; the
+// package comment says how.
+//
+// An error says that an argument is unusable.
+func StreamServerInterceptor(auth Authenticator, options ...Option) (grpc.StreamServerInterceptor, error) {
+	i, err := newInterceptor(auth, options)
+	if err != nil {
+		return nil, err
+	}
+	return i.stream, nil
+}
+
+type interceptor struct {
+	auth     Authenticator
+	log      *slog.Logger
+	open     map[string]bool // services
+	refusals limiter
+}
+
+func newInterceptor(auth Authenticator, options []Option) (*interceptor, error) {
+	if auth == nil {
+		return nil, errors.New("grpcauth: the authenticator is nil, as Zone returns it without a validator or a scope")
+	}
+	i := &interceptor{auth: auth, log: slog.Default(), open: make(map[string]bool)}
+	for _, option := range options {
+		if err := option(i); err != nil {
+			return nil, fmt.Errorf("grpcauth: %w", err)
+		}
+	}
+	return i, nil
+}
+
+func (i *interceptor) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if i.open[serviceOf(info.FullMethod)] {
+		return handler(ctx, request)
+	}
+	identity, err := i.authenticate(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	bound, release := identity.Bind(NewContext(ctx, identity))
+	defer release()
+	if reason := endOfSession(bound, ctx); reason != nil {
+		i.logEnd(ctx, info.FullMethod, identity, reason)
+		return nil, Status(reason).Err()
+	}
+	reply, err := handler(bound, request)
+	if reason := endOfSession(bound, ctx); reason != nil && causedBy(err, reason) {
+		i.logEnd(ctx, info.FullMethod, identity, reason)
+		return nil, Status(reason).Err()
+	}
+	return reply, err
+}
+
+// causedBy says whether a handler failed because its context ended.
+func causedBy(err, reason error) bool {
+	return err != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled || errors.Is(err, reason))
+}
+
+func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if i.open[serviceOf(info.FullMethod)] {
+		return handler(server, stream)
+	}
+	ctx := stream.Context()
+	identity, err := i.authenticate(ctx, info.FullMethod)
+	if err != nil {
+		return err
+	}
+	bound, release := identity.Bind(NewContext(ctx, identity))
+	defer release()
+	guarded := &guardedStream{stream: stream, ctx: bound, call: ctx}
+	err, reason := guarded.run(
+		func() error { return handler(server, guarded) },
+		func(value any, stack []byte) { i.logPanic(ctx, info.FullMethod, value, stack) })
+	if reason != nil {
+		i.logEnd(ctx, info.FullMethod, identity, reason)
+	}
+	return err
+}
+
+// authenticate returns the identity, or a status error.
+func (i *interceptor) authenticate(ctx context.Context, method string) (Identity, error) {
+	identity, err := i.auth(ctx, method)
+	if err == nil && identity == nil {
+		err = errors.New("the authenticator returned neither an identity nor an error")
+	}
+	if err != nil {
+		i.logRefusal(ctx, method, err)
+		return nil, Status(err).Err()
+	}
+	return identity, nil
+}
+
+// endOfSession returns why a session ended, and nil if it has not, or if only the call
+// did: what grpc does then is right as it is.
+func endOfSession(session, call context.Context) error {
+	if session.Err() == nil {
+		return nil
+	}
+	reason := context.Cause(session)
+	if call.Err() != nil && errors.Is(reason, context.Cause(call)) {
+		return nil
+	}
+	return reason
+}

@@ -1,0 +1,95 @@
+package xdsauth_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+)
+
+// A control plane puts the interceptor in front of go-control-plane's server.
+func Example() {
+	store := keystore.NewMemory()
+	validator, err := dataplane.NewValidator(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer validator.Close()
+
+	auth, err := xdsauth.StreamServerInterceptor(validator,
+		xdsauth.WithStrictTags(),
+		xdsauth.WithFirstRequestTimeout(5*time.Second),
+		xdsauth.WithOpenServices("grpc.health.v1.Health"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache := cachev3.NewSnapshotCache(true, cachev3.IDHash{}, nil)
+	server := grpc.NewServer(grpc.ChainStreamInterceptor(auth)) // and grpc.Creds, for TLS
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(context.Background(), cache, nil))
+	defer server.Stop()
+	for service := range server.GetServiceInfo() {
+		fmt.Println(service)
+	}
+	// Output: envoy.service.discovery.v3.AggregatedDiscoveryService
+}
+
+// A control plane that has records of its proxies looks them up, and takes only the
+// name from the node.
+func ExampleWithResolver() {
+	records := map[string]dataplane.Proxy{
+		"default.dp-1": {Mesh: "default", Name: "dp-1", Inbounds: []map[string]string{{"kuma.io/service": "backend"}}},
+	}
+	resolve := func(_ context.Context, node *corev3.Node) (dataplane.Proxy, error) {
+		proxy, ok := records[node.GetId()]
+		if !ok {
+			return dataplane.Proxy{}, fmt.Errorf("%w: there is no such proxy", token.ErrNotPermitted)
+		}
+		return proxy, nil
+	}
+	validator, err := dataplane.NewValidator(keystore.NewMemory())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer validator.Close()
+	_, err = xdsauth.StreamServerInterceptor(validator, xdsauth.WithResolver(resolve))
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// What a node's id and metadata say by default.
+func ExampleResolveNode() {
+	metadata, err := structpb.NewStruct(map[string]any{
+		"dataplane.workload": "backend",
+		"dataplane.tags": map[string]any{
+			"kuma.io/service":  []any{"backend", "backend-admin"}, // one for each inbound
+			"kuma.io/protocol": "http",                            // on every inbound
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	proxy, err := xdsauth.ResolveNode(context.Background(), &corev3.Node{Id: "default.backend-1.ns", Metadata: metadata})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(proxy.Mesh, proxy.Name, proxy.Workload)
+	for _, tags := range proxy.Inbounds {
+		fmt.Println(tags)
+	}
+	// Output:
+	// default backend-1.ns backend
+	// map[kuma.io/protocol:http kuma.io/service:backend]
+	// map[kuma.io/protocol:http kuma.io/service:backend-admin]
+}

@@ -1,0 +1,103 @@
+package xdsauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/token"
+)
+
+const defaultTimeout = 10 * time.Second
+
+// StreamServerInterceptor returns an interceptor that lets an xDS stream through to
+// its handler if the token in its metadata is good, hands on its requests if the token
+// permits the node that they come from, and ends the stream with the token's session, as
+// grpcauth.StreamServerInterceptor does. The codes are those of grpcauth.Status:
+//
+//   - Unauthenticated: the token is missing, not good or no longer good, or no
+//     request came in time;
+//   - PermissionDenied: the token does not permit the node; the node has no id, changed its
+//     id, or contradicts itself; or something other than a DiscoveryRequest or DeltaDiscoveryRequest was to be
+//     received, which means that another service is behind the interceptor;
+//   - Unavailable: the token could not be checked, or the resolver failed.
+//
+// An error says that an argument is unusable.
+func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (grpc.StreamServerInterceptor, error) {
+	if validator == nil {
+		return nil, errors.New("xdsauth: the validator is nil")
+	}
+	a := &authenticator{
+		validator: validator,
+		resolve:   ResolveNode,
+		permits:   dataplane.Verified.Permits,
+		timeout:   defaultTimeout,
+	}
+	for _, option := range options {
+		if err := option(a); err != nil {
+			return nil, fmt.Errorf("xdsauth: %w", err)
+		}
+	}
+	intercept, err := grpcauth.StreamServerInterceptor(a.authenticate, a.options...)
+	if err != nil {
+		return nil, err
+	}
+	return func(server any, s grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return intercept(server, s, info, func(server any, s grpc.ServerStream) error {
+			if session, ok := grpcauth.FromContext[*session](s.Context()); ok {
+				s = newStream(s, session)
+			} // else the service is open
+			return handler(server, s)
+		})
+	}, nil
+}
+
+// authenticator decides about streams by their tokens, and makes the sessions that
+// decide about their requests.
+type authenticator struct {
+	validator dataplane.Validator
+	resolve   Resolver
+	permits   func(dataplane.Verified, dataplane.Proxy) error
+	timeout   time.Duration
+	options   []grpcauth.Option
+}
+
+// authenticate validates the token for the mesh that it claims to be for. That the node is in
+// that mesh is part of what the token must permit, when the node is known. So
+// nobody without a good token keeps a stream open or makes the resolver work.
+func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Identity, error) {
+	raw, err := grpcauth.TokenFromMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mesh, err := claimedMesh(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", grpcauth.ErrUnauthenticated, err)
+	}
+	verified, err := a.validator.Validate(ctx, mesh, raw)
+	if err != nil {
+		return nil, err
+	}
+	return &session{Verified: verified, of: a}, nil
+}
+
+// claimedMesh returns the mesh that a token names, which proves nothing.
+func claimedMesh(raw string) (string, error) {
+	unverified, err := token.ParseUnverified(raw)
+	if err != nil {
+		return "", err
+	}
+	claims, err := unverified.Claims()
+	if err != nil {
+		return "", err
+	}
+	if claims.Dataplane.Mesh == "" {
+		return "", fmt.Errorf("%w: it names no mesh", token.ErrKind)
+	}
+	return claims.Dataplane.Mesh, nil
+}

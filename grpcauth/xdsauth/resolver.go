@@ -1,0 +1,145 @@
+package xdsauth
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Resolver finds the proxy that a node says it is, as the control plane knows it. It is
+// called for every request that carries a node, with one that has an id, and for many streams at once; the
+// context is the stream's, and ends with it.
+//
+// An error that matches token.ErrNotPermitted turns the proxy away as
+// PermissionDenied: there is no such proxy. Any other means that this could not be found
+// out, and ends the stream as Unavailable, so that the proxy comes back.
+type Resolver func(ctx context.Context, node *corev3.Node) (dataplane.Proxy, error)
+
+// The fields of a node's metadata that [ResolveNode] reads.
+const (
+	MetadataMesh     = "dataplane.mesh"      // string; if it is there, the mesh of the node id
+	MetadataName     = "dataplane.name"      // string; if it is there, the name of the node id
+	MetadataTags     = "dataplane.tags"      // struct: name of a tag to its value, or to a list of values
+	MetadataWorkload = "dataplane.workload"  // string
+	MetadataType     = "dataplane.proxyType" // string; "dataplane" if it is not there
+)
+
+const (
+	maxTags     = 128
+	maxInbounds = 128
+)
+
+// ResolveNode believes what a node says of itself, so what the token does not name
+// is the proxy's own word; a control plane that keeps records of its proxies looks them up
+// instead.
+//
+// The node id is the mesh, a dot and the name, which may have further dots. The tags are in the
+// node's metadata, in the fields above: at most 128, with at most 128 values each. A value is that of every
+// inbound; of a list, each value is that of one inbound, in order, and there are as many inbounds
+// as the longest list has values.
+//
+// An error matches token.ErrNotPermitted: the id has another form, the metadata says
+// otherwise than the id, or is of another form.
+func ResolveNode(_ context.Context, node *corev3.Node) (dataplane.Proxy, error) {
+	mesh, name, _ := strings.Cut(node.GetId(), ".")
+	if mesh == "" || name == "" {
+		return dataplane.Proxy{}, notPermitted("the node id %s is not a mesh, a dot and a name", quote(node.GetId()))
+	}
+	fields := node.GetMetadata().GetFields()
+	for field, id := range map[string]string{MetadataMesh: mesh, MetadataName: name} {
+		said, err := stringIn(fields, field)
+		if err != nil {
+			return dataplane.Proxy{}, err
+		}
+		if said != "" && said != id {
+			return dataplane.Proxy{}, notPermitted("metadata %q is %s, the node id says %s", field, quote(said), quote(id))
+		}
+	}
+	proxy := dataplane.Proxy{Mesh: mesh, Name: name}
+	var err error
+	if proxy.Workload, err = stringIn(fields, MetadataWorkload); err != nil {
+		return dataplane.Proxy{}, err
+	}
+	if proxy.Type, err = stringIn(fields, MetadataType); err != nil {
+		return dataplane.Proxy{}, err
+	}
+	if proxy.Inbounds, err = inboundsIn(fields); err != nil {
+		return dataplane.Proxy{}, err
+	}
+	return proxy, nil
+}
+
+// stringIn returns a field of the metadata, empty if it is not there.
+func stringIn(fields map[string]*structpb.Value, field string) (string, error) {
+	value, ok := fields[field]
+	if !ok {
+		return "", nil
+	}
+	text, ok := value.GetKind().(*structpb.Value_StringValue)
+	if !ok {
+		return "", notPermitted("metadata %q is no string", field)
+	}
+	return text.StringValue, nil
+}
+
+func inboundsIn(fields map[string]*structpb.Value) ([]map[string]string, error) {
+	value, ok := fields[MetadataTags]
+	if !ok {
+		return nil, nil
+	}
+	tags, ok := value.GetKind().(*structpb.Value_StructValue)
+	if !ok {
+		return nil, notPermitted("metadata %q is no struct", MetadataTags)
+	}
+	if n := len(tags.StructValue.GetFields()); n > maxTags {
+		return nil, notPermitted("metadata %q has %d tags, the maximum is %d", MetadataTags, n, maxTags)
+	}
+	count := 1
+	for tag, value := range tags.StructValue.GetFields() {
+		if list := value.GetListValue(); list != nil {
+			if n := len(list.GetValues()); n == 0 || n > maxInbounds {
+				return nil, notPermitted("tag %s has %d values, want 1 to %d", quote(tag), n, maxInbounds)
+			}
+			count = max(count, len(list.GetValues()))
+		}
+	}
+	inbounds := make([]map[string]string, count)
+	for i := range inbounds {
+		inbounds[i] = make(map[string]string)
+		for tag, value := range tags.StructValue.GetFields() {
+			if list := value.GetListValue(); list != nil {
+				if i >= len(list.GetValues()) {
+					continue
+				}
+				value = list.GetValues()[i]
+			}
+			text, ok := value.GetKind().(*structpb.Value_StringValue)
+			if !ok {
+				return nil, notPermitted("tag %s has a value that is no string", quote(tag))
+			}
+			inbounds[i][tag] = text.StringValue
+		}
+	}
+	return inbounds, nil
+}
+
+func notPermitted(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{token.ErrNotPermitted}, args...)...)
+}
+
+// quote escapes and cuts what a peer said, for errors.
+func quote(text string) string { return fmt.Sprintf("%q", shorten(text)) }
+
+func shorten(text string) string {
+	const limit = 64
+	if len(text) > limit {
+		return text[:limit] + "..."
+	}
+	return text
+}

@@ -1,0 +1,124 @@
+package xdsauth
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/token"
+)
+
+// session is the identity of one stream. It ends with the token, and as soon as the proxy
+// does what the token does not permit.
+type session struct {
+	dataplane.Verified
+	of    *authenticator
+	end   context.CancelCauseFunc
+	timer *time.Timer // until the first request
+}
+
+// Bind begins the time in which the first request must come.
+func (s *session) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	bound, release := s.Verified.Bind(ctx)
+	bound, s.end = context.WithCancelCause(bound)
+	s.timer = time.AfterFunc(s.of.timeout, func() { s.end(s.tooLate()) })
+	return bound, func() {
+		s.timer.Stop()
+		s.end(nil)
+		release()
+	}
+}
+
+func (s *session) tooLate() error {
+	return fmt.Errorf("%w: no request within %s", grpcauth.ErrUnauthenticated, s.of.timeout)
+}
+
+// LogValue says whose token it is.
+func (s *session) LogValue() slog.Value {
+	claims := s.Claims()
+	return slog.GroupValue(slog.String("mesh", shorten(claims.Mesh)), slog.String("name", shorten(claims.Name)),
+		slog.String("kid", s.KeyID()), slog.String("jti", s.Registered().ID))
+}
+
+// stream hands on the requests of one node. Like every stream, it is received from by one
+// goroutine at a time.
+type stream struct {
+	grpc.ServerStream
+	session *session
+	ctx     context.Context
+	node    string // its id, empty before the first request
+}
+
+func newStream(s grpc.ServerStream, session *session) *stream {
+	return &stream{ServerStream: s, session: session, ctx: grpcauth.NewContext(s.Context(), session.Verified)}
+}
+
+func (s *stream) Context() context.Context { return s.ctx }
+
+// request is a message that may be received, of either variant of the protocol.
+type request interface {
+	proto.Message
+	GetNode() *corev3.Node
+}
+
+func (s *stream) RecvMsg(m any) error {
+	var r request
+	switch m := m.(type) {
+	case *discoveryv3.DiscoveryRequest:
+		r = m
+	case *discoveryv3.DeltaDiscoveryRequest:
+		r = m
+	default:
+		return s.refuse(fmt.Errorf("%w: a %T is no xDS request", token.ErrNotPermitted, m))
+	}
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	first := s.node == ""
+	err := s.check(r.GetNode())
+	if err == nil && first && !s.session.timer.Stop() {
+		err = s.session.tooLate()
+	}
+	if err != nil {
+		proto.Reset(r)
+		return s.refuse(err)
+	}
+	return nil
+}
+
+// refuse ends the stream, whatever the handler makes of the error.
+func (s *stream) refuse(reason error) error {
+	s.session.end(reason)
+	return grpcauth.Status(reason).Err()
+}
+
+// check holds the node of a request against the token, and against the node of the
+// requests before it.
+func (s *stream) check(node *corev3.Node) error {
+	switch {
+	case node == nil && s.node != "":
+		return nil
+	case node.GetId() == "":
+		return fmt.Errorf("%w: the request has no node id", token.ErrNotPermitted)
+	case s.node != "" && s.node != node.GetId():
+		return fmt.Errorf("%w: the stream is that of node %s, the request says %s",
+			token.ErrNotPermitted, quote(s.node), quote(node.GetId()))
+	}
+	proxy, err := s.session.of.resolve(s.ctx, node)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", quote(node.GetId()), err)
+	}
+	if err := s.session.of.permits(s.session.Verified, proxy); err != nil {
+		return fmt.Errorf("node %s: %w", quote(node.GetId()), err)
+	}
+	s.node = node.GetId()
+	return nil
+}
