@@ -3,6 +3,7 @@ package keystore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -46,14 +47,19 @@ func inOwnProcess(t *testing.T, pattern string, attributes *syscall.SysProcAttr)
 	return false
 }
 
-func TestDirOnAReadOnlyFileSystemConforms(t *testing.T) {
+// ownMounts lets a process mount file systems that no other sees.
+func ownMounts() *syscall.SysProcAttr {
 	attributes := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
 		attributes.Cloneflags = syscall.CLONE_NEWUSER
 		attributes.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		attributes.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
-	if !inOwnProcess(t, "^"+t.Name()+"$/^ReadOnly$", attributes) {
+	return attributes
+}
+
+func TestDirOnAReadOnlyFileSystemConforms(t *testing.T) {
+	if !inOwnProcess(t, "^"+t.Name()+"$/^ReadOnly$", ownMounts()) {
 		return
 	}
 	keystoretest.Run(t, keystoretest.Harness{
@@ -70,6 +76,32 @@ func TestDirOnAReadOnlyFileSystemConforms(t *testing.T) {
 		},
 		MaxData: maxData,
 	})
+}
+
+func TestDirCanBeReadOnAFileSystemThatHasNoRoomForAnotherFile(t *testing.T) {
+	if !inOwnProcess(t, "^"+t.Name()+"$", ownMounts()) {
+		return
+	}
+	path := t.TempDir()
+	require.NoError(t, syscall.Mount("tmpfs", path, "tmpfs", 0, "nr_inodes=16"))
+	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(path, syscall.MNT_DETACH)) })
+	writeFile(t, filepath.Join(path, "meshes", "default", "key-1"), "content") // by another program: there are no locks
+	for i := 0; ; i++ {
+		err := os.WriteFile(filepath.Join(path, fmt.Sprint("file-", i)), nil, 0o600)
+		if err != nil {
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			break
+		}
+	}
+	store := openDir(t, path)
+	for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
+		records, err := store.List(t.Context(), scope, "")
+		require.NoError(t, err)
+		assert.Len(t, records, 1)
+	}
+	_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2"})
+	assert.ErrorIs(t, err, syscall.ENOSPC)
+	assert.NotErrorIs(t, err, keystore.ErrReadOnly)
 }
 
 func TestDirOfAnotherUser(t *testing.T) {

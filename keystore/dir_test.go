@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -193,11 +194,15 @@ func TestDirIgnoresFilesThatAreNoRecords(t *testing.T) {
 	} {
 		writeFile(t, filepath.Join(path, filepath.FromSlash(file)), "not a record")
 	}
+	require.NoError(t, os.Symlink("stray", filepath.Join(path, "meshes", "link-to-a-file")))
+	require.NoError(t, os.Symlink("key-2", filepath.Join(path, "global", strings.Repeat("n", 200)+"%")))
+	require.NoError(t, os.Symlink(".", filepath.Join(path, "global", strings.Repeat("m", 200)+"%")))
 	records, err := store.List(t.Context(), keystore.AllScopes, "")
 	require.NoError(t, err)
 	require.Len(t, records, 2)
 	assert.Equal(t, "key-2", records[0].Name)
 	assert.Equal(t, "key-1", records[1].Name)
+	watchDir(t, store)
 }
 
 func TestDirAnswersForAFileOverTheLimitWithErrTooLarge(t *testing.T) {
@@ -266,6 +271,112 @@ func TestDirNeverTakesWhatItCannotReadForMissing(t *testing.T) {
 			assert.Len(t, records, 1)
 		})
 	}
+}
+
+func TestDirIsBrokenNotEmptyWhileAFolderIsALinkToNothing(t *testing.T) {
+	long := strings.Repeat("n", 253)
+	for _, c := range []struct {
+		folder string
+		scope  keystore.Scope
+		name   string
+	}{
+		{"global", keystore.Global, "revocations"},
+		{"meshes", "default", "revocations"},
+		{"meshes/default", "default", "revocations"},
+		{"meshes/default/" + long[:200] + "%", "default", long},
+	} {
+		t.Run(c.folder, func(t *testing.T) {
+			path := t.TempDir()
+			store := openDir(t, path)
+			r := create(t, store, c.scope, c.name, "content")
+			folder, data := filepath.Join(path, filepath.FromSlash(c.folder)), filepath.Join(path, "data")
+			require.NoError(t, os.Rename(folder, data))
+			target, err := filepath.Rel(filepath.Dir(folder), data)
+			require.NoError(t, err)
+			require.NoError(t, os.Symlink(target, folder))
+			for _, scope := range []keystore.Scope{c.scope, keystore.AllScopes} {
+				records, err := store.List(t.Context(), scope, "")
+				require.NoError(t, err)
+				assert.Equal(t, []keystore.Record{r}, records, "a link to a folder is followed")
+			}
+			_, err = store.Get(t.Context(), c.scope, c.name[:len(c.name)-1])
+			assert.ErrorIs(t, err, keystore.ErrNotFound)
+			require.NoError(t, store.Delete(t.Context(), c.scope, c.name[:len(c.name)-1]))
+
+			lost := make(chan error, 1)
+			calls := make(chan keystore.Scope, 100)
+			go func() { lost <- store.Watch(t.Context(), func(scope keystore.Scope) { calls <- scope }) }()
+			require.Equal(t, keystore.AllScopes, receive(t, calls))
+			require.NoError(t, os.Rename(data, data+"-away"))
+			assert.ErrorContains(t, receive(t, lost), "is a symbolic link to nothing")
+
+			_, err = store.Get(t.Context(), c.scope, c.name)
+			assert.ErrorContains(t, err, "is a symbolic link to nothing")
+			assert.NotErrorIs(t, err, keystore.ErrNotFound)
+			for _, scope := range []keystore.Scope{c.scope, keystore.AllScopes} {
+				_, err = store.List(t.Context(), scope, "")
+				assert.ErrorContains(t, err, "is a symbolic link to nothing")
+			}
+			assert.ErrorContains(t, store.Watch(t.Context(), func(keystore.Scope) {}), "is a symbolic link to nothing")
+			assert.ErrorContains(t, store.Delete(t.Context(), c.scope, c.name), "is a symbolic link to nothing")
+			_, err = store.Update(t.Context(), r)
+			require.Error(t, err)
+			assert.NotErrorIs(t, err, keystore.ErrNotFound)
+			_, err = store.Create(t.Context(), r)
+			assert.Error(t, err)
+
+			require.NoError(t, os.Rename(data+"-away", data))
+			got, err := store.Get(t.Context(), c.scope, c.name)
+			require.NoError(t, err)
+			assert.Equal(t, r, got)
+		})
+	}
+}
+
+func TestDirWatchNoticesThatALinkToNothingIsRemoved(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	link := filepath.Join(path, "meshes", "default", "revocations")
+	require.NoError(t, os.Symlink("nothing", link))
+	calls := watchDir(t, store)
+	require.NoError(t, os.Remove(link))
+	assert.Equal(t, keystore.Scope("default"), receive(t, calls))
+}
+
+// A volume that Kubernetes mounts is switched to its next state while it is read.
+func TestDirNeverMissesARecordWhileAVolumeIsSwitched(t *testing.T) {
+	path := t.TempDir()
+	folder := filepath.Join(path, "meshes", "default")
+	put := func(i int) {
+		state := fmt.Sprint("..state-", i)
+		writeFile(t, filepath.Join(folder, state, "revocations"), "content")
+		require.NoError(t, os.Symlink(state, filepath.Join(folder, "..next")))
+		require.NoError(t, os.Rename(filepath.Join(folder, "..next"), filepath.Join(folder, "..data")))
+		if i > 0 {
+			require.NoError(t, os.RemoveAll(filepath.Join(folder, fmt.Sprint("..state-", i-1))))
+		}
+	}
+	put(0)
+	require.NoError(t, os.Symlink(filepath.Join("..data", "revocations"), filepath.Join(folder, "revocations")))
+	store := openDir(t, path)
+	ctx, stop := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				_, err := store.Get(t.Context(), "default", "revocations")
+				assert.NotErrorIs(t, err, keystore.ErrNotFound)
+				records, err := store.List(t.Context(), keystore.AllScopes, "")
+				assert.True(t, err != nil || len(records) == 1, "List is empty without an error")
+			}
+		})
+	}
+	for i := range 300 {
+		put(i + 1)
+	}
+	stop()
+	readers.Wait()
 }
 
 func TestDirIsBrokenNotEmptyWhileItsFolderIsAway(t *testing.T) {

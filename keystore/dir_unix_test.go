@@ -70,6 +70,67 @@ func TestDirDoesNotWaitForTheWriterOfANamedPipe(t *testing.T) {
 	assert.ErrorContains(t, err, "is not a regular file")
 }
 
+func TestDirDoesNotWaitForTheWriterOfANamedPipeInThePlaceOfAFolder(t *testing.T) {
+	// A call that waits for the pipe waits until somebody writes to it.
+	returns := func(t *testing.T, call func() error) error {
+		t.Helper()
+		returned := make(chan error, 1)
+		go func() { returned <- call() }()
+		return receive(t, returned)
+	}
+	list := func(store keystore.KeyStore, scope keystore.Scope) func() error {
+		return func() error { _, err := store.List(context.Background(), scope, ""); return err }
+	}
+	t.Run("of a mesh, which is ignored with the others that are not ours", func(t *testing.T) {
+		path := t.TempDir()
+		store := openDir(t, path)
+		create(t, store, "default", "key-1", "content")
+		require.NoError(t, syscall.Mkfifo(filepath.Join(path, "meshes", "pipe"), 0o600))
+		require.NoError(t, os.Symlink("pipe", filepath.Join(path, "meshes", "link-to-a-pipe")))
+		require.NoError(t, syscall.Mkfifo(filepath.Join(path, "meshes", "default", strings.Repeat("n", 200)+"%"), 0o600))
+
+		require.NoError(t, returns(t, func() error { _, err := keystore.OpenDir(path); return err }))
+		require.NoError(t, returns(t, list(store, keystore.AllScopes)))
+		require.NoError(t, returns(t, list(store, "default")))
+		watchDir(t, store)
+		for _, scope := range []keystore.Scope{"pipe", "link-to-a-pipe"} {
+			assert.Error(t, returns(t, list(store, scope)))
+			assert.Error(t, returns(t, func() error {
+				_, err := store.Create(context.Background(), keystore.Record{Scope: scope, Name: "key-1"})
+				return err
+			}))
+		}
+		create(t, store, "default", "key-2", "content")
+	})
+	t.Run("of the global scope", func(t *testing.T) {
+		path := t.TempDir()
+		store := openDir(t, path)
+		require.NoError(t, syscall.Mkfifo(filepath.Join(path, "global"), 0o600))
+		require.NoError(t, returns(t, func() error { _, err := keystore.OpenDir(path); return err }))
+		assert.Error(t, returns(t, list(store, keystore.Global)))
+		assert.Error(t, returns(t, list(store, keystore.AllScopes)))
+		assert.Error(t, returns(t, func() error { return store.Watch(context.Background(), func(keystore.Scope) {}) }))
+		create(t, store, "default", "key-1", "content")
+	})
+	t.Run("of the store", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "keys")
+		store := openDir(t, path)
+		require.NoError(t, os.RemoveAll(path))
+		require.NoError(t, syscall.Mkfifo(path, 0o600))
+		assert.Error(t, returns(t, func() error { _, err := keystore.OpenDir(path); return err }))
+		assert.Error(t, returns(t, list(store, keystore.AllScopes)))
+	})
+	t.Run("and of a lock that cannot be made", func(t *testing.T) {
+		path := t.TempDir()
+		store := openDir(t, path)
+		create(t, store, "default", "key-1", "content")
+		lock := filepath.Join(path, ".turn.lock")
+		require.NoError(t, os.Remove(lock))
+		require.NoError(t, syscall.Mkfifo(lock, 0o400))
+		require.NoError(t, returns(t, list(store, "default")))
+	})
+}
+
 // hold locks a file of the store as another process would.
 func hold(t *testing.T, file string) (release func()) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,56 @@ func TestARecordPrintsWithoutItsDataUnderEveryVerb(t *testing.T) {
 	}
 	assertNoSecret(t, fmt.Sprintf("too many arguments %d", []any{1, secretRecord}...))
 	assertNoSecret(t, fmt.Errorf("wrapped: %v", secretRecord).Error())
+}
+
+func TestAStorePrintsWithoutTheDataOfItsRecordsUnderEveryVerb(t *testing.T) {
+	memory := keystore.NewMemory()
+	for name, store := range map[string]keystore.KeyStore{"memory": memory, "directory": openDir(t, t.TempDir())} {
+		_, err := store.Create(t.Context(), secretRecord)
+		require.NoError(t, err)
+		type holder struct {
+			store keystore.KeyStore // fmt asks no method of what is in an unexported field
+		}
+		byValue := reflect.ValueOf(store).Elem().Interface()
+		for what, value := range map[string]any{
+			"a pointer":           store,
+			"a value":             byValue,
+			"a slice":             []keystore.KeyStore{store},
+			"a map":               map[string]any{"a": byValue},
+			"an unexported field": holder{store},
+			"a struct pointer":    &holder{store},
+			"a reflect.Value":     reflect.ValueOf(store).Elem(),
+		} {
+			t.Run(name+" store as "+what, func(t *testing.T) {
+				for _, verb := range "vTtbcdoOqxXUeEfFgGspw" {
+					for _, flags := range []string{"", "+", "#", " ", "-80", "080", ".3", "# "} {
+						assertNoSecret(t, fmt.Sprintf("%"+flags+string(verb), value))
+					}
+				}
+				text, err := json.Marshal(value)
+				require.NoError(t, err)
+				assertNoSecret(t, string(text))
+				var log bytes.Buffer
+				slog.New(slog.NewTextHandler(&log, nil)).Info("opened", "store", value)
+				slog.New(slog.NewJSONHandler(&log, nil)).Info("opened", "store", value)
+				assertNoSecret(t, log.String())
+			})
+		}
+	}
+	type embedded struct{ store keystore.Memory }
+	var zero embedded
+	_, err := zero.store.Create(t.Context(), secretRecord)
+	require.NoError(t, err)
+	for _, format := range []string{"%v", "%+v", "%#v", "%d", "%x"} {
+		assertNoSecret(t, fmt.Sprintf(format, &zero))
+	}
+}
+
+func TestAMemoryStorePrintsAndIsLoggedAsItsType(t *testing.T) {
+	store := keystore.NewMemory()
+	assert.Equal(t, "keystore.Memory keystore.Memory", fmt.Sprintf("%v %+v", store, store))
+	//TEMP assert.Equal(t, "keystore.Memory", store.LogValue().String())
+	assert.Equal(t, "keystore.Memory", fmt.Sprint((*keystore.Memory)(nil)))
 }
 
 func TestARecordPrintsWhatItIs(t *testing.T) {

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// serveGlobal serves zones in this process, with a certificate of a name.
+func serveGlobal(t *testing.T, ca *authority, name string, auth *zoneAuthentication, store keystore.KeyStore) (address string) {
+	file := filepath.Join(t.TempDir(), "server.pem")
+	require.NoError(t, ca.issue(name, file))
+	creds, err := serverTLS(file)
+	require.NoError(t, err)
+	intercept, err := grpcauth.StreamServerInterceptor(auth.authenticate, grpcauth.WithLogger(quiet))
+	require.NoError(t, err)
+	published := newPublisher(store, quiet)
+	ctx, cancel := context.WithCancel(context.Background())
+	followed := make(chan error, 1)
+	go func() { followed <- published.run(ctx) }()
+	server := grpc.NewServer(serverOptions(creds, intercept)...)
+	server.RegisterService(&zoneSyncDesc, &globalServer{published, quiet})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Stop()
+		cancel()
+		require.NoError(t, <-followed)
+	})
+	return listener.Addr().String()
+}
+
+// authorityIn makes a CA, with its certificate in a file.
+func authorityIn(t *testing.T) (ca *authority, file string) {
+	file = filepath.Join(t.TempDir(), "ca.pem")
+	ca, err := newAuthority(file)
+	require.NoError(t, err)
+	return ca, file
+}
+
+// zoneClient is that of zone west, whose store nobody else writes.
+func zoneClient(t *testing.T, address, caFile, tokenFile string) *globalClient {
+	creds, err := clientTLS(caFile, globalName)
+	require.NoError(t, err)
+	return &globalClient{zone: "west", address: address, creds: creds, tokenFile: tokenFile, store: keystore.NewMemory(), log: quiet}
+}
+
+func TestAZoneDoesNotTalkToAGlobalThatItsCADoesNotVouchFor(t *testing.T) {
+	auth, _ := zoneAuth(t, authNone)
+	ca, caFile := authorityIn(t)
+	_, otherFile := authorityIn(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+
+	address := serveGlobal(t, ca, globalName, auth, globalStore(t))
+	stream, err := zoneClient(t, address, caFile, "").open(ctx)
+	require.NoError(t, err)
+	stream.release()
+	_, err = zoneClient(t, address, otherFile, "").open(ctx)
+	require.Equal(t, codes.Unavailable, status.Code(err))
+	require.ErrorContains(t, err, "certificate")
+
+	posing := serveGlobal(t, ca, zoneName("east"), auth, globalStore(t))
+	_, err = zoneClient(t, posing, caFile, "").open(ctx)
+	require.ErrorContains(t, err, zoneName("east"), "another zone's certificate will not do")
+}
+
+func TestABadTokenThatReplacesAGoodOneLosesNoStream(t *testing.T) {
+	auth, raw := zoneAuth(t, authCPToken)
+	ca, caFile := authorityIn(t)
+	address := serveGlobal(t, ca, globalName, auth, globalStore(t))
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, replaceFile(tokenFile, raw))
+	refused := make(chan string, 1)
+	client := zoneClient(t, address, caFile, tokenFile)
+	client.log = logMessages(refused, "no stream from the global control plane")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- client.run(ctx) }()
+	require.Eventually(t, client.connected.Load, 10*time.Second, 10*time.Millisecond)
+
+	require.NoError(t, replaceFile(tokenFile, "bad"))
+	select {
+	case <-refused:
+	case <-ctx.Done():
+		require.FailNow(t, "the bad token was not tried")
+	}
+	require.True(t, client.connected.Load())
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// logMessages is a logger that hands on the messages that are wanted.
+func logMessages(to chan<- string, wanted string) *slog.Logger {
+	return slog.New(messages{slog.DiscardHandler, to, wanted})
+}
+
+type messages struct {
+	slog.Handler
+	to     chan<- string
+	wanted string
+}
+
+func (messages) Enabled(context.Context, slog.Level) bool { return true }
+
+func (m messages) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == m.wanted {
+		select {
+		case m.to <- r.Message:
+		default:
+		}
+	}
+	return nil
+}

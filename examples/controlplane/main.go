@@ -1,0 +1,89 @@
+// Command controlplane is a small but real multi-zone control plane: a global control plane,
+// zone control planes and proxies, as separate processes over TLS. It shows how
+// the tokens of Meshpass are put to use between them.
+//
+//	controlplane scene     starts all of it on the loopback interface and plays a scene (the default)
+//	controlplane global    a global control plane: the signing keys, and what zones may know of them
+//	controlplane zone      a zone control plane: admits proxies, also while the global one is down
+//	controlplane proxy     stands in for Envoy: connects to a zone with a token
+//
+// Each subcommand tells its flags with -help, and logs to standard output in JSON.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "controlplane:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs a subcommand until it is done or ctx ends.
+func run(ctx context.Context, args []string) error {
+	name := "scene"
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	flags := flag.NewFlagSet("controlplane "+name, flag.ContinueOnError)
+	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	switch name {
+	case "scene":
+		return runScene(ctx, flags, args, os.Stdout)
+	case "global":
+		return runGlobal(ctx, flags, args, log)
+	case "zone":
+		return runZone(ctx, flags, args, log)
+	case "proxy":
+		return runProxy(ctx, flags, args, log)
+	}
+	return fmt.Errorf("unknown subcommand %q, want scene, global, zone or proxy", name)
+}
+
+// parse reads flags and refuses arguments that are none, and flags that must be given and
+// are not.
+func parse(flags *flag.FlagSet, args []string, required ...string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	for _, name := range required {
+		if flags.Lookup(name).Value.String() == "" {
+			return fmt.Errorf("-%s is missing", name)
+		}
+	}
+	return nil
+}
+
+// runAll runs functions until all have returned. As soon as one returns, the context of the
+// others ends. It returns the first error.
+func runAll(ctx context.Context, functions ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error)
+	for _, f := range functions {
+		go func() { ended <- f(ctx) }()
+	}
+	var first error
+	for range functions {
+		if err := <-ended; err != nil && first == nil {
+			first = err
+		}
+		cancel()
+	}
+	return first
+}

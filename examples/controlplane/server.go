@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+// adminSocket is the name of the socket in a control plane's folder on which it serves its
+// operator. There is no authentication on it but the file system's: it is open to its owner
+// alone.
+const adminSocket = "admin.sock"
+
+// pingInterval is how often an idle connection is probed, so that either side notices
+// within twice the time that the other is gone.
+const pingInterval = 10 * time.Second
+
+// addresses are where a control plane listens.
+type addresses struct {
+	dir     string // its folder
+	grpc    string // host and port
+	metrics string // host and port
+}
+
+// serverOptions are those of a control plane's gRPC server.
+func serverOptions(creds credentials.TransportCredentials, auth grpc.StreamServerInterceptor) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(creds),
+		grpc.ChainStreamInterceptor(auth),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingInterval}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval / 2}),
+	}
+}
+
+// serve serves gRPC, the operator and /metrics until ctx ends. Open streams end then.
+func serve(ctx context.Context, at addresses, server *grpc.Server, admin http.Handler, metrics prometheus.Gatherer, log *slog.Logger) error {
+	defer server.Stop()
+	streams, err := net.Listen("tcp", at.grpc)
+	if err != nil {
+		return err
+	}
+	defer streams.Close()
+	scrapes, err := net.Listen("tcp", at.metrics)
+	if err != nil {
+		return err
+	}
+	defer scrapes.Close()
+	operator, err := listenUnix(filepath.Join(at.dir, adminSocket))
+	if err != nil {
+		return err
+	}
+	defer operator.Close()
+	log.Info("listening", "address", streams.Addr().String(), "metrics", scrapes.Addr().String())
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	return runAll(ctx,
+		func(ctx context.Context) error {
+			defer context.AfterFunc(ctx, server.Stop)()
+			return server.Serve(streams)
+		},
+		func(ctx context.Context) error { return serveHTTP(ctx, scrapes, mux) },
+		func(ctx context.Context) error { return serveHTTP(ctx, operator, admin) },
+	)
+}
+
+// listenUnix listens on a socket, in place of one that was left behind.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving HTTP: %w", err)
+	}
+	return nil
+}

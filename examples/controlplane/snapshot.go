@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+)
+
+// A snapshot is what zones may know of the global control plane's store: the public halves of
+// all signing keys, and the revocation lists. A zone keeps it in a store of its own, in
+// which it is all that the snapshot governs: what is not in the snapshot is removed.
+type snapshot struct {
+	Records []publicRecord `json:"records"`
+}
+
+// publicRecord is a record that holds no secret.
+type publicRecord struct {
+	Mesh keystore.Scope `json:"mesh,omitempty"`
+	Name string         `json:"name"`
+	Data []byte         `json:"data"`
+}
+
+// The beginnings of the names of all records that a snapshot can hold.
+const (
+	dataplaneKeys        = "dataplane-token-signing-public-key-"
+	dataplaneRevocations = "dataplane-token-revocations-"
+	zoneKeys             = "zone-token-signing-public-key-"
+	zoneRevocations      = "zone-token-revocations"
+)
+
+// governed is in the order in which records are written: what is revoked is known before
+// a key that could have signed it.
+var governed = []string{dataplaneRevocations, zoneRevocations, dataplaneKeys, zoneKeys}
+
+// readSnapshot reads what zones may know of a store. Private keys are read, but their
+// public halves alone are kept. problems tells of keys that cannot be used, and are left out.
+func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, problems []error, err error) {
+	add := func(series signing.Series, records []keystore.Record) {
+		set := series.PublicSet(records, nil)
+		problems = append(problems, set.Problems()...)
+		for _, key := range set.Keys() {
+			if key.Err == nil {
+				s.Records = append(s.Records, publicRecord{series.Scope(), series.PublicKeyName(key.Serial), key.Public.PEM()})
+			}
+		}
+	}
+	for _, prefix := range []string{dataplaneRevocations, zoneRevocations} {
+		lists, err := store.List(ctx, keystore.AllScopes, prefix)
+		if err != nil {
+			return snapshot{}, nil, err
+		}
+		for _, list := range lists {
+			s.Records = append(s.Records, publicRecord{list.Scope, list.Name, list.Data})
+		}
+	}
+	ofZones, err := store.List(ctx, keystore.Global, signing.ZoneKeys().Prefix())
+	if err != nil {
+		return snapshot{}, nil, err
+	}
+	add(signing.ZoneKeys(), ofZones)
+	// The prefix is the same for every mesh.
+	ofMeshes, err := store.List(ctx, keystore.AllScopes, signing.DataplaneKeys("default").Prefix())
+	if err != nil {
+		return snapshot{}, nil, err
+	}
+	for len(ofMeshes) > 0 { // sorted by scope
+		mesh := ofMeshes[0].Scope
+		end := slices.IndexFunc(ofMeshes, func(r keystore.Record) bool { return r.Scope != mesh })
+		if end < 0 {
+			end = len(ofMeshes)
+		}
+		if mesh != keystore.Global { // no mesh's keys are there
+			add(signing.DataplaneKeys(string(mesh)), ofMeshes[:end])
+		}
+		ofMeshes = ofMeshes[end:]
+	}
+	return s, problems, nil
+}
+
+// applyTo makes a store hold what the snapshot says, as far as the snapshot governs it, and
+// returns how many records it had to write or delete. Nobody else may write them
+// meanwhile. When it fails, part of it may be done, and it can be repeated.
+func (s snapshot) applyTo(ctx context.Context, store keystore.KeyStore) (changes int, err error) {
+	type id struct {
+		scope keystore.Scope
+		name  string
+	}
+	wanted := map[id]publicRecord{}
+	for _, r := range s.Records {
+		if !isGoverned(r.Name) {
+			return 0, fmt.Errorf("the snapshot has a record %.128q, which is neither a public key nor a revocation list", r.Name)
+		}
+		wanted[id{r.Mesh, r.Name}] = r
+	}
+	var existing []keystore.Record
+	for _, prefix := range governed {
+		records, err := store.List(ctx, keystore.AllScopes, prefix)
+		if err != nil {
+			return 0, err
+		}
+		existing = append(existing, records...)
+	}
+	there := map[id]keystore.Record{}
+	for _, r := range existing {
+		there[id{r.Scope, r.Name}] = r
+	}
+	for _, prefix := range governed {
+		for id, r := range wanted {
+			if !strings.HasPrefix(id.name, prefix) {
+				continue
+			}
+			record, known := there[id]
+			switch {
+			case !known:
+				_, err = store.Create(ctx, keystore.Record{Scope: r.Mesh, Name: r.Name, Data: r.Data})
+			case !bytes.Equal(record.Data, r.Data):
+				record.Data = r.Data
+				_, err = store.Update(ctx, record)
+			default:
+				continue
+			}
+			if err != nil {
+				return changes, err
+			}
+			changes++
+		}
+	}
+	for id := range there {
+		if _, ok := wanted[id]; !ok {
+			if err := store.Delete(ctx, id.scope, id.name); err != nil {
+				return changes, err
+			}
+			changes++
+		}
+	}
+	return changes, nil
+}
+
+func isGoverned(name string) bool {
+	return slices.ContainsFunc(governed, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// encode and decodeSnapshot are the form in which a snapshot travels.
+func (s snapshot) encode() ([]byte, error) { return json.Marshal(s) }
+
+func decodeSnapshot(data []byte) (s snapshot, err error) {
+	if err := json.Unmarshal(data, &s); err != nil {
+		return snapshot{}, errors.New("the snapshot is not the JSON of a list of records")
+	}
+	return s, nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+)
+
+// runZone is a zone control plane: it admits the proxies of its zone by what the global
+// control plane has told it, and by tokens that it issues itself.
+func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.Logger) error {
+	dir := flags.String("dir", "", "`folder` of the control plane: store holds what the global one sent, own-keys the zone's keys, admin.sock serves the operator")
+	name := flags.String("name", "", "name of the zone")
+	mesh := flags.String("mesh", "default", "mesh of the zone's proxies")
+	listen := flags.String("listen", "127.0.0.1:0", "`address` to serve proxies on")
+	metrics := flags.String("metrics", "127.0.0.1:0", "`address` to serve /metrics on")
+	certificate := flags.String("cert", "", "`file` with the certificate and its key, PEM")
+	global := flags.String("global", "", "`address` of the global control plane")
+	ca := flags.String("ca", "", "`file` with the certificate of the CA that vouches for the global control plane, PEM")
+	tokenFile := flags.String("token-file", "", "`file` with the zone token, read again when it changes; it need not exist yet")
+	if err := parse(flags, args, "dir", "name", "cert", "global", "ca"); err != nil {
+		return err
+	}
+	creds, err := serverTLS(*certificate)
+	if err != nil {
+		return err
+	}
+	globalCreds, err := clientTLS(*ca, globalName)
+	if err != nil {
+		return err
+	}
+	store, err := keystore.OpenDir(filepath.Join(*dir, "store"))
+	if err != nil {
+		return err
+	}
+	own, err := keystore.OpenDir(filepath.Join(*dir, "own-keys"))
+	if err != nil {
+		return err
+	}
+	issuer, ownKeys, err := ownIssuer(ctx, own, *name, *mesh)
+	if err != nil {
+		return err
+	}
+	following, err := dataplane.NewValidator(store, append(ownKeys, dataplane.WithLogger(log))...)
+	if err != nil {
+		return err
+	}
+	defer following.Close()
+	registry := prometheus.NewRegistry()
+	validator := countedDataplanes{following, newOutcomes(registry)}
+	client := &globalClient{zone: *name, address: *global, creds: globalCreds, tokenFile: *tokenFile, store: store, log: log}
+	registerValidator(registry, "dataplane", validator)
+	registerContact(registry, client)
+
+	auth, err := xdsauth.StreamServerInterceptor(validator, xdsauth.WithLogger(log))
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer(serverOptions(creds, auth)...)
+	if err := registerADS(ctx, server, *mesh, log); err != nil {
+		return err
+	}
+	admin := http.NewServeMux()
+	admin.Handle("POST /tokens/dataplane", issueDataplane(issuer))
+	admin.Handle("GET /usage", reportUsage(validator))
+	return runAll(ctx, client.run, func(ctx context.Context) error {
+		return serve(ctx, addresses{*dir, *listen, *metrics}, server, admin, registry, log)
+	})
+}
+
+// ownIssuer returns the issuer of a zone's own tokens, and the options by which the zone's
+// validator accepts them. The keys are in a store apart from the one that the global control
+// plane governs, and have names that no key of its can have: ZONE-SERIAL.
+func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string) (dataplane.Issuer, []dataplane.ValidatorOption, error) {
+	if _, err := dataplane.EnsureKey(ctx, own, mesh); err != nil {
+		return nil, nil, err
+	}
+	series := signing.DataplaneKeys(mesh)
+	records, err := own.List(ctx, series.Scope(), series.KeyName(0))
+	if err != nil {
+		return nil, nil, err
+	}
+	latest, serial, err := series.Latest(records)
+	if err != nil {
+		return nil, nil, err
+	}
+	private, err := signing.ParsePrivateKey(latest.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	kid := func(serial signing.Serial) string { return zone + "-" + serial.KeyID() }
+	issuer, err := dataplane.NewOfflineIssuer(private, kid(serial))
+	if err != nil {
+		return nil, nil, err
+	}
+	var options []dataplane.ValidatorOption
+	for _, key := range series.PublicSet(records, nil).Keys() {
+		if key.Err != nil {
+			return nil, nil, key.Err
+		}
+		options = append(options, dataplane.WithPublicKey(mesh, kid(key.Serial), key.Public))
+	}
+	return issuer, options, nil
+}
+
+// registerContact exports how well the zone knows the will of the global control plane. The
+// staleness of the validator does not tell: it is that of the zone's own store.
+func registerContact(registry prometheus.Registerer, client *globalClient) {
+	registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "controlplane_global_connected",
+			Help: "1 while there is a stream from the global control plane.",
+		}, func() float64 {
+			if client.connected.Load() {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "controlplane_global_staleness_seconds",
+			Help: "How long there has been no stream from the global control plane.",
+		}, func() float64 { return client.staleness(time.Now()).Seconds() }),
+	)
+}
