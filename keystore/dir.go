@@ -24,29 +24,37 @@ const (
 )
 
 // Dir is a [KeyStore] and a [Watcher] over a folder of a local file system. It
-// is for any number of processes on one machine; a network file system is not
+// serves any number of processes on one machine; a network file system is not
 // promised to keep its locks. All methods may be called concurrently.
 //
 // A record is a file, PATH/global/NAME or PATH/meshes/MESH/NAME, whose content
-// is its Data, 64 MiB (67,108,864 bytes) at most. In file names %41 stands for A and
-// so on for every upper-case letter, so that names which differ in case stay
-// apart on every file system. Files that do not follow this, and those whose
-// names begin with a dot, are ignored. Files are made with mode 0600, folders
-// with 0700; those that are there already keep their modes.
+// is its Data, at most 64 MiB (67,108,864 bytes). File names encode each capital
+// letter as % and its hexadecimal code, so that names which differ in case stay
+// apart on every file system: the mesh Prod is the folder %50rod. The store
+// ignores files that do not follow this and files whose names begin with a dot.
+// It makes files with mode 0600 and folders with mode 0700, and leaves the modes
+// of those that exist.
 //
 // A write is on disk before it returns, and a crash at any point leaves the old
 // record or the new one, whole. Version is taken from a hash of the data, and
-// Created is the file's time of modification, which Update preserves. So records
-// may also be put there, changed and removed by other programs: a change is
-// noticed and compare-and-swap holds, save for a file that is written at the very
-// moment of an Update. Such a program should replace files whole by renaming, or
-// a reader may see half of one. Symbolic links are followed as long as they
-// stay below PATH, which is how Kubernetes mounts secrets.
+// Created is the file's time of modification, which Update preserves. So other
+// programs may create, change and remove records too: the store notices the
+// change, and compare-and-swap holds, except for a file that is written at the
+// very moment of an Update. Such a program should replace whole files by renaming,
+// or a reader may see half of one.
 //
-// Where the folder cannot be written to, reading works and writing is answered
-// with [ErrReadOnly]. Reading works without the lock files, PATH/.*.lock, if
-// they can't be opened; a List is then not sure to be one consistent view. A call that is
-// inside of an operation of the file system sees the end of its context after it.
+// The store follows symbolic links that stay below PATH, which is how Kubernetes
+// mounts secrets. A link to nothing, in the place of a file or of a folder, is an
+// error and never an empty store.
+//
+// Where the store may not write to the folder, it can be read and answers
+// writes with [ErrReadOnly]. It reads without the lock files, PATH/.*.lock, if it
+// can neither make nor open them; a List is then not sure to be one consistent
+// view. The system releases the locks of a process that dies, but a process that
+// is stopped (SIGSTOP) while it holds a lock holds up the others until it
+// continues: their writes, and possibly their Lists, wait until their contexts
+// end. A call that is inside an operation of the file system notices the end of
+// its context when that operation returns.
 type Dir struct {
 	path string // absolute
 
@@ -56,13 +64,13 @@ type Dir struct {
 }
 
 // OpenDir returns the store in the folder at path, which it makes if there is
-// none. It removes what writers that were killed have left behind, unless a
-// writer is at work. There is nothing to close. The error is about the folder:
-// it cannot be made or opened.
+// none. It removes temporary files that killed writers have left behind, unless a
+// writer is at work. There is nothing to close. OpenDir returns an error if the
+// folder cannot be made or opened.
 //
-// The folder is looked up anew for every call, so it may be moved away, restored
-// or mounted over. While there is none, calls return an error other than
-// [ErrNotFound].
+// The store opens the folder anew for every call, so the folder may be moved
+// away, restored or mounted over. While there is none, every method returns an
+// error other than [ErrNotFound].
 func OpenDir(path string) (*Dir, error) {
 	if path == "" {
 		return nil, errors.New("keystore: cannot open a directory store: the path is empty")
@@ -74,7 +82,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err := makeFolders(absolute); err != nil {
 		return nil, fmt.Errorf("keystore: cannot make a directory store: %w", err)
 	}
-	root, err := os.OpenRoot(absolute)
+	root, err := openRoot(absolute)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: cannot open a directory store: %w", err)
 	}
@@ -83,7 +91,7 @@ func OpenDir(path string) (*Dir, error) {
 	return &Dir{path: absolute, gate: make(chan struct{}, 1)}, nil
 }
 
-// Get implements [KeyStore]. It takes no lock: files are only ever replaced whole.
+// Get implements [KeyStore]. It takes no lock: writers only replace whole files.
 func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, failed("get", scope, name, err)
@@ -91,7 +99,7 @@ func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error)
 	if err := checkID(scope, name); err != nil {
 		return Record{}, err
 	}
-	root, err := os.OpenRoot(d.path)
+	root, err := openRoot(d.path)
 	if err != nil {
 		return Record{}, failed("get", scope, name, err)
 	}
@@ -104,7 +112,8 @@ func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error)
 }
 
 // List implements [KeyStore]. With AllScopes the whole list is one consistent
-// view. A file of more than 64 MiB is an [ErrTooLarge] that names it.
+// view. A file of more than 64 MiB makes List fail with an [ErrTooLarge] that
+// names the file.
 func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, cannotList(scope, err)
@@ -112,7 +121,7 @@ func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, e
 	if err := checkListed(scope); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(d.path)
+	root, err := openRoot(d.path)
 	if err != nil {
 		return nil, cannotList(scope, err)
 	}
@@ -246,7 +255,7 @@ func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
 		file := fileOf(scope, name)
 		info, err := root.Lstat(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return checkMissing(root, file)
 		}
 		if err != nil {
 			return err
@@ -267,7 +276,7 @@ func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
 
 // write calls do while no other writer is at work, in this process or another.
 func (d *Dir) write(ctx context.Context, do func(root *os.Root) error) error {
-	root, err := os.OpenRoot(d.path)
+	root, err := openRoot(d.path)
 	if err != nil {
 		return err
 	}
@@ -322,16 +331,28 @@ func readScopes(root *os.Root) ([]Scope, error) {
 	scopes := []Scope{Global}
 	entries, err := readNames(root, meshesFolder)
 	for _, entry := range entries {
-		if scope := Scope(entry.name); CheckScope(scope) == nil && !entry.mode.IsRegular() {
+		if scope := Scope(entry.name); CheckScope(scope) == nil && isFolder(root, entry.file, entry.mode) {
 			scopes = append(scopes, scope)
 		}
 	}
 	return scopes, err
 }
 
+// isFolder says whether a file is to be read as a folder: it is one, or a
+// symbolic link to one, or to something of which reading it will say why it
+// cannot be read.
+func isFolder(root *os.Root, file string, mode fs.FileMode) bool {
+	if mode&fs.ModeSymlink == 0 {
+		return mode.IsDir()
+	}
+	info, err := root.Stat(file)
+	return err != nil || info.IsDir()
+}
+
 // namedEntry is a file or a folder that is named after a scope or a record.
 type namedEntry struct {
 	name string // decoded
+	file string // its path below the root
 	mode fs.FileMode
 }
 
@@ -346,15 +367,16 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 			return err
 		}
 		for _, entry := range entries {
-			file := under + entry.Name()
-			if strings.HasSuffix(file, "%") { // a folder with the next piece of a long name
-				if entry.IsDir() {
-					if err := read(file + "/"); err != nil {
+			encoded := under + entry.Name()
+			file := path.Join(folder, encoded)
+			if isPiece(encoded) { // a folder with the next piece of a long name
+				if isFolder(root, file, entry.Type()) {
+					if err := read(encoded + "/"); err != nil {
 						return err
 					}
 				}
-			} else if name, ok := decodeName(file); ok && CheckName(name) == nil {
-				found = append(found, namedEntry{name, entry.Type()})
+			} else if name, ok := decodeName(encoded); ok && CheckName(name) == nil {
+				found = append(found, namedEntry{name, file, entry.Type()})
 			}
 		}
 		return nil
@@ -363,8 +385,63 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 	return found, err
 }
 
+// openRoot opens the folder of a store. The separator at the end makes the
+// system refuse a named pipe, instead of waiting for its writer.
+func openRoot(absolute string) (*os.Root, error) {
+	return os.OpenRoot(absolute + string(filepath.Separator))
+}
+
+// openFile opens a file or a folder for reading. The error matches
+// fs.ErrNotExist only if it is certain that there is none.
+func openFile(root *os.Root, file string, flags int) (*os.File, error) {
+	for attempt := 1; ; attempt++ {
+		f, err := root.OpenFile(file, os.O_RDONLY|flags, 0)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		missing := checkMissing(root, file)
+		if missing == nil {
+			return nil, err
+		}
+		if missing != errAppeared || attempt == 3 {
+			return nil, missing
+		}
+	}
+}
+
+// errAppeared: a file for which the system has just said that there is none.
+var errAppeared = errors.New("the file is being replaced")
+
+// checkMissing returns nil if a file that was not found is indeed not there, and
+// an error if it may be there: on the way to it is a symbolic link to nothing,
+// or it is found now. It goes from the root down, so that what was no obstacle
+// any more when it was passed can't be taken for one that was none before.
+func checkMissing(root *os.Root, file string) error {
+	for end := 0; end < len(file); {
+		next := strings.IndexByte(file[end+1:], '/')
+		if next < 0 {
+			end = len(file)
+		} else {
+			end += 1 + next
+		}
+		info, err := root.Lstat(file[:end])
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			if _, err = root.Stat(file[:end]); errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s is a symbolic link to nothing", file[:end])
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errAppeared
+}
+
 func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
-	f, err := root.Open(folder)
+	f, err := openFile(root, folder, openFolder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -378,11 +455,8 @@ func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 // readRecord reads a file that is a record.
 func readRecord(root *os.Root, scope Scope, name string) (Record, error) {
 	file := fileOf(scope, name)
-	f, err := root.OpenFile(file, os.O_RDONLY|openNonblock, 0)
+	f, err := openFile(root, file, openNonblock)
 	if errors.Is(err, fs.ErrNotExist) {
-		if info, err := root.Lstat(file); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return Record{}, fmt.Errorf("%s is a symbolic link to nothing", file)
-		}
 		return Record{}, ErrNotFound
 	}
 	if err != nil {
@@ -500,7 +574,7 @@ func makeFoldersIn(root *os.Root, folder string) error {
 // name and those above it, which a writer that was killed may have left undone.
 func syncFolders(root *os.Root, folder string) error {
 	for {
-		if err := syncFolder(root.Open(folder)); err != nil {
+		if err := syncFolder(root.OpenFile(folder, os.O_RDONLY|openFolder, 0)); err != nil {
 			return err
 		}
 		if folder == "." {
@@ -510,8 +584,8 @@ func syncFolders(root *os.Root, folder string) error {
 	}
 }
 
-// removeLeftovers removes temporary files. All writers take the lock, so whoever
-// holds it knows that they belong to nobody. A failure is no harm.
+// removeLeftovers removes temporary files. All writers take the lock, so the
+// process that holds it knows that no writer is using them. A failure is no harm.
 func removeLeftovers(root *os.Root) {
 	unlock, err := tryLock(root, writeLock)
 	if err != nil {

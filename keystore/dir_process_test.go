@@ -33,8 +33,9 @@ const (
 
 func TestMain(m *testing.M) {
 	roles := map[string]func(ctx context.Context, store keystore.KeyStore) error{
-		"write until killed": writeUntilKilled,
-		"compete":            compete,
+		"write until killed":  writeUntilKilled,
+		"rotate until killed": rotateUntilKilled,
+		"compete":             compete,
 	}
 	act, ok := roles[os.Getenv(role)]
 	if !ok {
@@ -123,6 +124,28 @@ func writeUntilKilled(ctx context.Context, store keystore.KeyStore) error {
 	}
 }
 
+// killAfter runs a process and kills it at some time within the 1.5 ms after it
+// has printed so many lines. It hands on each line, which is a word and a
+// number.
+func killAfter(t *testing.T, cmd *exec.Cmd, lines int, said func(word string, number int)) {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+		word, arg, _ := strings.Cut(scanner.Text(), " ")
+		number, err := strconv.Atoi(arg)
+		require.NoError(t, err, "the process says %q", scanner.Text())
+		said(word, number)
+		if lines--; lines == 0 {
+			delay := time.Duration(rand.IntN(1500)) * time.Microsecond
+			time.AfterFunc(delay, func() { cmd.Process.Kill() })
+		}
+	}
+	cmd.Wait()
+	require.Equal(t, -1, cmd.ProcessState.ExitCode(), "the process was to end by a signal")
+}
+
 func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
 	kills := 100
 	if testing.Short() {
@@ -135,19 +158,10 @@ func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
 	for range kills {
 		cmd := process(t, "write until killed", path)
 		cmd.Env = append(cmd.Env, fmt.Sprint("KEYSTORE_TEST_FIRST=", number))
-		stdout, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-
 		// Half of the kills come within a write or two after a number of writes, the
 		// others at any time.
-		lines := bufio.NewScanner(stdout)
-		after := 1 + rand.IntN(40)
 		begun, verb := 0, "" // of a write that is not done
-		for lines.Scan() {
-			word, arg, _ := strings.Cut(lines.Text(), " ")
-			n, err := strconv.Atoi(arg)
-			require.NoError(t, err, "the writer says %q", lines.Text())
+		killAfter(t, cmd, 1+rand.IntN(40), func(word string, n int) {
 			switch word {
 			case "done":
 				require.Equal(t, begun, n)
@@ -158,13 +172,7 @@ func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
 			default:
 				begun, verb, number = n, word, n+1
 			}
-			if after--; after == 0 {
-				delay := time.Duration(rand.IntN(1500)) * time.Microsecond
-				time.AfterFunc(delay, func() { cmd.Process.Kill() })
-			}
-		}
-		cmd.Wait()
-		require.Equal(t, -1, cmd.ProcessState.ExitCode(), "the writer was to end by a signal")
+		})
 
 		if begun != 0 {
 			midway++
@@ -200,6 +208,117 @@ func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
 	}
 	t.Logf("%d kills, %d of them in the midst of a write, of which %d took effect; %d files were left over", kills, midway, took, leftovers)
 	assert.Positive(t, midway, "no kill came in the midst of a write")
+}
+
+// rotateUntilKilled always creates the next key, the first one if there is none,
+// and deletes those before it. It prints what it is about to do, "create 2" or
+// "delete 1", and "created 2" or "deleted 1" when it has.
+func rotateUntilKilled(ctx context.Context, store keystore.KeyStore) error {
+	for {
+		keys, err := store.List(ctx, "default", "key-")
+		if err != nil {
+			return err
+		}
+		next := 1
+		for _, key := range keys {
+			number, err := described(key.Data)
+			if err != nil {
+				return err
+			}
+			next = max(next, number+1)
+		}
+		fmt.Println("create", next)
+		if _, err := store.Create(ctx, rotated(next)); err != nil {
+			return err
+		}
+		fmt.Println("created", next)
+		for _, key := range keys {
+			number, _ := described(key.Data)
+			fmt.Println("delete", number)
+			if err := store.Delete(ctx, key.Scope, key.Name); err != nil {
+				return err
+			}
+			fmt.Println("deleted", number)
+		}
+	}
+}
+
+func rotated(number int) keystore.Record {
+	return keystore.Record{Scope: "default", Name: fmt.Sprintf("key-%06d", number), Data: describing(number)}
+}
+
+func TestDirSurvivesTheFirstCreateAndARotationBeingKilledAtAnyPoint(t *testing.T) {
+	kills := 120
+	if testing.Short() {
+		kills = 12
+	}
+	midway := map[string]int{} // kills in the midst of each kind of write
+	took, leftovers := 0, 0    // those of them that took effect, files left over
+	var path string
+	var created, deleted int // the last ones that are done
+	for i := range kills {
+		lines := 1 + rand.IntN(20)
+		if i%3 != 2 { // every third goes on with what the one before has left
+			path = filepath.Join(t.TempDir(), "keys")
+			created, deleted = 0, 0
+			if i%3 == 0 {
+				lines = 1 // in the first Create, or soon after
+			}
+		}
+		creating, deleting := 0, 0 // what is not done
+		killAfter(t, process(t, "rotate until killed", path), lines, func(word string, number int) {
+			switch word {
+			case "create":
+				creating = number
+			case "created":
+				creating, created = 0, number
+			case "delete":
+				deleting = number
+			case "deleted":
+				deleting, deleted = 0, number
+			}
+		})
+
+		leftovers += len(tempFiles(t, path))
+		store := openDir(t, path)
+		require.Empty(t, tempFiles(t, path))
+		records, err := store.List(t.Context(), keystore.AllScopes, "")
+		require.NoError(t, err)
+		found := map[int]bool{}
+		for _, r := range records {
+			n, err := described(r.Data)
+			require.NoError(t, err, "%v", r)
+			require.Equal(t, rotated(n).Name, r.Name)
+			got, err := store.Get(t.Context(), r.Scope, r.Name)
+			require.NoError(t, err)
+			require.Equal(t, r, got)
+			found[n] = true
+		}
+		switch {
+		case creating == 1:
+			midway["the first Create"]++
+		case creating != 0:
+			midway["a later Create"]++
+		case deleting != 0:
+			midway["a Delete"]++
+		}
+		if creating != 0 && found[creating] {
+			created = creating
+			took++
+		}
+		if deleting != 0 && !found[deleting] {
+			deleted = deleting
+			took++
+		}
+		want := map[int]bool{}
+		for n := deleted + 1; n <= created; n++ {
+			want[n] = true
+		}
+		require.Equal(t, want, found, "what was acknowledged is there, and nothing else")
+	}
+	t.Logf("%d kills, in the midst of %v, of which %d took effect; %d files were left over", kills, midway, took, leftovers)
+	assert.Positive(t, midway["the first Create"], "no kill came in the midst of the first Create")
+	assert.Positive(t, midway["a later Create"]+midway["a Delete"], "no kill came in the midst of a rotation")
 }
 
 func tempFiles(t *testing.T, path string) (found []string) {

@@ -196,7 +196,8 @@ func TestDirIgnoresFilesThatAreNoRecords(t *testing.T) {
 	}
 	require.NoError(t, os.Symlink("stray", filepath.Join(path, "meshes", "link-to-a-file")))
 	require.NoError(t, os.Symlink("key-2", filepath.Join(path, "global", strings.Repeat("n", 200)+"%")))
-	require.NoError(t, os.Symlink(".", filepath.Join(path, "global", strings.Repeat("m", 200)+"%")))
+	writeFile(t, filepath.Join(path, "meshes", "default", ".hidden"), "")
+	require.NoError(t, os.Symlink(".", filepath.Join(path, "meshes", "default", strings.Repeat("n", 200)+"%")))
 	records, err := store.List(t.Context(), keystore.AllScopes, "")
 	require.NoError(t, err)
 	require.Len(t, records, 2)

@@ -9,8 +9,13 @@ import (
 	"syscall"
 )
 
-// openNonblock keeps the opening of a named pipe from waiting for its writer.
-const openNonblock = syscall.O_NONBLOCK
+const (
+	// openNonblock keeps the opening of a named pipe from waiting for its writer.
+	openNonblock = syscall.O_NONBLOCK
+
+	// openFolder refuses what is no folder without opening it.
+	openFolder = syscall.O_DIRECTORY | syscall.O_NONBLOCK
+)
 
 func isReadOnly(err error) bool {
 	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)

@@ -8,8 +8,12 @@ import (
 	"unsafe"
 )
 
-// openNonblock: a folder of Windows holds no named pipes.
-const openNonblock = 0
+// A folder of Windows holds no named pipes, and what is no folder cannot be read
+// as one.
+const (
+	openNonblock = 0
+	openFolder   = 0
+)
 
 // https://learn.microsoft.com/windows/win32/debug/system-error-codes
 const (

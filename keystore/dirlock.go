@@ -91,14 +91,14 @@ func tryLock(root *os.Root, name string) (unlock func(), err error) {
 }
 
 // tryLockShared locks a file together with other readers, or returns errLocked.
-// A file that can neither be opened nor made is no obstacle.
+// Where the file cannot be made, or may not be read, reading goes without.
 func tryLockShared(root *os.Root, name string) (unlock func(), err error) {
 	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if isReadOnly(err) {
-		f, err = root.Open(name)
-		if isReadOnly(err) || errors.Is(err, fs.ErrNotExist) {
-			return func() {}, nil
-		}
+	if err != nil { // whatever it is: no permission, no space, no inodes left
+		f, err = root.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+	}
+	if isReadOnly(err) || errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
 	}
 	if err != nil {
 		return nil, err

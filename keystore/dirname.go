@@ -46,6 +46,14 @@ func decodeName(path string) (string, bool) {
 	return name, err == nil && encodeName(name) == path
 }
 
+// isPiece says whether path can be the part, up to a cut, of what encodeName
+// returns, so that it is the path of a folder.
+func isPiece(path string) bool {
+	pieces, ok := strings.CutSuffix(path, "%")
+	length := len(strings.ReplaceAll(pieces, cut, ""))
+	return ok && length > 0 && length%pieceLength == 0 && length < 3*maxNameLength
+}
+
 // isDevice says whether Windows takes a file of this name for a device, which
 // it does whatever follows the first dot. In upper case the names are harmless,
 // being encoded.

@@ -17,6 +17,10 @@ const (
 	// A change within this time of the one before may leave the time stamps as
 	// they are: file systems count in steps, of 2 s at worst.
 	stampStep = 2 * time.Second
+
+	// How many looks have to be slow before it is the folder that is, and not the
+	// machine that was busy.
+	watchLooks = 8
 )
 
 // recordID names a record.
@@ -36,10 +40,10 @@ type fileState struct {
 }
 
 // Watch implements [Watcher]. It looks at the folder every 250 ms, or less often
-// where looking takes more than a tenth of that. It goes by the identity, the
-// size and all times of each file, and by its content where those can't tell. A
-// change by another program, to the bytes alone, with the time of modification
-// put back, is noticed as well. The watch is lost when a folder cannot be read.
+// where a look takes more than a tenth of that. It compares the identity, the
+// size and all times of each file, and the content where those cannot tell. So it
+// also notices when another program changes nothing but the bytes and sets the
+// time of modification back. The watch is lost when a folder cannot be read.
 func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
 	seen, err := d.look(ctx, nil)
 	if err != nil {
@@ -47,7 +51,8 @@ func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
 	}
 	changed(AllScopes)
 	pause := watchInterval
-	for {
+	var took [watchLooks]time.Duration // by the latest looks
+	for looks := 0; ; looks++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -65,7 +70,8 @@ func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
 			changed(scope)
 		}
 		seen = now
-		pause = max(watchInterval, 9*time.Since(began))
+		took[looks%watchLooks] = time.Since(began)
+		pause = max(watchInterval, 9*slices.Min(took[:]))
 	}
 }
 
@@ -75,7 +81,7 @@ func (d *Dir) look(ctx context.Context, before map[recordID]fileState) (map[reco
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(d.path)
+	root, err := openRoot(d.path)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
 	}
@@ -109,7 +115,9 @@ func lookAt(root *os.Root, id recordID, before fileState) (fileState, bool) {
 	began := time.Now()
 	info, err := root.Stat(fileOf(id.scope, id.name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fileState{}, false
+		if err = checkMissing(root, fileOf(id.scope, id.name)); err == nil {
+			return fileState{}, false
+		}
 	}
 	if err != nil {
 		return fileState{sum: err.Error()}, true

@@ -11,8 +11,8 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// A store answers writers who lose a race with an error, so that nobody's work is
-// lost: read again, and try again.
+// A store returns an error to a writer that loses a race, so no write is lost: the
+// writer reads again and tries again.
 func ExampleKeyStore() {
 	ctx := context.Background()
 	var store keystore.KeyStore = keystore.NewMemory()
@@ -76,7 +76,7 @@ func ExampleOpenDir() {
 	// "default" dataplane-token-revocations-default
 }
 
-// Whoever reads again after each call misses no change, whatever the store.
+// A caller that reads again after each call misses no change, whatever the store.
 func ExampleFollow() {
 	store := keystore.NewMemory()
 	ctx, cancel := context.WithCancel(context.Background())

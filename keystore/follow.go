@@ -14,18 +14,19 @@ const (
 	maxWatchPause = time.Second
 )
 
-// Follow calls changed with each scope of the store in which something may have
-// changed, [AllScopes] among them, until ctx ends, and returns then.
+// Follow calls changed with each scope of the store in which a record may have
+// changed, [AllScopes] among them. It blocks until ctx ends.
 //
-// A store that is a [Watcher] is watched. When the watch is lost it is begun
-// anew, after a pause that grows from 100 ms to 1 s and is 100 ms again once a
-// watch has lasted for 1 s. The new watch announces AllScopes, so that nothing
-// is missed; where it could not even be begun, Follow does so itself, and what
-// cannot be watched is at least polled. Any other store is polled:
-// changed(AllScopes) is called at once and then every second.
+// If the store is a [Watcher], Follow watches it. When a watch is lost, Follow
+// starts a new one after a pause of 100 ms to 1 s. A new watch announces
+// AllScopes, so no change is missed; if it cannot be started, Follow announces
+// AllScopes itself at each attempt, so the store is at least polled. The pause
+// doubles with each watch that is lost within 1 s, and is 100 ms again after a
+// watch that lasted longer. If the store is no Watcher, Follow calls
+// changed(AllScopes) at once and then every second.
 //
-// Calls are made one at a time, and none after Follow has returned; one that
-// coincides with the end of ctx may still be made. changed must not block.
+// Follow makes one call at a time, and none after it has returned; a call may
+// still be made at the moment when ctx ends. changed must not block.
 func Follow(ctx context.Context, store KeyStore, changed func(Scope)) {
 	if watcher, ok := store.(Watcher); ok {
 		followWatch(ctx, watcher, changed)

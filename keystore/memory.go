@@ -3,6 +3,9 @@ package keystore
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,11 +21,21 @@ const maxData = 64 << 20
 // Memory is a [KeyStore] and a [Watcher] that keeps its records in the memory
 // of the process: for tests, and for control planes that get their keys from
 // elsewhere at every start. It takes 64 MiB (67,108,864 bytes) of data in a
-// record. Versions are numbers that only grow and are not used again, not even
+// record. Versions are numbers that only grow and are never used again, not even
 // when a record is deleted and created anew. All methods may be called
-// concurrently, and the zero value is an empty store. It must not be copied.
+// concurrently. The zero value is an empty store. A Memory must not be copied
+// after first use. It is printed and logged without its records.
 type Memory struct {
-	mu       sync.Mutex
+	mu sync.Mutex
+
+	// The records are held by a func and not by a field, because fmt looks into
+	// unexported fields and asks no method there, but does not look into a func. It
+	// is nil until it is needed; see locked.
+	contents func() *memoryContents
+}
+
+// memoryContents is what Memory.mu guards.
+type memoryContents struct {
 	scopes   map[Scope]map[string]Record // their Data is never changed, only replaced
 	version  uint64                      // the last one given
 	watchers map[*memoryWatcher]struct{}
@@ -40,6 +53,28 @@ func NewMemory() *Memory {
 	return &Memory{}
 }
 
+// Format implements [fmt.Formatter]. Whatever the verb, it writes the name of
+// the type and nothing else.
+func (m *Memory) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, memoryType) }
+
+// LogValue implements [slog.LogValuer] with the name of the type.
+func (m *Memory) LogValue() slog.Value { return slog.StringValue(memoryType) }
+
+// memoryType is all that is ever printed of a Memory.
+const memoryType = "keystore.Memory"
+
+// locked returns the contents. m.mu is held.
+func (m *Memory) locked() *memoryContents {
+	if m.contents == nil {
+		contents := &memoryContents{
+			scopes:   map[Scope]map[string]Record{},
+			watchers: map[*memoryWatcher]struct{}{},
+		}
+		m.contents = func() *memoryContents { return contents }
+	}
+	return m.contents()
+}
+
 // Get implements [KeyStore].
 func (m *Memory) Get(ctx context.Context, scope Scope, name string) (Record, error) {
 	if err := ctx.Err(); err != nil {
@@ -49,7 +84,7 @@ func (m *Memory) Get(ctx context.Context, scope Scope, name string) (Record, err
 		return Record{}, err
 	}
 	m.mu.Lock()
-	r, ok := m.scopes[scope][name]
+	r, ok := m.locked().scopes[scope][name]
 	m.mu.Unlock()
 	if !ok {
 		return Record{}, about(ErrNotFound, scope, name)
@@ -67,7 +102,7 @@ func (m *Memory) List(ctx context.Context, scope Scope, prefix string) ([]Record
 	}
 	var found []Record
 	m.mu.Lock()
-	for s, records := range m.scopes {
+	for s, records := range m.locked().scopes {
 		if s != scope && scope != AllScopes {
 			continue
 		}
@@ -101,10 +136,11 @@ func (m *Memory) Create(ctx context.Context, r Record) (Record, error) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.scopes[r.Scope][r.Name]; ok {
+	contents := m.locked()
+	if _, ok := contents.scopes[r.Scope][r.Name]; ok {
 		return Record{}, about(ErrExists, r.Scope, r.Name)
 	}
-	answer.Version, answer.Created = m.put(stored), stored.Created
+	answer.Version, answer.Created = contents.put(stored), stored.Created
 	return answer, nil
 }
 
@@ -120,7 +156,8 @@ func (m *Memory) Update(ctx context.Context, r Record) (Record, error) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	current, ok := m.scopes[r.Scope][r.Name]
+	contents := m.locked()
+	current, ok := contents.scopes[r.Scope][r.Name]
 	if !ok {
 		return Record{}, about(ErrNotFound, r.Scope, r.Name)
 	}
@@ -128,7 +165,7 @@ func (m *Memory) Update(ctx context.Context, r Record) (Record, error) {
 		return Record{}, about(ErrConflict, r.Scope, r.Name)
 	}
 	stored.Created = current.Created
-	answer.Version, answer.Created = m.put(stored), stored.Created
+	answer.Version, answer.Created = contents.put(stored), stored.Created
 	return answer, nil
 }
 
@@ -142,15 +179,16 @@ func (m *Memory) Delete(ctx context.Context, scope Scope, name string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	records := m.scopes[scope]
+	contents := m.locked()
+	records := contents.scopes[scope]
 	if _, ok := records[name]; !ok {
 		return nil
 	}
 	delete(records, name)
 	if len(records) == 0 {
-		delete(m.scopes, scope)
+		delete(contents.scopes, scope)
 	}
-	m.announce(scope)
+	contents.announce(scope)
 	return nil
 }
 
@@ -158,15 +196,12 @@ func (m *Memory) Delete(ctx context.Context, scope Scope, name string) error {
 func (m *Memory) Watch(ctx context.Context, changed func(Scope)) error {
 	w := &memoryWatcher{pending: map[Scope]struct{}{}, wake: make(chan struct{}, 1)}
 	m.mu.Lock()
-	if m.watchers == nil {
-		m.watchers = map[*memoryWatcher]struct{}{}
-	}
-	m.watchers[w] = struct{}{}
+	m.locked().watchers[w] = struct{}{}
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.watchers, w)
+		delete(m.locked().watchers, w)
 	}()
 
 	scopes := []Scope{AllScopes}
@@ -189,24 +224,21 @@ func (m *Memory) Watch(ctx context.Context, changed func(Scope)) error {
 	}
 }
 
-// put stores r under the next version, which it returns. m.mu is held.
-func (m *Memory) put(r Record) string {
-	m.version++
-	r.Version = strconv.FormatUint(m.version, 10)
-	if m.scopes == nil {
-		m.scopes = map[Scope]map[string]Record{}
+// put stores r under the next version, which it returns.
+func (c *memoryContents) put(r Record) string {
+	c.version++
+	r.Version = strconv.FormatUint(c.version, 10)
+	if c.scopes[r.Scope] == nil {
+		c.scopes[r.Scope] = map[string]Record{}
 	}
-	if m.scopes[r.Scope] == nil {
-		m.scopes[r.Scope] = map[string]Record{}
-	}
-	m.scopes[r.Scope][r.Name] = r
-	m.announce(r.Scope)
+	c.scopes[r.Scope][r.Name] = r
+	c.announce(r.Scope)
 	return r.Version
 }
 
-// announce tells every watcher. m.mu is held.
-func (m *Memory) announce(scope Scope) {
-	for w := range m.watchers {
+// announce tells every watcher.
+func (c *memoryContents) announce(scope Scope) {
+	for w := range c.watchers {
 		w.pending[scope] = struct{}{}
 		select {
 		case w.wake <- struct{}{}:

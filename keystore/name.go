@@ -10,10 +10,10 @@ const (
 	nameForm = "bytes of A-Z a-z 0-9 . _ -, the first a letter or a digit"
 )
 
-// CheckScope answers with an error unless records can be in the scope. They can
-// be in [Global], and in a mesh whose name has 1 to 128 bytes, of A-Z a-z 0-9
-// . _ - and with a letter or a digit first. The error matches [ErrName] and says
-// what was wrong. [AllScopes] is refused: no record is in it.
+// CheckScope returns nil if a record can be in the scope: [Global], or a mesh
+// whose name has 1 to 128 bytes, of A-Z a-z 0-9 . _ - and with a letter or a
+// digit first. Otherwise the error matches [ErrName] and says what is wrong.
+// CheckScope refuses [AllScopes]: no record is in it.
 func CheckScope(scope Scope) error {
 	switch scope {
 	case Global:
@@ -24,18 +24,17 @@ func CheckScope(scope Scope) error {
 	return checkForm("scope", string(scope), maxScopeLength)
 }
 
-// CheckName answers with an error unless a record can have the name: 1 to 253
-// bytes of A-Z a-z 0-9 . _ - with a letter or a digit first. The error matches
-// [ErrName] and says what was wrong.
+// CheckName returns nil if a record can have the name: 1 to 253 bytes of A-Z a-z
+// 0-9 . _ - with a letter or a digit first. Otherwise the error matches [ErrName]
+// and says what is wrong.
 func CheckName(name string) error {
 	return checkForm("record name", name, maxNameLength)
 }
 
-// CheckRecord answers with an error unless a store that takes maxData bytes of
-// data can create the record. The error matches [ErrName] or [ErrTooLarge]; it
-// names the limit and never holds data. It is meant for those who write stores:
-// the first thing that Create and Update do, once they know that ctx has not
-// ended.
+// CheckRecord returns nil if a store that takes maxData bytes of data can create
+// the record. Otherwise the error matches [ErrName] or [ErrTooLarge]; it names the
+// limit and never holds data. A store calls CheckRecord first in Create and
+// Update, once it knows that ctx has not ended.
 func CheckRecord(r Record, maxData int) error {
 	if err := CheckScope(r.Scope); err != nil {
 		return err

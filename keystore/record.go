@@ -8,10 +8,10 @@ import (
 
 // Record is a named blob in a scope. Its name and scope identify it.
 //
-// It prints, logs and marshals to JSON without its Data, also as a pointer and
-// inside of slices, maps and exported fields. Two things get past that, since fmt
-// asks no method there: an unexported struct field, and the verbs %p and %w,
-// which go vet refuses for a Record.
+// A Record is printed, logged and marshalled to JSON without its Data, also as a
+// pointer and inside slices, maps and exported fields. Two things print the Data
+// all the same, since fmt asks no method there: an unexported struct field, and
+// the verbs %p and %w, which go vet refuses for a Record.
 type Record struct {
 	Scope Scope
 	Name  string
@@ -19,12 +19,12 @@ type Record struct {
 	// Data is the content. It may be a private key.
 	Data []byte `json:"-"`
 
-	// Version is set by the store, differs whenever Data does, and means nothing
-	// outside of the store that gave it. Update compares it; Create ignores it.
+	// Version is set by the store. It differs whenever Data does, and means nothing
+	// outside the store that set it. Update compares it; Create ignores it.
 	Version string
 
-	// Created is when the store created the record, by the store's clock. It
-	// stays as it is when the record is updated. Writers leave it empty.
+	// Created is when the store created the record, by the store's clock. Update
+	// keeps it. The caller need not set it.
 	Created time.Time
 }
 

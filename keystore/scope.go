@@ -1,6 +1,6 @@
 package keystore
 
-// Scope says whose a record is: a mesh's, by the mesh's name, or everybody's.
+// Scope is the name of the mesh to which a record belongs, or [Global].
 type Scope string
 
 const (

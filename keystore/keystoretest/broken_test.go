@@ -103,13 +103,15 @@ func pause() {
 
 var errBroken = errors.New("broken")
 
-// brokenStores are the ways to get the contract wrong: what the store does, and
-// the subtests of Run that must fail for it.
-var brokenStores = []struct {
+// brokenStore is a way to get the contract wrong: what the store does, and the
+// subtests of Run that must fail for it.
+type brokenStore struct {
 	does  string
 	fails []string
 	make  func(m *keystore.Memory) *broken
-}{
+}
+
+var brokenStores = []brokenStore{
 	{
 		"loses an update between the check of the version and the write",
 		[]string{"Concurrency/of_many_who_update_one_version_exactly_one_succeeds", "Concurrency/of_many_who_count_together_nobody_is_lost"},
@@ -694,6 +696,19 @@ var brokenStores = []struct {
 		},
 	},
 	{
+		"does not say what was not found",
+		[]string{"Get/names_in_its_error_what_was_asked_for"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, get: func(ctx context.Context, s scope, name string) (record, error) {
+				r, err := m.Get(ctx, s, name)
+				if errors.Is(err, keystore.ErrNotFound) {
+					err = keystore.ErrNotFound
+				}
+				return r, err
+			}}
+		},
+	},
+	{
 		"does not tell names apart that differ in case",
 		[]string{"Names/those_that_CheckName_accepts_are_kept_apart"},
 		func(m *keystore.Memory) *broken {
@@ -896,23 +911,84 @@ func TestBrokenStore(t *testing.T) {
 }
 
 func TestTheSuiteFailsAStoreThat(t *testing.T) {
-	self, err := os.Executable()
-	require.NoError(t, err)
 	for _, b := range brokenStores {
 		t.Run(b.does, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), self, "-test.run="+only(b.fails), "-test.v")
-			cmd.Env = append(os.Environ(), whichBroken+"="+b.does)
-			output, err := cmd.CombinedOutput()
+			output, err := runBroken(t, b)
 			var exit *exec.ExitError
 			require.ErrorAs(t, err, &exit, "the suite passed a store that %s", b.does)
-			require.NotContains(t, string(output), "panic:")
-			failed := failedTests(string(output))
+			require.NotContains(t, output, "panic:")
+			failed := failedTests(output)
 			for _, want := range b.fails {
 				assert.Contains(t, failed, want)
 			}
 		})
 	}
+}
+
+func TestTheSuiteSaysHowToMendAStoreThat(t *testing.T) {
+	for does, says := range map[string]string{
+		"lets names escape":               `want one that matches "keystore: unusable name": call keystore.CheckScope and keystore.CheckName first`,
+		"does not say what was not found": `want one that names the scope and the record: wrap it, such as fmt.Errorf("%w: %q in scope %q", err, name, scope)`,
+	} {
+		t.Run(does, func(t *testing.T) {
+			i := slices.IndexFunc(brokenStores, func(b brokenStore) bool { return b.does == does })
+			require.GreaterOrEqual(t, i, 0)
+			output, _ := runBroken(t, brokenStores[i])
+			assert.Contains(t, output, says)
+		})
+	}
+}
+
+// TestHarnessThatOpensNothing is run in a process of its own, where it has to
+// fail.
+func TestHarnessThatOpensNothing(t *testing.T) {
+	if os.Getenv(whichBroken) == "" {
+		t.Skip("run by TestTheSuiteStopsAtOnceWhenThereIsNoStoreToTest")
+	}
+	keystoretest.Run(t, keystoretest.Harness{
+		New:     func(*testing.T) keystoretest.Storage { return keystoretest.Storage{} },
+		MaxData: maxData,
+	})
+}
+
+func TestTheSuiteStopsAtOnceWhenThereIsNoStoreToTest(t *testing.T) {
+	output, err := runSuite(t, "^TestHarnessThatOpensNothing$", "opens nothing")
+	require.Error(t, err)
+	assert.Equal(t, 1, strings.Count(output, "Storage.Open is nil, want a function that opens a store"), "%s", output)
+}
+
+func TestTheSuiteSaysWhyItSkipsReadOnlyStores(t *testing.T) {
+	if os.Getenv(whichBroken) != "" {
+		keystoretest.Run(t, keystoretest.Harness{
+			New: func(*testing.T) keystoretest.Storage {
+				store := keystore.NewMemory()
+				return keystoretest.Storage{Open: func(*testing.T) keystore.KeyStore { return store }}
+			},
+			MaxData: maxData,
+		})
+		return
+	}
+	output, err := runSuite(t, "^"+t.Name()+"$/^ReadOnly$", "none")
+	require.NoError(t, err)
+	assert.Contains(t, output, "Storage.OpenReadOnly is nil")
+}
+
+// runBroken runs what must fail for a broken store, in a process of its own.
+func runBroken(t *testing.T, b brokenStore) (output string, err error) {
+	t.Helper()
+	return runSuite(t, only(b.fails), b.does)
+}
+
+// runSuite runs tests of this package in a process of their own.
+func runSuite(t *testing.T, pattern, which string) (output string, err error) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, "-test.run="+pattern, "-test.v")
+	cmd.Env = append(os.Environ(), whichBroken+"="+which)
+	text, err := cmd.CombinedOutput()
+	return string(text), err
 }
 
 // only returns the pattern of these subtests of TestBrokenStore. The others may

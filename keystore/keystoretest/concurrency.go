@@ -109,7 +109,7 @@ var concurrencyTests = []test{
 	{"a list of all scopes is one moment of each, among creations and deletions", func(f *fixture) { f.listMissesNothing(keystore.AllScopes) }},
 }
 
-// oneWins lets many write at once, and returns what the one who succeeded wrote.
+// oneWins lets many write at once, and returns what the one that succeeded wrote.
 func (f *fixture) oneWins(what string, loser error, write func(store keystore.KeyStore, data string) (keystore.Record, error)) keystore.Record {
 	f.Helper()
 	var mu sync.Mutex
@@ -120,7 +120,7 @@ func (f *fixture) oneWins(what string, loser error, write func(store keystore.Ke
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			f.wantError(what+" by one who did not win", err, loser)
+			f.wantError(what+" by a caller that did not win", err, loser)
 		} else {
 			winners = append(winners, r)
 		}

@@ -1,26 +1,35 @@
 // Package keystoretest is the conformance suite of [keystore.KeyStore] and
-// [keystore.Watcher]: one test for each sentence of their comments. Whoever
-// writes a store runs it in a test of his own, against the engine that the store
-// will meet in production:
+// [keystore.Watcher]: one test for each sentence of their comments. Anyone who
+// writes a store runs it in their own tests, against the engine used in
+// production:
 //
 //	func TestStoreConforms(t *testing.T) {
 //		keystoretest.Run(t, keystoretest.Harness{
 //			New: func(t *testing.T) keystoretest.Storage {
 //				path := t.TempDir()
-//				return keystoretest.Storage{Open: func(t *testing.T) keystore.KeyStore {
-//					store, err := mystore.Open(path)
+//				open := func(t *testing.T, options mystore.Options) keystore.KeyStore {
+//					store, err := mystore.Open(path, options)
 //					if err != nil {
 //						t.Fatal(err)
 //					}
 //					return store
-//				}}
+//				}
+//				return keystoretest.Storage{
+//					Open: func(t *testing.T) keystore.KeyStore {
+//						return open(t, mystore.Options{})
+//					},
+//					OpenReadOnly: func(t *testing.T) keystore.KeyStore { // nil if there is no such thing
+//						return open(t, mystore.Options{ReadOnly: true})
+//					},
+//				}
 //			},
-//			MaxData: 1 << 20,
+//			MaxData:       1 << 20,
+//			FlatNamespace: true, // if two scopes cannot have records of one name
 //		})
 //	}
 //
-// What the suite cannot know, such as what happens when the engine dies in the
-// middle of a write, is left to the store's own tests.
+// The suite cannot test what happens when the engine dies in the middle of a
+// write: the store's own tests do.
 package keystoretest
 
 import (
@@ -45,36 +54,36 @@ const patience = 10 * time.Second
 
 // Harness tells the suite how to get stores, and in what they differ from others.
 type Harness struct {
-	// New makes storage that holds no records, apart from that of any other call.
-	// It is called for each test, and cleans up with t.Cleanup.
+	// New makes storage that holds no records and shares none with the storage of
+	// another call. The suite calls it for each test; New cleans up with t.Cleanup.
 	New func(t *testing.T) Storage
 
 	// MaxData is the largest number of bytes of data that the store takes in a
 	// record, at least 524,288 (512 KiB).
 	MaxData int
 
-	// FlatNamespace says that one name can only exist in one scope at a time, and
-	// that Create in another one is answered with ErrNameTaken.
+	// FlatNamespace says that a name can exist in only one scope at a time, and
+	// that Create returns ErrNameTaken for it in another one.
 	FlatNamespace bool
 }
 
-// Storage is where records are kept, together with the ways to get at it.
+// Storage is where a store keeps its records, with the functions that open it.
 type Storage struct {
 	// Open returns a store on the storage. Each call opens it anew, as another
-	// process would, unless it is the memory of one process: then the value may be
-	// the same. The suite closes nothing.
+	// process would; if the storage is the memory of one process, calls may return
+	// the same store. The suite closes nothing.
 	Open func(t *testing.T) keystore.KeyStore
 
-	// OpenReadOnly returns a store on the same storage that takes no writes. It is
-	// nil if the engine has no such thing.
+	// OpenReadOnly returns a store on the same storage that takes no writes.
+	// Without it, if the engine has no such thing, the suite skips ReadOnly.
 	OpenReadOnly func(t *testing.T) keystore.KeyStore
 }
 
 // Run runs the suite: a group of subtests for each method (Get, List, Create,
 // Update, Delete, Watch) and for what is asked of all (Names, Scopes, Sizes,
-// Copies, Contexts, Concurrency, ReadOnly). Watch is skipped for a store that is
-// no [keystore.Watcher], and ReadOnly without OpenReadOnly. It takes seconds with
-// a fast engine, and a hundred calls of New.
+// Copies, Contexts, Concurrency, ReadOnly). Run skips Watch for a store that is no
+// [keystore.Watcher], and ReadOnly if OpenReadOnly is nil. It takes seconds with a
+// fast engine, and about seventy calls of New.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	if h.New == nil {
@@ -83,6 +92,7 @@ func Run(t *testing.T, h Harness) {
 	if h.MaxData < requiredData {
 		t.Fatalf("keystoretest: Harness.MaxData is %d, want at least %d: every store takes that many bytes", h.MaxData, requiredData)
 	}
+	stopped := false // there is no store to test
 	for _, group := range []struct {
 		name  string
 		tests []test
@@ -103,9 +113,13 @@ func Run(t *testing.T, h Harness) {
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {
+				if stopped {
+					return
+				}
 				t.Run(test.name, func(t *testing.T) {
 					storage := h.New(t)
 					if storage.Open == nil {
+						stopped = true
 						t.Fatal("keystoretest: Storage.Open is nil, want a function that opens a store")
 					}
 					test.run(&fixture{T: t, harness: h, storage: storage, store: storage.Open(t)})
@@ -222,9 +236,14 @@ func (f *fixture) wantSame(what string, got, want keystore.Record) {
 
 func (f *fixture) wantError(what string, err, want error) {
 	f.Helper()
-	if !errors.Is(err, want) {
-		f.Errorf("%s: error is %v, want one that matches %q", what, err, want)
+	if errors.Is(err, want) {
+		return
 	}
+	mend := ""
+	if want == keystore.ErrName {
+		mend = ": call keystore.CheckScope and keystore.CheckName first"
+	}
+	f.Errorf("%s: error is %v, want one that matches %q%s", what, err, want, mend)
 }
 
 // digest describes data without flooding the log.

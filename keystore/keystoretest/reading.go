@@ -51,7 +51,8 @@ func (f *fixture) wantNamed(what string, err error) {
 		return
 	}
 	if text := err.Error(); !strings.Contains(text, "some-mesh") || !strings.Contains(text, "some-name") {
-		f.Errorf("%s: error is %q, want one that names the scope and the record", what, text)
+		f.Errorf("%s: error is %q, want one that names the scope and the record: wrap it, such as %s", what, text,
+			`fmt.Errorf("%w: %q in scope %q", err, name, scope)`)
 	} else if strings.Contains(text, "secret") {
 		f.Errorf("%s: error is %q, want one without data", what, text)
 	}

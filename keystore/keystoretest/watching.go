@@ -320,7 +320,7 @@ func (f *fixture) soonCalled(called <-chan struct{}) {
 // missing is what a reader sees of a record that is not there.
 const missing = "no such record"
 
-// reader is one who reads a record after each call of a watch, as its users do,
+// reader reads a record after each call of a watch, as the users of a store do,
 // and at no other time.
 type reader struct {
 	w     *watch

@@ -449,7 +449,7 @@ var readOnlyTests = []test{
 func (f *fixture) readOnly() keystore.KeyStore {
 	f.Helper()
 	if f.storage.OpenReadOnly == nil {
-		f.Skip("the harness opens no store that is read-only")
+		f.Skip("Storage.OpenReadOnly is nil")
 	}
 	return f.storage.OpenReadOnly(f.T)
 }
