@@ -1,31 +1,34 @@
-// Package meshpass is the token layer of a service mesh control plane: it decides
-// who may join a mesh.
+// Package meshpass is the token layer of a service mesh control plane: it
+// decides who may join a mesh.
 //
-// Data plane proxies prove who they are with dataplane tokens, zones with zone
+// Data plane proxies authenticate with dataplane tokens, zones with zone
 // tokens. Both are JSON Web Tokens signed with RS256. The packages below issue
-// them, validate them, rotate the keys that sign them and take single tokens back.
-// Tokens and stored records are those of Kuma and Kong Mesh, so that control
-// planes and tools can be mixed and migrated.
+// and validate tokens, rotate the keys that sign them, and revoke single
+// tokens. Tokens and stored records are compatible with Kuma and Kong Mesh, so
+// control planes and tools can be mixed and migrated.
 //
 // # Packages
 //
-//   - token: what a token says, its strict wire form, and the errors that everything returns
-//   - keystore: where keys and revocation lists are kept: memory, a directory, or a store of yours
-//   - signing: RSA keys, their serial numbers and the names of their records
+//   - token: claims, the strict wire form of tokens, and the errors that
+//     everything returns
+//   - keystore: storage of keys and revocation lists: in memory, in a
+//     directory, or in your own store
+//   - signing: RSA keys, their serial numbers and record names
 //   - revocation: lists of revoked token ids
-//   - dataplane: Issuer and Validator of dataplane tokens, and what a token permits a proxy
+//   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
+//     proxy against a token
 //   - zone: Issuer and Validator of zone tokens
-//   - keystore/keystoretest: the suite that every store passes
+//   - keystore/keystoretest: the test suite that every store passes
 //
 // # A tour
 //
-// A mesh is created: it gets its first signing key, wherever several replicas of
-// the control plane may be doing the same at once.
+// When a mesh is created, it gets its first signing key. Several replicas of
+// the control plane may do this at the same time.
 //
 //	store, err := keystore.OpenDir("/var/lib/mesh/keys")
 //	_, err = dataplane.EnsureKey(ctx, store, "default")
 //
-// An operator wants a token for a proxy. The caller says for how long.
+// An operator issues a token for a proxy, with an explicit lifetime.
 //
 //	issuer, err := dataplane.NewIssuer(store)
 //	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1",
@@ -39,9 +42,8 @@
 //	verified, err := validator.Validate(ctx, "default", raw)
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1", Inbounds: inbounds})
 //
-// The token leaks: it goes onto the revocation list. Or all tokens are to be
-// replaced: the mesh gets its next key, and loses the old one when every proxy has
-// a new token.
+// If the token leaks, revoke it. To replace all tokens, add the next key, and
+// remove the old one when every proxy has a new token.
 //
 //	err = dataplane.Revoke(ctx, store, "default", verified.Registered().ID)
 //	_, err = dataplane.AddKey(ctx, store, "default", key)
@@ -49,26 +51,29 @@
 //
 // # Errors
 //
-// There are three answers besides yes. token.ErrInvalid: the token is
-// definitely not good. token.ErrNotPermitted: it is good, but not for this proxy.
-// token.ErrUnavailable: nobody can know at the moment, since keys or
-// revocations could not be read. Finer errors say which check refused.
+// An error about a token is of one of three classes. token.ErrInvalid: the
+// token is definitely not good. token.ErrNotPermitted: the token is good, but
+// not for this proxy. token.ErrUnavailable: the answer is unknown at the
+// moment, since keys or revocation lists could not be read. More specific
+// errors name the check that failed.
 //
 // # Threat model
 //
-// Whoever can connect is taken for an attacker: tokens of any form and size, at
-// any rate, naming any mesh and key, replayed where they do not belong. None of it
-// gets in, panics, makes memory grow without bound, or makes the store be read more
-// often than the limits that the validators keep. A token's holder is trusted with what the
-// token says and nothing more. Tokens are bearer tokens: whoever has one can use it, so
-// they belong on TLS connections only, never in a log; none of the errors, logs and
-// String methods here contains one.
+// Every peer is treated as an attacker. It may send tokens of any form and
+// size, at any rate, for any mesh and key, or replay tokens where they do not
+// belong. None of this is accepted, causes a panic or unbounded memory use, or
+// makes validators read the store more often than their limits allow. The
+// holder of a token is trusted with the claims of the token and nothing more. A
+// token is a bearer token: any process that has it can use it. Send it over TLS
+// connections only, and never log it; no error, log message or String method of
+// these packages contains one.
 //
-// The store is trusted: whoever can write to it can make keys, and whoever can read it
-// can sign. What is not trusted is that it answers. An unreadable list or key is
-// never taken for an empty or missing one, and old knowledge is used only for as long as
-// the operator allows.
+// The store is trusted: a process that can write to it can create keys, and one
+// that can read it can sign. Its availability is not trusted. An unreadable
+// list or key is never treated as empty or missing, and the last known state is
+// used only for as long as the operator allows.
 //
-// The clocks of issuer and validator may differ by the leeway. The process's memory,
-// its random numbers, crypto/rsa and the operator who configures keys are trusted.
+// The clocks of issuer and validator may differ by the leeway. The memory of
+// the process, its random numbers, crypto/rsa and the operator who configures
+// keys are trusted.
 package meshpass

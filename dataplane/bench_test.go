@@ -6,13 +6,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
-	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -29,12 +26,32 @@ import (
 // turns, in the same benchmark, and the ratio of the medians is what counts.
 
 func BenchmarkValidateFirstSight(b *testing.B) {
+	bench := newBench(b, dataplane.WithCache(0))
+	inTurns(b, bench.rawVerify, bench.validateNext)
+	reportAllocs(b, bench.validateNext)
+}
+
+func BenchmarkValidateFirstSightWithTheCache(b *testing.B) {
+	bench := newBench(b, dataplane.WithCache(1)) // none is remembered until its turn comes again
+	inTurns(b, bench.rawVerify, bench.validateNext)
+	reportAllocs(b, bench.validateNext)
+}
+
+func BenchmarkValidateSeenBefore(b *testing.B) {
 	bench := newBench(b)
 	inTurns(b, bench.rawVerify, bench.validate)
 	reportAllocs(b, bench.validate)
 }
 
-func BenchmarkValidateWithAMillionRevokedIDs(b *testing.B) {
+func BenchmarkValidateFirstSightWithAMillionRevokedIDs(b *testing.B) {
+	bench := newBench(b, dataplane.WithCache(0))
+	full := newBench(b, dataplane.WithCache(0))
+	full.revokeAMillion(b)
+	inTurns(b, bench.validateNext, full.validateNext) // the same as with none
+	reportAllocs(b, full.validateNext)
+}
+
+func BenchmarkValidateSeenBeforeWithAMillionRevokedIDs(b *testing.B) {
 	bench := newBench(b)
 	full := newBench(b)
 	full.revokeAMillion(b)
@@ -62,8 +79,8 @@ func BenchmarkRefuseSixteenMiB(b *testing.B) {
 	reportAllocs(b, refuse)
 }
 
-// bench has a validator and an issuer on a store with one RSA-2048 key, and the
-// reference token: a name, and one tag with two values.
+// bench has a validator and an issuer on a store with one RSA-2048 key, and two
+// thousand of the reference token: a name, and one tag with two values.
 type bench struct {
 	ctx       context.Context
 	tb        testing.TB
@@ -71,58 +88,66 @@ type bench struct {
 	issuer    dataplane.Issuer
 	validator dataplane.Validator
 	claims    token.Dataplane
-	raw       string
-
-	private *rsa.PrivateKey
-	input   []byte
-	sig     []byte
+	private   *rsa.PrivateKey
+	tokens    []benchToken
+	next      int
 }
 
-func newBench(tb testing.TB) *bench {
-	quiet := dataplane.WithLogger(slog.New(slog.DiscardHandler))
-	s := &bench{ctx: context.Background(), tb: tb, store: keystore.NewMemory(), claims: token.Dataplane{
-		Mesh: "default", Name: "backend-7d9c5b6f4-x2x9q",
-		Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}},
-	}}
-	_, err := dataplane.EnsureKey(s.ctx, s.store, "default")
-	require.NoError(tb, err)
-	s.issuer, err = dataplane.NewIssuer(s.store, quiet)
-	require.NoError(tb, err)
-	s.validator, err = dataplane.NewValidator(s.store, quiet)
-	require.NoError(tb, err)
-	tb.Cleanup(func() { s.validator.Close() })
-	s.raw, err = s.issuer.Issue(s.ctx, s.claims, time.Hour)
-	require.NoError(tb, err)
-	_, err = s.validator.Validate(s.ctx, "default", s.raw) // after the first read
-	require.NoError(tb, err)
+// benchToken is a token, and what of it goes into the raw operation.
+type benchToken struct {
+	raw        string
+	input, sig []byte
+}
 
-	record, err := s.store.Get(s.ctx, "default", signing.DataplaneKeys("default").KeyName(1))
-	require.NoError(tb, err)
-	block, _ := pem.Decode(record.Data)
-	s.private, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	require.NoError(tb, err)
-	at := strings.LastIndex(s.raw, ".")
-	s.input = []byte(s.raw[:at])
-	s.sig, err = base64.RawURLEncoding.DecodeString(s.raw[at+1:])
-	require.NoError(tb, err)
+var benchTokens = sync.OnceValue(func() []benchToken {
+	var tokens []benchToken
+	for _, raw := range makeTokens(2000) {
+		at := strings.LastIndex(raw, ".")
+		sig, err := base64.RawURLEncoding.DecodeString(raw[at+1:])
+		if err != nil {
+			panic(err)
+		}
+		tokens = append(tokens, benchToken{raw, []byte(raw[:at]), sig})
+	}
+	return tokens
+})
+
+func newBench(tb testing.TB, options ...dataplane.ValidatorOption) *bench {
+	s := &bench{ctx: context.Background(), tb: tb, store: keystore.NewMemory(), private: testRSA(0), tokens: benchTokens(),
+		claims: token.Dataplane{
+			Mesh: "default", Name: "backend-7d9c5b6f4-x2x9q",
+			Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}},
+		}}
+	putKey(tb, s.store, "default", 1, testKey(0))
+	s.issuer = newIssuer(tb, s.store, quiet)
+	s.validator = newValidator(tb, s.store, options...)
+	s.validate() // after the first read
 	return s
 }
 
 func (s *bench) rawVerify() {
-	digest := sha256.Sum256(s.input)
-	if err := rsa.VerifyPKCS1v15(&s.private.PublicKey, crypto.SHA256, digest[:], s.sig); err != nil {
+	t := &s.tokens[s.next]
+	digest := sha256.Sum256(t.input)
+	if err := rsa.VerifyPKCS1v15(&s.private.PublicKey, crypto.SHA256, digest[:], t.sig); err != nil {
 		s.tb.Fatal(err)
 	}
 }
 
+// validate checks the same token again.
 func (s *bench) validate() {
-	if _, err := s.validator.Validate(s.ctx, "default", s.raw); err != nil {
+	if _, err := s.validator.Validate(s.ctx, "default", s.tokens[s.next].raw); err != nil {
 		s.tb.Fatal(err)
 	}
+}
+
+// validateNext checks another token each time.
+func (s *bench) validateNext() {
+	s.validate()
+	s.next = (s.next + 1) % len(s.tokens)
 }
 
 func (s *bench) rawSign() {
-	digest := sha256.Sum256(s.input)
+	digest := sha256.Sum256(s.tokens[s.next].input)
 	if _, err := rsa.SignPKCS1v15(rand.Reader, s.private, crypto.SHA256, digest[:]); err != nil {
 		s.tb.Fatal(err)
 	}

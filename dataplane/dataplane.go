@@ -29,12 +29,15 @@ var family = &live.Family{
 	},
 }
 
-// EnsureKey makes the first signing key of a mesh, RSA-2048 with serial 1, unless
-// the mesh has a signing key already, and returns the key that signs. Call it when the
-// mesh is created, on every replica if need be: of any number of callers at
-// once, in any number of processes, one makes the key and all return it.
+// EnsureKey creates the first signing key of a mesh, RSA-2048 with serial 1, if
+// the mesh has no signing key, and returns the newest key. Call it when the
+// mesh is created, on every replica if need be: of any number of concurrent
+// callers, in any number of processes, one creates the key and all return it.
 //
-// A key that is there but cannot be read is an error matching signing.ErrKey.
+// The error matches signing.ErrKey if the newest key cannot be read, and
+// signing.ErrNoKey if the store holds only public keys, as the store of a zone
+// does: the private keys are created elsewhere. Errors of the store are
+// returned as they are.
 func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -43,11 +46,14 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signi
 	return live.EnsureKey(ctx, store, series)
 }
 
-// AddKey adds the mesh's next serial. The key signs from then on; the older ones
-// keep verifying. It returns signing.ErrNoKey where there is no key yet (see
-// [EnsureKey]), and keystore.ErrExists where somebody else added the same serial at the
-// same time. The private key must be one that can be stored: it comes from
-// signing.Generate or signing.ParsePrivateKey.
+// AddKey adds a key under the mesh's next serial. Issuers sign with it at once,
+// or after their [WithPublishDelay]. The older keys still verify.
+//
+// The error matches signing.ErrKey if the key is in a KMS or HSM and so cannot
+// be stored. It matches signing.ErrNoKey if the mesh has no signing key yet
+// (see [EnsureKey]) or if the store holds only public keys, as the store of a
+// zone does. It matches keystore.ErrExists if another caller added the same
+// serial at the same time.
 func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *signing.PrivateKey) (signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -56,13 +62,19 @@ func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *sign
 	return live.AddKey(ctx, store, series, key)
 }
 
-// RemoveKey removes a key of the mesh, private and public half. Every token that it
-// signed is refused from then on, and the sessions that are bound to one end.
+// RemoveKey removes a key of the mesh, both the private and the public half.
+// Every token signed with it is rejected from then on, and every session bound
+// to such a token ends.
 //
-// It refuses, with signing.ErrInUse, to remove the key that signs, and with [UnlessUsed] also
-// one whose tokens are in use; [Forced] removes it all the same. Give it the issuers'
-// [WithPublishDelay], if they have one. It returns signing.ErrNoKey if there is no such
-// key.
+// The error matches signing.ErrInUse if the key is the one that signs, or if
+// [UnlessUsed] finds its tokens in use; [Forced] removes it all the same. Pass
+// the issuers' [WithPublishDelay], if they have one, since it decides which key
+// signs. The error matches signing.ErrNoKey if there is no such key.
+//
+// After the newest key was removed with Forced, the key before it signs again,
+// and the removed serial is given to the next key. Removing the last key leaves
+// the mesh without a signing key: every token is rejected, except for those of
+// configured public keys, and Issue returns signing.ErrNoKey until EnsureKey.
 func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial signing.Serial, options ...RemoveOption) error {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -71,14 +83,16 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial
 	return live.RemoveKey(ctx, store, series, serial, options)
 }
 
-// Rotate adds the next key of the mesh when the newest is as old as the schedule
-// says, and removes each old one when every token that it signed has expired. It
-// blocks until ctx ends and returns its error, or says at once what is wrong with the
-// schedule. What fails is logged and tried again a minute later. Any number of
-// replicas may rotate the same mesh: they do it once.
+// Rotate rotates the keys of a mesh until ctx ends. It adds a key when the
+// newest one has reached the age Rotation.Every, and removes an old one when
+// every token signed with it has expired, with a margin of five minutes. It
+// creates no first key: see [EnsureKey]. The issuers must have the same
+// [WithMaxLifetime] and [WithPublishDelay] as the schedule.
 //
-// It makes no first key: see [EnsureKey]. The issuers must be given the same
-// [WithMaxLifetime] and [WithPublishDelay].
+// Rotate blocks and returns the error of ctx. It returns at once only if an
+// argument is invalid. Every other failure is logged and tried again after a
+// minute. Any number of replicas may rotate the same mesh at the same time:
+// each change is made once.
 func Rotate(ctx context.Context, store keystore.KeyStore, mesh string, schedule Rotation) error {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -87,8 +101,8 @@ func Rotate(ctx context.Context, store keystore.KeyStore, mesh string, schedule 
 	return live.Rotate(ctx, store, series, schedule)
 }
 
-// Keys lists the mesh's keys by serial, also those that cannot be read, with the
-// reason.
+// Keys lists the keys of the mesh by ascending serial. A key that cannot be
+// read is listed with the reason in its Err.
 func Keys(ctx context.Context, store keystore.KeyStore, mesh string) ([]signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -101,8 +115,11 @@ func keysOf(mesh string) (signing.Series, error) {
 	return signing.DataplaneKeys(mesh), checkMesh(mesh)
 }
 
-// Revoke puts tokens of a mesh, by their ids, on the mesh's revocation list.
-// Nobody else's addition is lost, however many write at once.
+// Revoke adds token ids (jti) to the mesh's revocation list. Any number of
+// callers may change the list at the same time; no change is lost. For errors
+// and limits see revocation.Ref.Add.
+//
+// Whether the mesh exists is not checked: a mistyped name revokes nothing.
 func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, ids ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
@@ -110,7 +127,9 @@ func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, ids ...st
 	return revocation.Dataplane(mesh).Add(ctx, store, ids...)
 }
 
-// Restore takes ids off the mesh's revocation list.
+// Restore removes token ids from the mesh's revocation list, so that their
+// tokens are valid again. Ids that are not on the list are ignored. A list in
+// the global scope is not changed: see revocation.DataplaneGlobal.
 func Restore(ctx context.Context, store keystore.KeyStore, mesh string, ids ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
@@ -118,8 +137,8 @@ func Restore(ctx context.Context, store keystore.KeyStore, mesh string, ids ...s
 	return revocation.Dataplane(mesh).Remove(ctx, store, ids...)
 }
 
-// Revoked reads the mesh's revocation list. A list in the global scope, which a
-// validator heeds too, is not part of it.
+// Revoked reads the mesh's revocation list. Validators also apply a list in the
+// global scope, which is not included: see revocation.DataplaneGlobal.
 func Revoked(ctx context.Context, store keystore.KeyStore, mesh string) (*revocation.List, error) {
 	if err := checkMesh(mesh); err != nil {
 		return nil, err
@@ -127,7 +146,8 @@ func Revoked(ctx context.Context, store keystore.KeyStore, mesh string) (*revoca
 	return revocation.Dataplane(mesh).Load(ctx, store)
 }
 
-// checkMesh refuses what is no mesh's name. An empty one would mean the global scope.
+// checkMesh rejects an invalid mesh name. An empty one would select the global
+// scope.
 func checkMesh(mesh string) error {
 	if mesh == "" {
 		return fmt.Errorf("%w: the mesh is missing", keystore.ErrName)

@@ -1,11 +1,11 @@
 // Package dataplane issues and validates the tokens with which data plane
-// proxies prove to a control plane who they are.
+// proxies authenticate to a control plane.
 //
-// A dataplane token belongs to one mesh, and may be bound to more: to a proxy's
-// name, to values of its tags, to its workload, to its type. An [Issuer] makes
-// tokens with the newest signing key of the mesh; a [Validator] says whether a token is
-// good for a mesh, and hands out a [Verified]; what a Verified permits is then held
-// against the [Proxy] that is connecting.
+// A dataplane token belongs to one mesh. It can be bound further: to the name,
+// tag values, workload and type of a proxy. An [Issuer] signs tokens with the
+// newest signing key of the mesh. A [Validator] checks a token for a mesh and
+// returns a [Verified]. [Verified.Permits] then compares its claims with the
+// [Proxy] that connects.
 //
 //	store, err := keystore.OpenDir("/var/lib/mesh/keys")
 //	_, err = dataplane.EnsureKey(ctx, store, "default") // when the mesh is created
@@ -20,20 +20,27 @@
 //
 // # Keys
 //
-// A mesh's keys are numbered. The one with the highest serial signs, all of them
-// verify. To rotate: [AddKey], which signs at once; give every proxy a new token;
-// [RemoveKey] the old one, and what it signed is refused. [EnsureKey] makes the
-// first key. Neither issuing nor validating ever makes one.
+// The signing keys of a mesh are numbered. The key with the highest serial
+// signs; all of them verify. [EnsureKey] creates the first key. To rotate, add
+// a key with [AddKey], give every proxy a new token, then remove the old key
+// with [RemoveKey]: tokens signed with it are rejected. [Rotate] does this on a
+// schedule. Issuers and validators never create a key.
 //
 // # Revocation
 //
-// [Revoke] takes back single tokens by their id (jti) until [Restore] gives them
-// back; [Revoked] lists them. An id may leave the list once its token has expired.
+// [Revoke] revokes single tokens by id (jti), [Restore] removes ids from the
+// revocation list, and [Revoked] reads the list. An id may be removed once its
+// token has expired.
+//
+// # Sessions
+//
+// [Verified.Bind] ties a context to a token: the context ends when the token
+// expires or is revoked, or when its key is removed.
 //
 // # Without a store
 //
-// [NewOfflineIssuer] signs with a private key alone, under a kid of the operator's
-// choosing. A validator accepts such tokens when the public key is configured, with
-// [WithPublicKey]; it then still reads revocations from its store. A validator from
-// [NewOfflineValidator] has no store and so cannot learn of any revocation.
+// [NewOfflineIssuer] signs with one private key, under a kid that the operator
+// chooses. A validator accepts such tokens if it has the public key from
+// [WithPublicKey]. It still reads revocations from its store. A validator from
+// [NewOfflineValidator] has no store, so it cannot learn of a revocation.
 package dataplane

@@ -11,22 +11,30 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Issuer makes dataplane tokens. It is safe for concurrent use.
+// Issuer issues dataplane tokens. It is safe for concurrent use.
 type Issuer interface {
-	// Issue makes a token that says what the claims say, valid for validFor from now,
-	// with a random UUID as its id. nbf and iat are written five minutes early, for verifiers whose
-	// clocks are behind.
+	// Issue returns a signed token with the claims, valid for validFor from
+	// now, in whole seconds. Its id (jti) is a random UUID. To record the id,
+	// read it with token.ParseUnverified. nbf and iat are set five minutes
+	// back, for verifiers whose clocks are behind.
 	//
-	// token.ErrNotIssuable: the request makes no sense (no mesh, a tag that allows no
-	// value, less than a second), is over the maximum lifetime, or gives a token that a
-	// validator would refuse. signing.ErrNoKey: the mesh has no signing key.
-	// signing.ErrKey: the newest key cannot be read; an older one does not sign in its
-	// place. token.ErrUnavailable: the store did not answer.
+	// The error matches one of:
+	//
+	//   - token.ErrNotIssuable: the request is invalid (no mesh, a tag without
+	//     values, less than a second), exceeds the maximum lifetime, or would
+	//     give a token that a validator rejects;
+	//   - signing.ErrNoKey: the mesh has no signing key;
+	//   - signing.ErrKey: the key that is to sign cannot be read; no older key
+	//     signs in its place;
+	//   - token.ErrUnavailable: the store could not be read.
+	//
+	// An error of a KMS or HSM signer is returned wrapped.
 	Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error)
 }
 
-// NewIssuer returns an issuer that signs with the newest key of the token's mesh.
-// It asks the store at every token, so a key that was added signs at once.
+// NewIssuer returns an issuer that signs with the newest key of the token's
+// mesh. Each Issue reads the store once and blocks until the store has
+// answered, so a new key signs at once.
 func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error) {
 	i, err := live.NewIssuer(family, store, options)
 	if err != nil {
@@ -35,9 +43,9 @@ func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error)
 	return issuer{i}, nil
 }
 
-// NewOfflineIssuer returns an issuer that signs with one key and needs no store.
-// Validators find the key by kid (1 to 256 printable ASCII characters), under
-// which its public half is configured there.
+// NewOfflineIssuer returns an issuer that signs with one key and needs no
+// store. Validators need the public half of the key, configured with
+// [WithPublicKey] under the same kid: 1 to 256 printable ASCII characters.
 func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOption) (Issuer, error) {
 	i, err := live.NewOfflineIssuer(family, key, kid, options)
 	if err != nil {

@@ -251,6 +251,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if dir := os.Getenv(keepChangingKeysIn); dir != "" {
+		fmt.Fprintln(os.Stderr, keepChangingKeys(dir)) // until it is killed
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

@@ -27,65 +27,91 @@ type KeyOption = live.KeyOption
 // A Rotation is a schedule for [Rotate].
 type Rotation = live.Rotation
 
-// WithLogger sets where to log; slog.Default() is the default. Refused tokens are
-// logged with the reason, kid and jti, never with the token, and at a limited
-// rate; trouble with records and with the store is logged once each.
+// WithLogger sets the logger of a validator; the default is slog.Default().
+// Issuers log nothing. No message contains a token. A validator logs, each with
+// the kind of token:
+//
+//   - "token refused" at Info: a token was rejected, with the reason and, as
+//     far as known, mesh, kid and jti;
+//   - "token could not be checked" at Warn, or at Info if the caller's context
+//     ended or the validator was closed, with the same attributes;
+//   - "record problem" at Warn: a key or list cannot be read, is misnamed or
+//     contradicts another record;
+//   - "a configured public key hides the key of the same kid in the store" at
+//     Warn;
+//   - "new key" at Info, and "key is gone: tokens that it signed are refused"
+//     at Warn;
+//   - "revocation list got shorter" at Warn;
+//   - "reading the store fails: answers rest on what was read before" at Warn,
+//     and "reading the store works again" at Info.
+//
+// The first two are limited to a burst of 10 and then one a second, with the
+// number of suppressed messages as left_out. The others are logged once per
+// change.
 func WithLogger(log *slog.Logger) Option { return live.WithLogger(log) }
 
-// WithClock sets the wall clock against which exp and nbf are held, and from which iat is
-// written. It is for tests. What is measured as a span of time, such as staleness, is
-// measured on the monotonic clock instead.
+// WithClock sets the wall clock for exp, nbf and iat, for the age of keys (see
+// [WithPublishDelay]) and for KeyUse.LastUsed. It is for tests. Durations such
+// as staleness are measured on the monotonic clock instead.
 func WithClock(now func() time.Time) Option { return live.WithClock(now) }
 
-// WithMaxLifetime refuses, when issuing and when validating, tokens that live longer than
-// the limit from their iat (from nbf, where there is no iat) to their exp. Up to five
-// minutes by which iat was written early are not counted. At least one second;
-// without the option there is no limit.
+// WithMaxLifetime limits the lifetime of tokens, both when issuing and when
+// validating. The lifetime counts from iat, or from nbf if there is no iat, to
+// exp; a token with neither is rejected. Five minutes are subtracted, by which
+// issuers set iat back. The limit is at least one second. Without this option
+// there is no limit.
 func WithMaxLifetime(limit time.Duration) Option { return live.WithMaxLifetime(limit) }
 
-// WithPublishDelay keeps a key from signing until it has been in the store for so long,
-// so that every validator knows it by then, also one that lags behind. The key before
-// it signs meanwhile; a key that is the only one signs at once. Without the option, the
-// newest key signs at once.
+// WithPublishDelay keeps a new key from signing until it has been in the store
+// for delay, so that every validator has read it by then. The key before it
+// signs meanwhile. If no key is that old, the oldest one signs. Without this
+// option the newest key signs at once.
 func WithPublishDelay(delay time.Duration) KeyOption { return live.WithPublishDelay(delay) }
 
-// UnlessUsed refuses to remove a key of which any of the reports ([Validator.Usage], of
-// every process that validates) shows an open session, or a token accepted after a time:
-// one by which every proxy had its new token.
+// UnlessUsed makes [RemoveKey] refuse a key that is in use according to the
+// reports: one with an open session, or with a token accepted after the given
+// time. Pass the [Validator.Usage] of every process that validates, and a time
+// by which every proxy had its new token. Without reports no key counts as in
+// use.
 func UnlessUsed(after time.Time, reports ...KeyUse) RemoveOption {
 	return live.UnlessUsed(after, reports...)
 }
 
-// Forced removes a key whatever speaks against it.
+// Forced makes [RemoveKey] remove a key even if it signs or is in use.
 func Forced() RemoveOption { return live.Forced() }
 
-// WithLeeway sets by how much exp and nbf may be missed, for clocks that disagree: 0 to
+// WithLeeway sets the tolerance for exp and nbf, for clocks that differ: 0 to
 // 120 seconds, 30 by default.
 func WithLeeway(leeway time.Duration) ValidatorOption { return live.WithLeeway(leeway) }
 
-// WithMaxStale sets for how long, while the store cannot be read, tokens are still
-// judged by what was read last: an hour by default. Later they are answered with
-// token.ErrUnavailable. Zero means from the first read that fails.
+// WithMaxStale sets for how long after the last successful read of the store
+// tokens are still validated while reads fail: one hour by default. After that
+// Validate returns token.ErrUnavailable. With zero it does so from the first
+// failed read on.
 func WithMaxStale(limit time.Duration) ValidatorOption { return live.WithMaxStale(limit) }
 
-// WithSessionMaxStale sets for how long, while the store cannot be read, bound
-// contexts stay open: an hour by default. Zero means until the first read that fails.
+// WithSessionMaxStale sets for how long bound contexts stay open while the
+// store or a revocation list cannot be read: one hour by default. With zero
+// they end at the first failed read.
 func WithSessionMaxStale(limit time.Duration) ValidatorOption { return live.WithSessionMaxStale(limit) }
 
-// WithSessionJitter ends each bound context up to limit (0 to 60 seconds, 0 by
-// default) before its token expires, at random, so that proxies whose tokens were made
-// together do not come back together. It delays nothing, and a revocation or the removal of a
-// key never waits for it.
+// WithSessionJitter ends each bound context at random up to limit before its
+// token expires, so that proxies whose tokens were issued together do not
+// reconnect together: 0 to 60 seconds, 0 by default, and never more than half
+// of the time that is left. Revocations and removed keys still take effect at
+// once.
 func WithSessionJitter(limit time.Duration) ValidatorOption { return live.WithSessionJitter(limit) }
 
-// WithCache sets how many accepted tokens a validator remembers, by their digests:
-// 16,384 by default, about a kilobyte each. Of a token that is remembered neither form nor
-// signature is checked again, but everything that can change is. Zero remembers none.
+// WithCache sets how many accepted tokens a validator remembers, by their
+// SHA-256 digests: 16,384 by default, about a kilobyte each. For a remembered
+// token only form and signature are not checked again. With zero the validator
+// remembers none.
 func WithCache(tokens int) ValidatorOption { return live.WithCache(tokens) }
 
-// WithPublicKey configures a key that verifies tokens of one mesh, beside those in the
-// store. Where the store has a key of the same kid, the configured one is used, and the
-// log says so. The same kid twice for one mesh is an error.
+// WithPublicKey configures a public key for the tokens of one mesh, in addition
+// to the keys in the store. If the store has a key with the same kid, the
+// validator uses the configured one and logs a warning. Configuring a kid twice
+// for one mesh is an error.
 func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 	if err := checkMesh(mesh); err != nil {
 		return live.InvalidOption(err)
@@ -93,17 +119,20 @@ func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 	return live.WithPublicKey(keystore.Scope(mesh), kid, key)
 }
 
-// WithPublicKeyForEveryMesh configures a key whose holder can make tokens for every mesh,
-// also for meshes that do not exist yet. A key that is configured for the mesh
-// itself under the same kid comes first.
+// WithPublicKeyForEveryMesh configures a public key for the tokens of every
+// mesh: the holder of its private key can issue tokens for any mesh, even one
+// that does not exist yet. A key configured for the mesh itself under the same
+// kid takes precedence.
 func WithPublicKeyForEveryMesh(kid string, key *signing.PublicKey) ValidatorOption {
 	return live.WithPublicKeyForEveryScope(kid, key)
 }
 
-// WithoutStoreKeys accepts only what configured keys have signed. The store still
-// says what is revoked.
+// WithoutStoreKeys accepts only tokens signed with configured keys, of which
+// there must be at least one. The validator still reads revocation lists from
+// the store.
 func WithoutStoreKeys() ValidatorOption { return live.WithoutStoreKeys() }
 
-// WithUnrevocableTokens accepts tokens without an id (jti), which some issuers make. Such
-// a token cannot be taken back before it expires, other than by removing its key.
+// WithUnrevocableTokens accepts tokens without an id (jti), which some issuers
+// make. Such a token cannot be revoked; before it expires, only the removal of
+// its key invalidates it.
 func WithUnrevocableTokens() ValidatorOption { return live.WithUnrevocableTokens() }

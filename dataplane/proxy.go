@@ -8,38 +8,43 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Proxy is a data plane proxy that is connecting, as the control plane knows it.
+// Proxy describes a data plane proxy that connects, as the control plane knows
+// it.
 type Proxy struct {
 	Mesh string
 	Name string
 
-	// Inbounds are the tags (name to value) of each inbound; those of a gateway are
-	// an inbound too.
+	// Inbounds holds the tags (name to value) of each inbound. The tags of a
+	// gateway count as one inbound.
 	Inbounds []map[string]string
 
 	Workload string
 
-	// Type is "dataplane" (which an empty Type also means), "ingress" or another that
-	// tokens are issued for.
+	// Type is "dataplane", "ingress" or another type that tokens are issued
+	// for. Empty means "dataplane".
 	Type string
 }
 
 const typeDataplane = "dataplane"
 
-// Permits says whether the token may be used by the proxy. What the token does not
-// name, it does not restrict. The mesh must always be the token's; name, workload and type, if
-// the token has them; and for each of the token's tags the proxy must have the
-// tag, and every value that it declares on any inbound must be among those that the
-// token allows. A tag without values allows nothing.
+// Permits reports whether the proxy may use the token. It is the documented
+// behaviour of the mesh; use it unless you need [Verified.PermitsStrictly].
 //
-// An error matches token.ErrNotPermitted and names what differed.
+// The mesh must be that of the token. Name, workload and type must be equal if
+// the token has them. For each tag of the token, at least one inbound must
+// carry the tag, and every inbound that carries it must have a value that the
+// token allows. A tag without values allows nothing. The proxy is free in
+// everything else.
+//
+// The error matches token.ErrNotPermitted and names the difference.
 func (t Verified) Permits(proxy Proxy) error {
 	return t.permits(proxy, allInbounds)
 }
 
-// PermitsStrictly is [Verified.Permits], but for tags: each inbound by itself must have
-// every tag of the token, with a value that the token allows. A proxy without inbounds
-// has no tags.
+// PermitsStrictly is [Verified.Permits] with a stricter rule for tags: every
+// inbound must carry every tag of the token, with a value that the token
+// allows. Use it where an inbound without the tag must not be served; a proxy
+// without inbounds is then refused by any token with tags.
 func (t Verified) PermitsStrictly(proxy Proxy) error {
 	return t.permits(proxy, eachInbound)
 }

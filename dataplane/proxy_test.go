@@ -147,6 +147,34 @@ func TestErrorsEscapeWhatAProxySaysOfItself(t *testing.T) {
 	}
 }
 
+func TestErrorsAreShortHoweverMuchAProxyOrItsTokenSays(t *testing.T) {
+	const limit = 4096 // a few dozen characters of each value, escaped
+	for _, long := range []string{strings.Repeat("x", 1<<20), strings.Repeat("\n", 1<<20), strings.Repeat("\xff", 1<<20), strings.Repeat("\U0010ffff", 1<<18)} {
+		for name, c := range map[string]struct {
+			claims string
+			proxy  dataplane.Proxy
+		}{
+			"a mesh":            {"", dataplane.Proxy{Mesh: long}},
+			"a name":            {`,"Name":"dp-1"`, dataplane.Proxy{Mesh: "default", Name: long}},
+			"a workload":        {`,"Workload":"w"`, dataplane.Proxy{Mesh: "default", Workload: long}},
+			"a type":            {`,"Type":"ingress"`, dataplane.Proxy{Mesh: "default", Type: long}},
+			"a tag's value":     {`,"Tags":{"svc":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
+			"the token's name":  {`,"Name":"` + strings.Repeat("x", 4096) + `"`, dataplane.Proxy{Mesh: "default", Name: long}},
+			"the token's tag":   {`,"Tags":{"` + strings.Repeat("x", 4096) + `":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{strings.Repeat("x", 4096): long}}}},
+			"a tag it lacks":    {`,"Tags":{"` + strings.Repeat("x", 4096) + `":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{nil}}},
+			"one allowed value": {`,"Tags":{"svc":["` + strings.Repeat("x", 4096) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
+			"allowed values":    {`,"Tags":{"svc":["` + strings.Repeat(strings.Repeat("y", 80)+`","`, 40) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
+			"escaped ones":      {`,"Tags":{"svc":["` + strings.Repeat(strings.Repeat(`\u0001`, 64)+`","`, 9) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
+		} {
+			verified := verify(t, withClaims(c.claims))
+			for _, err := range []error{verified.Permits(c.proxy), verified.PermitsStrictly(c.proxy)} {
+				require.ErrorIs(t, err, token.ErrNotPermitted, name)
+				assert.LessOrEqual(t, len(err.Error()), limit, "%s: %.100q", name, long[:8])
+			}
+		}
+	}
+}
+
 func TestWhatWasNeverValidatedPermitsNothing(t *testing.T) {
 	var none dataplane.Verified
 	for _, proxy := range []dataplane.Proxy{{}, {Mesh: "default"}} {

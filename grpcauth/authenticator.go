@@ -6,33 +6,34 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// Identity is who is calling, as somebody proved it: zone.Verified and
-// dataplane.Verified are such. If it is a slog.LogValuer too, the interceptors log that
-// value; it must not contain the token.
+// Identity is an authenticated caller, such as a zone.Verified or a
+// dataplane.Verified. If it implements slog.LogValuer, the interceptors log
+// that value, which must not contain the token.
 type Identity interface {
-	// Bind returns a context that ends when the identity is no longer good, with the reason as
-	// its cause (context.Cause), at the latest when ctx ends; and a function that
-	// releases it, which is called once when the call is over.
+	// Bind returns a context that ends when the identity is no longer valid,
+	// with the reason as its cause (context.Cause), and at the latest when ctx
+	// ends. It also returns a function that releases the context, which the
+	// interceptor calls once when the call is over.
 	Bind(ctx context.Context) (context.Context, context.CancelFunc)
 }
 
-// Authenticator decides who is making a call. The context is the call's, with the
-// incoming metadata and the peer; the method is its full name, such as
-// "/grpc.health.v1.Health/Check". It is called at the start of each call, from many
-// goroutines at once, and ought to be done when the context is.
+// Authenticator authenticates a call at its start. The context is that of the
+// call, with the incoming metadata and the peer. The method is the full name,
+// such as "/grpc.health.v1.Health/Check". It must be safe for concurrent use,
+// and should return when the context ends.
 //
-// [Status] makes an error into what the peer is told. Errors that match token.ErrInvalid or
-// token.ErrUnavailable are taken for those of a validator, which logs them itself; all others, and
-// those that match [ErrUnauthenticated] or token.ErrNotPermitted, are logged by the
-// interceptor.
+// [Status] maps an error to the status for the peer. Errors that match
+// token.ErrInvalid or token.ErrUnavailable are assumed to be logged by a
+// validator. The interceptor logs all others, and those that match
+// [ErrUnauthenticated] or token.ErrNotPermitted.
 type Authenticator func(ctx context.Context, method string) (Identity, error)
 
-// Zone returns an authenticator for zones. The zone is the one that the metadata
-// "client-id" names, and the token of the metadata "authorization" must be good for it and
-// for the scope, such as zone.ScopeCP. The identity is a zone.Verified.
+// Zone returns an authenticator for zones. The metadata "client-id" names the
+// zone. The token in the metadata "authorization" must be valid for that zone
+// and for the scope, such as zone.ScopeCP. The identity is a zone.Verified.
 //
-// Without a validator or a scope there is nothing to decide: the authenticator is
-// then nil, which the interceptors refuse.
+// If the validator is nil or the scope empty, the result is nil, which the
+// interceptors reject with an error.
 func Zone(validator zone.Validator, scope string) Authenticator {
 	if validator == nil || scope == "" {
 		return nil

@@ -16,18 +16,19 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// NewTokenFileCredentials returns credentials that send the token in a file, without the
-// white space around it, as the metadata "authorization". They read the file at each call,
-// and block for as long as that takes, so a token that replaces another counts from the
-// next call or stream on. The file need not exist yet.
+// NewTokenFileCredentials returns credentials that send the token in a file,
+// without surrounding white space, as the metadata "authorization". They read
+// the file at each call, and block while doing so. A new token takes effect
+// with the next call or stream. The file need not exist yet. Without TLS grpc
+// refuses to use the credentials; see [WithInsecureTransport].
 //
-// A call fails with codes.Unavailable while there is no token in the file: when it
-// cannot be read, is empty, or has more than token.MaxSize bytes or other than
-// visible ASCII characters in it. Nobody has refused the token then, and a retry, which
-// reads the file anew, may find a good one; grpc makes them if the service config has that
-// code in its retryPolicy.
+// A call fails with codes.Unavailable if the file has no usable token: if it
+// cannot be read, is empty, has a token of more than token.MaxSize bytes or
+// with anything but visible ASCII characters, or has too much white space (1
+// KiB is always accepted). A retry reads the file again; to enable retries,
+// list the code in the retryPolicy of the service config.
 //
-// An error says that an argument is unusable.
+// The error is about the arguments.
 func NewTokenFileCredentials(path string, options ...CredentialsOption) (credentials.PerRPCCredentials, error) {
 	if path == "" {
 		return nil, errors.New("grpcauth: the token file has no name")
@@ -35,11 +36,11 @@ func NewTokenFileCredentials(path string, options ...CredentialsOption) (credent
 	return newTokenCredentials(func() (string, error) { return readToken(path) }, options), nil
 }
 
-// NewTokenCredentials returns credentials that send a token, without the white space around it,
-// as the metadata "authorization".
+// NewTokenCredentials returns credentials that send a token, without
+// surrounding white space, as the metadata "authorization".
 //
-// An error says that there is no token, that it has more than token.MaxSize
-// bytes, or other than visible ASCII characters in it.
+// The error says that the token is empty, has more than token.MaxSize bytes, or
+// contains anything but visible ASCII characters.
 func NewTokenCredentials(raw string, options ...CredentialsOption) (credentials.PerRPCCredentials, error) {
 	raw = strings.TrimSpace(raw)
 	if err := checkSendable(raw); err != nil {
@@ -51,21 +52,21 @@ func NewTokenCredentials(raw string, options ...CredentialsOption) (credentials.
 // CredentialsOption is an option of credentials.
 type CredentialsOption func(*tokenCredentials)
 
-// WithBearer writes "Bearer " before the token (RFC 6750, section 2.1), which some
-// servers expect. Those of this package take it either way.
+// WithBearer sends the token after "Bearer " (RFC 6750, section 2.1), which
+// some servers require. Servers of this package accept both forms.
 func WithBearer() CredentialsOption {
 	return func(c *tokenCredentials) { c.prefix = bearer + " " }
 }
 
-// WithInsecureTransport sends the token over connections that are not encrypted too, where
-// everybody on the way can read it and use it. It is for tests, and for connections that
-// something else protects.
+// WithInsecureTransport also sends the token over unencrypted connections,
+// where every observer can read and use it. It is for tests, and for
+// connections that are protected in another way.
 func WithInsecureTransport() CredentialsOption {
 	return func(c *tokenCredentials) { c.insecure = true }
 }
 
-// tokenCredentials keep the token inside of a function, where nothing that prints
-// or marshals a value finds it.
+// tokenCredentials keeps the token in a function, where printing or marshalling
+// the value does not find it.
 type tokenCredentials struct {
 	token    func() (string, error)
 	prefix   string
@@ -95,18 +96,20 @@ func (c *tokenCredentials) GetRequestMetadata(ctx context.Context, _ ...string) 
 	return map[string]string{authorizationKey: c.prefix + raw}, nil
 }
 
-// RequireTransportSecurity makes grpc refuse to use the credentials without TLS.
+// RequireTransportSecurity makes grpc refuse to use the credentials without
+// TLS.
 func (c *tokenCredentials) RequireTransportSecurity() bool { return !c.insecure }
 
-// Format prints no token, whatever the verb.
+// Format prints a constant instead of the token, for every verb.
 func (c *tokenCredentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
-// LogValue shows no token.
+// LogValue logs a constant instead of the token.
 func (c *tokenCredentials) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 const hidden = "grpcauth token credentials"
 
-// maxWhiteSpace is how many bytes of white space a token file may have.
+// maxWhiteSpace is the number of bytes of white space that are always accepted
+// in a token file.
 const maxWhiteSpace = 1024
 
 func readToken(path string) (string, error) {
@@ -129,8 +132,8 @@ func readToken(path string) (string, error) {
 	return raw, nil
 }
 
-// checkSendable refuses what cannot be a token, for what the peer would say to it is
-// less clear. It never shows it.
+// checkSendable rejects text that cannot be a token, with a clearer error than
+// the peer's. The error does not contain the text.
 func checkSendable(raw string) error {
 	if raw == "" {
 		return errors.New("the token is empty")

@@ -11,14 +11,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// UnaryServerInterceptor returns an interceptor that lets a unary call through to its
-// handler if the authenticator says who is calling.
+// UnaryServerInterceptor returns an interceptor that authenticates unary calls.
 //
-// The context of the handler ends when the identity's session does. A handler
-// that returns an error because of this is answered for with the [Status] of the reason;
-// one that returns anything else, or does not heed its context, has its way.
+// The context of the handler ends with the session of the identity. If the
+// handler then returns an error for that reason, the interceptor returns the
+// [Status] of the reason instead. All other results are passed on unchanged,
+// and a handler that ignores its context is not interrupted.
 //
-// An error says that an argument is unusable.
+// The error is about the arguments.
 func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
 	i, err := newInterceptor(auth, options)
 	if err != nil {
@@ -27,12 +27,11 @@ func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnarySe
 	return i.unary, nil
 }
 
-// StreamServerInterceptor returns an interceptor that lets a stream through to its
-// handler if the authenticator says who is calling, and ends the stream with the [Status]
-// of the reason as soon as the identity's session ends, whatever the handler does; the
-// package comment says how.
+// StreamServerInterceptor returns an interceptor that authenticates streams.
+// When the session of the identity ends, it ends the stream at once with the
+// [Status] of the reason, whatever the handler does; see the package comment.
 //
-// An error says that an argument is unusable.
+// The error is about the arguments.
 func StreamServerInterceptor(auth Authenticator, options ...Option) (grpc.StreamServerInterceptor, error) {
 	i, err := newInterceptor(auth, options)
 	if err != nil {
@@ -83,7 +82,7 @@ func (i *interceptor) unary(ctx context.Context, request any, info *grpc.UnarySe
 	return reply, err
 }
 
-// causedBy says whether a handler failed because its context ended.
+// causedBy reports whether a handler failed because its context ended.
 func causedBy(err, reason error) bool {
 	return err != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled || errors.Is(err, reason))
 }
@@ -122,8 +121,8 @@ func (i *interceptor) authenticate(ctx context.Context, method string) (Identity
 	return identity, nil
 }
 
-// endOfSession returns why a session ended, and nil if it has not, or if only the call
-// did: what grpc does then is right as it is.
+// endOfSession returns why a session ended. It returns nil if the session has
+// not ended, or if only the call has, which grpc itself handles.
 func endOfSession(session, call context.Context) error {
 	if session.Err() == nil {
 		return nil

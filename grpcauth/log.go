@@ -15,8 +15,8 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// logRefusal tells why a call was refused, at a limited rate, since anybody who can
-// connect can cause it. What a validator refused, it has logged.
+// logRefusal logs a rejected call, at a limited rate, since any peer can cause
+// it. It leaves out rejections that a validator has logged.
 func (i *interceptor) logRefusal(ctx context.Context, method string, reason error) {
 	if ofValidator(reason) {
 		return
@@ -26,8 +26,8 @@ func (i *interceptor) logRefusal(ctx context.Context, method string, reason erro
 	}
 }
 
-// logEnd tells why a call ended before its time. What the peer itself brought about is
-// limited in rate; what an operator does is told of each of the sessions.
+// logEnd logs a session that ended before its call. The rate is limited for
+// ends that a peer can cause, but not for those caused by an operator.
 func (i *interceptor) logEnd(ctx context.Context, method string, identity Identity, reason error) {
 	left, ok := 0, true
 	if !ofValidator(reason) {
@@ -41,7 +41,7 @@ func (i *interceptor) logEnd(ctx context.Context, method string, identity Identi
 func (i *interceptor) write(ctx context.Context, message, method string, identity Identity, reason error, leftOut int) {
 	level := slog.LevelInfo
 	if Status(reason) == unavailable && !ofValidator(reason) {
-		level = slog.LevelWarn // it is not the peer's doing
+		level = slog.LevelWarn // not caused by the peer
 	}
 	attrs := append(call(ctx, method), slog.String("code", Status(reason).Code().String()), slog.String("reason", reason.Error()))
 	attrs = append(attrs, describe(identity)...)
@@ -51,13 +51,14 @@ func (i *interceptor) write(ctx context.Context, message, method string, identit
 	i.log.LogAttrs(ctx, level, message, attrs...)
 }
 
-// logPanic tells where a handler panicked: the stack is another one where the panic goes on.
+// logPanic logs the stack of a panic in a handler, which is lost where the
+// panic continues.
 func (i *interceptor) logPanic(ctx context.Context, method string, value any, stack []byte) {
 	attrs := append(call(ctx, method), slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(stack)))
 	i.log.LogAttrs(ctx, slog.LevelError, "handler panicked", attrs...)
 }
 
-// ofValidator says whether an error is of the kind that validators return, and log.
+// ofValidator reports whether an error is one that validators return and log.
 func ofValidator(err error) bool {
 	if errors.Is(err, ErrUnauthenticated) || errors.Is(err, token.ErrNotPermitted) {
 		return false
@@ -73,7 +74,7 @@ func call(ctx context.Context, method string) []slog.Attr {
 	return attrs
 }
 
-// describe says who an identity is.
+// describe returns log attributes for an identity.
 func describe(identity Identity) []slog.Attr {
 	switch i := identity.(type) {
 	case zone.Verified:
@@ -92,7 +93,7 @@ func describe(identity Identity) []slog.Attr {
 	return nil
 }
 
-// shorten cuts a name that somebody else chose.
+// shorten truncates a name that a peer sent.
 func shorten(name string) string {
 	const limit = 128
 	if len(name) > limit {
@@ -101,7 +102,7 @@ func shorten(name string) string {
 	return name
 }
 
-// limiter lets a burst through, then one a second, and counts what it left out.
+// limiter allows a burst of events, then one a second, and counts the others.
 type limiter struct {
 	mu      sync.Mutex
 	spent   float64
@@ -111,7 +112,8 @@ type limiter struct {
 
 const burst = 10
 
-// allow says whether to go ahead, and how many were left out since it last said so.
+// allow reports whether to log, and how many events were left out since it last
+// returned true.
 func (l *limiter) allow(now time.Time) (leftOut int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,16 +14,16 @@ const (
 	clientIDKey      = "client-id"
 )
 
-// ErrUnauthenticated says that a peer did not get as far as presenting a token that could
-// be checked: its metadata lacks something, or has it twice, or in another form.
+// ErrUnauthenticated: a peer sent no token that could be validated. A metadata
+// key is missing, has several values, or is malformed.
 var ErrUnauthenticated = errors.New("peer did not authenticate itself")
 
-// TokenFromMetadata returns the token that a call brings in its metadata
-// "authorization": the bare token, or "Bearer", in any case, one space and the token (RFC
-// 6750, section 2.1). The token is not looked at.
+// TokenFromMetadata returns the token in the metadata "authorization" of an
+// incoming call: the bare token, or "Bearer" in any case, one space and the
+// token (RFC 6750, section 2.1). It does not validate the token.
 //
-// An error matches [ErrUnauthenticated]: there is not exactly one value, or it has
-// another form, such as another scheme.
+// The error matches [ErrUnauthenticated] if there is not exactly one value, or
+// if the value has another form, such as another scheme.
 func TokenFromMetadata(ctx context.Context) (string, error) {
 	value, err := oneValue(ctx, authorizationKey)
 	if err != nil {
@@ -34,7 +34,7 @@ func TokenFromMetadata(ctx context.Context) (string, error) {
 		raw = rest
 	}
 	if raw == "" || strings.Contains(raw, " ") || strings.EqualFold(raw, bearer) {
-		// The value is not shown: it may contain a token.
+		// The value may contain a token.
 		return "", fmt.Errorf("%w: metadata %q is neither a token nor Bearer, one space and a token",
 			ErrUnauthenticated, authorizationKey)
 	}

@@ -10,9 +10,12 @@ import (
 // Option is an option of the interceptors.
 type Option func(*interceptor) error
 
-// WithLogger sets where to log; slog.Default() is the default. Refused calls are logged at a
-// limited rate, unless the validator has logged them; so is the end of each stream whose
-// session ended before it did.
+// WithLogger sets the logger; the default is slog.Default(). The interceptors
+// log "call refused" for a rejected call, unless the validator has logged it,
+// and "session ended" for a call whose session ended before it. Both are at
+// Info, or at Warn for an error that [Status] does not know. They are limited
+// to a burst of 10 and then one a second, except for sessions that the
+// validator ended. "handler panicked" is at Error.
 func WithLogger(log *slog.Logger) Option {
 	return func(i *interceptor) error {
 		if log == nil {
@@ -23,9 +26,10 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
-// WithOpenServices lets everybody call the services of these names without a token, such
-// as "grpc.health.v1.Health" and "grpc.reflection.v1.ServerReflection". A name is the whole
-// name of one service. Handlers of open services find no identity in the context.
+// WithOpenServices lets every peer call the named services without a token. A
+// name is the full name of one service, such as "grpc.health.v1.Health" or
+// "grpc.reflection.v1.ServerReflection". Handlers of open services find no
+// identity in the context.
 func WithOpenServices(names ...string) Option {
 	return func(i *interceptor) error {
 		for _, name := range names {
@@ -38,7 +42,8 @@ func WithOpenServices(names ...string) Option {
 	}
 }
 
-// serviceOf returns the service of a full method name, found as grpc.Server finds it.
+// serviceOf returns the service of a full method name, parsed as in
+// grpc.Server.
 func serviceOf(method string) string {
 	method = strings.TrimPrefix(method, "/")
 	return method[:max(strings.LastIndex(method, "/"), 0)]

@@ -15,19 +15,21 @@ var (
 	unavailable      = status.New(codes.Unavailable, "the credentials could not be checked")
 )
 
-// Status is what a peer is told of an error about its token. There is one sentence
-// for each code, and no reason:
+// Status returns the status for a peer whose token caused an error. Each code
+// has one constant message, without the reason:
 //
-//   - PermissionDenied for token.ErrNotPermitted and token.ErrScope: the token is good,
-//     but not for this;
-//   - Unauthenticated for everything else of token.ErrInvalid, and for [ErrUnauthenticated];
-//   - Unavailable for token.ErrUnavailable, which includes token.ErrClosed, and for every error
-//     that is not known here, one with a status of its own too: nobody said no, so it is worth another try;
+//   - PermissionDenied for token.ErrNotPermitted and token.ErrScope: the token
+//     is good, but not for this use;
+//   - Unauthenticated for all other errors that match token.ErrInvalid, and for
+//     [ErrUnauthenticated];
+//   - Unavailable for token.ErrUnavailable, which includes token.ErrClosed, and
+//     for all unknown errors, even those with a gRPC status: none of them is a
+//     definite rejection, so the peer may retry;
 //   - OK for nil.
 func Status(err error) *status.Status {
 	switch {
 	case err == nil:
-		return nil // which is OK
+		return nil // a nil *Status is OK
 	case errors.Is(err, token.ErrNotPermitted), errors.Is(err, token.ErrScope):
 		return permissionDenied
 	case errors.Is(err, token.ErrInvalid), errors.Is(err, ErrUnauthenticated):

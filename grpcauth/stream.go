@@ -10,37 +10,37 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// guardedStream is the stream that a handler gets. Once its session has ended, it lets
-// nothing through to grpc's stream, which belongs to grpc again when the interceptor has
-// returned.
+// guardedStream is the stream that a handler uses. After the end of the session
+// it does not call grpc's stream any more, which belongs to grpc again once the
+// interceptor has returned.
 type guardedStream struct {
 	stream grpc.ServerStream
 	ctx    context.Context // ends with the session
 	call   context.Context
 
 	mu     sync.Mutex // also held while headers and trailers are set, which does not block
-	reason error      // why the session ended, once that was seen
+	reason error      // set when the end of the session is first seen
 }
 
-// outcome is how a handler went.
+// outcome is the result of a handler.
 type outcome struct {
 	err      error
 	panicked any
 	exited   bool // by runtime.Goexit
 }
 
-// run calls the handler in a goroutine of its own. It returns the handler's
-// result; or, if the session ends first, the status at once, and the reason. It
-// tells of a panic where it happens, and panics too unless the session has ended.
+// run calls the handler in a new goroutine and returns its result. If the
+// session ends first, run returns the status at once, and the reason. It
+// reports a panic with its stack, and panics too, unless the session has ended.
 //
-// When it returns because the session has ended, no method of grpc's stream is in use
-// but SendMsg and RecvMsg. Those grpc ends when it has the status: it expects handlers to
-// leave some behind, and guards what it shares with them.
+// When run returns at the end of the session, only SendMsg and RecvMsg of
+// grpc's stream may still be in use. grpc ends those when it has the status: it
+// expects that handlers leave some running, and synchronises the shared state.
 func (s *guardedStream) run(handler func() error, panicked func(value any, stack []byte)) (err, reason error) {
 	if reason := s.end(); reason != nil {
 		return Status(reason).Err(), reason
 	}
-	done := make(chan outcome, 1) // the goroutine never waits
+	done := make(chan outcome, 1) // buffered: the goroutine never blocks
 	go func() {
 		result := outcome{exited: true}
 		defer func() {
@@ -59,7 +59,7 @@ func (s *guardedStream) run(handler func() error, panicked func(value any, stack
 	select {
 	case result = <-done:
 	case <-s.ctx.Done():
-		if s.end() == nil { // the call itself ended, as the handler learns from grpc's stream
+		if s.end() == nil { // the call ended, which the handler learns from grpc's stream
 			result = <-done
 		}
 	}
@@ -75,7 +75,8 @@ func (s *guardedStream) run(handler func() error, panicked func(value any, stack
 	return result.err, nil
 }
 
-// end returns why the session ended, nil if it has not. Once it has, it has for good.
+// end returns why the session ended, or nil. Once it has a reason, that does
+// not change.
 func (s *guardedStream) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,8 +90,8 @@ func (s *guardedStream) endLocked() error {
 	return s.reason
 }
 
-// unlessOver returns the status if the session has ended, and otherwise does something
-// that does not block. The session's end is not acted on meanwhile.
+// unlessOver returns the status if the session has ended. Otherwise it calls
+// do, which must not block, and holds mu until do returns.
 func (s *guardedStream) unlessOver(do func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +121,8 @@ func (s *guardedStream) SetTrailer(md metadata.MD) {
 func (s *guardedStream) SendMsg(m any) error { return s.transfer(s.stream.SendMsg, m) }
 func (s *guardedStream) RecvMsg(m any) error { return s.transfer(s.stream.RecvMsg, m) }
 
-// transfer sends or receives. A session that ends meanwhile has the last word.
+// transfer sends or receives. If the session ends meanwhile, it returns the
+// status.
 func (s *guardedStream) transfer(move func(any) error, m any) error {
 	if reason := s.end(); reason != nil {
 		return Status(reason).Err()

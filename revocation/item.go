@@ -9,7 +9,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// items yields what stands between separators, with its offset in bytes.
+// items yields the items between separators, with their offsets in bytes.
 func items(data []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		for i := 0; i < len(data); {
@@ -18,8 +18,8 @@ func items(data []byte) iter.Seq2[int, []byte] {
 				continue
 			}
 			start := i
-			// A separator cannot begin inside of a character, so going on byte
-			// by byte finds the same ones as going on by characters.
+			// A separator cannot start inside a character, so a loop over bytes
+			// finds the same separators as one over characters.
 			for i < len(data) && (usable[data[i]] || separator(data[i:]) == 0) {
 				i++
 			}
@@ -30,7 +30,7 @@ func items(data []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// separator returns the length of the separator with which data begins, or 0.
+// separator returns the length of the separator at the start of data, or 0.
 func separator(data []byte) int {
 	r, n := utf8.DecodeRune(data)
 	if r == ',' || r == '\uFEFF' || unicode.IsSpace(r) {
@@ -47,10 +47,10 @@ func looksLikeUTF16(data []byte) bool {
 	return bom || (data[0] == 0) != (data[1] == 0) // one half of an ASCII character is NUL
 }
 
-// text is an id as the caller of this package gives it, or as it stands in a list.
+// text is an id, given by a caller or found in a list.
 type text interface{ string | []byte }
 
-// usable holds the characters of which ids are made.
+// usable holds the characters that an id may contain.
 var usable = func() (set [256]bool) {
 	for c := '!'; c <= '~'; c++ {
 		set[c] = c != ','
@@ -71,7 +71,7 @@ func firstUnusable[T text](id T) int {
 	return -1
 }
 
-// fault says why id is not well-formed.
+// fault returns why id is not well-formed.
 func fault[T text](id T) string {
 	const shown = 32
 	excerpt := fmt.Sprintf("%q", string(id[:min(shown, len(id))]))

@@ -1,28 +1,28 @@
 // Package revocation holds lists of revoked token ids.
 //
-// A token is taken back by putting its id, the jti claim (RFC 7519, section
-// 4.1.7), on the list of its kind: one list for the dataplane tokens of each
-// mesh, one for all zone tokens. A list is one record in a KeyStore, whose data
-// is text: ids separated by commas. [Parse] reads it, [List.Contains] answers
-// from memory, and a [Ref] says where a list is kept and changes it there.
+// A token is revoked by adding its id, the jti claim (RFC 7519, section 4.1.7),
+// to a list: there is one list for the dataplane tokens of each mesh and one
+// for all zone tokens. A list is one record in a KeyStore. Its data is text:
+// ids separated by commas. [Parse] reads it, [List.Contains] answers from
+// memory, and a [Ref] names the record and changes it.
 //
-// # What a list may look like
+// # Format
 //
-// Lists are also written by hand and by other programs, so reading is lenient
-// where leniency is safe. Ids may be separated by commas, by any Unicode white
-// space (line ends, tabs, no-break spaces) and by byte order marks, in any
-// number; what is between them is an item. An item of 1 to 256 visible ASCII
-// characters is an id, and it is revoked, whatever else the list holds. Any other
-// item revokes nothing and is reported by [List.Problems]. A list that has items
-// but not one id among them, such as a file saved as UTF-16, is [ErrUnreadable]:
-// nothing can be said about any token then.
+// Lists are also written by hand and by other programs, so the parser is
+// lenient where that is safe. Ids may be separated by any number of commas,
+// Unicode white space characters (line ends, tabs, no-break spaces) and byte
+// order marks. The text between separators is an item. An item of 1 to 256
+// visible ASCII characters is an id, and is revoked, whatever else the list
+// holds. Any other item revokes nothing and is reported by [List.Problems]. A
+// list that has items but no id among them, such as a file saved as UTF-16, is
+// [ErrUnreadable]: no token can be checked against it.
 //
-// Ids are compared byte for byte, as they are written. A UUID in upper case, in
-// braces or after "urn:uuid:" is another id than the one in the canonical lower
-// case form (RFC 9562, section 4) that issued tokens carry.
+// Ids are compared byte for byte. A UUID in upper case, in braces or after
+// "urn:uuid:" differs from the canonical lower case form (RFC 9562, section 4)
+// that issued tokens carry.
 //
-// What this package writes has one comma between two ids and nothing else, which
-// implementations that split at commas alone read too.
+// This package writes lists with one comma between two ids and nothing else, so
+// that implementations that only split at commas can read them too.
 package revocation
 
 import (
@@ -33,42 +33,43 @@ import (
 )
 
 var (
-	// ErrUnreadable says that a list has content but not one id in it. The text
-	// says what was found. It must not be taken for an empty list.
+	// ErrUnreadable: a list has content but no id. The text says what was
+	// found. Such a list must not be treated as empty.
 	ErrUnreadable = errors.New("revocation: unreadable list")
 
-	// ErrID says that an id cannot be on a list: it is not 1 to 256 visible ASCII
-	// characters without a comma. No token that a validator accepts has such an id.
+	// ErrID: an id cannot be on a list. It is not 1 to 256 visible ASCII
+	// characters without a comma. No token that a validator accepts has such an
+	// id.
 	ErrID = errors.New("revocation: unusable id")
 )
 
-// maxProblems is how many malformed items of a list are described one by one.
+// maxProblems is the maximum number of malformed items that are described.
 const maxProblems = 10
 
-// List is a set of revoked ids. It does not change and may be used by any number
-// of goroutines at once. The nil *List and the zero List are the empty list.
+// List is a set of revoked ids. It is immutable and safe for concurrent use.
+// The nil *List and the zero List are the empty list.
 //
-// Of a UUID in its canonical form a List keeps at most 24 bytes, of any other
-// id its text and some 50 bytes.
+// A List uses at most 24 bytes for a canonical UUID, and for any other id the
+// length of its text plus some 50 bytes.
 type List struct {
-	// table is a hash table of the UUIDs in open addressing with linear probing.
-	// At most three of four slots are taken; the nil UUID marks a free one and
-	// is itself kept in nilUUID.
+	// table is a hash table of the UUIDs with open addressing and linear
+	// probing. At most three of four slots are taken. The nil UUID marks a free
+	// slot and is itself kept in nilUUID.
 	table   []uuid
 	uuids   int // taken slots
 	nilUUID bool
 
-	others map[string]struct{} // the ids that are no canonical UUIDs
+	others map[string]struct{} // ids that are not canonical UUIDs
 
 	malformed int
-	problems  []error // the first maxProblems of the malformed items
+	problems  []error // about the first maxProblems malformed items
 }
 
-// Parse reads a list in the form that the package comment describes. Data
-// without any item is the empty list. The list keeps nothing of data.
+// Parse parses a list in the format described in the package comment. Data
+// without items is the empty list. The list does not keep data.
 //
-// Malformed items are no error, see [List.Problems]. The only error is
-// [ErrUnreadable].
+// The only error is [ErrUnreadable]. Other malformed items are not an error;
+// see [List.Problems].
 func Parse(data []byte) (*List, error) {
 	uuids := countUUIDs(data)
 	l := newList(uuids)
@@ -87,17 +88,17 @@ func Parse(data []byte) (*List, error) {
 		}
 		return nil, fmt.Errorf("%w: none of its %d items is an id; %w", ErrUnreadable, l.malformed, l.problems[0])
 	}
-	if 9*l.uuids < 8*uuids { // so many are repeated that they would take more than 24 bytes each
+	if 9*l.uuids < 8*uuids { // with so many duplicates the table would exceed 24 bytes per id
 		l.resize(l.uuids)
 	}
 	return l, nil
 }
 
-// Contains reports whether id is on the list, byte for byte. It allocates nothing.
+// Contains reports whether id is on the list, byte for byte. It does not
+// allocate.
 func (l *List) Contains(id string) bool { return contains(l, id) }
 
-// Len returns how many ids are on the list; one that was written twice counts
-// once.
+// Len returns the number of ids on the list, without duplicates.
 func (l *List) Len() int {
 	if l == nil {
 		return 0
@@ -109,8 +110,8 @@ func (l *List) Len() int {
 	return n
 }
 
-// IDs returns the ids of the list, each once, sorted bytewise. It makes a new
-// slice each time, some 64 bytes for each id.
+// IDs returns the ids on the list, without duplicates, sorted bytewise. Each
+// call allocates a new slice, some 64 bytes per id.
 func (l *List) IDs() []string {
 	if l == nil {
 		return nil
@@ -131,10 +132,9 @@ func (l *List) IDs() []string {
 	return ids
 }
 
-// Problems describes the items that are no ids and so revoke nothing: where each
-// begins, in bytes from the start of the list, what is wrong with it, and its
-// first 32 bytes, quoted. The first ten are described, and one more error says how
-// many others there are.
+// Problems describes the malformed items, which revoke nothing: the offset in
+// bytes from the start of the list, the fault, and the first 32 bytes, quoted.
+// It describes the first ten; one more error gives the number of the others.
 func (l *List) Problems() []error {
 	if l == nil {
 		return nil
@@ -146,9 +146,9 @@ func (l *List) Problems() []error {
 	return problems
 }
 
-// Format writes a list of ids: in the order given, each once, with one comma
-// between two and nothing else. No ids make an empty list. An id that [Parse]
-// would not read back is refused with [ErrID].
+// Format encodes a list of ids, in the given order and without duplicates, with
+// one comma between two ids. No ids give an empty list. The error matches
+// [ErrID] for an id that [Parse] would not read back.
 func Format(ids []string) ([]byte, error) {
 	if err := checkIDs(ids); err != nil {
 		return nil, err
@@ -157,9 +157,9 @@ func Format(ids []string) ([]byte, error) {
 	return data, nil
 }
 
-// rewrite writes the list in data anew, as Format does, without some ids and with
-// others after them. Malformed items stay where they are: they may be ids that a
-// person can still repair. It returns the ids it wrote, too.
+// rewrite encodes the list in data as Format does, without some ids and with
+// others appended. Malformed items stay in place, since an operator may still
+// repair them. It also returns the ids it wrote.
 func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 	size := len(data)
 	for _, id := range with {
@@ -188,17 +188,18 @@ func appendItem[T text](data []byte, item T) []byte {
 	return append(data, item...)
 }
 
-// newList returns an empty list with room for a number of UUIDs.
+// newList returns an empty list with room for the given number of UUIDs.
 func newList(uuids int) *List {
 	l := &List{others: make(map[string]struct{})}
 	l.resize(uuids)
 	return l
 }
 
-// resize gives the table room for a number of UUIDs, those in it included.
+// resize gives the table room for the given number of UUIDs, including those in
+// it.
 func (l *List) resize(uuids int) {
 	old := l.table
-	l.table = make([]uuid, uuids+uuids/3+1) // one slot is always free, so that probing ends
+	l.table = make([]uuid, uuids+uuids/3+1) // at least one free slot, so that probing ends
 	for _, u := range old {
 		if u != (uuid{}) {
 			slot, _ := l.find(u)
@@ -207,10 +208,10 @@ func (l *List) resize(uuids int) {
 	}
 }
 
-// find returns the slot of a UUID, or the free one in which it would be. The
-// table has at least one slot.
+// find returns the slot of a UUID, or the free slot for it. The table has at
+// least one slot.
 func (l *List) find(u uuid) (slot int, found bool) {
-	// The high word of the product spreads the hash over a table of any length.
+	// The high word of the product maps the hash to a table of any length.
 	start, _ := bits.Mul64(u.hash(), uint64(len(l.table)))
 	for slot = int(start); ; {
 		switch l.table[slot] {
@@ -243,8 +244,8 @@ func contains[T text](l *List, id T) bool {
 	return found
 }
 
-// add puts a well-formed id on a list that is being made and reports whether it
-// was not there yet. The table must have room.
+// add adds a well-formed id to a list under construction and reports whether it
+// is new. The table must have room.
 func add[T text](l *List, id T) bool {
 	u, ok := parseUUID(id)
 	switch {

@@ -11,16 +11,16 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// Ref says where a list is kept: in which scope of a KeyStore, under which
-// name. The zero Ref is no place; a store refuses it with [keystore.ErrName].
+// Ref names the record that holds a list: its scope in a KeyStore and its name.
+// The zero Ref is invalid; a store rejects it with [keystore.ErrName].
 type Ref struct {
 	Scope keystore.Scope
 	Name  string
 }
 
-// Dataplane returns where the ids of a mesh's revoked dataplane tokens are kept:
-// the record dataplane-token-revocations-{mesh} in the mesh's own scope. For the
-// empty mesh it is the zero Ref.
+// Dataplane returns the list of a mesh's revoked dataplane tokens: the record
+// dataplane-token-revocations-{mesh} in the scope of the mesh. For the empty
+// mesh it is the zero Ref.
 func Dataplane(mesh string) Ref {
 	if mesh == "" {
 		return Ref{}
@@ -28,25 +28,25 @@ func Dataplane(mesh string) Ref {
 	return Ref{keystore.Scope(mesh), "dataplane-token-revocations-" + mesh}
 }
 
-// DataplaneGlobal returns the second place of a mesh's revoked dataplane tokens:
-// the record of the same name in the global scope. Validators read both, and a
-// token whose id is in either is revoked; to restore a token, remove its id from
-// both. New ids belong in [Dataplane]. For the empty mesh it is the zero Ref.
+// DataplaneGlobal returns the second list of a mesh's revoked dataplane tokens:
+// the record with the same name in the global scope. Validators read both, and
+// a token whose id is on either is revoked. To restore a token, remove its id
+// from both. Add new ids to [Dataplane]. For the empty mesh it is the zero Ref.
 func DataplaneGlobal(mesh string) Ref {
 	return Ref{keystore.Global, Dataplane(mesh).Name}
 }
 
-// Zone returns where the ids of revoked zone tokens are kept: the record
+// Zone returns the list of revoked zone tokens: the record
 // zone-token-revocations in the global scope.
 func Zone() Ref {
 	return Ref{keystore.Global, "zone-token-revocations"}
 }
 
-// Load reads the list. A record that is not there is the empty list. Everything
-// else that keeps the list from being read is an error, never an empty list: what
-// the store said, wrapped, or [ErrUnreadable].
+// Load reads the list. A missing record is the empty list. If the list cannot
+// be read the result is an error, never an empty list: the error of the store,
+// wrapped, or [ErrUnreadable].
 //
-// It blocks as long as the store's Get does.
+// Load blocks as long as the store's Get does.
 func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 	record, _, err := r.get(ctx, store)
 	if err != nil {
@@ -59,38 +59,40 @@ func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 	return list, nil
 }
 
-// Add puts ids on the list, and makes the record if there is none. When it has
-// returned without an error all of them are there, together with what anybody
-// else has added or removed meanwhile.
+// Add adds ids to the list, and creates the record if it is missing. When Add
+// has returned without an error, all ids are on the list, together with all
+// concurrent changes by other callers.
 //
-// The list is rewritten in the form of [Format], in the order in which it was, new
-// ids last, by compare-and-swap on the record's version. Items that are no ids are
-// kept as they are. If all ids are there already, nothing is written. When somebody
-// else changes the list at the same time, Add tries again after a pause of at most
-// 50 ms, until ctx ends.
+// Add rewrites the list as [Format] does, in its previous order with new ids
+// last, by compare-and-swap on the version of the record. Malformed items are
+// kept. If all ids are on the list already, nothing is written. If the list
+// changes at the same time, Add tries again after a pause of at most 50 ms,
+// until ctx ends.
 //
-// An id that cannot be on a list is refused with [ErrID] before anything is read.
-// A list that cannot be read is left alone, with [ErrUnreadable]. The store's errors
-// are passed on, wrapped: among them [keystore.ErrTooLarge] (a store takes 512 KiB
-// at the least, about 14,000 UUIDs), [keystore.ErrReadOnly] and
-// [keystore.ErrNameTaken]. When ctx ends the error matches that of ctx.
+// The error matches [ErrID] for an id that cannot be on a list, before anything
+// is read, and [ErrUnreadable] for a list that cannot be parsed, which is not
+// changed. Errors of the store are returned wrapped, among them
+// [keystore.ErrTooLarge] (a store takes at least 512 KiB, about 14,000 UUIDs),
+// [keystore.ErrReadOnly] and [keystore.ErrNameTaken]. When ctx ends, the error
+// matches that of ctx.
 func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) error {
 	return r.edit(ctx, store, "adding to", ids, withIDs)
 }
 
-// Remove takes ids off the list, so that tokens which have them are valid again. It
-// is no error if they are not there, and nothing is written then. A list from
-// which the last id was removed stays as an empty record.
+// Remove removes ids from the list, so that tokens with these ids are valid
+// again. Missing ids are not an error; if none is on the list, nothing is
+// written. A list whose last id was removed stays as an empty record.
 //
-// It writes, tries again and fails as [Ref.Add] does. It also refuses, with
-// [ErrUnreadable], to leave a list that has malformed items and no id any more: no
-// token could be validated with it until somebody had repaired it.
+// Remove writes, retries and fails as [Ref.Add] does. It also returns
+// [ErrUnreadable], and changes nothing, if the list would be left with
+// malformed items and no id: no token could be validated until an operator
+// repaired it.
 func (r Ref) Remove(ctx context.Context, store keystore.KeyStore, ids ...string) error {
 	return r.edit(ctx, store, "removing from", ids, withoutIDs)
 }
 
-// change makes the new data of a list from the old, for some ids, and reports
-// whether there is anything to write.
+// change computes the new data of a list for some ids, and reports whether to
+// write it.
 type change func(data []byte, ids []string) (changed []byte, write bool, err error)
 
 // withIDs is the change that adds ids.
@@ -126,7 +128,7 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 	return data, true, nil
 }
 
-// edit changes the record by compare-and-swap, as often as it takes.
+// edit changes the record by compare-and-swap, and retries until it succeeds.
 func (r Ref) edit(ctx context.Context, store keystore.KeyStore, doing string, ids []string, change change) error {
 	if err := checkIDs(ids); err != nil {
 		return fmt.Errorf("%s %s: %w", doing, r.description(), err)
@@ -140,7 +142,8 @@ func (r Ref) edit(ctx context.Context, store keystore.KeyStore, doing string, id
 		if !raced(err) {
 			return fmt.Errorf("%s %s: %w", doing, r.description(), err)
 		}
-		// A random part of the pause, or writers that met once would meet again.
+		// The pause is random, so that writers that collided do not collide
+		// again.
 		timer := time.NewTimer(rand.N(pause))
 		select {
 		case <-timer.C:
@@ -169,15 +172,15 @@ func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string
 	return err
 }
 
-// raced reports whether a write failed because somebody else had created, changed
-// or deleted the record since it was read. A name that another scope holds will not
-// be free the next time.
+// raced reports whether a write failed because another writer created, changed
+// or deleted the record since it was read. A name that another scope holds
+// stays taken, so that is not worth a retry.
 func raced(err error) bool {
 	return !errors.Is(err, keystore.ErrNameTaken) && (errors.Is(err, keystore.ErrExists) ||
 		errors.Is(err, keystore.ErrConflict) || errors.Is(err, keystore.ErrNotFound))
 }
 
-// get reads the record. One that is not there is no error.
+// get reads the record. A missing record is not an error.
 func (r Ref) get(ctx context.Context, store keystore.KeyStore) (record keystore.Record, found bool, err error) {
 	if store == nil {
 		return keystore.Record{}, false, errors.New("no store was given")
@@ -189,7 +192,7 @@ func (r Ref) get(ctx context.Context, store keystore.KeyStore) (record keystore.
 	return record, err == nil, err
 }
 
-// description names the list in errors.
+// description identifies the list in errors.
 func (r Ref) description() string {
 	const shown = 64
 	name := r.Name[:min(shown, len(r.Name))]

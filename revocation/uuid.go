@@ -5,18 +5,19 @@ import (
 	"hash/maphash"
 )
 
-// uuid is the value of an id that is a UUID in its canonical form: lower case,
-// digits in groups of 8, 4, 4, 4 and 12 (RFC 9562, section 4). Each value has
-// one such text, so that comparing values is comparing ids.
+// uuid is the value of an id that is a canonical UUID: lower case digits in
+// groups of 8, 4, 4, 4 and 12 (RFC 9562, section 4). Each value has exactly one
+// such text, so comparing values is comparing ids.
 type uuid struct{ high, low uint64 }
 
-// highDigits and lowDigits hold where in the text the two digits of each byte stand.
+// highDigits and lowDigits hold the positions of the two digits of each byte.
 var (
 	highDigits = [8]int{0, 2, 4, 6, 9, 11, 14, 16}
 	lowDigits  = [8]int{19, 21, 24, 26, 28, 30, 32, 34}
 )
 
-// hexDigit holds the values of lower-case hexadecimal digits, and 0xff elsewhere.
+// hexDigit maps lower case hexadecimal digits to their values, and others to
+// 0xff.
 var hexDigit = func() (values [256]byte) {
 	for i := range values {
 		values[i] = 0xff
@@ -47,7 +48,7 @@ func parseUUID[T text](id T) (u uuid, ok bool) {
 		all |= first | second
 		u.low = u.low<<8 | uint64(first<<4|second)
 	}
-	return u, all <= 0xf // else one of them was no digit
+	return u, all <= 0xf // otherwise one was not a digit
 }
 
 func (u uuid) text() string {
@@ -55,8 +56,8 @@ func (u uuid) text() string {
 		u.high>>32, u.high>>16&0xffff, u.high&0xffff, u.low>>48, u.low&0xffff_ffff_ffff)
 }
 
-// hashSeed differs from process to process, so that nobody can choose ids that
-// collide.
+// hashSeed differs between processes, so that an attacker cannot choose ids
+// that collide.
 var hashSeed = maphash.MakeSeed()
 
 func (u uuid) hash() uint64 { return maphash.Comparable(hashSeed, u) }

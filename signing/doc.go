@@ -1,14 +1,27 @@
-// Package signing holds the RSA keys of a mesh: it makes and reads them, signs
-// with them, verifies with them, and knows by which names they are stored.
+// Package signing holds the RSA keys of a mesh.
+//
+// Applications need three functions: [Generate] makes a new key,
+// [ParsePrivateKey] reads one from PEM or DER, and [NewPrivateKey] takes an
+// *rsa.PrivateKey or a signer in a KMS or HSM. Pass the result to AddKey or
+// NewOfflineIssuer of packages dataplane and zone. [ParsePublicKey] and
+// [NewPublicKey] do the same for the public keys that validators are configured
+// with.
+//
+//	key, err := signing.Generate(signing.DefaultBits)
+//	_, err = dataplane.AddKey(ctx, store, "default", key)
 //
 // Every signature is RS256, which is RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518,
-// section 3.3). A [PrivateKey] signs and a [PublicKey] verifies. Keys of 2048 to
-// 8192 bits with the public exponent 65537 are accepted, and no others.
+// section 3.3). Keys must have 2048 to 8192 bits and the public exponent 65537.
 //
-// Keys are numbered. Those of one kind in one scope are a [Series]: the dataplane
-// keys of a mesh, or the zone keys. The [Serial] stands at the end of a record's
-// name and, in decimal, in the kid of every token that the key signed. The
-// private key with the highest serial signs; every key of the series verifies.
+// # Stored keys
+//
+// Packages dataplane and zone are built on the rest of this package. It is of
+// use to programs that read the records of a store themselves.
+//
+// Keys are numbered. The keys of one kind in one scope are a [Series]: the
+// dataplane keys of a mesh, or the zone keys. The [Serial] is the end of the
+// record's name and, in decimal, the kid of every token signed with the key.
+// The private key with the highest serial signs; all keys of the series verify.
 //
 //	keys := signing.DataplaneKeys("default")
 //	records, err := store.List(ctx, keys.Scope(), keys.KeyName(0))
@@ -16,8 +29,9 @@
 //	key, err := signing.ParsePrivateKey(record.Data)
 //	signature, err := key.Sign(signingInput)
 //
-// A validator reads the records under [Series.Prefix] and keeps what
-// [Series.PublicSet] makes of them, which holds no private key.
+// A validator lists the records under [Series.Prefix] and keeps the result of
+// [Series.PublicSet], which holds no private key.
 //
-// Nothing here reads or writes a store, and no private key is ever printed.
+// Nothing in this package reads or writes a store, and no private key is ever
+// printed.
 package signing

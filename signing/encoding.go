@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// maxEncodedSize is the most that is read as one key, in bytes. A private key of
-// MaxBits takes 6,400 as PEM; the rest is room for white space.
+// maxEncodedSize is the maximum size of an encoded key, in bytes. A private key
+// of MaxBits takes 6,400 as PEM; the rest is room for white space.
 const maxEncodedSize = 16 << 10
 
 const pemBegin = "-----BEGIN "
 
-// contents says what an encoding holds, in words that an error can use.
+// contents describes what an encoding holds, in words that an error can use.
 type contents string
 
 const (
@@ -27,13 +27,13 @@ const (
 	certificate     contents = "a certificate"               // RFC 5280, section 4.1
 )
 
-// private reports whether c must not leave its owner's hands.
+// private reports whether c must be kept secret.
 func (c contents) private() bool {
 	return c == pkcs1PrivateKey || c == pkcs8PrivateKey || c == sec1PrivateKey || c == encryptedKey
 }
 
-// pemTypes are the labels of PEM blocks that people mix up (RFC 7468). The
-// first four are read.
+// pemTypes holds the labels of PEM blocks that users confuse (RFC 7468). The
+// first four are supported.
 var pemTypes = map[string]contents{
 	"RSA PRIVATE KEY":       pkcs1PrivateKey,
 	"PRIVATE KEY":           pkcs8PrivateKey,
@@ -44,9 +44,9 @@ var pemTypes = map[string]contents{
 	"CERTIFICATE":           certificate,
 }
 
-// open finds the DER encoding in data, which is one PEM block, alone but for
-// white space around it, or raw DER. It tells what the encoding holds by its
-// label and shape alone: the key in it may still turn out to be unusable.
+// open returns the DER encoding in data, which is one PEM block, with nothing
+// but white space around it, or raw DER. It identifies the content by label and
+// shape only: the key in it may still be unusable.
 func open(data []byte, wanted string) (what contents, der []byte, inPEM bool, err error) {
 	text := bytes.Trim(data, " \t\r\n")
 	switch {
@@ -89,7 +89,7 @@ func openPEM(text []byte, wanted string) (contents, []byte, error) {
 		return "", nil, unusable("a PEM block with headers", wanted)
 	}
 	if labelled == sec1PrivateKey || labelled == encryptedKey || labelled == certificate {
-		return labelled, nil, nil // refused by its label, whatever is in it
+		return labelled, nil, nil // rejected by its label, whatever it contains
 	}
 	what, fault := inspect(block.Bytes)
 	if fault != "" {
@@ -101,8 +101,8 @@ func openPEM(text []byte, wanted string) (contents, []byte, error) {
 	return what, block.Bytes, nil
 }
 
-// describePEMType names a label only if it reads like one: a block that was put
-// together wrongly might have its content there.
+// describePEMType quotes a label only if it looks like one: in a block that was
+// assembled wrongly it may be secret content.
 func describePEMType(label string) string {
 	if label == "" || len(label) > 64 || strings.Trim(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZ ") != "" {
 		return "an unknown type"
@@ -110,8 +110,8 @@ func describePEMType(label string) string {
 	return fmt.Sprintf("type %q", label)
 }
 
-// inspect tells by the elements of the outermost SEQUENCE what der holds, or
-// else what is wrong with it.
+// inspect identifies the content of der by the elements of its outermost
+// SEQUENCE, or returns the fault.
 func inspect(der []byte) (what contents, fault string) {
 	var elements []asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &elements)
@@ -156,11 +156,11 @@ func inspect(der []byte) (what contents, fault string) {
 	return "", "DER that is no key"
 }
 
-// oidRSA is the algorithm of the keys that are read from PKCS#8 and PKIX (RFC
-// 8017, appendix A.1).
+// oidRSA is the algorithm of the supported PKCS#8 and PKIX keys (RFC 8017,
+// appendix A.1).
 var oidRSA = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
 
-// otherAlgorithms are those that people try instead.
+// otherAlgorithms names the algorithms of common unsupported keys.
 var otherAlgorithms = map[string]string{
 	"1.2.840.10045.2.1":     "EC",      // RFC 5480, section 2.1.1
 	"1.3.101.112":           "Ed25519", // RFC 8410, section 3

@@ -6,25 +6,25 @@ import (
 )
 
 // The errors of this package; match them with errors.Is. Their text says what
-// was found and what was wanted, and never contains any part of a key.
+// was found and what was wanted, and contains no part of a key.
 var (
-	// ErrKey says that something is not a key that can be used here: it cannot be
-	// read, is of another algorithm or size, or its record is misnamed.
+	// ErrKey: a key cannot be used. It cannot be read, has another algorithm or
+	// size, cannot be stored, or its record is misnamed.
 	ErrKey = errors.New("unusable key")
 
-	// ErrNoKey says that a series has no key with the serial asked for, or no
-	// private key at all.
+	// ErrNoKey: a series has no key with the requested serial, or no private
+	// key at all.
 	ErrNoKey = errors.New("no such signing key")
 
-	// ErrInUse says that a key must not be removed yet.
+	// ErrInUse: a key must not be removed yet.
 	ErrInUse = errors.New("signing key is in use")
 
-	// ErrNotKey says that a record's name is not a signing key's at all, but that
-	// of something else that is kept in the same scope.
+	// ErrNotKey: a record's name is not that of a signing key, but of another
+	// record in the same scope.
 	ErrNotKey = errors.New("not the name of a signing key")
 )
 
-// unusable says why a key was refused.
+// unusable returns an ErrKey with the reason.
 func unusable(found, wanted string) error {
 	return fmt.Errorf("%w: found %s, wanted %s", ErrKey, found, wanted)
 }

@@ -8,19 +8,18 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
-// This is the only file that imports jwx, and these two functions are all that
-// is used of it: moving to another library, or to another major version of jwx,
-// is an edit of this file.
+// This is the only file that imports jwx, and it uses only these two functions.
+// To move to another library, or another major version of jwx, edit this file.
 //
-// Taking the signer and the verifier once keeps later changes to jwx's
-// process-wide registry from changing what a signature means here.
+// The signer and the verifier are taken once, so that later changes to jwx's
+// process-wide registry have no effect here.
 var (
 	rs256Signer   = must(jws.NewSigner(jwa.RS256))
 	rs256Verifier = must(jws.NewVerifier(jwa.RS256))
 )
 
-// must stops the program at its start: jwx has RS256, unless another package
-// has taken it out of the registry before.
+// must panics at program start if jwx lacks RS256, which happens only if
+// another package has removed it from the registry.
 func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
@@ -34,8 +33,8 @@ func signRS256(key crypto.Signer, signingInput []byte) ([]byte, error) {
 	return rs256Signer.Sign(signingInput, key)
 }
 
-// verifyRS256 returns nil if key's owner signed signingInput. The key is given
-// as it is, not as a jwk.Key, which jwx would convert anew for each token.
+// verifyRS256 returns nil if the signature is good. It passes the key as it is,
+// not as a jwk.Key, which jwx would convert for each token.
 func verifyRS256(key *rsa.PublicKey, signingInput, signature []byte) error {
 	return rs256Verifier.Verify(signingInput, signature, key)
 }

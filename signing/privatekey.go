@@ -15,31 +15,31 @@ import (
 	"math/big"
 )
 
-// DefaultBits is the size of the keys that are made when nobody asks for another,
-// in bits of the modulus. A control plane verifies far more often than it signs,
-// and keys of 3072 and 4096 bits take 6 to 10 times as long to verify as 2048,
-// for which Go's crypto/rsa has assembly. 2048 is what RFC 7518, section 3.3
-// asks for at least, and is not known to be weak.
+// DefaultBits is the default size of new keys, in bits of the modulus. A
+// control plane verifies far more often than it signs, and verifying with 3072
+// or 4096 bits takes 6 to 10 times as long as with 2048, for which crypto/rsa
+// has assembly. 2048 is the minimum of RFC 7518, section 3.3, and is not known
+// to be weak.
 const DefaultBits = 2048
 
 const wantedPrivate = "an RSA private key: PEM of type RSA PRIVATE KEY or PRIVATE KEY, or the DER of the former"
 
-// PrivateKey is an RSA key that signs. It never changes, may be used by many
-// goroutines at once, and is printed, logged and marshalled as its size and
-// fingerprint alone. The zero value is no key, and signs nothing.
+// PrivateKey is an RSA key that signs. It is immutable and safe for concurrent
+// use. When printed, logged or marshalled, it shows only its size and
+// fingerprint. The zero value holds no key and signs nothing.
 type PrivateKey struct {
 	public *PublicKey
 
-	// The secret is held by funcs and not by fields, because fmt, and whatever else
-	// goes by reflection, looks into unexported fields and past methods, but not
-	// into a func.
+	// The secret is in functions instead of fields, because reflection, as in
+	// fmt, reads unexported fields and bypasses methods, but cannot look into a
+	// function.
 	sign func(signingInput []byte) ([]byte, error)
 	pem  func() ([]byte, error)
 }
 
-// Generate makes a key of 2048, 3072 or 4096 bits; see [DefaultBits]. It takes
-// from a tenth of a second to some seconds. The error matches [ErrKey] for any
-// other size.
+// Generate returns a new key of 2048, 3072 or 4096 bits; see [DefaultBits]. It
+// takes from a tenth of a second to some seconds. For any other size the error
+// matches [ErrKey].
 func Generate(bits int) (*PrivateKey, error) {
 	switch bits {
 	case 2048, 3072, 4096:
@@ -53,12 +53,17 @@ func Generate(bits int) (*PrivateKey, error) {
 	return newPrivateKey(key)
 }
 
-// NewPrivateKey takes an *rsa.PrivateKey, which is copied and validated, or
-// another signer that holds an RSA key where it cannot be read, such as a KMS or
-// an HSM. Such a signer is kept, is called from many goroutines at once, and every
-// signature that it makes is verified before it is used. The error matches
-// [ErrKey] if the key is not one that [NewPublicKey] accepts, has more than two
-// primes, or is not valid.
+// NewPrivateKey returns a key from an *rsa.PrivateKey, which it copies and
+// validates, or from another signer with an RSA key, such as one in a KMS or
+// HSM. Such a signer must be safe for concurrent use. Each of its signatures is
+// verified before it is used.
+//
+// A signer in a KMS or HSM is used with NewOfflineIssuer; validators get its
+// public half with WithPublicKey or as a public key record. It cannot be
+// stored, so AddKey refuses it.
+//
+// The error matches [ErrKey] if [NewPublicKey] would not accept the key, if it
+// has more than two primes, or if it is not valid.
 func NewPrivateKey(s crypto.Signer) (*PrivateKey, error) {
 	const wanted = "an RSA private key, or a signer that holds one"
 	if s == nil {
@@ -97,8 +102,8 @@ func NewPrivateKey(s crypto.Signer) (*PrivateKey, error) {
 	}, nil
 }
 
-// copyPrivateKey copies the numbers of a key and leaves what was precomputed
-// from them, which may not match. Missing numbers stay missing.
+// copyPrivateKey copies the numbers of a key without its precomputed values,
+// which may not match. Missing numbers stay missing.
 func copyPrivateKey(key *rsa.PrivateKey) *rsa.PrivateKey {
 	number := func(n *big.Int) *big.Int {
 		if n == nil {
@@ -113,7 +118,8 @@ func copyPrivateKey(key *rsa.PrivateKey) *rsa.PrivateKey {
 	return c
 }
 
-// newPrivateKey validates key and keeps it; the caller must not.
+// newPrivateKey validates key and keeps it; the caller must not use it any
+// more.
 func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 	public, err := NewPublicKey(&key.PublicKey)
 	if err != nil {
@@ -127,7 +133,7 @@ func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 			return nil, unusable("an RSA private key with a number missing or not positive", "positive numbers")
 		}
 	}
-	// Before any arithmetic whose cost grows with the length of the numbers.
+	// This comes before any arithmetic whose cost grows with the numbers.
 	if spare := key.Primes[0].BitLen() + key.Primes[1].BitLen() - public.Bits(); spare < 0 || spare > 1 || key.D.BitLen() > public.Bits() {
 		return nil, unusable("an RSA private key whose numbers do not belong together", "a valid one")
 	}
@@ -150,11 +156,11 @@ func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 	}, nil
 }
 
-// ParsePrivateKey reads an unencrypted RSA private key: a PEM block of type RSA
-// PRIVATE KEY (PKCS#1, RFC 8017, appendix A.1.2) or PRIVATE KEY (PKCS#8, RFC
-// 5208), or the raw DER of PKCS#1. White space around the PEM block is allowed
-// and so are CRLF line ends; anything else around it, or after the DER, is not.
-// The error matches [ErrKey] and contains no part of data.
+// ParsePrivateKey parses an unencrypted RSA private key: a PEM block of type
+// RSA PRIVATE KEY (PKCS#1, RFC 8017, appendix A.1.2) or PRIVATE KEY (PKCS#8,
+// RFC 5208), or the raw DER of PKCS#1. White space around the PEM block and
+// CRLF line ends are accepted. Anything else around it, or after the DER, is
+// rejected. The error matches [ErrKey] and contains no part of data.
 func ParsePrivateKey(data []byte) (*PrivateKey, error) {
 	what, der, inPEM, err := open(data, wantedPrivate)
 	switch {
@@ -173,8 +179,8 @@ func ParsePrivateKey(data []byte) (*PrivateKey, error) {
 }
 
 func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
-	// Not x509.ParsePKCS1PrivateKey: it computes with the numbers before anybody
-	// can look at their size, and accepts keys that end early.
+	// x509.ParsePKCS1PrivateKey computes with the numbers before their size can
+	// be checked, and accepts truncated keys.
 	var numbers struct {
 		Version                     int
 		N, E, D, P, Q, Dp, Dq, Qinv *big.Int
@@ -190,7 +196,7 @@ func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
 		return nil, err
 	}
 	for _, n := range []*big.Int{numbers.Dp, numbers.Dq, numbers.Qinv} {
-		if n.Sign() <= 0 { // crypto/rsa looks at the magnitude only
+		if n.Sign() <= 0 { // crypto/rsa ignores the sign
 			return nil, unusable("an RSA private key with a CRT value that is not positive", "positive numbers")
 		}
 	}
@@ -204,7 +210,7 @@ func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whatever the encoding says more than the numbers above, or otherwise.
+	// The encoding may have additional or contradicting content.
 	if !bytes.Equal(x509.MarshalPKCS1PrivateKey(key), der) {
 		return nil, unusable("an RSA private key with something added", wantedPrivate)
 	}
@@ -245,11 +251,10 @@ func (k *PrivateKey) Public() *PublicKey {
 	return k.public
 }
 
-// Sign returns the RS256 signature over signingInput, as many bytes long as the
-// modulus. It takes about a millisecond for an RSA-2048 key held here; with a
-// signer from elsewhere it blocks for as long as that does. The error matches
-// [ErrKey] if such a signer's signature is wrong; an error that the signer
-// returns is wrapped.
+// Sign returns the RS256 signature over signingInput, which is as long as the
+// modulus. It takes about a millisecond for an RSA-2048 key in memory; a KMS or
+// HSM signer blocks as long as it needs. The error matches [ErrKey] if such a
+// signer returns a wrong signature. An error of the signer is returned wrapped.
 func (k *PrivateKey) Sign(signingInput []byte) ([]byte, error) {
 	if k.isZero() {
 		return nil, unusable("no key", "a private key that was parsed or generated")
@@ -257,9 +262,9 @@ func (k *PrivateKey) Sign(signingInput []byte) ([]byte, error) {
 	return k.sign(signingInput)
 }
 
-// PEM returns the key, in clear, as a PEM block of type RSA PRIVATE KEY (PKCS#1):
-// the form in which signing keys are stored. The error matches [ErrKey] for a
-// signer from elsewhere.
+// PEM returns the unencrypted key as a PEM block of type RSA PRIVATE KEY
+// (PKCS#1), the form in which signing keys are stored. The error matches
+// [ErrKey] for a KMS or HSM signer.
 func (k *PrivateKey) PEM() ([]byte, error) {
 	if k.isZero() {
 		return nil, unusable("no key", "a private key that was parsed or generated")
@@ -269,7 +274,7 @@ func (k *PrivateKey) PEM() ([]byte, error) {
 
 func (k *PrivateKey) isZero() bool { return k == nil || k.sign == nil }
 
-// redacted is all that is ever printed of a private key.
+// redacted is the only text that is ever printed for a private key.
 func (k *PrivateKey) redacted() string {
 	if k.isZero() {
 		return "no private key"
@@ -283,6 +288,6 @@ func (k PrivateKey) Format(state fmt.State, _ rune) { _, _ = io.WriteString(stat
 // LogValue logs the size and fingerprint of the key.
 func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(k.redacted()) }
 
-// MarshalText gives the size and fingerprint of the key, to encoding/json and
-// others. See [PrivateKey.PEM] for the key.
+// MarshalText returns the size and fingerprint of the key, for encoding/json
+// and others. To get the key itself, use [PrivateKey.PEM].
 func (k PrivateKey) MarshalText() ([]byte, error) { return []byte(k.redacted()), nil }

@@ -15,28 +15,27 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// The sizes of keys that are accepted, in bits of the modulus. The lower limit
-// is that of RFC 7518, section 3.3; the upper one bounds what verifying costs.
+// The accepted key sizes, in bits of the modulus. The minimum is that of
+// RFC 7518, section 3.3; the maximum limits the cost of verifying.
 const (
 	MinBits = 2048
 	MaxBits = 8192
 )
 
-// publicExponent is the only one accepted: every common tool makes it, and a
-// smaller or larger one gains nothing but trouble.
+// publicExponent is the only one accepted. All common tools use it.
 const publicExponent = 65537
 
 const wantedPublic = "an RSA public key: PEM of type RSA PUBLIC KEY or PUBLIC KEY, or the DER in either"
 
-// PublicKey is an RSA public key that verifies signatures. It never changes, and
-// may be used by many goroutines at once. The zero value is no key, and verifies
-// nothing.
+// PublicKey is an RSA public key that verifies signatures. It is immutable and
+// safe for concurrent use. The zero value holds no key and verifies nothing.
 type PublicKey struct {
 	key *rsa.PublicKey
 }
 
-// NewPublicKey copies an RSA public key. The error matches [ErrKey] if the
-// modulus is not of [MinBits] to [MaxBits] bits or the exponent is not 65537.
+// NewPublicKey returns a copy of an RSA public key. The error matches [ErrKey]
+// if the modulus does not have [MinBits] to [MaxBits] bits or the exponent is
+// not 65537.
 func NewPublicKey(key *rsa.PublicKey) (*PublicKey, error) {
 	if key == nil || key.N == nil {
 		return nil, unusable("nil", "an RSA public key")
@@ -65,11 +64,11 @@ func newPublicKey(modulus, exponent *big.Int) (*PublicKey, error) {
 	return &PublicKey{key: &rsa.PublicKey{N: new(big.Int).Set(modulus), E: publicExponent}}, nil
 }
 
-// ParsePublicKey reads an RSA public key: a PEM block of type RSA PUBLIC KEY
-// (PKCS#1, RFC 8017, appendix A.1.1) or PUBLIC KEY (PKIX, RFC 5280, section
-// 4.1), or the raw DER of either. White space around the PEM block is allowed
-// and so are CRLF line ends; anything else around it, or after the DER, is not.
-// The error matches [ErrKey]; a private key has an error of its own.
+// ParsePublicKey parses an RSA public key: a PEM block of type RSA PUBLIC KEY
+// (PKCS#1, RFC 8017, appendix A.1.1) or PUBLIC KEY (PKIX, RFC 5280,
+// section 4.1), or the raw DER of either. White space around the PEM block and
+// CRLF line ends are accepted. Anything else around it, or after the DER, is
+// rejected. The error matches [ErrKey]; for a private key its text says so.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
 	what, der, _, err := open(data, wantedPublic)
 	switch {
@@ -86,7 +85,7 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 }
 
 func parsePKCS1PublicKey(der []byte) (*PublicKey, error) {
-	// Not x509.ParsePKCS1PublicKey: it cannot say which large exponent it found.
+	// x509.ParsePKCS1PublicKey does not report a large exponent.
 	var numbers struct{ N, E *big.Int }
 	if _, err := asn1.Unmarshal(der, &numbers); err != nil {
 		return nil, unusable("a damaged RSA public key (PKCS#1)", wantedPublic)
@@ -122,8 +121,8 @@ func parsePKIXPublicKey(der []byte) (*PublicKey, error) {
 	return key, nil
 }
 
-// Verify returns nil if signature is the RS256 signature of this key's owner over
-// signingInput, and [token.ErrSignature] otherwise.
+// Verify returns nil if signature is the RS256 signature over signingInput with
+// this key, and [token.ErrSignature] otherwise.
 func (k *PublicKey) Verify(signingInput, signature []byte) error {
 	if k.isZero() || verifyRS256(k.key, signingInput, signature) != nil {
 		return token.ErrSignature
@@ -140,8 +139,8 @@ func (k *PublicKey) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(k.key)})
 }
 
-// PKIX returns the key as a PEM block of type PUBLIC KEY, which other tools ask
-// for more often. It returns nil for the zero value.
+// PKIX returns the key as a PEM block of type PUBLIC KEY, the form that most
+// other tools read. It returns nil for the zero value.
 func (k *PublicKey) PKIX() []byte {
 	if k.isZero() {
 		return nil
@@ -152,7 +151,7 @@ func (k *PublicKey) PKIX() []byte {
 func (k *PublicKey) pkix() []byte {
 	der, err := x509.MarshalPKIXPublicKey(k.key)
 	if err != nil {
-		return nil // never for RSA
+		return nil // impossible for RSA
 	}
 	return der
 }
@@ -174,14 +173,14 @@ func (k *PublicKey) Bits() int {
 	return k.key.N.BitLen()
 }
 
-// Equal reports whether both are the same key. The zero value equals nothing.
+// Equal reports whether both keys are the same. The zero value equals nothing.
 func (k *PublicKey) Equal(other *PublicKey) bool {
 	return !k.isZero() && !other.isZero() && k.key.Equal(other.key)
 }
 
-// Fingerprint names the key for people and logs: "SHA256:" and the unpadded
-// base64 of SHA-256 over the key's PKIX DER. It is no secret. It is empty for the
-// zero value.
+// Fingerprint identifies the key for people and logs: "SHA256:" and the
+// unpadded base64 of the SHA-256 digest of the key's PKIX DER. It is not
+// secret. It is empty for the zero value.
 func (k *PublicKey) Fingerprint() string {
 	if k.isZero() {
 		return ""

@@ -10,9 +10,9 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// PublicSet is the public halves of the keys of a series, as one read of a store
-// found them. It holds no private key, never changes, and may be used by many
-// goroutines at once. [Series.PublicSet] makes one.
+// PublicSet holds the public halves of the keys of a series, as of one read of
+// a store. It holds no private key, is immutable and safe for concurrent use.
+// [Series.PublicSet] makes one.
 type PublicSet struct {
 	series   Series
 	keys     []Key               // by serial
@@ -25,27 +25,28 @@ type PublicSet struct {
 type Key struct {
 	Serial Serial
 
-	// Created is when the store created the key's record: that of the private key
-	// if there is one, else that of the public key.
+	// Created is the time at which the store created the record: that of the
+	// private key if there is one, otherwise that of the public key.
 	Created time.Time
 
-	// Public verifies the tokens that the key signed. It is nil if the key's
-	// record cannot be read; Err says why then.
+	// Public verifies the tokens signed with the key. It is nil if the key
+	// cannot be read; Err is then the reason.
 	Public *PublicKey
 
-	// Private says that there is a private key of this serial, readable or not, and
-	// not its public half alone.
+	// Private reports whether there is a private key with this serial, readable
+	// or not, rather than only its public half.
 	Private bool
 
-	// Signs marks the private key with the highest serial, whether or not it can
-	// be read. A set that has public keys only marks none.
+	// Signs marks the private key with the highest serial, readable or not. In
+	// a set with only public keys no key has it. Issuers with a publish delay
+	// may still sign with an older key.
 	Signs bool
 
 	// Err is set if and only if Public is nil. It matches [ErrKey].
 	Err error
 }
 
-// reading is what one record holds: either key or err is set.
+// reading is the result of reading one record: key or err is set.
 type reading struct {
 	record keystore.Record // without Data
 	key    *PublicKey
@@ -69,15 +70,15 @@ func read(record keystore.Record, public bool) *reading {
 	return &reading{record, key, err}
 }
 
-// PublicSet reads the keys in records, of which it keeps the public halves. It
-// takes every record of the series, private or public; if both have a serial, the
-// private one wins, unless it cannot be read. Whatever is amiss with a record
-// is told by [PublicSet.Problems], and the other keys serve.
+// PublicSet parses the keys in records and keeps their public halves. It
+// accepts every record of the series, private or public. If both exist for a
+// serial, it uses the private one, unless that cannot be read. Faulty records
+// are reported by [PublicSet.Problems] and do not affect the other keys.
 //
-// previous is what the read before found, or nil. A record whose Version and
-// Created are the same is not parsed again, and a key that is the same as before
-// keeps its pointer, even if its record was written anew: so a caller can tell by
-// pointers whether the very key is still there.
+// previous is the result of the previous read, or nil. A record with the same
+// Version and Created is not parsed again. A key that is unchanged keeps its
+// pointer, even if its record was rewritten, so a caller can compare pointers
+// to find out whether a key is still the same.
 func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *PublicSet {
 	if previous == nil || previous.series != s {
 		previous = &PublicSet{}
@@ -98,7 +99,7 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 			continue
 		}
 		r := previous.readings[record.Name]
-		// A store that gives no Version cannot tell that nothing has changed.
+		// Without a Version a change cannot be detected.
 		if r == nil || record.Version == "" || r.record.Version != record.Version || !r.record.Created.Equal(record.Created) {
 			r = read(record, public)
 		}
@@ -124,8 +125,8 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 	return set
 }
 
-// choose makes one key of the records of a serial, of which at most one is nil,
-// and reports what does not fit together.
+// choose combines the records of a serial, of which at most one is nil, into
+// one key, and reports contradictions.
 func (set *PublicSet) choose(serial Serial, private, public *reading, previous *PublicSet) Key {
 	from := private
 	switch {
@@ -157,9 +158,8 @@ func (set *PublicSet) choose(serial Serial, private, public *reading, previous *
 func (set *PublicSet) report(problem error) { set.problems = append(set.problems, problem) }
 
 // Find returns the key whose serial, in decimal, is kid. The error matches
-// [ErrNoKey] if there is no such key, which any kid that is not a serial in its
-// one spelling comes to; it matches [ErrKey] if the key's record is there but
-// cannot be read.
+// [ErrNoKey] if there is no such key, which includes every kid that is not a
+// canonical serial. It matches [ErrKey] if the key exists but cannot be read.
 func (set *PublicSet) Find(kid string) (*PublicKey, error) {
 	if key, ok := set.byKeyID[kid]; ok {
 		return key.Public, key.Err
@@ -172,16 +172,16 @@ func (set *PublicSet) Find(kid string) (*PublicKey, error) {
 		quoteName(set.series.KeyName(serial)), quoteName(set.series.PublicKeyName(serial)))
 }
 
-// Keys returns all keys, also those that cannot be read, by ascending serial.
-// The slice is the caller's.
+// Keys returns all keys by ascending serial, including those that cannot be
+// read. The caller may change the slice.
 func (set *PublicSet) Keys() []Key { return slices.Clone(set.keys) }
 
-// Problems returns what somebody should be told about: records that cannot be
-// read, that are misnamed or belong to another scope, that hold another key than
-// in the set before, and public keys that are not their private key's. Each error
-// matches [ErrKey] and names the record. As long as a problem remains, every set
-// has it in the same words; a key that was changed is told of once. The slice is
-// the caller's.
+// Problems returns the faults to report to an operator: records that cannot be
+// read, are misnamed or belong to another scope; records whose key differs from
+// that in the previous set; and public keys that do not match their private
+// key. Each error matches [ErrKey] and names the record. A fault that remains
+// is in every later set in the same words; a changed key is reported once. The
+// caller may change the slice.
 func (set *PublicSet) Problems() []error { return slices.Clone(set.problems) }
 
 func describeRecord(record keystore.Record) string {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// MaxIDLength is the longest jti that is read or written, in bytes.
+// MaxIDLength is the maximum length of a jti, in bytes.
 const MaxIDLength = 256
 
-// Kind tells dataplane tokens from zone tokens. Tokens, keys and revocation
-// lists of one kind mean nothing to the other.
+// Kind distinguishes dataplane tokens from zone tokens. Tokens, keys and
+// revocation lists of one kind mean nothing to the other.
 type Kind string
 
 // The kinds of token.
@@ -21,21 +21,20 @@ const (
 	KindZone      Kind = "zone"
 )
 
-// Dataplane is what a dataplane token says about the data plane proxy that may
-// use it. What it leaves empty, it does not restrict, except for Mesh, which it
-// must name.
+// Dataplane holds the claims about the data plane proxy that may use a token.
+// Mesh is required. An empty field does not restrict the proxy.
 type Dataplane struct {
 	// Mesh is the mesh that the proxy may join.
 	Mesh string
-	// Name is the name that the proxy has to have.
+	// Name is the required name of the proxy.
 	Name string
-	// Tags are the tags that the proxy has to have on its inbounds, each with
-	// the values that are allowed for it. A tag with an empty list allows
-	// nothing. A token without tags decodes to nil.
+	// Tags holds the tags that the inbounds of the proxy must carry, each with
+	// its allowed values. A tag with an empty list allows nothing. A token
+	// without tags decodes to nil.
 	Tags map[string][]string
-	// Type is the type of proxy, such as "dataplane" or "ingress".
+	// Type is the required type of the proxy, such as "dataplane" or "ingress".
 	Type string
-	// Workload is the workload that the proxy has to belong to.
+	// Workload is the required workload of the proxy.
 	Workload string
 }
 
@@ -48,13 +47,13 @@ func (d Dataplane) Clone() Dataplane {
 	return d
 }
 
-// Zone is what a zone token says about the zone whose components may use it.
+// Zone holds the claims about the zone whose components may use a token.
 type Zone struct {
 	// Zone is the name of the zone.
 	Zone string
 	// Scope lists the components that the token is for: "cp", "ingress",
-	// "egress", or whatever an application names. An empty list authenticates
-	// nothing.
+	// "egress", or others that an application defines. An empty list
+	// authenticates nothing.
 	Scope []string
 }
 
@@ -64,32 +63,32 @@ func (z Zone) Clone() Zone {
 	return z
 }
 
-// Registered are the claims that RFC 7519, section 4.1, defines and that tokens
-// of both kinds carry. Decoded times are whole seconds in UTC; the zero time
-// and the empty ID stand for a claim that is absent.
+// Registered holds the registered claims (RFC 7519, section 4.1) that tokens of
+// both kinds carry. Decoded times are whole seconds in UTC. The zero time and
+// the empty ID stand for an absent claim.
 type Registered struct {
 	// ID is the jti, by which a token is revoked: 1 to [MaxIDLength] visible
 	// ASCII characters without a comma.
 	ID string
-	// IssuedAt is the iat. In tokens issued by this module it lies five minutes
-	// before the time at which the token was made.
+	// IssuedAt is the iat. Issuers of this module set it five minutes back.
 	IssuedAt time.Time
-	// NotBefore is the nbf, the time before which the token is not valid.
+	// NotBefore is the nbf: before this time the token is not valid.
 	NotBefore time.Time
-	// ExpiresAt is the exp, the time from which on the token is not valid.
+	// ExpiresAt is the exp: from this time on the token is not valid.
 	ExpiresAt time.Time
 }
 
-// Claims are what a token says. Exactly one of Dataplane.Mesh and Zone.Zone is
-// set, which makes it a token of that kind, and nothing of the other kind is.
+// Claims holds the claims of a token. Exactly one of Dataplane.Mesh and
+// Zone.Zone is set, which defines the kind; all fields of the other kind are
+// empty.
 type Claims struct {
 	Registered
 	Dataplane Dataplane
 	Zone      Zone
 }
 
-// Kind returns the kind of token that carries the claims, and "" for claims of
-// no kind, which no token carries.
+// Kind returns the kind of token that carries the claims. It is "" for claims
+// of no kind, which no token carries.
 func (c Claims) Kind() Kind {
 	switch {
 	case c.Dataplane.Mesh != "":
@@ -101,23 +100,21 @@ func (c Claims) Kind() Kind {
 }
 
 // Claims decodes the payload: a strict JSON object with the claims Mesh, Name,
-// Tags, Type and Workload, or Zone and Scope, and the registered exp, nbf, iat
-// and jti. The mesh claims may also be spelled all in lower case; any other case
-// of a known name is refused, and so is a claim that stands twice, in one
-// spelling or two. A claim of the other kind is refused, since what it restricts
-// would go unheeded. Claims that it does not know are ignored, but have to be
-// strict JSON too.
+// Tags, Type and Workload, or Zone and Scope, and the registered claims exp,
+// nbf, iat and jti. The first seven may also be spelled in lower case. Any
+// other case of a known name is rejected, as is a duplicate claim, in one
+// spelling or two. A claim of the other kind is rejected, since its restriction
+// would be ignored. Unknown claims are ignored, but must be strict JSON too.
 //
-// The empty string stands for an absent claim, and null for an absent claim of
-// any type. Times are seconds since 1970 up to the year 9999, in digits; a
-// decimal fraction is cut off, an exponent or a sign refused. An exp of 0 is
-// refused.
+// An empty string stands for an absent string claim, and null for any absent
+// claim. Times are seconds since 1970 up to the year 9999, in digits. A decimal
+// fraction is cut off; an exponent, a sign and an exp of 0 are rejected.
 //
-// Neither exp nor jti has to be there: a validator asks for them, a reader of
-// tokens may do without. The strings are slices of one decoded payload of at
-// most [MaxSize] bytes, which they keep in memory.
+// Neither exp nor jti is required here; validators require both by default. The
+// strings are slices of one decoded payload of at most [MaxSize] bytes, which
+// they keep in memory.
 //
-// Errors are [ErrClaims].
+// Errors match [ErrClaims].
 func (u Unverified) Claims() (Claims, error) {
 	claims, err := decodeClaims(decodeText(u.parts().payload))
 	if err != nil {
@@ -126,7 +123,7 @@ func (u Unverified) Claims() (Claims, error) {
 	return claims, nil
 }
 
-// claim is one that means something here.
+// claim is a known claim.
 type claim int
 
 const (
@@ -144,8 +141,8 @@ const (
 	claimID
 )
 
-// claimNames are the claims as they are written. What differs only in case is
-// another spelling of the same claim.
+// claimNames holds the names as they are written. A name that differs only in
+// case is another spelling of the same claim.
 var claimNames = []string{
 	claimMesh:      "Mesh",
 	claimName:      "Name",
@@ -162,8 +159,8 @@ var claimNames = []string{
 
 func (c claim) String() string { return claimNames[c] }
 
-// claimNamed returns the claim that a name spells, unknownClaim if it is none
-// of ours, and an error if it spells one in a way that others might take for it.
+// claimNamed returns the claim with a name, or unknownClaim. The error means
+// that a lenient reader could take the name for a known claim.
 func claimNamed(spelling string) (claim, error) {
 	switch spelling {
 	case "Mesh", "mesh":
@@ -198,7 +195,7 @@ func claimNamed(spelling string) (claim, error) {
 func decodeClaims(text string) (Claims, error) {
 	var c Claims
 	var seen [claimID + 1]bool
-	var tags, scope bool // there, even if empty
+	var tags, scope bool // present, even if empty
 	r := reader{text: text}
 	err := r.document(func(name string) error {
 		claim, err := claimNamed(name)
@@ -299,7 +296,7 @@ func decodeTags(r *reader) (map[string][]string, error) {
 	return tags, err
 }
 
-// maxSeconds is the last second of the year 9999.
+// maxSeconds is the last second of the year 9999, since 1970.
 const maxSeconds = 253402300799
 
 // decodeTime reads a NumericDate (RFC 7519, section 2).
@@ -329,7 +326,7 @@ func decodeTime(r *reader) (time.Time, error) {
 	return time.Unix(seconds, 0).UTC(), nil
 }
 
-// checkID holds to what a revocation list can name.
+// checkID accepts only ids that a revocation list can hold.
 func checkID(id string) error {
 	if len(id) > MaxIDLength {
 		return fmt.Errorf("%d bytes, want at most %d", len(id), MaxIDLength)

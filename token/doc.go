@@ -1,23 +1,23 @@
-// Package token says what the tokens of a service mesh say: the claims of
-// dataplane and zone tokens, their one strict wire form, and the errors with
-// which they are refused.
+// Package token defines the tokens of a service mesh: the claims of dataplane
+// and zone tokens, their strict wire form, and the errors with which tokens are
+// rejected.
 //
 // A token is a JWT (RFC 7519) signed with RS256, in JWS compact serialisation
-// (RFC 7515, section 7.1). A dataplane token lets a data plane proxy into a
-// mesh, as narrowly as its claims say; a zone token lets the components of a
+// (RFC 7515, section 7.1). A dataplane token lets a data plane proxy join a
+// mesh, within the limits of its claims. A zone token lets the components of a
 // zone talk to the global control plane.
 //
-// [ParseUnverified] looks inside a token without validating it: nothing that it
-// returns may be trusted. [Encode] makes a token from claims and a signing
-// function. Issuing and validating, with keys and revocation, are the work of
-// the dataplane and zone packages.
+// [ParseUnverified] reads a token without validating it: do not trust anything
+// it returns. [Encode] makes a token from claims and a signing function.
+// Packages dataplane and zone issue and validate tokens, with keys and
+// revocation.
 //
-// The decoder takes one spelling only. encoding/json would match a claim in any
-// case, take the last of two equal names and repair invalid text, so that two
-// readers of one token could see two different tokens; here all of that is
-// refused, and so is everything that a reader would otherwise have to guess.
+// The decoder accepts exactly one spelling of each token. encoding/json would
+// match claim names in any case, take the last of two equal names and repair
+// invalid text, so two readers could see two different tokens. Here all of that
+// is rejected, as is everything else that is ambiguous.
 //
-// Everything in this package is safe for concurrent use, as long as nobody
-// changes a map or slice that others read; nothing in it blocks, except the
+// Everything in this package is safe for concurrent use, as long as no caller
+// changes a map or slice that others read. Nothing blocks, except for the
 // signing function given to Encode.
 package token

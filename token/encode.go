@@ -9,18 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// Encode makes a compact token that carries the claims, with times cut to whole
-// seconds, and keyID as its kid. sign is called once, with the signing input
-// (RFC 7515, section 5.1), and returns an RS256 signature over it.
+// Encode returns a compact token with the claims, its times cut to whole
+// seconds, and keyID as its kid. It calls sign once, with the signing input
+// (RFC 7515, section 5.1). sign returns an RS256 signature over it.
 //
-// What our own decoder or a validator would refuse is refused with
-// [ErrNotIssuable] before sign is called: claims of no kind or of both; a bad
-// kid; a missing or bad ID; a missing ExpiresAt, or one that is not after
-// NotBefore; times before 1970 or after the year 9999; a tag with an empty
-// list; a zone token without a scope or with an empty one; text that is not
-// UTF-8; a token over [MaxSize] bytes. Only what depends on the signature comes
-// after sign: a signature that is empty, or so long (RSA keys above 2048 bits)
-// that it carries the token over MaxSize. An error of sign is returned wrapped.
+// The error matches [ErrNotIssuable] if the decoder or a validator would reject
+// the token: for claims of no kind or of both; a bad kid; a missing or bad ID;
+// a missing ExpiresAt, or one that is not after NotBefore; times before 1970 or
+// after the year 9999; a tag with an empty list; a zone token without a scope
+// or with an empty one; text that is not UTF-8; a token over [MaxSize] bytes.
+// Encode checks all of this before it calls sign. Only two checks come after
+// sign: a signature that is empty, or so long (RSA keys above 2048 bits) that
+// the token exceeds MaxSize. An error of sign is returned wrapped.
 func Encode(keyID string, c Claims, sign func(signingInput []byte) ([]byte, error)) (string, error) {
 	if sign == nil {
 		return "", fmt.Errorf("%w: no signing function", ErrNotIssuable)
@@ -68,7 +68,7 @@ func encodeSigningInput(keyID string, c Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The decoder itself is the judge of kid, jti and times.
+	// The decoder checks kid, jti and times.
 	if _, err := decodeHeader(string(header)); err != nil {
 		return "", err
 	}
@@ -80,7 +80,7 @@ func encodeSigningInput(keyID string, c Claims) (string, error) {
 	return signingInput, checkSize(signingInput, smallestSignature)
 }
 
-// The wire forms: the names, and the order in which they are written.
+// The wire forms, with names and fields in the order in which they are written.
 type (
 	wireHeader struct {
 		Algorithm string `json:"alg"`
@@ -116,7 +116,7 @@ func seconds(t time.Time) *int64 {
 	return &s
 }
 
-// checkClaims refuses what the decoder would take, or would never see.
+// checkClaims rejects claims that the decoder would accept or never see.
 func checkClaims(c Claims) error {
 	d, z := c.Dataplane, c.Zone
 	zone := z.Zone != ""
@@ -149,7 +149,7 @@ func checkClaims(c Claims) error {
 			return err
 		}
 	}
-	// encoding/json would put U+FFFD in place of what is not UTF-8.
+	// encoding/json would replace invalid UTF-8 with U+FFFD.
 	return checkUTF8(append([]string{d.Mesh, d.Name, d.Type, d.Workload, z.Zone}, z.Scope...)...)
 }
 
@@ -162,7 +162,8 @@ func checkUTF8(texts ...string) error {
 	return nil
 }
 
-// checkSize takes the length of the signature in bytes.
+// checkSize checks the size of a token whose signature has the given length in
+// bytes.
 func checkSize(signingInput string, signature int) error {
 	size := len(signingInput) + 1 + base64.RawURLEncoding.EncodedLen(signature)
 	if size > MaxSize {

@@ -2,76 +2,77 @@ package token
 
 import "errors"
 
-// Every answer about a token falls into one of three classes. A token that was
-// refused for what it is matches [ErrInvalid]; a token that is good but was
-// presented for something it does not allow matches [ErrNotPermitted]; where
-// the answer could not be found out, the error matches [ErrUnavailable]. The
-// first two are final for this token, the third is worth another try.
+// Errors about a token fall into one of three classes. A token rejected for its
+// content matches [ErrInvalid]. A valid token presented for a use that it does
+// not permit matches [ErrNotPermitted]. If the answer could not be determined,
+// the error matches [ErrUnavailable]. The first two are final for this token;
+// after the third a retry may succeed.
 //
-// The other errors below say which check refused, in the order in which the
-// checks are made. Match them with errors.Is; the text around them names the
-// values that were compared, and never contains the token.
+// The other errors name the check that failed, in the order of the checks.
+// Match them with errors.Is. The text around them names the compared values,
+// and never contains the token.
 var (
-	// ErrInvalid is the class of every definite refusal of a token.
+	// ErrInvalid is the class of every definite rejection of a token.
 	ErrInvalid = errors.New("invalid token")
 
-	// ErrUnavailable is the class of the answer "we could not know": no key or
-	// revocation list could be read, or what was read is too old to be relied on.
+	// ErrUnavailable is the class of every undetermined answer: for example, a
+	// key or revocation list could not be read, or the last successful read is
+	// too old.
 	ErrUnavailable = errors.New("token could not be checked")
 
-	// ErrNotPermitted says that a valid token does not allow what it was
-	// presented for: another proxy's name, a tag value that it does not list.
+	// ErrNotPermitted: a valid token does not permit the use, for example by a
+	// proxy with another name or another tag value.
 	ErrNotPermitted = errors.New("token does not permit this")
 
-	// ErrMalformed says that the text is not a JWS in compact serialisation, in
-	// its one canonical spelling, of at most [MaxSize] bytes (RFC 7515, section 7.1).
+	// ErrMalformed: the text is not a JWS in compact serialisation, in its one
+	// canonical spelling, of at most [MaxSize] bytes (RFC 7515, section 7.1).
 	ErrMalformed = refusal("malformed token")
 
-	// ErrHeader says that the protected header is not one that we process: an
-	// algorithm other than RS256, no usable kid, a parameter that would change
-	// how the token is read or that brings a key of its own.
+	// ErrHeader: the protected header is not acceptable. Its algorithm is not
+	// RS256, it has no usable kid, or it has a parameter that changes how the
+	// token is read or that brings its own key.
 	ErrHeader = refusal("unacceptable token header")
 
-	// ErrUnknownKey says that no key of the kind and scope has the token's kid.
+	// ErrUnknownKey: no key of the kind and scope has the token's kid.
 	ErrUnknownKey = refusal("unknown signing key")
 
-	// ErrSignature says that the signature was not made by the key that the
-	// token names.
+	// ErrSignature: the signature was not made with the key that the token
+	// names.
 	ErrSignature = refusal("wrong signature")
 
-	// ErrClaims says that the payload is not what a token of this kind carries.
+	// ErrClaims: the payload does not hold the claims of such a token.
 	ErrClaims = refusal("unacceptable claims")
 
-	// ErrKind says that a zone token was presented as a dataplane token, or the
-	// other way round. It is seen only where one key is configured for both kinds:
-	// otherwise the other kind's key is unknown, or its signature wrong.
+	// ErrKind: a zone token was presented as a dataplane token, or the other
+	// way round. It occurs only if one key serves both kinds; otherwise the
+	// result is ErrUnknownKey or ErrSignature.
 	ErrKind = refusal("token of another kind")
 
-	// ErrScope says that the token is for another mesh or another zone, or that
-	// its scope list does not hold the scope asked for.
+	// ErrScope: the token is for another mesh or zone, or its scope list lacks
+	// the requested scope.
 	ErrScope = refusal("token for another mesh, zone or scope")
 
-	// ErrRevoked says that the token's id is on a revocation list.
+	// ErrRevoked: the token's id is on a revocation list.
 	ErrRevoked = refusal("token revoked")
 
-	// ErrExpired says that the token's exp, with leeway, has passed.
+	// ErrExpired: the token's exp, plus the leeway, has passed.
 	ErrExpired = refusal("token expired")
 
-	// ErrNotYetValid says that the token's nbf, with leeway, is still ahead.
+	// ErrNotYetValid: the token's nbf, minus the leeway, is in the future.
 	ErrNotYetValid = refusal("token not valid yet")
 
-	// ErrLifetime says that the token lives longer than the configured maximum.
+	// ErrLifetime: the token lives longer than the configured maximum.
 	ErrLifetime = refusal("token lifetime too long")
 
-	// ErrClosed says that the validator was closed. It is of class [ErrUnavailable].
+	// ErrClosed: the validator was closed. It is of class [ErrUnavailable].
 	ErrClosed error = &classed{"validator closed", ErrUnavailable}
 
-	// ErrNotIssuable says that a token was not made because our own validator
-	// would refuse it, or because the request itself makes no sense.
+	// ErrNotIssuable: a token was not issued, because a validator would reject
+	// it or because the request is invalid. It is of none of the classes.
 	ErrNotIssuable = errors.New("token cannot be issued")
 )
 
-// classed is a sentinel that belongs to a class: errors.Is finds both.
+// classed is a sentinel that belongs to a class: errors.Is matches both.
 type classed struct {
 	text  string
 	class error

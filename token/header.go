@@ -7,29 +7,28 @@ import (
 	"strings"
 )
 
-// MaxKeyIDLength is the longest kid that is read or written, in bytes.
+// MaxKeyIDLength is the maximum length of a kid, in bytes.
 const MaxKeyIDLength = 256
 
-// algorithm is the only one that is read or written (RFC 7518, section 3.3).
+// algorithm is the only accepted one (RFC 7518, section 3.3).
 const algorithm = "RS256"
 
-// Header is the protected header of a token (RFC 7515, section 4), as far as it
-// says anything: the algorithm is always RS256.
+// Header is the protected header of a token (RFC 7515, section 4). The
+// algorithm is always RS256.
 type Header struct {
-	// KeyID is the kid, the name of the key that is said to have signed: 1 to
-	// [MaxKeyIDLength] printable ASCII characters.
+	// KeyID is the kid, the name of the key that is claimed to have signed: 1
+	// to [MaxKeyIDLength] printable ASCII characters.
 	KeyID string
 }
 
-// Header decodes the protected header: a strict JSON object with alg "RS256",
-// a kid, and typ absent or "JWT" in any case. It refuses a parameter that
-// would change how the token is read or that brings a key of its own (crit,
-// b64, zip, enc, cty, jku, jwk, x5u, x5c), whatever its value; a name in
-// another case than the RFCs have; and a name that stands twice. Names that it
-// does not know are ignored (RFC 7515, section 4), but have to be strict JSON
-// too.
+// Header decodes the protected header: a strict JSON object with alg "RS256", a
+// kid, and typ absent or "JWT" in any case. It rejects a parameter that changes
+// how the token is read or that brings its own key (crit, b64, zip, enc, cty,
+// jku, jwk, x5u, x5c), whatever its value; a known name in another case; and a
+// duplicate name. Unknown names are ignored (RFC 7515, section 4), but must be
+// strict JSON too.
 //
-// Errors are [ErrHeader].
+// Errors match [ErrHeader].
 func (u Unverified) Header() (Header, error) {
 	header, err := decodeHeader(decodeText(u.parts().header))
 	if err != nil {
@@ -38,8 +37,8 @@ func (u Unverified) Header() (Header, error) {
 	return header, nil
 }
 
-// refusedParameters are those of RFC 7515, section 4.1, RFC 7516, section 4.1,
-// and RFC 7797, section 3, that are refused whatever they say.
+// refusedParameters holds the parameters of RFC 7515, section 4.1, RFC 7516,
+// section 4.1, and RFC 7797, section 3, that are rejected whatever their value.
 var refusedParameters = []string{"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"}
 
 var knownParameters = append([]string{"alg", "kid", "typ"}, refusedParameters...)
@@ -90,9 +89,9 @@ func decodeHeader(text string) (Header, error) {
 	return header, nil
 }
 
-// CheckKeyID refuses a kid that no token can have: one that is not 1 to
-// [MaxKeyIDLength] printable ASCII characters. A space at either end is part of
-// the name: no key is called that unless an operator called it so.
+// CheckKeyID returns an error unless kid is 1 to [MaxKeyIDLength] printable
+// ASCII characters, which every kid must be. A space at either end is part of
+// the name. The error matches no sentinel of this package.
 func CheckKeyID(kid string) error {
 	if kid == "" {
 		return errors.New("kid is empty")
@@ -108,7 +107,7 @@ func CheckKeyID(kid string) error {
 	return nil
 }
 
-// foldedName returns the known name that name equals but for its case, or "".
+// foldedName returns the known name that equals name if case is ignored, or "".
 func foldedName(name string, known []string) string {
 	for _, k := range known {
 		if strings.EqualFold(name, k) {

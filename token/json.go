@@ -8,26 +8,26 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how many objects and arrays may stand inside each other, the
-// outermost included.
+// maxDepth is the maximum nesting of objects and arrays, the outermost
+// included.
 const maxDepth = 8
 
-// maxQuoted is how many bytes of a token's text an error quotes.
+// maxQuoted is the maximum number of bytes of a token that an error quotes.
 const maxQuoted = 64
 
-// reader reads JSON (RFC 8259) more strictly than the RFC asks: no name twice
-// in an object, no half of a surrogate pair, no more than maxDepth levels. The
-// strings that it returns are slices of text wherever no escape forbids it.
+// reader reads JSON (RFC 8259) more strictly than the RFC requires: no
+// duplicate name in an object, no unpaired surrogate, at most maxDepth levels.
+// The strings that it returns are slices of text unless they contain an escape.
 //
-// Each method that reads a value wants to stand at its first character.
+// Each method that reads a value starts at its first character.
 type reader struct {
 	text  string
 	pos   int
 	depth int
 }
 
-// document reads a text that is one object and nothing else. It calls member
-// as object does.
+// document reads a text that is one object and nothing else. It calls member as
+// object does.
 func (r *reader) document(member func(name string) error) error {
 	if strings.HasPrefix(r.text, "\ufeff") {
 		return errors.New("starts with a byte order mark, want a JSON object")
@@ -46,8 +46,8 @@ func (r *reader) document(member func(name string) error) error {
 	return nil
 }
 
-// object reads an object. For each member it calls member, which has to read
-// the value.
+// object reads an object. It calls member for each member, which must read the
+// value.
 func (r *reader) object(member func(name string) error) error {
 	if err := r.open('{', "a JSON object"); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (r *reader) object(member func(name string) error) error {
 	}
 }
 
-// array reads an array. For each element it calls element, which has to read it.
+// array reads an array. It calls element for each element, which must read it.
 func (r *reader) array(element func() error) error {
 	if err := r.open('[', "a JSON array"); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (r *reader) close() {
 	r.pos++
 }
 
-// more reads what follows an element: a comma, or the bracket that ends it all.
+// more reads the character after an element: a comma or the closing bracket.
 func (r *reader) more(bracket byte, want string) (bool, error) {
 	r.space()
 	switch r.peek() {
@@ -169,7 +169,7 @@ func (r *reader) string() (string, error) {
 	return "", r.unexpected("the end of a string")
 }
 
-// unescape reads on in a string that starts with before.
+// unescape reads the rest of a string that starts with before.
 func (r *reader) unescape(before string) (string, error) {
 	var s strings.Builder
 	s.WriteString(before)
@@ -202,7 +202,7 @@ func (r *reader) escape() (rune, error) {
 	if c == 'u' {
 		return r.unicodeEscape()
 	}
-	// What each letter stands for, in the order of RFC 8259, section 7.
+	// The letters and their characters, in the order of RFC 8259, section 7.
 	i := strings.IndexByte(`"\/bfnrt`, c)
 	if i < 0 {
 		return 0, r.unexpected("an escape that JSON has")
@@ -250,7 +250,7 @@ func (r *reader) hex4() (rune, error) {
 	return char, nil
 }
 
-// number reads a number and returns it as it is written.
+// number reads a number and returns its text.
 func (r *reader) number() (string, error) {
 	start := r.pos
 	if r.peek() == '-' {
@@ -279,7 +279,7 @@ func (r *reader) number() (string, error) {
 	return r.text[start:r.pos], nil
 }
 
-// digits passes over digits and says whether there were any.
+// digits skips digits and reports whether there were any.
 func (r *reader) digits() bool {
 	i := r.pos
 	for i < len(r.text) && r.text[i] >= '0' && r.text[i] <= '9' {
@@ -290,8 +290,8 @@ func (r *reader) digits() bool {
 	return some
 }
 
-// word passes over a word if it stands here. A longer word is found out by
-// whoever reads on.
+// word skips a word at the current position and reports whether it was there.
+// The next read rejects a longer word.
 func (r *reader) word(word string) bool {
 	if !strings.HasPrefix(r.text[r.pos:], word) {
 		return false
@@ -300,7 +300,7 @@ func (r *reader) word(word string) bool {
 	return true
 }
 
-// skip reads a value of any kind, as strictly as if it were wanted.
+// skip reads a value of any kind, as strictly as any other.
 func (r *reader) skip() error {
 	switch c := r.peek(); {
 	case c == '{':
@@ -319,7 +319,7 @@ func (r *reader) skip() error {
 	return r.unexpected("a JSON value")
 }
 
-// space passes over white space.
+// space skips white space.
 func (r *reader) space() {
 	for {
 		switch r.peek() {
@@ -331,8 +331,8 @@ func (r *reader) space() {
 	}
 }
 
-// peek returns the byte here, and 0 at the end of the text: no value begins
-// with it, and nothing contains it.
+// peek returns the current byte, or 0 at the end of the text: no value starts
+// with it or contains it.
 func (r *reader) peek() byte {
 	if r.pos < len(r.text) {
 		return r.text[r.pos]
@@ -348,14 +348,14 @@ func (r *reader) unexpected(want string) error {
 	return fmt.Errorf("%q at byte %d, want %s", found, r.pos, want)
 }
 
-// names are the names seen in one object.
+// names holds the names seen in one object.
 type names struct {
 	few  [16]string // more than any token needs
 	n    int
-	many map[string]struct{} // keeps a hostile object from taking quadratic time
+	many map[string]struct{} // avoids quadratic time for a hostile object
 }
 
-// add says whether the name is new.
+// add adds a name and reports whether it is new.
 func (s *names) add(name string) bool {
 	for _, other := range s.few[:s.n] {
 		if other == name {

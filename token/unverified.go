@@ -8,33 +8,32 @@ import (
 	"strings"
 )
 
-// MaxSize is the largest compact token that is read or made, in bytes.
+// MaxSize is the maximum size of a compact token, in bytes.
 const MaxSize = 8192
 
-// Unverified is a token taken apart. Nothing about it has been verified:
-// whoever sent it wrote whatever he liked. It never prints the token, which is
-// a bearer credential even before anyone has looked at it.
+// Unverified is a parsed token of which nothing has been verified: its sender
+// chose all of the content. It never prints the token, which is a bearer
+// credential even before it is validated.
 //
 // The zero Unverified is empty; its Header and Claims return errors.
 type Unverified struct {
 	// A function, because fmt prints the unexported fields of a caller's struct
-	// without asking Format, and there even follows pointers if the verb is wrong.
+	// without calling Format, and with a wrong verb it even follows pointers.
 	compact func() compact
 }
 
-// compact holds the text of a token and of its parts, all of them slices of
-// the same string.
+// compact holds the text of a token and its parts, all slices of one string.
 type compact struct {
 	signingInput, header, payload, signature string
 }
 
-// ParseUnverified takes a compact token apart (RFC 7515, section 7.1) and checks
-// its form only: at most [MaxSize] bytes; three non-empty parts with a dot
+// ParseUnverified parses a compact token (RFC 7515, section 7.1) and checks
+// only its form: at most [MaxSize] bytes; three non-empty parts with a dot
 // between them; each part in the base64url alphabet without padding (RFC 7515,
-// section 2) and canonical, with its spare bits zero (RFC 4648, section 3.5), so
+// section 2) and canonical, with zero spare bits (RFC 4648, section 3.5), so
 // that a token has one spelling. White space is not trimmed.
 //
-// Errors are [ErrMalformed], and allocate no memory; the time taken does not
+// Errors match [ErrMalformed] and allocate no memory. The time taken does not
 // grow with a text longer than MaxSize.
 func ParseUnverified(raw string) (Unverified, error) {
 	if len(raw) > MaxSize {
@@ -62,17 +61,17 @@ func ParseUnverified(raw string) (Unverified, error) {
 	return Unverified{func() compact { return c }}, nil
 }
 
-// EncodedHeader returns the base64url text of the protected header, as it
-// stands in the token. Equal texts are equal headers.
+// EncodedHeader returns the base64url text of the protected header, as written
+// in the token. Equal texts are equal headers.
 func (u Unverified) EncodedHeader() string { return u.parts().header }
 
-// SigningInput returns what the signature is made over: the encoded header, a
-// dot and the encoded payload (RFC 7515, section 5.2). With the signature it
-// makes up the bearer token: do not log it.
+// SigningInput returns the signed text: the encoded header, a dot and the
+// encoded payload (RFC 7515, section 5.2). Together with the signature it is
+// the bearer token: do not log it.
 func (u Unverified) SigningInput() string { return u.parts().signingInput }
 
-// Signature returns the decoded signature, which nobody has verified. The slice
-// is the caller's.
+// Signature returns the decoded, unverified signature. The caller may change
+// the slice.
 func (u Unverified) Signature() []byte {
 	// ParseUnverified has checked the text.
 	signature, _ := base64.RawURLEncoding.DecodeString(u.parts().signature)
@@ -96,7 +95,7 @@ func (u Unverified) parts() compact {
 	return u.compact()
 }
 
-// Declared once, so that a flood of malformed tokens costs no memory.
+// Declared once, so that a flood of malformed tokens allocates no memory.
 var (
 	errTooLong   = malformed("longer than %d bytes", MaxSize)
 	errFewParts  = malformed("fewer than three parts, want header.payload.signature")
@@ -125,14 +124,15 @@ func newPart(name string) part {
 	}
 }
 
-// check does what encoding/base64 does not: it skips no CR and LF.
+// check differs from encoding/base64: it does not skip CR and LF, and it
+// rejects non-zero spare bits.
 func (p *part) check(text string) error {
 	if text == "" {
 		return p.empty
 	}
 	var all byte
 	rest := text
-	for ; len(rest) >= 8; rest = rest[8:] { // half the time of one by one
+	for ; len(rest) >= 8; rest = rest[8:] { // half the time of a loop over single bytes
 		all |= sextets[rest[0]] | sextets[rest[1]] | sextets[rest[2]] | sextets[rest[3]] |
 			sextets[rest[4]] | sextets[rest[5]] | sextets[rest[6]] | sextets[rest[7]]
 	}
@@ -142,8 +142,8 @@ func (p *part) check(text string) error {
 	if all&notInAlphabet != 0 {
 		return p.alphabet
 	}
-	// Six bits a character: 2 characters leave 4 bits over, 3 leave 2, and 1
-	// would not make a byte.
+	// Each character has six bits: 2 characters leave 4 spare bits, 3 leave 2,
+	// and 1 does not make a byte.
 	last := sextets[text[len(text)-1]]
 	switch len(text) % 4 {
 	case 1:
@@ -162,7 +162,7 @@ func (p *part) check(text string) error {
 
 const notInAlphabet = 0x80
 
-// sextets has the six bits of each base64url character (RFC 4648, section 5).
+// sextets maps each base64url character to its six bits (RFC 4648, section 5).
 var sextets = func() (table [256]byte) {
 	for i := range table {
 		table[i] = notInAlphabet
@@ -174,7 +174,8 @@ var sextets = func() (table [256]byte) {
 	return table
 }()
 
-// decodeText decodes a part that was checked, with one allocation: the string.
+// decodeText decodes a part that was checked. Its only allocation is the
+// string.
 func decodeText(part string) string {
 	var text strings.Builder
 	text.Grow(base64.RawURLEncoding.DecodedLen(len(part)))

@@ -1,9 +1,9 @@
 // Package zone issues and validates the tokens with which zones, and the
-// components in them, prove to a global control plane who they are.
+// components in them, authenticate to a global control plane.
 //
-// A zone token names one zone and a list of scopes: what it authenticates there. The
-// scope [ScopeCP] is the zone's control plane. A token without the scope that is
-// asked for authenticates nothing.
+// A zone token names one zone and a list of scopes: the components that it
+// authenticates. The scope [ScopeCP] is the zone's control plane. A token that
+// lacks the requested scope is rejected.
 //
 //	store, err := keystore.OpenDir("/var/lib/mesh/keys")
 //	_, err = zone.EnsureKey(ctx, store) // when the control plane is set up
@@ -15,6 +15,7 @@
 //	defer validator.Close()
 //	verified, err := validator.Validate(ctx, "west", zone.ScopeCP, raw)
 //
-// Keys, their rotation and revocation are as in package dataplane, but global: they
-// belong to no mesh, and mean nothing to dataplane tokens.
+// Keys, rotation, revocation and sessions work as in package dataplane, but
+// globally: zone keys belong to no mesh, and they do not verify dataplane
+// tokens.
 package zone

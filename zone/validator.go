@@ -10,42 +10,57 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Validator decides whether zone tokens are good. It is safe for concurrent use.
+// Validator validates zone tokens. It is safe for concurrent use.
+//
+// To test code that uses a Validator, use keystore.NewMemory and an Issuer:
+// nothing but a validator makes a [Verified].
 type Validator interface {
-	// Validate decides whether a token is good, now, for the zone that whoever presents
-	// it says to be, and for the scope in which it wants to act, such as [ScopeCP]. It
-	// answers from memory. Only a token with an unknown serial number waits, at most a
-	// second and not beyond ctx, until the store has been read once more; so does
-	// every token before the first read.
+	// Validate checks a token for a zone, the one that the peer claims to be,
+	// and for the scope in which it wants to act, such as [ScopeCP]. It answers
+	// from memory, except that it waits for a read of the store before the
+	// first one has ended, for an unknown serial number, and while no read has
+	// succeeded. Each wait lasts at most one second and not beyond ctx. At most
+	// 1,024 tokens wait at a time; more are answered with token.ErrUnavailable.
 	//
-	// An error matches token.ErrInvalid, and the error for the check that refused, if the
-	// token is definitely not good, and token.ErrUnavailable if that could not be found
-	// out. Tell a peer no more than which of the two it is.
+	// The error matches token.ErrInvalid, and the sentinel of the check that
+	// failed, if the token is definitely not good. It matches
+	// token.ErrUnavailable if that could not be determined. Tell a peer only
+	// the class of the error, not the reason: over HTTP ErrInvalid is 401 and
+	// ErrUnavailable 503.
 	Validate(ctx context.Context, zone, scope, raw string) (Verified, error)
 
-	// Usage tells what this process has seen of each key since the validator was
-	// made: how many tokens of it were accepted, when last, and how many sessions are open. A
-	// key that was removed is left out, as is one that was never used.
+	// Usage returns how this process has used each key since the validator was
+	// created: how many tokens were accepted, when the last one was, and how
+	// many sessions are open. Removed keys and keys that were never used are
+	// left out.
 	Usage() []KeyUse
 
-	// Staleness is the age of what answers rest on: how long ago the store last
-	// confirmed all of it. While the store can be read that is less than about 30
-	// seconds, also when nothing changes. It is 0 without a store, and false before the
-	// first read.
+	// Staleness returns the time since the last complete read of the store
+	// began. While the store can be read this is less than about 30 seconds,
+	// even if nothing changes. Without a store it is 0.
+	//
+	// It returns false until a complete read has succeeded. A process is ready
+	// when it returns true and a duration within its limit, such as that of
+	// [WithMaxStale].
 	Staleness() (time.Duration, bool)
 
-	// Close ends every session that is bound to a token with token.ErrClosed as
-	// its cause, ends the following of the store, and waits until the store is no longer
-	// used. From then on every token is answered with token.ErrClosed.
+	// Close ends every bound context with token.ErrClosed as its cause, stops
+	// following the store, and waits until the store is no longer in use: at
+	// most 5 seconds for a store that ignores its context. Afterwards Validate
+	// returns token.ErrClosed. Close always returns nil and may be called more
+	// than once.
 	Close() error
 }
 
-// KeyUse is what one process has seen of one key. It is plain data, so that the
-// reports of several processes can be put together.
+// KeyUse describes how one process has used one key. It is plain data with JSON
+// tags, so that reports of several processes can be combined.
 type KeyUse = live.KeyUse
 
-// NewValidator returns a validator with the keys and the revocations in a store.
-// It reads in the background and follows the store's changes until Close.
+// NewValidator returns a validator that uses the keys and the revocation lists
+// of a store. It reads in the background and follows changes until Close. It
+// does not wait for the first read and does not fail when the store cannot be
+// read; see [Validator.Staleness] for readiness. The error is about the
+// arguments.
 func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validator, error) {
 	v, err := live.NewValidator(family, store, options)
 	if err != nil {
@@ -54,9 +69,9 @@ func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validato
 	return validator{v}, nil
 }
 
-// NewOfflineValidator returns a validator that has its configured keys and no
-// store. It cannot know of any revocation: a token that it accepts once, it accepts
-// until the token expires. At least one key must be configured.
+// NewOfflineValidator returns a validator without a store, which has only its
+// configured public keys, at least one. It knows no revocations: it accepts a
+// token until it expires.
 func NewOfflineValidator(options ...ValidatorOption) (Validator, error) {
 	v, err := live.NewOfflineValidator(family, options)
 	if err != nil {
@@ -79,11 +94,11 @@ func (v validator) Usage() []KeyUse                  { return v.live.Usage() }
 func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
 func (v validator) Close() error                     { return v.live.Close() }
 
-// Verified is a token that a [Validator] accepted: to hold one proves that its checks were
-// made. It does not change. The zero Verified is no token.
+// Verified is a token that a [Validator] has accepted: holding one proves that
+// the token was checked. It is immutable. The zero Verified holds no token.
 type Verified struct{ live *live.Verified }
 
-// Claims returns what the token says of its zone, as a copy.
+// Claims returns a copy of the claims about the zone.
 func (t Verified) Claims() token.Zone {
 	if t.live == nil {
 		return token.Zone{}
@@ -91,7 +106,7 @@ func (t Verified) Claims() token.Zone {
 	return t.live.Claims().Zone.Clone()
 }
 
-// Registered returns the token's id and times.
+// Registered returns the id and the times of the token.
 func (t Verified) Registered() token.Registered {
 	if t.live == nil {
 		return token.Registered{}
@@ -107,23 +122,25 @@ func (t Verified) KeyID() string {
 	return t.live.KeyID()
 }
 
-// Bind returns a context that ends when the token does, and a function that
-// releases it, to be called when whatever runs under it is over. The context
-// ends as soon as the validator knows that
+// Bind returns a context that ends with the token, and a function that releases
+// its resources, to be called when the work under the context is done. The
+// context ends, with a matching error as its cause (context.Cause), as soon as
+// the validator knows of one of these:
 //
-//   - the token has expired (token.ErrExpired), by the wall clock or by the time that has
-//     passed since it was bound, whichever is first;
-//   - its id is on a revocation list (token.ErrRevoked);
-//   - the key that signed it was removed or replaced (token.ErrUnknownKey);
-//   - for longer than WithSessionMaxStale nobody could know (token.ErrUnavailable);
-//   - the validator was closed (token.ErrClosed);
+//   - token.ErrExpired: the token has expired, leeway included, by the wall
+//     clock or by the time since Bind, whichever comes first;
+//   - token.ErrRevoked: the token's id is on a revocation list;
+//   - token.ErrUnknownKey: the key that signed the token was removed or
+//     replaced;
+//   - token.ErrUnavailable: the store or a revocation list could not be read
+//     for longer than [WithSessionMaxStale];
+//   - token.ErrClosed: the validator was closed.
 //
-// with an error that matches as its cause (context.Cause). What happened between
-// validating and binding counts: the context has ended already then. It also
-// ends with ctx.
+// If one of these has happened since Validate, the context has already ended.
+// It also ends with ctx.
 //
-// A bound context costs no goroutine and is not polled; hundreds of thousands are a
-// normal number.
+// A bound context uses no goroutine and is not polled; hundreds of thousands
+// are a normal number.
 func (t Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	if t.live == nil {
 		ctx, end := context.WithCancelCause(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -289,5 +290,43 @@ func TestChangesInMeshesCauseNoReads(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, reads, store.reads.Load())
 		assert.NoError(t, check(t, validator, issueCP(t, newIssuer(t, store.Memory))))
+	})
+}
+
+// listedStore remembers which names were asked for.
+type listedStore struct {
+	*keystore.Memory
+	mu       sync.Mutex
+	prefixes map[string]int
+}
+
+func (s *listedStore) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	s.mu.Lock()
+	s.prefixes[string(scope)+"/"+prefix]++
+	s.mu.Unlock()
+	return s.Memory.List(ctx, scope, prefix)
+}
+
+func (s *listedStore) Get(context.Context, keystore.Scope, string) (keystore.Record, error) {
+	return keystore.Record{}, errors.New("a record was read by itself")
+}
+
+func TestWithoutStoreKeysOnlyTheRevocationListIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &listedStore{Memory: keystore.NewMemory(), prefixes: map[string]int{}}
+		putKey(t, store.Memory, 1, testKey(0))
+		validator := newValidator(t, store, zone.WithPublicKey("1", testKey(0).Public()), zone.WithoutStoreKeys())
+		raw := issueCP(t, newIssuer(t, store.Memory))
+		assert.NoError(t, check(t, validator, raw))
+		_, claims := inside(t, raw)
+		require.NoError(t, zone.Revoke(t.Context(), store.Memory, claims.ID))
+		synctest.Wait()
+		assert.ErrorIs(t, check(t, validator, raw), token.ErrRevoked)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		assert.Len(t, store.prefixes, 1)
+		assert.Greater(t, store.prefixes["/zone-token-revocations"], 20)
 	})
 }

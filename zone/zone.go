@@ -10,7 +10,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// The scopes that meshes use. An application may name others.
+// The scopes that meshes use. An application may define others.
 const (
 	ScopeCP      = "cp"      // the zone's control plane
 	ScopeIngress = "ingress" // the proxy through which traffic enters the zone
@@ -31,66 +31,85 @@ var family = &live.Family{
 	},
 }
 
-// EnsureKey makes the first zone signing key, RSA-2048 with serial 1, unless there is
-// a signing key already, and returns the key that signs. Call it when the control
-// plane is set up, on every replica if need be: of any number of callers at once, in any
-// number of processes, one makes the key and all return it.
+// EnsureKey creates the first zone signing key, RSA-2048 with serial 1, if
+// there is no signing key, and returns the newest key. Call it when the global
+// control plane is set up, on every replica if need be: of any number of
+// concurrent callers, in any number of processes, one creates the key and all
+// return it.
 //
-// A key that is there but cannot be read is an error matching signing.ErrKey.
+// The error matches signing.ErrKey if the newest key cannot be read, and
+// signing.ErrNoKey if the store holds only public keys, as the store of a zone
+// does: the private keys are created elsewhere. Errors of the store are
+// returned as they are.
 func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error) {
 	return live.EnsureKey(ctx, store, signing.ZoneKeys())
 }
 
-// AddKey adds the next serial. The key signs from then on; the older ones keep
-// verifying. It returns signing.ErrNoKey where there is no key yet (see [EnsureKey]), and
-// keystore.ErrExists where somebody else added the same serial at the same time.
-// The private key must be one that can be stored: it comes from signing.Generate or
-// signing.ParsePrivateKey.
+// AddKey adds a zone key under the next serial. Issuers sign with it at once,
+// or after their [WithPublishDelay]. The older keys still verify.
+//
+// The error matches signing.ErrKey if the key is in a KMS or HSM and so cannot
+// be stored. It matches signing.ErrNoKey if there is no signing key yet (see
+// [EnsureKey]) or if the store holds only public keys, as the store of a zone
+// does. It matches keystore.ErrExists if another caller added the same serial
+// at the same time.
 func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
 	return live.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
 
-// RemoveKey removes a key, private and public half. Every token that it
-// signed is refused from then on, and the sessions that are bound to one end.
+// RemoveKey removes a zone key, both the private and the public half. Every
+// token signed with it is rejected from then on, and every session bound to
+// such a token ends.
 //
-// It refuses, with signing.ErrInUse, to remove the key that signs, and with [UnlessUsed] also
-// one whose tokens are in use; [Forced] removes it all the same. Give it the issuers'
-// [WithPublishDelay], if they have one. It returns signing.ErrNoKey if there is no such
-// key.
+// The error matches signing.ErrInUse if the key is the one that signs, or if
+// [UnlessUsed] finds its tokens in use; [Forced] removes it all the same. Pass
+// the issuers' [WithPublishDelay], if they have one, since it decides which key
+// signs. The error matches signing.ErrNoKey if there is no such key.
+//
+// After the newest key was removed with Forced, the key before it signs again,
+// and the removed serial is given to the next key. Removing the last key leaves
+// zones without a signing key: every token is rejected, except for those of
+// configured public keys, and Issue returns signing.ErrNoKey until EnsureKey.
 func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial, options ...RemoveOption) error {
 	return live.RemoveKey(ctx, store, signing.ZoneKeys(), serial, options)
 }
 
-// Rotate adds the next zone key when the newest is as old as the schedule says, and
-// removes each old one when every token that it signed has expired. It blocks until
-// ctx ends and returns its error, or says at once what is wrong with the schedule. What
-// fails is logged and tried again a minute later. Any number of replicas may rotate the
-// zone keys: they do it once.
+// Rotate rotates the zone keys until ctx ends. It adds a key when the newest
+// one has reached the age Rotation.Every, and removes an old one when every
+// token signed with it has expired, with a margin of five minutes. It creates
+// no first key: see [EnsureKey]. The issuers must have the same
+// [WithMaxLifetime] and [WithPublishDelay] as the schedule.
 //
-// It makes no first key: see [EnsureKey]. The issuers must be given the same
-// [WithMaxLifetime] and [WithPublishDelay].
+// Rotate blocks and returns the error of ctx. It returns at once only if an
+// argument is invalid. Every other failure is logged and tried again after a
+// minute. Any number of replicas may rotate the zone keys at the same time:
+// each change is made once.
 func Rotate(ctx context.Context, store keystore.KeyStore, schedule Rotation) error {
 	return live.Rotate(ctx, store, signing.ZoneKeys(), schedule)
 }
 
-// Keys lists the zone keys by serial, also those that cannot be read, with the
-// reason.
+// Keys lists the zone keys by ascending serial. A key that cannot be read is
+// listed with the reason in its Err.
 func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
 	return live.Keys(ctx, store, signing.ZoneKeys())
 }
 
-// Revoke puts zone tokens, by their ids, on the revocation list. Nobody else's
-// addition is lost, however many write at once.
+// Revoke adds token ids (jti) to the revocation list of zone tokens. Any number
+// of callers may change the list at the same time; no change is lost. For
+// errors and limits see revocation.Ref.Add.
+//
+// Whether a token has the id is not checked: a mistyped id revokes nothing.
 func Revoke(ctx context.Context, store keystore.KeyStore, ids ...string) error {
 	return revocation.Zone().Add(ctx, store, ids...)
 }
 
-// Restore takes ids off the revocation list.
+// Restore removes token ids from the revocation list, so that their tokens are
+// valid again. Ids that are not on the list are ignored.
 func Restore(ctx context.Context, store keystore.KeyStore, ids ...string) error {
 	return revocation.Zone().Remove(ctx, store, ids...)
 }
 
-// Revoked reads the revocation list.
+// Revoked reads the revocation list of zone tokens.
 func Revoked(ctx context.Context, store keystore.KeyStore) (*revocation.List, error) {
 	return revocation.Zone().Load(ctx, store)
 }

@@ -15,19 +15,21 @@ import (
 
 const defaultTimeout = 10 * time.Second
 
-// StreamServerInterceptor returns an interceptor that lets an xDS stream through to
-// its handler if the token in its metadata is good, hands on its requests if the token
-// permits the node that they come from, and ends the stream with the token's session, as
-// grpcauth.StreamServerInterceptor does. The codes are those of grpcauth.Status:
+// StreamServerInterceptor returns an interceptor that authenticates an xDS
+// stream by the token in its metadata, passes on requests only if the token
+// permits their node, and ends the stream with the token's session, as
+// grpcauth.StreamServerInterceptor does. The codes are those of
+// grpcauth.Status:
 //
-//   - Unauthenticated: the token is missing, not good or no longer good, or no
-//     request came in time;
-//   - PermissionDenied: the token does not permit the node; the node has no id, changed its
-//     id, or contradicts itself; or something other than a DiscoveryRequest or DeltaDiscoveryRequest was to be
-//     received, which means that another service is behind the interceptor;
+//   - Unauthenticated: the token is missing, not valid or no longer valid, or
+//     no request came in time;
+//   - PermissionDenied: the token does not permit the node; the node has no id,
+//     changed its id, or contradicts itself; or the handler receives a message
+//     other than DiscoveryRequest or DeltaDiscoveryRequest, so that the service
+//     is not xDS;
 //   - Unavailable: the token could not be checked, or the resolver failed.
 //
-// An error says that an argument is unusable.
+// The error is about the arguments.
 func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (grpc.StreamServerInterceptor, error) {
 	if validator == nil {
 		return nil, errors.New("xdsauth: the validator is nil")
@@ -51,14 +53,14 @@ func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (
 		return intercept(server, s, info, func(server any, s grpc.ServerStream) error {
 			if session, ok := grpcauth.FromContext[*session](s.Context()); ok {
 				s = newStream(s, session)
-			} // else the service is open
+			} // otherwise the service is open
 			return handler(server, s)
 		})
 	}, nil
 }
 
-// authenticator decides about streams by their tokens, and makes the sessions that
-// decide about their requests.
+// authenticator authenticates streams by their tokens, and creates the sessions
+// that check their requests.
 type authenticator struct {
 	validator dataplane.Validator
 	resolve   Resolver
@@ -67,9 +69,9 @@ type authenticator struct {
 	options   []grpcauth.Option
 }
 
-// authenticate validates the token for the mesh that it claims to be for. That the node is in
-// that mesh is part of what the token must permit, when the node is known. So
-// nobody without a good token keeps a stream open or makes the resolver work.
+// authenticate validates the token for the mesh that it names, so that a peer
+// without a valid token can neither keep a stream open nor cause work for the
+// resolver. Permits later checks that the node is in that mesh.
 func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Identity, error) {
 	raw, err := grpcauth.TokenFromMetadata(ctx)
 	if err != nil {
@@ -86,7 +88,7 @@ func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Id
 	return &session{Verified: verified, of: a}, nil
 }
 
-// claimedMesh returns the mesh that a token names, which proves nothing.
+// claimedMesh returns the mesh that an unverified token names.
 func claimedMesh(raw string) (string, error) {
 	unverified, err := token.ParseUnverified(raw)
 	if err != nil {

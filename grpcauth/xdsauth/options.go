@@ -13,8 +13,9 @@ import (
 // Option is an option of [StreamServerInterceptor].
 type Option func(*authenticator) error
 
-// WithResolver sets how a node becomes the proxy that the token must permit. The
-// default is [ResolveNode], which believes what the node says of itself.
+// WithResolver sets how a node is resolved to the proxy that the token must
+// permit. The default is [ResolveNode], which trusts the node's own
+// description.
 func WithResolver(resolve Resolver) Option {
 	return func(a *authenticator) error {
 		if resolve == nil {
@@ -25,7 +26,7 @@ func WithResolver(resolve Resolver) Option {
 	}
 }
 
-// WithStrictTags asks of each inbound by itself that it has the token's tags, with
+// WithStrictTags requires every inbound to carry the token's tags, with
 // dataplane.Verified.PermitsStrictly. The default is Permits.
 func WithStrictTags() Option {
 	return func(a *authenticator) error {
@@ -34,8 +35,9 @@ func WithStrictTags() Option {
 	}
 }
 
-// WithFirstRequestTimeout sets for how long a stream waits for its first request, and for that to be
-// resolved: 10 seconds by default. Then it ends as Unauthenticated.
+// WithFirstRequestTimeout sets the time in which the first request of a stream
+// must arrive and be resolved: 10 seconds by default. After that the stream
+// ends as Unauthenticated.
 func WithFirstRequestTimeout(limit time.Duration) Option {
 	return func(a *authenticator) error {
 		if limit <= 0 {
@@ -46,7 +48,7 @@ func WithFirstRequestTimeout(limit time.Duration) Option {
 	}
 }
 
-// WithLogger is grpcauth.WithLogger.
+// WithLogger sets the logger, as grpcauth.WithLogger does.
 func WithLogger(log *slog.Logger) Option {
 	return func(a *authenticator) error {
 		a.options = append(a.options, grpcauth.WithLogger(log))
@@ -54,7 +56,8 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
-// WithOpenServices is grpcauth.WithOpenServices, for other services on the same server.
+// WithOpenServices exempts other services on the same server, as
+// grpcauth.WithOpenServices does.
 func WithOpenServices(names ...string) Option {
 	return func(a *authenticator) error {
 		a.options = append(a.options, grpcauth.WithOpenServices(names...))

@@ -12,22 +12,23 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Resolver finds the proxy that a node says it is, as the control plane knows it. It is
-// called for every request that carries a node, with one that has an id, and for many streams at once; the
-// context is the stream's, and ends with it.
+// Resolver returns the proxy for a node, as the control plane knows it. It is
+// called for every request that carries a node, which always has an id. It must
+// be safe for concurrent use. The context is that of the stream.
 //
-// An error that matches token.ErrNotPermitted turns the proxy away as
-// PermissionDenied: there is no such proxy. Any other means that this could not be found
-// out, and ends the stream as Unavailable, so that the proxy comes back.
+// An error that matches token.ErrNotPermitted, for example because there is no
+// such proxy, ends the stream as PermissionDenied. Any other error means that
+// the proxy could not be looked up, and ends the stream as Unavailable, so that
+// the proxy retries.
 type Resolver func(ctx context.Context, node *corev3.Node) (dataplane.Proxy, error)
 
 // The fields of a node's metadata that [ResolveNode] reads.
 const (
-	MetadataMesh     = "dataplane.mesh"      // string; if it is there, the mesh of the node id
-	MetadataName     = "dataplane.name"      // string; if it is there, the name of the node id
-	MetadataTags     = "dataplane.tags"      // struct: name of a tag to its value, or to a list of values
+	MetadataMesh     = "dataplane.mesh"      // string, optional; must be the mesh of the node id
+	MetadataName     = "dataplane.name"      // string, optional; must be the name of the node id
+	MetadataTags     = "dataplane.tags"      // struct: tag name to a value, or to a list of values
 	MetadataWorkload = "dataplane.workload"  // string
-	MetadataType     = "dataplane.proxyType" // string; "dataplane" if it is not there
+	MetadataType     = "dataplane.proxyType" // string; "dataplane" if absent
 )
 
 const (
@@ -35,17 +36,18 @@ const (
 	maxInbounds = 128
 )
 
-// ResolveNode believes what a node says of itself, so what the token does not name
-// is the proxy's own word; a control plane that keeps records of its proxies looks them up
-// instead.
+// ResolveNode trusts the node's description of itself: where the token does not
+// restrict the proxy, nothing is verified. A control plane that has records of
+// its proxies should look them up instead.
 //
-// The node id is the mesh, a dot and the name, which may have further dots. The tags are in the
-// node's metadata, in the fields above: at most 128, with at most 128 values each. A value is that of every
-// inbound; of a list, each value is that of one inbound, in order, and there are as many inbounds
-// as the longest list has values.
+// The node id is the mesh, a dot and the name, which may contain dots. The tags
+// are in the node's metadata, in the fields above: at most 128 tags, each a
+// value or a list of 1 to 128 values. A single value applies to every inbound.
+// Each value of a list applies to one inbound, in order; there are as many
+// inbounds as the longest list has values.
 //
-// An error matches token.ErrNotPermitted: the id has another form, the metadata says
-// otherwise than the id, or is of another form.
+// The error matches token.ErrNotPermitted if the id or the metadata is
+// malformed, or if they contradict each other.
 func ResolveNode(_ context.Context, node *corev3.Node) (dataplane.Proxy, error) {
 	mesh, name, _ := strings.Cut(node.GetId(), ".")
 	if mesh == "" || name == "" {
@@ -75,7 +77,7 @@ func ResolveNode(_ context.Context, node *corev3.Node) (dataplane.Proxy, error) 
 	return proxy, nil
 }
 
-// stringIn returns a field of the metadata, empty if it is not there.
+// stringIn returns a field of the metadata, or "" if it is absent.
 func stringIn(fields map[string]*structpb.Value, field string) (string, error) {
 	value, ok := fields[field]
 	if !ok {
@@ -133,7 +135,7 @@ func notPermitted(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{token.ErrNotPermitted}, args...)...)
 }
 
-// quote escapes and cuts what a peer said, for errors.
+// quote escapes and truncates text from a peer, for errors.
 func quote(text string) string { return fmt.Sprintf("%q", shorten(text)) }
 
 func shorten(text string) string {

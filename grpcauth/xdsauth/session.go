@@ -16,8 +16,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// session is the identity of one stream. It ends with the token, and as soon as the proxy
-// does what the token does not permit.
+// session is the identity of one stream. It ends with the token, or when the
+// proxy does something that the token does not permit.
 type session struct {
 	dataplane.Verified
 	of    *authenticator
@@ -25,7 +25,7 @@ type session struct {
 	timer *time.Timer // until the first request
 }
 
-// Bind begins the time in which the first request must come.
+// Bind starts the timeout for the first request.
 func (s *session) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	bound, release := s.Verified.Bind(ctx)
 	bound, s.end = context.WithCancelCause(bound)
@@ -41,20 +41,20 @@ func (s *session) tooLate() error {
 	return fmt.Errorf("%w: no request within %s", grpcauth.ErrUnauthenticated, s.of.timeout)
 }
 
-// LogValue says whose token it is.
+// LogValue identifies the token's holder.
 func (s *session) LogValue() slog.Value {
 	claims := s.Claims()
 	return slog.GroupValue(slog.String("mesh", shorten(claims.Mesh)), slog.String("name", shorten(claims.Name)),
 		slog.String("kid", s.KeyID()), slog.String("jti", s.Registered().ID))
 }
 
-// stream hands on the requests of one node. Like every stream, it is received from by one
-// goroutine at a time.
+// stream passes on the requests of one node. As with every stream, only one
+// goroutine at a time may call RecvMsg.
 type stream struct {
 	grpc.ServerStream
 	session *session
 	ctx     context.Context
-	node    string // its id, empty before the first request
+	node    string // node id, empty before the first request
 }
 
 func newStream(s grpc.ServerStream, session *session) *stream {
@@ -63,7 +63,7 @@ func newStream(s grpc.ServerStream, session *session) *stream {
 
 func (s *stream) Context() context.Context { return s.ctx }
 
-// request is a message that may be received, of either variant of the protocol.
+// request is an xDS request, of either variant of the protocol.
 type request interface {
 	proto.Message
 	GetNode() *corev3.Node
@@ -94,14 +94,14 @@ func (s *stream) RecvMsg(m any) error {
 	return nil
 }
 
-// refuse ends the stream, whatever the handler makes of the error.
+// refuse ends the stream, whatever the handler does with the error.
 func (s *stream) refuse(reason error) error {
 	s.session.end(reason)
 	return grpcauth.Status(reason).Err()
 }
 
-// check holds the node of a request against the token, and against the node of the
-// requests before it.
+// check compares the node of a request with the token, and with the node of
+// earlier requests.
 func (s *stream) check(node *corev3.Node) error {
 	switch {
 	case node == nil && s.node != "":

@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// cache remembers verified tokens by the digest of their whole text, so that no
-// bearer token is kept. Only what a signature verified gets in, and what comes out is
-// only the work on the text: everything that can change is checked again.
+// cache remembers verified tokens by the digest of their text, so that it holds
+// no bearer token. It saves only the work on the text (form and signature):
+// everything that can change is checked again on each use.
 type cache struct {
 	shards [16]shard
 	limit  int // of entries, in each shard
@@ -21,13 +21,13 @@ type shard struct {
 
 type digest [sha256.Size]byte
 
-// newCache returns a cache of about so many tokens, or nil for none.
+// newCache returns a cache of about the given number of tokens, or nil for 0.
 func newCache(tokens int) *cache {
 	if tokens == 0 {
 		return nil
 	}
 	c := &cache{}
-	c.limit = (tokens + len(c.shards) - 1) / len(c.shards)
+	c.limit = (tokens-1)/len(c.shards) + 1
 	for i := range c.shards {
 		c.shards[i].entries = make(map[digest]*Verified)
 	}
@@ -53,7 +53,7 @@ func (c *cache) put(d digest, t *Verified) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.entries) >= c.limit {
-		for other := range s.entries { // any: which one, nobody can choose
+		for other := range s.entries { // a random one, which an attacker cannot choose
 			delete(s.entries, other)
 			break
 		}
@@ -61,7 +61,7 @@ func (c *cache) put(d digest, t *Verified) {
 	s.entries[d] = t
 }
 
-// drop forgets a token that is no longer good.
+// drop removes a token that is no longer good.
 func (c *cache) drop(d digest) {
 	s := c.shard(d)
 	s.mu.Lock()

@@ -1,7 +1,7 @@
-// Package live is what dataplane and zone tokens have in common: the state that
-// follows a store, the checks made on a token in their order, and the life of
-// signing keys. Package dataplane and package zone say which kind of token it is
-// about, and turn its answers into their own types.
+// Package live holds what dataplane and zone tokens share: the state that
+// follows a store, the checks on a token in their order, bound contexts, and
+// the signing keys. Packages dataplane and zone supply a [Family] and wrap the
+// results in their own types.
 package live
 
 import (
@@ -10,26 +10,26 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Family says what sets one kind of token apart: its records. Tokens, keys and
-// lists of one family mean nothing to another.
+// Family describes one kind of token by its records. Tokens, keys and lists of
+// one family mean nothing to another.
 type Family struct {
 	Kind token.Kind
 
-	// Within is where its records are: in every scope, or in the global one.
+	// Within is the scope that holds the records: AllScopes or Global.
 	Within keystore.Scope
 
-	// Prefix begins the name of each of its records. Nothing else is asked for,
-	// since a store may hold other people's secrets.
+	// Prefix starts the name of each record. Nothing else is read, since a
+	// store may hold secrets of other applications.
 	Prefix string
 
-	// ListPrefix begins the names of its revocation lists.
+	// ListPrefix starts the names of the revocation lists.
 	ListPrefix string
 
-	// Keys is the series of keys for the tokens of a scope; false means that no
-	// token of this family belongs to that scope.
+	// Keys returns the series of keys for the tokens of a scope. It returns
+	// false if no token of this family belongs to the scope.
 	Keys func(keystore.Scope) (signing.Series, bool)
 
-	// ListOwner is the scope whose tokens the revocation list with this record
-	// name takes back; false means that the name is not a list's.
+	// ListOwner returns the scope whose tokens the revocation list with this
+	// record name revokes. It returns false if the name is not that of a list.
 	ListOwner func(name string) (keystore.Scope, bool)
 }

@@ -14,42 +14,42 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// The bounds of what is read, when, and for whom.
+// The limits on reads of the store.
 const (
-	fullInterval = 30 * time.Second // everything is read at least this often, whatever a watch says
-	readTimeout  = 5 * time.Second  // a read that takes longer has failed
-	maxHanging   = 4                // reads that have failed so and still not returned
+	fullInterval = 30 * time.Second // of complete reads, even if a watch announces no change
+	readTimeout  = 5 * time.Second  // after which a read has failed
+	maxHanging   = 4                // reads that timed out and have not returned yet
 
 	minRetry = 50 * time.Millisecond // after a failed read, doubling
 	maxRetry = 500 * time.Millisecond
 
-	peerWait        = time.Second // the longest that a token waits for a read
+	peerWait        = time.Second // the longest wait of a token for a read
 	maxWaiting      = 1024        // tokens waiting at once
 	knownInterval   = time.Second // between reads of one scope that tokens cause
 	unknownInterval = 100 * time.Millisecond
 )
 
-// follower keeps the state of a family up to date with its store. All reads are
-// made by one goroutine, one after the other, so that what is newer never gets
-// overwritten by what is older.
+// follower keeps the state of a family up to date with its store. One goroutine
+// makes all reads, one after the other, so that newer data is never overwritten
+// by older.
 //
-// There are two kinds of read: of all scopes at once, and of one scope. What is
-// due goes first come, first served, and a read that fails is put off by itself, so
-// that a scope that cannot be read keeps no other from being read. While the scopes
-// cannot be read all at once, they are read one by one.
+// A read covers either all scopes or one. Reads that are due are made in the
+// order of the requests. A failed read is delayed by itself, so that a scope
+// that cannot be read blocks no other. While reading all scopes at once fails,
+// they are read one by one.
 type follower struct {
 	family *Family
 	store  keystore.KeyStore
 	prefix string // of the names that are read
 
-	// Both are called on the reading goroutine: published after every new state of a
-	// scope, reads when reading everything begins to fail and, with nil, when it works
-	// again.
+	// Both are called on the reading goroutine: published after every new state
+	// of a scope; reads when complete reads start to fail and, with nil, when
+	// they work again.
 	published func(scope keystore.Scope, prev, next *scopeState)
 	reads     func(error)
 
 	current atomic.Pointer[state] // nil before the first read has ended
-	ended   context.Context       // of everything that follows the store
+	ended   context.Context       // done when close is called
 	stop    context.CancelFunc
 	done    sync.WaitGroup // of the goroutines that use the store
 	hanging atomic.Int32   // calls of the store that have not returned
@@ -58,35 +58,36 @@ type follower struct {
 	waiting atomic.Int32 // tokens that wait for a read
 
 	mu       sync.Mutex
-	updated  chan struct{} // closed by the next state
+	updated  chan struct{} // closed when the next state is published
 	all      *job          // the read of all scopes
 	jobs     map[keystore.Scope]*job
 	peerRead map[keystore.Scope]time.Time // when tokens last caused a read of a scope
-	unknown  time.Time                    // when they last did of a scope not known to exist
+	unknown  time.Time                    // when they last caused one of a scope not known to exist
 
-	// Of the reading goroutine alone:
+	// Used by the reading goroutine only:
 	fullDue time.Time
-	failing bool // the latest read of all scopes failed
-	partly  bool // and yet single scopes could be read since
+	failing bool        // the latest read of all scopes failed
+	partly  atomic.Bool // while single scopes could be read
 }
 
-// job is a read that is to be made.
+// job is a requested read.
 type job struct {
-	since  time.Time     // when it was asked for: the oldest goes first
-	wanted bool          // not only by tokens that wait
+	since  time.Time     // time of the request: the oldest goes first
+	wanted bool          // by more than waiting tokens
 	due    time.Time     // not before
 	retry  time.Duration // the pause after the latest failure
-	demand *demand       // of tokens that wait; nil: none
+	demand *demand       // of waiting tokens, or nil
 }
 
 // demand is shared by all tokens that wait for the same read.
 type demand struct {
 	done    chan struct{}
 	waiters int
-	err     error // set before done is closed
+	err     error   // set before done is closed
+	also    *demand // an older one, which the same read serves
 }
 
-// follow starts to follow a store; close ends it.
+// follow starts to follow a store, until close.
 func follow(family *Family, store keystore.KeyStore, prefix string, published func(scope keystore.Scope, prev, next *scopeState), reads func(error)) *follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &follower{
@@ -108,9 +109,8 @@ func follow(family *Family, store keystore.KeyStore, prefix string, published fu
 	return f
 }
 
-// close ends everything and waits until the store is no longer used. A store
-// returns promptly when its context ends; one that does not is waited for no
-// longer than a read may take.
+// close stops the goroutines and waits until the store is no longer in use, at
+// most readTimeout if the store ignores its context.
 func (f *follower) close() {
 	f.stop()
 	unused := make(chan struct{})
@@ -121,7 +121,7 @@ func (f *follower) close() {
 	}
 }
 
-// note takes an announced change.
+// note records an announced change.
 func (f *follower) note(scope keystore.Scope) {
 	f.mu.Lock()
 	now := time.Now()
@@ -133,7 +133,7 @@ func (f *follower) note(scope keystore.Scope) {
 		}
 		f.all.want(now)
 	case f.family.Within != keystore.AllScopes && f.family.Within != scope:
-	case keystore.CheckScope(scope) == nil: // what is no scope cannot be read
+	case keystore.CheckScope(scope) == nil: // else the scope cannot be read
 		f.job(scope, now).want(now)
 	}
 	f.mu.Unlock()
@@ -146,17 +146,19 @@ func (j *job) want(now time.Time) {
 	}
 }
 
-// again wants the read once more, after a pause that grows.
-func (j *job) again() {
+// again requests the read once more, after a growing pause.
+func (j *job) again(began time.Time) {
 	now := time.Now()
 	j.retry = min(max(2*j.retry, minRetry), maxRetry)
-	j.due = now.Add(j.retry)
+	// At least as long as the read took: a scope whose reads hang must not keep
+	// the others from being read.
+	j.due = now.Add(max(j.retry, now.Sub(began)))
 	j.want(now)
 }
 
-// finish tells the tokens that waited how the read ended.
+// finish reports the result of the read to the waiting tokens.
 func (d *demand) finish(err error) {
-	if d != nil {
+	for ; d != nil; d = d.also {
 		d.err = err
 		close(d.done)
 	}
@@ -179,7 +181,7 @@ func (f *follower) signal() {
 	}
 }
 
-// run reads what is due until ctx ends.
+// run makes the reads that are due, until ctx ends.
 func (f *follower) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -202,8 +204,8 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// next picks the read that is due and was asked for first: of all scopes, or of
-// one. Where nothing is due it says for how long.
+// next returns the read to make now, of those that are due the one requested
+// first: of all scopes, or of one. If none is due, it returns how long to wait.
 func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,12 +234,12 @@ func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait tim
 		if all {
 			return "", true, 0
 		}
-		return "", false, wait // there is nothing yet to which one scope could be added
+		return "", false, wait // one scope can be added only to a complete read
 	}
 	for s, j := range f.jobs {
 		due := j.due
 		if !j.wanted {
-			if j.demand == nil { // those who waited have left
+			if j.demand == nil { // all waiting tokens have left
 				delete(f.jobs, s)
 				continue
 			}
@@ -253,7 +255,8 @@ func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait tim
 	return scope, all, wait
 }
 
-// allowedAt is when tokens may cause a read of the scope. The caller holds mu.
+// allowedAt returns when tokens may cause a read of the scope. The caller holds
+// mu.
 func (f *follower) allowedAt(scope keystore.Scope, now time.Time) time.Time {
 	due := now
 	if last, ok := f.peerRead[scope]; ok {
@@ -275,7 +278,7 @@ func (f *follower) readAll(ctx context.Context) {
 	now := time.Now()
 	f.mu.Lock()
 	f.all.wanted = false
-	pending := f.jobs // this read does for everybody who has asked for one
+	pending := f.jobs // this read answers all requests
 	f.jobs = make(map[keystore.Scope]*job)
 	for scope, at := range f.peerRead {
 		if now.Sub(at) > knownInterval {
@@ -286,7 +289,7 @@ func (f *follower) readAll(ctx context.Context) {
 
 	records, err := f.list(ctx, f.family.Within)
 	if ctx.Err() != nil {
-		return // those who wait see it too
+		return // waiting tokens see f.ended
 	}
 	prev := f.current.Load()
 	if prev == nil {
@@ -297,7 +300,7 @@ func (f *follower) readAll(ctx context.Context) {
 		next := *prev
 		next.full.failed, next.full.err = now, err
 		f.publish(&next)
-		f.goOnOneByOne(pending, err)
+		f.goOnOneByOne(pending, now, err)
 	} else {
 		next := &state{scopes: make(map[keystore.Scope]*scopeState), full: reading{confirmed: now}}
 		for scope, group := range split(records) {
@@ -320,7 +323,7 @@ func (f *follower) readAll(ctx context.Context) {
 		f.mu.Lock()
 		f.all.retry, f.all.due = 0, now
 		f.mu.Unlock()
-		f.partly = false
+		f.partly.Store(false)
 	}
 	if f.failing != (err != nil) {
 		f.failing = err != nil
@@ -328,15 +331,16 @@ func (f *follower) readAll(ctx context.Context) {
 	}
 }
 
-// goOnOneByOne sets what is read after a read of all scopes has failed: again all of
-// them, and meanwhile those that were asked for, one by one. Once a single
-// scope could be read, the store is there and something in it cannot be read: then
-// every scope that we know is read by itself, and all at once only as often as ever.
-func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
+// goOnOneByOne schedules reads after a complete read has failed: another
+// complete one, and meanwhile each requested scope by itself. Once a single
+// scope could be read, the store works but some record in it cannot be read.
+// From then on every known scope is read by itself, and complete reads return
+// to their usual interval.
+func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, began time.Time, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.family.Within != keystore.AllScopes {
-		f.all.again()
+		f.all.again(began)
 		for _, j := range pending {
 			j.demand.finish(err)
 		}
@@ -344,16 +348,17 @@ func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
 	}
 	now := time.Now()
 	for scope, j := range pending {
-		j.demand.finish(err)
-		if j.wanted {
-			added := f.job(scope, j.since)
-			added.want(j.since)
-			added.retry, added.due = j.retry, j.due
+		if added := f.jobs[scope]; added != nil { // requested again meanwhile
+			j.wanted = j.wanted || added.wanted
+			if added.demand != nil {
+				added.demand.also, j.demand = j.demand, added.demand
+			}
 		}
+		f.jobs[scope] = j
 	}
 	f.job(keystore.Global, now).want(now)
-	if !f.partly {
-		f.all.again()
+	if !f.partly.Load() {
+		f.all.again(began)
 		return
 	}
 	for scope := range f.current.Load().scopes {
@@ -387,11 +392,15 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 		f.publish(current.withReading(scope, reading{failed: now, err: err}))
 		f.mu.Lock()
 		if wanted {
-			j.again()
-		} else if prev != nil && !f.failing {
-			// Others rest on this scope too. What a peer asked for is not repeated by
-			// itself, but everything is read again soon.
-			f.all.again()
+			j.again(now)
+		} else if prev != nil {
+			// All tokens of the scope depend on it: it is read again soon, by
+			// itself if complete reads fail because of another scope.
+			if f.partly.Load() {
+				j.again(now)
+			} else if !f.all.wanted {
+				f.all.again(now)
+			}
 		}
 		f.mu.Unlock()
 	case len(records) > 0:
@@ -409,8 +418,8 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	if err == nil {
 		f.mu.Lock()
 		j.retry, j.due = 0, now
-		if f.failing && !f.partly { // the store is there
-			f.partly = true
+		if f.failing && !f.partly.Load() { // the store is there
+			f.partly.Store(true)
 			f.all.want(now)
 			f.all.due = now
 		}
@@ -418,8 +427,8 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	}
 }
 
-// list reads the family's records of a scope. A call of the store that does not
-// return in time is left alone.
+// list reads the family's records of a scope. It abandons a call that does not
+// return within readTimeout.
 func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.Record, error) {
 	if f.hanging.Load() >= maxHanging {
 		return nil, fmt.Errorf("%d earlier reads have not returned", maxHanging)
@@ -440,7 +449,7 @@ func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	select {
 	case a := <-answered:
 		if a.err == nil {
-			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // an answer after the limit may be of any age
+			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // a late answer may be of any age
 		}
 		return a.records, a.err
 	case <-ctx.Done():
@@ -448,7 +457,7 @@ func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	}
 }
 
-// publish makes a state the current one.
+// publish replaces the current state.
 func (f *follower) publish(s *state) {
 	f.current.Store(s)
 	f.mu.Lock()
@@ -457,7 +466,13 @@ func (f *follower) publish(s *state) {
 	f.mu.Unlock()
 }
 
-// loaded returns the state, waiting for the first read if it has not ended.
+// mayRead reports whether a read of the scope by itself may succeed although the
+// latest complete read failed.
+func (f *follower) mayRead(scope keystore.Scope) bool {
+	return f.partly.Load() || f.current.Load().reading(scope, time.Now()).confirmed.IsZero()
+}
+
+// loaded returns the state. It waits for the first read to end.
 func (f *follower) loaded(ctx context.Context) (*state, error) {
 	if s := f.current.Load(); s != nil {
 		return s, nil
@@ -471,9 +486,9 @@ func (f *follower) loaded(ctx context.Context) (*state, error) {
 	return f.current.Load(), err
 }
 
-// reread waits for a read of the scope that begins after the call, or for enough
-// to say that nothing more is needed. Without such a read, or when it fails, the
-// error is of class token.ErrUnavailable.
+// reread waits for a read of the scope that starts after the call, or until
+// enough returns true for a new state. If there is no such read, or it fails,
+// the error matches token.ErrUnavailable.
 func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func() bool) error {
 	leave, err := f.enter()
 	if err != nil {
@@ -498,13 +513,13 @@ func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func
 	f.mu.Lock()
 	d.waiters--
 	if j := f.jobs[scope]; d.waiters == 0 && j != nil && j.demand == d {
-		j.demand = nil // nobody waits for it any more
+		j.demand = nil // no token waits for it any more
 	}
 	f.mu.Unlock()
 	return err
 }
 
-// enter counts a token that waits, unless there are too many.
+// enter counts a waiting token, up to maxWaiting.
 func (f *follower) enter() (leave func(), err error) {
 	if f.waiting.Add(1) > maxWaiting {
 		f.waiting.Add(-1)
@@ -513,10 +528,10 @@ func (f *follower) enter() (leave func(), err error) {
 	return func() { f.waiting.Add(-1) }, nil
 }
 
-// await waits for a read to be done, or for enough to be true of a new state, for
-// peerWait at most.
+// await waits until the read of d is done or enough returns true, for at most
+// peerWait. A nil d stands for no particular read.
 func (f *follower) await(ctx context.Context, d *demand, enough func() bool) error {
-	var done chan struct{} // of no demand: never
+	var done chan struct{} // nil blocks forever
 	if d != nil {
 		done = d.done
 	}
@@ -546,7 +561,7 @@ func (f *follower) await(ctx context.Context, d *demand, enough func() bool) err
 	}
 }
 
-// unavailable puts an error into the class of what could not be known.
+// unavailable wraps an error with token.ErrUnavailable.
 func unavailable(err error) error {
 	if err == nil || errors.Is(err, token.ErrUnavailable) {
 		return err

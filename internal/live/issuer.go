@@ -14,19 +14,19 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// backdate is how far nbf and iat lie before the time of issuing, so that a
-// verifier whose clock is behind ours still accepts the token.
+// backdate is how far nbf and iat are set back, so that a verifier whose clock
+// is behind accepts the token.
 const backdate = 5 * time.Minute
 
-// Issuer makes tokens of one family, with the newest key of a store or with one
-// given key.
+// Issuer issues tokens of one family, with the newest key of a store or with
+// one given key.
 type Issuer struct {
 	family *Family
 	config issuerConfig
 
 	store keystore.KeyStore
 	mu    sync.Mutex
-	keys  map[keystore.Scope]parsedKey // of the newest record each
+	keys  map[keystore.Scope]parsedKey // of the key that signs
 
 	private *signing.PrivateKey // offline
 	kid     string
@@ -39,8 +39,8 @@ type parsedKey struct {
 	private *signing.PrivateKey
 }
 
-// NewIssuer makes an issuer that signs with the newest key in a store, which it
-// asks at every token.
+// NewIssuer returns an issuer that signs with the newest key of a store, which
+// it reads for every token.
 func NewIssuer(family *Family, store keystore.KeyStore, options []IssuerOption) (*Issuer, error) {
 	if store == nil {
 		return nil, errors.New("NewIssuer: the store is nil (without a store, use NewOfflineIssuer)")
@@ -53,8 +53,8 @@ func NewIssuer(family *Family, store keystore.KeyStore, options []IssuerOption) 
 	return i, nil
 }
 
-// NewOfflineIssuer makes an issuer that signs with one key, under a kid of the
-// operator's choosing.
+// NewOfflineIssuer returns an issuer that signs with one key, under a kid that
+// the operator chooses.
 func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, options []IssuerOption) (*Issuer, error) {
 	if private.Public() == nil {
 		return nil, fmt.Errorf("NewOfflineIssuer: kid %.64q without a key: the signing key is nil", kid)
@@ -86,7 +86,7 @@ func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
 	return &Issuer{family: family, config: config}, nil
 }
 
-// Issue makes a token of the claims, good for validFor from now on.
+// Issue returns a token with the claims, valid for validFor from now.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (string, error) {
 	if validFor < time.Second {
 		return "", fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
@@ -111,8 +111,8 @@ func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.C
 	return token.Encode(kid, claims, private.Sign)
 }
 
-// signingKey returns the key that signs now. A key that cannot be read is an
-// error: an older one must not sign in its place.
+// signingKey returns the key that signs now. If it cannot be read, that is an
+// error: an older key must not sign in its place.
 func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, error) {
 	if i.store == nil {
 		return i.private, i.kid, nil
@@ -128,7 +128,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	record, serial, err := i.choose(series, records)
 	if err != nil {
 		i.mu.Lock()
-		delete(i.keys, scope) // keeps no private key that the store has no more
+		delete(i.keys, scope) // keep no private key that the store no longer has
 		i.mu.Unlock()
 		return nil, "", err
 	}
@@ -149,8 +149,8 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	return known.private, known.kid, nil
 }
 
-// choose picks the record of the key that signs: the newest one that has been there for
-// the publish delay, or the oldest, where none has.
+// choose returns the record of the key that signs: the newest one older than
+// the publish delay, or else the oldest one.
 func (i *Issuer) choose(series signing.Series, records []keystore.Record) (keystore.Record, signing.Serial, error) {
 	published := i.config.now().Add(-i.config.publishDelay)
 	record, serial, err := series.Latest(records)
@@ -168,7 +168,7 @@ func (i *Issuer) choose(series signing.Series, records []keystore.Record) (keyst
 // newID returns a random UUID (RFC 9562, section 5.4).
 func newID() string {
 	var b [16]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the program first
+	rand.Read(b[:]) // never returns an error: crypto/rand ends the program instead
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])

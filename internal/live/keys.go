@@ -11,9 +11,9 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-// EnsureKey makes the first key of a series, with serial 1, unless it has a key
-// already. It returns the key that signs. Of any number of callers at once, in any
-// number of processes, one makes the key and all return it.
+// EnsureKey creates the first key of a series, with serial 1, if the series has
+// none, and returns the newest key. Of any number of concurrent callers, in any
+// number of processes, one creates the key and all return it.
 func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
 	key, err := signingKey(ctx, store, series)
 	if !errors.Is(err, signing.ErrNoKey) || errors.Is(err, errPublicOnly) {
@@ -25,12 +25,12 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	}
 	key, err = create(ctx, store, series, 1, private)
 	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
-		return signingKey(ctx, store, series) // somebody else was first
+		return signingKey(ctx, store, series) // another caller was first
 	}
 	return key, err
 }
 
-// AddKey adds the next serial of a series, which signs from then on.
+// AddKey adds a key under the next serial of a series.
 func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series, private *signing.PrivateKey) (signing.Key, error) {
 	if private.Public() == nil {
 		return signing.Key{}, errors.New("AddKey: the key is nil")
@@ -69,29 +69,38 @@ func create(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	return signing.Key{Serial: serial, Created: record.Created, Public: private.Public(), Private: true, Signs: true}, nil
 }
 
-// RemoveOption says under which conditions a key may be removed.
+// RemoveOption is a condition for removing a key.
 type RemoveOption interface{ applyRemoval(*removal) }
 
 type removal struct {
 	forced       bool
 	publishDelay time.Duration
-	since        time.Time
-	reports      []KeyUse
+	unless       []unlessUsed
+}
+
+type unlessUsed struct {
+	since time.Time
+	KeyUse
 }
 
 type removeOption func(*removal)
 
 func (o removeOption) applyRemoval(r *removal) { o(r) }
 
-// Forced removes a key whatever speaks against it.
+// Forced removes a key even if it signs or is in use.
 func Forced() RemoveOption { return removeOption(func(r *removal) { r.forced = true }) }
 
-// UnlessUsed refuses to remove a key whose tokens are in use as far as reports show.
+// UnlessUsed refuses to remove a key whose tokens are in use according to
+// reports.
 func UnlessUsed(since time.Time, reports ...KeyUse) RemoveOption {
-	return removeOption(func(r *removal) { r.since, r.reports = since, append(r.reports, reports...) })
+	return removeOption(func(r *removal) {
+		for _, use := range reports {
+			r.unless = append(r.unless, unlessUsed{since, use})
+		}
+	})
 }
 
-// RemoveKey removes a key, private and public, so that what it signed is refused.
+// RemoveKey removes both halves of a key, so that its tokens are rejected.
 func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, options []RemoveOption) error {
 	var r removal
 	for _, o := range options {
@@ -99,6 +108,9 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 			return errors.New("removing a key: an option is nil")
 		}
 		o.applyRemoval(&r)
+	}
+	if r.publishDelay < 0 {
+		return fmt.Errorf("WithPublishDelay: %s is negative", r.publishDelay)
 	}
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
@@ -117,39 +129,40 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 		store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
 }
 
-// check says what speaks against removing a key.
+// check returns why a key must not be removed, or nil.
 func (r *removal) check(scope keystore.Scope, keys []signing.Key, serial signing.Serial) error {
 	if signs, ok := signer(keys, time.Now(), r.publishDelay); ok && signs.Serial == serial {
 		return fmt.Errorf("%w: it signs; add the next one first", signing.ErrInUse)
 	}
-	for _, use := range r.reports {
+	for _, use := range r.unless {
 		if use.Scope != scope || use.KeyID != serial.KeyID() {
 			continue
 		}
 		if use.Sessions > 0 {
 			return fmt.Errorf("%w: %d sessions with tokens that it signed are open", signing.ErrInUse, use.Sessions)
 		}
-		if use.LastUsed.After(r.since) {
+		if use.LastUsed.After(use.since) {
 			return fmt.Errorf("%w: a token that it signed was accepted at %s", signing.ErrInUse, use.LastUsed.Format(time.RFC3339))
 		}
 	}
 	return nil
 }
 
-// signer picks the key that signs at a time: the newest that has been there for the
-// publish delay, so that every validator knows it; or the oldest, where none has.
+// signer returns the key that signs at a time: the newest one older than the
+// publish delay, which every validator has read, or else the oldest one.
 func signer(keys []signing.Key, now time.Time, delay time.Duration) (signing.Key, bool) {
 	var chosen signing.Key
 	found := false
 	for _, key := range keys { // by ascending serial
-		if key.Private && (!found || !key.Created.After(now.Add(-delay))) {
+		if key.Private && (!found || delay == 0 || !key.Created.After(now.Add(-delay))) {
 			chosen, found = key, true
 		}
 	}
 	return chosen, found
 }
 
-// Keys lists the keys of a series by serial, unreadable ones included.
+// Keys lists the keys of a series by serial, including those that cannot be
+// read.
 func Keys(ctx context.Context, store keystore.KeyStore, series signing.Series) ([]signing.Key, error) {
 	if store == nil {
 		return nil, errors.New("the store is nil")
@@ -161,11 +174,12 @@ func Keys(ctx context.Context, store keystore.KeyStore, series signing.Series) (
 	return series.PublicSet(records, nil).Keys(), nil
 }
 
-// errPublicOnly says that the private keys are somewhere else, and are made there: one
-// made here would have the serial of another, and hide it.
+// errPublicOnly is returned where the private keys are kept and created
+// elsewhere. A key created here would take the serial of one of them and hide
+// it.
 var errPublicOnly = fmt.Errorf("%w: the store holds public keys only; signing keys are made by the control plane that published them", signing.ErrNoKey)
 
-// signingKey returns the key that signs, or signing.ErrNoKey.
+// signingKey returns the newest key that signs, or signing.ErrNoKey.
 func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
 	keys, err := Keys(ctx, store, series)
 	if err != nil {

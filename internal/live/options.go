@@ -19,20 +19,20 @@ const (
 	maxJitter       = 60 * time.Second
 )
 
-// common is what issuers and validators can both be told.
+// common holds the options of both issuers and validators.
 type common struct {
 	log         *slog.Logger
 	now         func() time.Time
 	maxLifetime time.Duration // 0: no limit
 }
 
-// issuerConfig is what the options of an issuer set.
+// issuerConfig holds the options of an issuer.
 type issuerConfig struct {
 	common
 	publishDelay time.Duration
 }
 
-// validatorConfig is what the options of a validator set.
+// validatorConfig holds the options of a validator.
 type validatorConfig struct {
 	common
 	leeway          time.Duration
@@ -40,13 +40,13 @@ type validatorConfig struct {
 	sessionMaxStale time.Duration
 	sessionJitter   time.Duration
 	cache           int  // tokens
-	withoutStore    bool // no keys from the store
-	unrevocable     bool // tokens without an id are accepted
+	withoutStore    bool // ignore the keys in the store
+	unrevocable     bool // accept tokens without an id
 	configured      map[configuredKey]*signing.PublicKey
 }
 
-// configuredKey names a key that the operator configured: everyScope stands for
-// every mesh.
+// configuredKey identifies a key that the operator configured. The scope
+// everyScope stands for every mesh.
 type configuredKey struct {
 	scope keystore.Scope
 	kid   string
@@ -79,7 +79,7 @@ func defaults() common {
 	return common{log: slog.Default(), now: time.Now}
 }
 
-// WithLogger sets where to log.
+// WithLogger sets the logger.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *common) error {
 		if log == nil {
@@ -101,7 +101,7 @@ func WithClock(now func() time.Time) Option {
 	})
 }
 
-// WithMaxLifetime limits how long a token lives.
+// WithMaxLifetime limits the lifetime of tokens.
 func WithMaxLifetime(limit time.Duration) Option {
 	return option(func(c *common) error {
 		if limit < time.Second {
@@ -112,7 +112,7 @@ func WithMaxLifetime(limit time.Duration) Option {
 	})
 }
 
-// KeyOption is an option of issuers and of removing a key.
+// KeyOption is an option of issuers and of RemoveKey.
 type KeyOption interface {
 	IssuerOption
 	RemoveOption
@@ -133,7 +133,7 @@ func (d publishDelay) applyRemoval(r *removal) { r.publishDelay = time.Duration(
 // WithPublishDelay sets how old a key must be before it signs.
 func WithPublishDelay(delay time.Duration) KeyOption { return publishDelay(delay) }
 
-// WithLeeway sets the leeway on exp and nbf.
+// WithLeeway sets the tolerance for exp and nbf.
 func WithLeeway(leeway time.Duration) ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		if leeway < 0 || leeway > maxLeeway {
@@ -144,7 +144,7 @@ func WithLeeway(leeway time.Duration) ValidatorOption {
 	})
 }
 
-// WithMaxStale sets for how long answers may rest on what can no longer be read.
+// WithMaxStale sets for how long tokens are validated while reads fail.
 func WithMaxStale(limit time.Duration) ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		if limit < 0 {
@@ -155,7 +155,7 @@ func WithMaxStale(limit time.Duration) ValidatorOption {
 	})
 }
 
-// WithSessionMaxStale is WithMaxStale for sessions that are open already.
+// WithSessionMaxStale sets for how long sessions stay open while reads fail.
 func WithSessionMaxStale(limit time.Duration) ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		if limit < 0 {
@@ -166,7 +166,7 @@ func WithSessionMaxStale(limit time.Duration) ValidatorOption {
 	})
 }
 
-// WithSessionJitter spreads the ends of sessions by expiry.
+// WithSessionJitter ends sessions at random times before their tokens expire.
 func WithSessionJitter(limit time.Duration) ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		if limit < 0 || limit > maxJitter {
@@ -177,7 +177,7 @@ func WithSessionJitter(limit time.Duration) ValidatorOption {
 	})
 }
 
-// WithCache sets how many verified tokens are remembered.
+// WithCache sets how many accepted tokens are remembered.
 func WithCache(tokens int) ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		if tokens < 0 {
@@ -188,7 +188,7 @@ func WithCache(tokens int) ValidatorOption {
 	})
 }
 
-// WithoutStoreKeys leaves the configured keys as the only ones.
+// WithoutStoreKeys ignores the keys in the store.
 func WithoutStoreKeys() ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		c.withoutStore = true
@@ -196,7 +196,7 @@ func WithoutStoreKeys() ValidatorOption {
 	})
 }
 
-// WithUnrevocableTokens accepts tokens without an id.
+// WithUnrevocableTokens accepts tokens without an id (jti).
 func WithUnrevocableTokens() ValidatorOption {
 	return validatorOption(func(c *validatorConfig) error {
 		c.unrevocable = true
@@ -221,7 +221,7 @@ func WithPublicKeyForEveryScope(kid string, key *signing.PublicKey) ValidatorOpt
 	})
 }
 
-// InvalidOption is an option that was given something unusable.
+// InvalidOption returns an option that fails with err.
 func InvalidOption(err error) ValidatorOption {
 	return validatorOption(func(*validatorConfig) error { return err })
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// reporter writes about what anybody who can connect is able to cause, and so
-// limits the rate: a burst of lines, then one a second, each telling how many
-// were left out before it.
+// reporter logs events that any peer can cause, at a limited rate: a burst of
+// reportBurst messages, then one a second. Each message has the number of those
+// suppressed before it.
 type reporter struct {
 	log *slog.Logger
 

@@ -12,33 +12,36 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-// Rotation says when keys come and go.
+// Rotation is a schedule for adding and removing keys.
 type Rotation struct {
-	// Every is how old the newest key gets before the next one is added.
+	// Every is the age of the newest key at which the next one is added. It
+	// must be longer than PublishDelay.
 	Every time.Duration
 
-	// PublishDelay is that of the issuers (WithPublishDelay).
+	// PublishDelay is the WithPublishDelay of the issuers.
 	PublishDelay time.Duration
 
-	// MaxLifetime is that of the issuers (WithMaxLifetime): no token lives longer, so
-	// that a key may go once this long has passed since it last signed.
+	// MaxLifetime is the WithMaxLifetime of the issuers, and must be set. No
+	// token lives longer, so a key is removed this long after it last signed,
+	// plus a margin of five minutes.
 	MaxLifetime time.Duration
 
-	// Bits is the size of the keys that are made: signing.DefaultBits if 0.
+	// Bits is the size of new keys: 2048, 3072 or 4096; 0 means
+	// signing.DefaultBits.
 	Bits int
 
-	// Logger is told of every key that comes or goes, and of what fails;
-	// slog.Default() if nil.
+	// Logger logs "key added" and "key removed" at Info, and "rotating keys
+	// failed" at Warn. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
 const (
-	// rotationMargin is kept beyond the time at which the last token of a key
-	// expires, for leeway and for clocks that disagree.
+	// rotationMargin is added to the time at which the last token of a key
+	// expires, for leeway and for clocks that differ.
 	rotationMargin = 5 * time.Minute
 
 	rotationRetry = time.Minute // after a failure
-	rotationCheck = time.Hour   // at least this often, whatever the schedule says
+	rotationCheck = time.Hour   // the longest pause between checks
 )
 
 func (r *Rotation) check() error {
@@ -59,6 +62,9 @@ func (r *Rotation) check() error {
 
 // Rotate adds and removes the keys of a series on a schedule, until ctx ends.
 func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series, r Rotation) error {
+	if store == nil {
+		return errors.New("the store is nil")
+	}
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -70,13 +76,15 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	}
 	log := r.Logger.With(slog.String("scope", string(series.Scope())))
 	for {
-		due, err := r.step(ctx, store, series, log)
+		step, cancel := context.WithTimeout(ctx, rotationRetry)
+		due, err := r.step(step, store, series, log)
+		cancel()
 		pause := min(time.Until(due), rotationCheck)
 		if err != nil {
 			log.Warn("rotating keys failed", slog.String("error", err.Error()))
 			pause = rotationRetry
 		}
-		// A random part more, so that replicas do not all do it at once.
+		// Jitter keeps replicas from acting at the same moment.
 		timer := time.NewTimer(max(pause, 0) + rand.N(time.Second))
 		select {
 		case <-ctx.Done():
@@ -87,8 +95,9 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	}
 }
 
-// step does what is due, and says when there is more to do. Several replicas may
-// do it at once: the next serial has one winner, and a key is removed once.
+// step adds and removes the keys that are due, and returns when the next step
+// is due. Several replicas may do so at once: only one can create the next
+// serial, and removing a key twice is no error.
 func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series, log *slog.Logger) (due time.Time, err error) {
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
@@ -105,21 +114,21 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 		if err != nil {
 			return time.Time{}, err
 		}
-		added, err := create(ctx, store, series, newest.Serial+1, private)
+		added, err := create(ctx, store, series, keys[len(keys)-1].Serial+1, private)
 		switch {
 		case err == nil:
 			log.Info("key added", slog.String("kid", added.Serial.KeyID()))
-		case !errors.Is(err, keystore.ErrExists): // else another replica was first
+		case errors.Is(err, keystore.ErrNameTaken) || !errors.Is(err, keystore.ErrExists): // else another replica has added it
 			return time.Time{}, err
 		}
 		due = now.Add(r.Every)
 	}
-	for i, key := range keys[:len(keys)-1] { // what the newest signed is alive
+	for i, key := range keys[:len(keys)-1] { // the newest key stays
 		next := keys[i+1]
 		if !key.Private || !next.Private {
 			continue
 		}
-		unused := next.Created.Add(r.PublishDelay + r.MaxLifetime + rotationMargin)
+		unused := next.Created.Add(r.PublishDelay).Add(r.MaxLifetime).Add(rotationMargin)
 		if unused.After(now) {
 			due = minTime(due, unused)
 			continue

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -15,19 +16,19 @@ import (
 )
 
 const (
-	// sessionCheck is how often it is looked whether the wall clock has jumped and
-	// whether the state is too old for open sessions: once for all of them.
+	// sessionCheck is the interval at which one timer checks, for all sessions,
+	// whether the wall clock has jumped and whether the state is too old.
 	sessionCheck = time.Second
 
-	// clockJump is by how much the wall clock may move against the monotonic one
-	// before it counts as having jumped.
+	// clockJump is the smallest difference between the wall clock and the
+	// monotonic clock that counts as a jump.
 	clockJump = 100 * time.Millisecond
 )
 
-// sessions are the contexts that are bound to verified tokens. They are indexed
-// by what can end them, so that a change costs only what it concerns: by the
-// token's id, by its key, and by the time at which they end. One timer serves
-// all of them; none has a goroutine of its own.
+// sessions holds the contexts that are bound to verified tokens. They are
+// indexed by the events that end them (the token's id, its key, and its
+// expiry), so that a change costs only as much as the sessions it affects. One
+// timer serves all of them; none has a goroutine of its own.
 type sessions struct {
 	wallClock func() time.Time
 	leeway    time.Duration
@@ -35,20 +36,26 @@ type sessions struct {
 	maxStale  time.Duration
 	stale     func(keystore.Scope) (time.Duration, error) // nil: there is no store
 
-	epoch time.Time // where the monotonic times below begin
-	wall  time.Time // the wall clock then
+	epoch time.Time // start of the monotonic times below
+	wall  time.Time // the wall clock at epoch
 
 	mu      sync.Mutex
 	closed  bool
-	ids     map[keystore.Scope]map[string]*session // the first of each list
-	keys    map[keystore.Scope]map[*signing.PublicKey]*keySessions
+	ids     map[keystore.Scope]map[string]*session // heads of the linked lists
+	keys    map[keystore.Scope]map[keyID]*keySessions
 	queue   expiryQueue
 	timer   *time.Timer   // nil while there is no session
 	due     time.Duration // when it fires
-	drifted time.Duration // how far the wall clock was ahead when last looked
+	drifted time.Duration // how far the wall clock was ahead at the last check
 }
 
-// keySessions are the sessions of one key.
+// keyID is a key and the kid that names it: a configured key may have several.
+type keyID struct {
+	kid string
+	key *signing.PublicKey
+}
+
+// keySessions holds the sessions of one key.
 type keySessions struct {
 	kid     string
 	ofStore bool // the key can be removed
@@ -56,19 +63,25 @@ type keySessions struct {
 	count   int
 }
 
-// session is one bound context. It is a member of two lists, chained through
-// the sessions themselves, and of the queue.
+// session is one bound context. It is a member of two linked lists and of the
+// expiry queue.
 type session struct {
 	token   *Verified
 	end     context.CancelCauseFunc
-	at      time.Duration // monotonic time of its end by expiry
-	early   time.Duration // the jitter in it
-	index   int           // in the queue; gone if it is no longer a member
+	at      time.Duration // when it expires, in monotonic time
+	early   uint32        // the jitter subtracted from at, in milliseconds
+	index   int32         // in the queue, or gone
 	sameID  links
 	sameKey links
 }
 
+func (x *session) jitter() time.Duration { return time.Duration(x.early) * time.Millisecond }
+
 type links struct{ prev, next *session }
+
+// maxLeft keeps times in the queue from overflowing; no process runs for so
+// long.
+const maxLeft = 100 * 365 * 24 * time.Hour
 
 const gone = -1
 
@@ -82,13 +95,13 @@ func newSessions(config *validatorConfig, stale func(keystore.Scope) (time.Durat
 		epoch:     time.Now(),
 		wall:      config.now(),
 		ids:       make(map[keystore.Scope]map[string]*session),
-		keys:      make(map[keystore.Scope]map[*signing.PublicKey]*keySessions),
+		keys:      make(map[keystore.Scope]map[keyID]*keySessions),
 	}
 }
 
-// bind makes a context that ends with the token. recheck says whether the token is
-// still good; it is called when changes can already find the session, so that
-// whatever has happened since the token was validated counts.
+// bind returns a context that ends with the token. recheck reports whether the
+// token is still good. It runs after the session is in the indexes, so that no
+// change since the validation is missed.
 func (s *sessions) bind(parent context.Context, t *Verified, recheck func() error) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancelCause(parent)
 	x := &session{token: t, end: end}
@@ -114,11 +127,12 @@ func (s *sessions) add(x *session) bool {
 	}
 	left := s.left(x)
 	if s.jitter > 0 && left > 1 {
-		// Half of what is left at most: a token about to expire still gets a session.
-		x.early = rand.N(min(s.jitter, left/2))
+		// At most half of the time left, so that a token about to expire still
+		// gets a session.
+		x.early = uint32(rand.N(min(s.jitter, left/2)).Milliseconds())
 	}
 	now := s.monotonic()
-	x.at = now + left - x.early
+	x.at = now + left - x.jitter()
 	heap.Push(&s.queue, x)
 
 	t := x.token
@@ -136,13 +150,14 @@ func (s *sessions) add(x *session) bool {
 	}
 	keys := s.keys[t.scope]
 	if keys == nil {
-		keys = make(map[*signing.PublicKey]*keySessions)
+		keys = make(map[keyID]*keySessions)
 		s.keys[t.scope] = keys
 	}
-	k := keys[t.key]
+	id := keyID{t.keyID, t.key}
+	k := keys[id]
 	if k == nil {
 		k = &keySessions{kid: t.keyID, ofStore: t.ofStore}
-		keys[t.key] = k
+		keys[id] = k
 	}
 	x.sameKey.next = k.first
 	if k.first != nil {
@@ -154,19 +169,19 @@ func (s *sessions) add(x *session) bool {
 	return true
 }
 
-// remove takes a session out of everything; that it was taken out before is no error.
+// remove removes a session from all indexes. Removing it twice is no error.
 func (s *sessions) remove(x *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(x)
 }
 
-// drop is remove for callers that hold mu.
+// drop does the work of remove. The caller holds mu.
 func (s *sessions) drop(x *session) {
 	if x.index == gone {
 		return
 	}
-	heap.Remove(&s.queue, x.index)
+	heap.Remove(&s.queue, int(x.index))
 	x.index = gone
 
 	t := x.token
@@ -188,7 +203,7 @@ func (s *sessions) drop(x *session) {
 		}
 	}
 	keys := s.keys[t.scope]
-	k := keys[t.key]
+	k := keys[keyID{t.keyID, t.key}]
 	if x.sameKey.prev == nil {
 		k.first = x.sameKey.next
 	} else {
@@ -198,7 +213,7 @@ func (s *sessions) drop(x *session) {
 		n.sameKey.prev = x.sameKey.prev
 	}
 	if k.count--; k.count == 0 {
-		delete(keys, t.key)
+		delete(keys, keyID{t.keyID, t.key})
 		if len(keys) == 0 {
 			delete(s.keys, t.scope)
 		}
@@ -206,21 +221,21 @@ func (s *sessions) drop(x *session) {
 	x.sameID, x.sameKey = links{}, links{}
 }
 
-// endAll ends sessions that were dropped. mu must not be held: ending one runs
-// whatever waits for it.
+// endAll ends sessions that were dropped. The caller must not hold mu, since
+// ending a context may run other code.
 func endAll(ended []*session, reason error) {
 	for _, x := range ended {
 		x.end(reason)
 	}
 }
 
-// keysChanged ends the sessions of the keys that are no longer in a scope.
+// keysChanged ends the sessions whose keys are no longer in a scope.
 func (s *sessions) keysChanged(scope keystore.Scope, still func(kid string, key *signing.PublicKey) bool) {
 	s.mu.Lock()
 	var removed []*keySessions
 	var ended [][]*session
 	for key, k := range s.keys[scope] {
-		if k.ofStore && !still(k.kid, key) {
+		if k.ofStore && !still(k.kid, key.key) {
 			removed = append(removed, k)
 			ended = append(ended, k.all())
 		}
@@ -249,7 +264,7 @@ func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List) {
 	s.mu.Lock()
 	ids := s.ids[scope]
 	var firsts []*session
-	if list.Len() < len(ids)/8 { // of the two ways to go, the shorter
+	if list.Len() < len(ids)/8 { // iterate over the shorter of the two
 		for _, id := range list.IDs() {
 			if x := ids[id]; x != nil {
 				firsts = append(firsts, x)
@@ -277,7 +292,7 @@ func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List) {
 	}
 }
 
-// close ends all sessions, and every later one at once.
+// close ends all sessions; later ones end at once.
 func (s *sessions) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -294,7 +309,7 @@ func (s *sessions) close() {
 	endAll(ended, token.ErrClosed)
 }
 
-// open counts the sessions of each key.
+// open calls count with the number of sessions of each key.
 func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -307,16 +322,18 @@ func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
 
 func (s *sessions) monotonic() time.Duration { return time.Since(s.epoch) }
 
-// left is for how long a token is still good by the wall clock.
+// left returns for how long a token is still valid by the wall clock.
 func (s *sessions) left(x *session) time.Duration {
-	// Round strips the monotonic reading: a span between wall clock times is wanted.
-	return x.token.claims.ExpiresAt.Add(s.leeway).Sub(s.wallClock().Round(0))
+	// Round strips the monotonic reading, so that wall clock times are
+	// compared.
+	return min(x.token.claims.ExpiresAt.Add(s.leeway).Sub(s.wallClock().Round(0)), maxLeft)
 }
 
-// arm sets the timer for the next expiry, or the next check. mu is held.
+// arm sets the timer for the next expiry or the next check, whichever is first.
+// The caller holds mu.
 func (s *sessions) arm(now time.Duration) {
 	if len(s.queue) == 0 {
-		return // the timer fires once more, and finds nothing to do
+		return // the timer fires once more and finds no session
 	}
 	due := min(s.queue[0].at, now+sessionCheck)
 	switch {
@@ -330,8 +347,8 @@ func (s *sessions) arm(now time.Duration) {
 	s.due = due
 }
 
-// check ends what has expired, by either clock, and what rests on a state that is
-// too old.
+// check ends the sessions that have expired by either clock, and those whose
+// state is too old.
 func (s *sessions) check() {
 	s.mu.Lock()
 	if s.closed {
@@ -341,10 +358,11 @@ func (s *sessions) check() {
 	now := s.monotonic()
 	ahead := s.wallClock().Round(0).Sub(s.wall.Round(0)) - now
 	if ahead > s.drifted+clockJump {
-		// Forward: what expires sooner by the wall clock now does so. After a jump
-		// back the times stay: a token gets no older age by it.
+		// A jump forward: tokens that expire earlier by the wall clock end
+		// earlier. After a jump back the times stay, so that no token lives
+		// longer.
 		for _, x := range s.queue {
-			x.at = min(x.at, now+s.left(x)-x.early)
+			x.at = min(x.at, now+s.left(x)-x.jitter())
 		}
 		heap.Init(&s.queue)
 	}
@@ -374,7 +392,7 @@ func (s *sessions) check() {
 			s.drop(x)
 		}
 	}
-	s.timer = nil
+	s.due = math.MaxInt64 // the one timer has fired
 	s.arm(now)
 	s.mu.Unlock()
 	for _, x := range expired {
@@ -383,19 +401,19 @@ func (s *sessions) check() {
 	endAll(stale, reason)
 }
 
-// expiryQueue is a heap of sessions by the time of their end.
+// expiryQueue is a heap of sessions, ordered by expiry.
 type expiryQueue []*session
 
 func (q expiryQueue) Len() int           { return len(q) }
 func (q expiryQueue) Less(i, j int) bool { return q[i].at < q[j].at }
 func (q expiryQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+	q[i].index, q[j].index = int32(i), int32(j)
 }
 
 func (q *expiryQueue) Push(x any) {
 	s := x.(*session)
-	s.index = len(*q)
+	s.index = int32(len(*q))
 	*q = append(*q, s)
 }
 

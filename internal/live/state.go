@@ -15,35 +15,35 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// state is what the store said, parsed. It is immutable: a read that finds
-// something else makes a new one.
+// state is the parsed content of the store. It is immutable: each read that
+// finds a change makes a new one.
 type state struct {
 	scopes map[keystore.Scope]*scopeState // only scopes that have records
 	full   reading                        // of the latest reads of all scopes
-	empty  map[keystore.Scope]reading     // of scopes without records that were read by themselves since
+	empty  map[keystore.Scope]reading     // of scopes without records, from reads of one scope
 }
 
-// maxEmpty is how many scopes without records are remembered: their names may
-// come from peers.
+// maxEmpty limits how many scopes without records are remembered, since peers
+// may choose their names.
 const maxEmpty = 1024
 
-// scopeState is what the store holds for one scope.
+// scopeState is the content of one scope.
 type scopeState struct {
-	keys     *signing.PublicSet // nil where no keys belong
+	keys     *signing.PublicSet // nil if the scope can have no keys
 	lists    map[keystore.Scope]*list
-	problems []string // in words, for reporting each once
-	own      reading  // of the latest reads of this scope alone
+	problems []string // as text, to log each once
+	own      reading  // from reads of this scope alone
 
-	records []recordID // what all this was parsed from
+	records []recordID // the records that were parsed
 }
 
-// recordID is a record as it was when it was parsed.
+// recordID identifies one version of a record.
 type recordID struct {
 	name, version string
 	created       int64
 }
 
-// list is one revocation record. ids is nil where err says why nobody can know.
+// list is one revocation list. ids is nil if err is set.
 type list struct {
 	version string
 	created int64 // nanoseconds since 1970
@@ -52,11 +52,11 @@ type list struct {
 	since   time.Time // when err was first seen, on the monotonic clock
 }
 
-// reading remembers when the store last confirmed something and when it last
-// failed to. Both are times at which a read began, on the monotonic clock.
+// reading holds when the store last confirmed a state and when a read last
+// failed. Both are the times at which the read began, on the monotonic clock.
 type reading struct {
 	confirmed, failed time.Time
-	err               error // of the read that failed
+	err               error // of the failed read
 }
 
 func (r reading) merge(o reading) reading {
@@ -69,9 +69,9 @@ func (r reading) merge(o reading) reading {
 	return r
 }
 
-// staleness is how long ago the store last confirmed what we know, once a read
-// has failed or is overdue. It is 0 before: as long as reads succeed, what they found is
-// current. What was never confirmed is infinitely old.
+// staleness returns the time since the store last confirmed the state, if a
+// read has failed or is overdue since. It is 0 as long as reads succeed. A
+// state that was never confirmed is infinitely old.
 func (r reading) staleness(now time.Time) time.Duration {
 	if r.confirmed.IsZero() {
 		return math.MaxInt64
@@ -83,7 +83,7 @@ func (r reading) staleness(now time.Time) time.Duration {
 	return age
 }
 
-// tooStale returns an error of class token.ErrUnavailable if what we know is older
+// tooStale returns an error matching token.ErrUnavailable if the state is older
 // than the limit.
 func (r reading) tooStale(now time.Time, limit time.Duration) error {
 	age := r.staleness(now)
@@ -101,7 +101,7 @@ func tooStale(age, limit time.Duration, cause error) error {
 		token.ErrUnavailable, age.Round(time.Millisecond), limit, cause)
 }
 
-// cause says why the store was not read.
+// cause returns why the store was not read.
 func (r reading) cause() error {
 	if r.err == nil {
 		return errors.New("a read is overdue")
@@ -109,25 +109,19 @@ func (r reading) cause() error {
 	return r.err
 }
 
-// reading says how current the answers for a scope are: as current as the
-// oldest of what they rest on.
-func (s *state) reading(scope keystore.Scope) reading {
-	r := s.full.merge(s.own(scope))
-	if scope == keystore.Global {
-		return r
-	}
+// reading returns how current the answers for a scope are, which is the oldest
+// of the reads that they depend on.
+func (s *state) reading(scope keystore.Scope, now time.Time) reading {
+	own := s.full.merge(s.own(scope))
 	// Lists in the global scope count for every mesh.
 	global := s.full.merge(s.own(keystore.Global))
-	if global.confirmed.Before(r.confirmed) {
-		r.confirmed = global.confirmed
+	if global.staleness(now) > own.staleness(now) {
+		return global
 	}
-	if global.failed.After(r.failed) {
-		r.failed, r.err = global.failed, global.err
-	}
-	return r
+	return own
 }
 
-// own is of the latest reads of a scope alone.
+// own returns the latest reads of a scope alone.
 func (s *state) own(scope keystore.Scope) reading {
 	if own := s.scopes[scope]; own != nil {
 		return own.own
@@ -135,8 +129,8 @@ func (s *state) own(scope keystore.Scope) reading {
 	return s.empty[scope]
 }
 
-// find looks up the key that a kid names for the tokens of a scope. It returns
-// signing.ErrNoKey, or why a key that is there cannot be used.
+// find returns the key with a kid for the tokens of a scope. The error is
+// signing.ErrNoKey, or why an existing key cannot be used.
 func (s *state) find(scope keystore.Scope, kid string) (*signing.PublicKey, error) {
 	own := s.scopes[scope]
 	if own == nil || own.keys == nil {
@@ -145,8 +139,8 @@ func (s *state) find(scope keystore.Scope, kid string) (*signing.PublicKey, erro
 	return own.keys.Find(kid)
 }
 
-// has says whether a key is still there. One that has become unreadable is not
-// known to have gone.
+// has reports whether the scope still has the key. A key that can no longer be
+// read counts as present.
 func (s *scopeState) has(kid string, key *signing.PublicKey) bool {
 	if s.keys == nil {
 		return false
@@ -158,9 +152,9 @@ func (s *scopeState) has(kid string, key *signing.PublicKey) bool {
 	return now.Equal(key)
 }
 
-// revoked says whether an id is on a list that counts for the scope. An error
-// means that a list is there which nobody can read; an id found on another list
-// is revoked all the same.
+// revoked reports whether an id is on a list that applies to the scope. The
+// error means that one of the lists cannot be read; an id on another list is
+// revoked all the same.
 func (s *state) revoked(scope keystore.Scope, id string) (bool, error) {
 	var unreadable error
 	for _, place := range [...]keystore.Scope{scope, keystore.Global} {
@@ -180,10 +174,23 @@ func (s *state) revoked(scope keystore.Scope, id string) (bool, error) {
 	return false, unreadable
 }
 
-// unknowable says for how long it has not been known whether open sessions of a
-// scope are still good, and why: the store cannot be read, or a list.
+// checkRevoked returns token.ErrRevoked if the id is on a list that counts for
+// the scope, or an error of class token.ErrUnavailable if a list is unreadable.
+func (s *state) checkRevoked(scope keystore.Scope, id string) error {
+	if id == "" {
+		return nil
+	}
+	revoked, err := s.revoked(scope, id)
+	if revoked {
+		return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
+	}
+	return unavailable(err)
+}
+
+// unknowable returns for how long, and why, the validity of open sessions of a
+// scope has been unknown: the store or a list cannot be read.
 func (s *state) unknowable(scope keystore.Scope, now time.Time) (time.Duration, error) {
-	r := s.reading(scope)
+	r := s.reading(scope, now)
 	age, err := r.staleness(now), r.cause()
 	for _, place := range [...]keystore.Scope{scope, keystore.Global} {
 		holder := s.scopes[place]
@@ -197,9 +204,13 @@ func (s *state) unknowable(scope keystore.Scope, now time.Time) (time.Duration, 
 	return age, err
 }
 
-// with returns a state in which one scope is replaced; nil removes it.
+// with returns a state in which one scope is replaced, or removed if next is
+// nil.
 func (s *state) with(scope keystore.Scope, next *scopeState) *state {
 	scopes := maps.Clone(s.scopes)
+	if scopes == nil { // no read of all scopes has succeeded
+		scopes = make(map[keystore.Scope]*scopeState)
+	}
 	if next == nil {
 		delete(scopes, scope)
 	} else {
@@ -208,7 +219,7 @@ func (s *state) with(scope keystore.Scope, next *scopeState) *state {
 	return &state{scopes: scopes, full: s.full, empty: s.empty}
 }
 
-// withReading returns a state that knows of one more read of a scope alone.
+// withReading returns a state with one more read of a scope alone.
 func (s *state) withReading(scope keystore.Scope, r reading) *state {
 	if own := s.scopes[scope]; own != nil {
 		next := *own
@@ -232,9 +243,9 @@ func (s *state) withReading(scope keystore.Scope, r reading) *state {
 	return &next
 }
 
-// parse makes a scope's state of its records. What is unchanged since prev is
-// taken from there, so that keys keep their identity and nothing is parsed twice;
-// if nothing has changed it returns prev itself.
+// parse parses the records of a scope. It reuses the unchanged parts of prev,
+// so that keys keep their identity and nothing is parsed twice. If nothing has
+// changed it returns prev itself.
 func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *scopeState, now time.Time) *scopeState {
 	ids := make([]recordID, len(records))
 	versioned := true
@@ -260,7 +271,7 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 			continue
 		}
 		l := prev.lists[owner]
-		// A store that gives no Version cannot tell that nothing has changed.
+		// Without a Version a change cannot be detected.
 		if l == nil || r.Version == "" || l.version != r.Version || l.created != r.Created.UnixNano() {
 			ids, err := revocation.Parse(r.Data)
 			if err != nil {
@@ -294,8 +305,8 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 	return next
 }
 
-// checkOrder refuses an answer in which a record stands twice, since one of them would be
-// lost, by holding the store to the order that it owes.
+// checkOrder rejects a result that is not in the order the store must return.
+// This finds duplicate records, of which one would be lost.
 func checkOrder(records []keystore.Record) error {
 	for i := 1; i < len(records); i++ {
 		a, b := &records[i-1], &records[i]
@@ -306,7 +317,7 @@ func checkOrder(records []keystore.Record) error {
 	return nil
 }
 
-// split groups the records of a read of all scopes.
+// split groups the records of a complete read by scope.
 func split(records []keystore.Record) map[keystore.Scope][]keystore.Record {
 	groups := make(map[keystore.Scope][]keystore.Record)
 	for _, r := range records {

@@ -10,30 +10,32 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-// KeyUse is how much one process has seen of a key's tokens since it started.
+// KeyUse describes how one process has used one key since its validator was
+// created.
 type KeyUse struct {
-	// Scope is the mesh whose tokens the key verified, or global.
+	// Scope is the mesh whose tokens the key verified, or keystore.Global for
+	// zone tokens.
 	Scope keystore.Scope `json:"mesh,omitempty"`
 	KeyID string         `json:"kid"`
 
-	// Validations counts the tokens that were accepted, each time they were.
+	// Validations counts the accepted tokens, each time one was accepted.
 	Validations uint64 `json:"validations"`
 
-	// LastUsed is when the latest of them was, by the wall clock.
+	// LastUsed is the wall clock time at which the latest was accepted.
 	LastUsed time.Time `json:"last_used"`
 
 	// Sessions counts the bound contexts that are open.
 	Sessions int `json:"sessions"`
 }
 
-// keyOf is a key as it verifies for one scope.
+// keyOf identifies a key as used for one scope.
 type keyOf struct {
 	scope keystore.Scope
 	kid   string
 	key   *signing.PublicKey
 }
 
-// keyUse counts for one key.
+// keyUse counts the uses of one key.
 type keyUse struct {
 	validations atomic.Uint64
 	lastUsed    atomic.Int64 // nanoseconds since 1970
@@ -44,7 +46,7 @@ func (u *keyUse) count(now time.Time) {
 	u.lastUsed.Store(now.UnixNano())
 }
 
-// useOf returns where the validations of a token's key are counted.
+// useOf returns the counters of a token's key.
 func (v *Validator) useOf(t *Verified) *keyUse {
 	at := keyOf{t.scope, t.keyID, t.key}
 	if use, ok := v.uses.Load(at); ok {
@@ -54,7 +56,7 @@ func (v *Validator) useOf(t *Verified) *keyUse {
 	return use.(*keyUse)
 }
 
-// forgetUses forgets the keys that are no longer in a scope.
+// forgetUses deletes the counters of keys that are no longer in a scope.
 func (v *Validator) forgetUses(scope keystore.Scope, next *scopeState) {
 	v.uses.Range(func(k, _ any) bool {
 		at := k.(keyOf)
@@ -65,8 +67,8 @@ func (v *Validator) forgetUses(scope keystore.Scope, next *scopeState) {
 	})
 }
 
-// Usage tells what has been seen of each key whose tokens were accepted, sorted
-// by scope and kid.
+// Usage returns the use of each key whose tokens were accepted, sorted by scope
+// and kid.
 func (v *Validator) Usage() []KeyUse {
 	type name struct {
 		scope keystore.Scope
@@ -102,14 +104,14 @@ func (v *Validator) Usage() []KeyUse {
 	return all
 }
 
-// Staleness is how long ago the store last confirmed everything that answers rest
-// on. It is 0 without a store, and false before the first read.
+// Staleness returns the time since the last complete read of the store began.
+// It is 0 without a store, and false until a complete read has succeeded.
 func (v *Validator) Staleness() (time.Duration, bool) {
 	if v.follower == nil {
 		return 0, true
 	}
 	s := v.follower.current.Load()
-	if s == nil {
+	if s == nil || s.full.confirmed.IsZero() {
 		return 0, false
 	}
 	return time.Since(s.full.confirmed), true

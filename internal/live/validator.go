@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,9 +16,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Validator decides about the tokens of one family. It answers from memory; a
-// token waits only where it may have been signed with a key that the store has
-// and we have not read.
+// Validator validates tokens of one family. It answers from memory; a token
+// waits only where the store may have a key or list that was not read yet.
 type Validator struct {
 	family   *Family
 	config   validatorConfig
@@ -30,17 +30,17 @@ type Validator struct {
 	headers  headerMemo
 	uses     sync.Map // keyOf -> *keyUse
 
-	collided sync.Map // configuredKey -> struct{}: reported as being in the store too
+	collided sync.Map // configuredKey -> struct{}: logged as also in the store
 }
 
-// Want is what a token must be for.
+// Want describes the use for which a token is validated.
 type Want struct {
 	Scope     keystore.Scope // of the key and of the revocation list: a mesh, or global
-	Zone      string         // of a zone token
-	ZoneScope string         // one that a zone token's list must hold
+	Zone      string         // for zone tokens
+	ZoneScope string         // for zone tokens: one that the scope list must hold
 }
 
-// NewValidator makes a validator that follows a store until it is closed.
+// NewValidator returns a validator that follows a store until Close.
 func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOption) (*Validator, error) {
 	if store == nil {
 		return nil, errors.New("NewValidator: the store is nil (without a store, use NewOfflineValidator)")
@@ -63,7 +63,7 @@ func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOp
 	return v, nil
 }
 
-// NewOfflineValidator makes a validator that has its configured keys and nothing else.
+// NewOfflineValidator returns a validator with configured keys only.
 func NewOfflineValidator(family *Family, options []ValidatorOption) (*Validator, error) {
 	v, err := newValidator(family, options)
 	if err != nil {
@@ -97,18 +97,18 @@ func newValidator(family *Family, options []ValidatorOption) (*Validator, error)
 		if at.scope != everyScope {
 			_, ok = family.Keys(at.scope)
 		}
-		if !ok { // an option of the other package: both have the same type
+		if !ok { // an option of the other package: the types are the same
 			return nil, fmt.Errorf("public key %q: configured for mesh %q, which no %s token belongs to; is it an option of the other package?", at.kid, at.scope, family.Kind)
 		}
 	}
 	return &Validator{family: family, config: config, ended: make(chan struct{}), refusals: newReporter(config.log), cache: newCache(config.cache)}, nil
 }
 
-// Close ends all sessions and the following of the store. Afterwards every token
-// is answered with token.ErrClosed.
+// Close ends all sessions and stops following the store. Afterwards Validate
+// returns token.ErrClosed.
 func (v *Validator) Close() error {
 	if v.closed.Swap(true) {
-		<-v.ended // who comes second waits as well
+		<-v.ended // concurrent callers wait as well
 		return nil
 	}
 	defer close(v.ended)
@@ -119,8 +119,8 @@ func (v *Validator) Close() error {
 	return nil
 }
 
-// Validate makes all the checks, in their order. Of a token that was seen before
-// and accepted, it does not check the text again.
+// Validate makes all checks, in their order. It does not check the text of a
+// remembered token again.
 func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
@@ -145,7 +145,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	return t, nil
 }
 
-// hasKey says whether the very key that verified a token is still there.
+// hasKey reports whether the key that verified a token is still in use.
 func (v *Validator) hasKey(t *Verified) bool {
 	if !t.ofStore {
 		return true // configured keys stay
@@ -154,7 +154,8 @@ func (v *Validator) hasKey(t *Verified) bool {
 	return err == nil && key == t.key
 }
 
-// validate returns with an error also what is known of the token, for the log.
+// validate is Validate without the cache. With an error it also returns what is
+// known of the token, for the log.
 func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verified, token.Unverified, error) {
 	if v.closed.Load() {
 		return nil, token.Unverified{}, token.ErrClosed
@@ -191,9 +192,9 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	return t, u, nil
 }
 
-// decide makes the checks that follow once a token is known to be ours. What is
-// definite comes first, in order; "we could not know" is the answer only where
-// nothing definite speaks against the token.
+// decide makes the checks on a token whose signature is good. Definite refusals
+// come first, in order: the answer is token.ErrUnavailable only if no other
+// check rejects the token.
 func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	claims := &t.claims
 	if err := v.checkRequired(claims); err != nil {
@@ -212,7 +213,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	return unknown
 }
 
-// findKey finds the key that a kid names, configured or from the store.
+// findKey returns the key with a kid, configured or from the store.
 func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid string) (key *signing.PublicKey, ofStore bool, err error) {
 	if key := v.configuredKey(scope, kid); key != nil {
 		return key, false, v.checkAsked(scope)
@@ -265,8 +266,8 @@ func (v *Validator) configuredKey(scope keystore.Scope, kid string) *signing.Pub
 	return v.config.configured[configuredKey{everyScope, kid}]
 }
 
-// checkAsked refuses a scope that can hold no token of the family, before it
-// makes anybody read. A mesh often is a name that the peer chose.
+// checkAsked rejects a scope that can hold no token of the family before it
+// causes a read. The peer often chooses the mesh.
 func (v *Validator) checkAsked(scope keystore.Scope) error {
 	if err := keystore.CheckScope(scope); err != nil {
 		return fmt.Errorf("%w: asked for a mesh that cannot exist: %w", token.ErrScope, err)
@@ -312,9 +313,8 @@ func (v *Validator) checkScope(want Want, claims *token.Claims) error {
 	return fmt.Errorf("%w: its scopes are %.64q%s, asked for %.64q", token.ErrScope, scopes, more, want.ZoneScope)
 }
 
-// checkRevoked returns token.ErrRevoked, or an error of class
-// token.ErrUnavailable where the lists, or whether they are still current,
-// cannot be known.
+// checkRevoked returns token.ErrRevoked, or an error matching
+// token.ErrUnavailable if the lists cannot be read or are not current.
 func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id string) error {
 	if v.follower == nil {
 		return nil
@@ -323,26 +323,28 @@ func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id s
 	if err != nil {
 		return err
 	}
-	if s.reading(scope).confirmed.IsZero() { // not all scopes could be read: this one perhaps can
-		confirmed := func() bool { return !v.follower.current.Load().reading(scope).confirmed.IsZero() }
-		if err := v.follower.reread(ctx, scope, confirmed); err != nil {
-			return err
-		}
-		s = v.follower.current.Load()
+	if err := s.checkRevoked(scope, id); err != nil {
+		return err
 	}
-	if id != "" {
-		revoked, err := s.revoked(scope, id)
-		if revoked {
-			return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
-		}
-		if err != nil {
-			return unavailable(err)
-		}
+	tooStale := func() error {
+		now := time.Now()
+		return v.follower.current.Load().reading(scope, now).tooStale(now, v.config.maxStale)
 	}
-	return s.reading(scope).tooStale(time.Now(), v.config.maxStale)
+	err = tooStale()
+	if err == nil || !v.follower.mayRead(scope) {
+		return err
+	}
+	if err := v.follower.reread(ctx, scope, func() bool { return tooStale() == nil }); err != nil {
+		return err
+	}
+	if err := v.follower.current.Load().checkRevoked(scope, id); err != nil {
+		return err
+	}
+	return tooStale()
 }
 
-// checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and 4.1.5).
+// checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and
+// 4.1.5).
 func (v *Validator) checkTimes(claims *token.Claims) error {
 	now := v.config.now()
 	if !now.Before(claims.ExpiresAt.Add(v.config.leeway)) {
@@ -361,7 +363,7 @@ func (v *Validator) checkTimes(claims *token.Claims) error {
 	if start.IsZero() {
 		return fmt.Errorf("%w: it has neither iat nor nbf to count from", token.ErrLifetime)
 	}
-	if start.After(now) { // an iat ahead makes no lifetime short
+	if start.After(now) { // an iat in the future must not shorten the lifetime
 		start = now
 	}
 	if lifetime := claims.ExpiresAt.Sub(start); lifetime-backdate > v.config.maxLifetime {
@@ -377,8 +379,8 @@ func ofMesh(scope keystore.Scope) string {
 	return fmt.Sprintf(" for mesh %.64q", scope)
 }
 
-// logRefusal says why, and which key and id, but never the token. kid and jti have been
-// checked to be printable where they are known.
+// logRefusal logs the reason, kid and jti, never the token. A decoded kid or
+// jti is printable.
 func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, t *Verified, err error) {
 	if !v.config.log.Enabled(ctx, slog.LevelInfo) {
 		return
@@ -406,14 +408,14 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 	v.refusals.report(ctx, level, message, attrs...)
 }
 
-// shorten escapes and cuts what a peer named.
+// shorten escapes and truncates a name that a peer sent.
 func shorten(s string) string {
 	quoted := fmt.Sprintf("%.64q", s)
 	return quoted[1 : len(quoted)-1]
 }
 
-// published acts on a new state of a scope: first of all it ends the sessions that
-// are no longer good.
+// published handles a new state of a scope. It ends the affected sessions
+// first.
 func (v *Validator) published(scope keystore.Scope, prev, next *scopeState) {
 	v.sessions.keysChanged(scope, func(kid string, key *signing.PublicKey) bool {
 		return next != nil && next.has(kid, key)
@@ -429,7 +431,7 @@ func (v *Validator) published(scope keystore.Scope, prev, next *scopeState) {
 	v.report(scope, prev, next)
 }
 
-// report tells the operator, once each, what a new state of a scope shows.
+// report logs each change in a new state of a scope once.
 func (v *Validator) report(scope keystore.Scope, prev, next *scopeState) {
 	log := v.config.log.With(slog.String("kind", string(v.family.Kind)), slog.String("scope", string(scope)))
 	before, after := describe(prev), describe(next)
@@ -460,13 +462,13 @@ func (v *Validator) report(scope keystore.Scope, prev, next *scopeState) {
 		}
 	}
 	for owner, n := range before.revoked {
-		if after.revoked[owner] < n {
+		if after.revoked[owner] < n && n != math.MaxInt {
 			log.Warn("revocation list got shorter", slog.Int("before", n), slog.Int("after", after.revoked[owner]))
 		}
 	}
 }
 
-// description is what is worth a report when it changes.
+// description holds the parts of a state whose changes are logged.
 type description struct {
 	problems map[string]bool
 	keys     map[string]bool // by kid
@@ -488,6 +490,9 @@ func describe(s *scopeState) description {
 	}
 	for owner, l := range s.lists {
 		d.revoked[owner] = l.ids.Len()
+		if l.err != nil { // reported as a problem, not as a shorter list
+			d.revoked[owner] = math.MaxInt
+		}
 	}
 	return d
 }
@@ -501,8 +506,9 @@ func (v *Validator) reportReads(err error) {
 	log.Info("reading the store works again")
 }
 
-// headerMemo remembers decoded headers by their encoded text. Only headers under
-// which a signature verified get in, so nobody fills it but holders of keys.
+// headerMemo remembers decoded headers by their encoded text. Only headers of
+// tokens with a good signature are added, so that only holders of keys can fill
+// it.
 type headerMemo struct {
 	mu sync.Mutex
 	m  atomic.Pointer[map[string]token.Header]
@@ -528,9 +534,9 @@ func (h *headerMemo) put(encoded string, header token.Header) {
 			for k, v := range *m {
 				next[k] = v
 			}
-		} // full: start again
+		} // full: start over
 	}
-	// Neither may hold on to the token's own text.
+	// Clone, so that neither keeps the whole token in memory.
 	header.KeyID = strings.Clone(header.KeyID)
 	next[strings.Clone(encoded)] = header
 	h.m.Store(&next)

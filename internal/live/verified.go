@@ -10,32 +10,32 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Verified is a token that a validator accepted. It is immutable, and only a
-// validator makes one.
+// Verified is a token that a validator has accepted. It is immutable, and only
+// a validator makes one.
 type Verified struct {
 	validator *Validator
 	claims    token.Claims
 	scope     keystore.Scope
 	keyID     string
 	key       *signing.PublicKey
-	ofStore   bool // the key is the store's, which may remove it
+	ofStore   bool // the key is from the store, which may remove it
 	use       *keyUse
 }
 
-// Claims returns what the token says. What it points to must not be changed.
+// Claims returns the claims of the token. They must not be changed.
 func (t *Verified) Claims() *token.Claims { return &t.claims }
 
 // KeyID returns the kid of the key that signed the token.
 func (t *Verified) KeyID() string { return t.keyID }
 
-// Bind returns a context that ends when the token does, with the reason as its
+// Bind returns a context that ends with the token, with the reason as its
 // cause, and a function that releases it.
 func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	return t.validator.sessions.bind(ctx, t, t.recheck)
 }
 
-// recheck says whether a token that was accepted before is still good for an open
-// session.
+// recheck returns why an accepted token is no longer good for a session, or
+// nil.
 func (t *Verified) recheck() error {
 	v := t.validator
 	if err := v.checkTimes(&t.claims); err != nil {

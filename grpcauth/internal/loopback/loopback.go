@@ -18,8 +18,8 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// Server listens on the loopback interface until the test ends. What it is to
-// serve, register registers.
+// Server starts a server on the loopback interface, with the services that
+// register adds, and stops it when the test ends.
 func Server(tb testing.TB, register func(*grpc.Server), options ...grpc.ServerOption) (address string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
@@ -31,7 +31,8 @@ func Server(tb testing.TB, register func(*grpc.Server), options ...grpc.ServerOp
 	return listener.Addr().String()
 }
 
-// Client returns a connection to a server of this package, which is closed when the test ends.
+// Client returns a connection to a server of this package. It is closed when
+// the test ends.
 func Client(tb testing.TB, address string, options ...grpc.DialOption) *grpc.ClientConn {
 	roots := x509.NewCertPool()
 	roots.AddCert(certificate().Leaf)
@@ -42,7 +43,7 @@ func Client(tb testing.TB, address string, options ...grpc.DialOption) *grpc.Cli
 	return conn
 }
 
-// certificate is that of 127.0.0.1, signed by itself.
+// certificate returns a self-signed certificate for 127.0.0.1.
 var certificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
