@@ -10,7 +10,7 @@ import (
 )
 
 // An administrator takes two dataplane tokens of a mesh back, and then changes
-// his mind about one.
+// their mind about one.
 func Example() {
 	ctx, store := context.Background(), keystore.NewMemory()
 	ref := revocation.Dataplane("default")

@@ -3,11 +3,11 @@ package live
 import (
 	"cmp"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
-	"github.com/meshpass/meshpass/signing"
 )
 
 // KeyUse describes how one process has used one key since its validator was
@@ -28,13 +28,6 @@ type KeyUse struct {
 	Sessions int `json:"sessions"`
 }
 
-// keyOf identifies a key as used for one scope.
-type keyOf struct {
-	scope keystore.Scope
-	kid   string
-	key   *signing.PublicKey
-}
-
 // keyUse counts the uses of one key.
 type keyUse struct {
 	validations atomic.Uint64
@@ -46,24 +39,53 @@ func (u *keyUse) count(now time.Time) {
 	u.lastUsed.Store(now.UnixNano())
 }
 
-// useOf returns the counters of a token's key.
-func (v *Validator) useOf(t *Verified) *keyUse {
-	at := keyOf{t.scope, t.keyID, t.key}
-	if use, ok := v.uses.Load(at); ok {
-		return use.(*keyUse)
+// useTable holds the counters of all keys.
+type useTable struct {
+	mu      sync.RWMutex
+	byScope map[keystore.Scope]map[keyID]*keyUse
+}
+
+// of returns the counters of a key.
+func (u *useTable) of(scope keystore.Scope, key keyID) *keyUse {
+	u.mu.RLock()
+	use := u.byScope[scope][key]
+	u.mu.RUnlock()
+	if use != nil {
+		return use
 	}
-	use, _ := v.uses.LoadOrStore(at, &keyUse{})
-	return use.(*keyUse)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.byScope == nil {
+		u.byScope = make(map[keystore.Scope]map[keyID]*keyUse)
+	}
+	if u.byScope[scope] == nil {
+		u.byScope[scope] = make(map[keyID]*keyUse)
+	}
+	if use = u.byScope[scope][key]; use == nil {
+		use = &keyUse{}
+		u.byScope[scope][key] = use
+	}
+	return use
+}
+
+// forget deletes the counters of a scope's keys unless they are kept.
+func (u *useTable) forget(scope keystore.Scope, keep func(keyID) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for key := range u.byScope[scope] {
+		if !keep(key) {
+			delete(u.byScope[scope], key)
+		}
+	}
+	if len(u.byScope[scope]) == 0 {
+		delete(u.byScope, scope)
+	}
 }
 
 // forgetUses deletes the counters of keys that are no longer in a scope.
 func (v *Validator) forgetUses(scope keystore.Scope, next *scopeState) {
-	v.uses.Range(func(k, _ any) bool {
-		at := k.(keyOf)
-		if at.scope == scope && v.configuredKey(scope, at.kid) == nil && (next == nil || !next.has(at.kid, at.key)) {
-			v.uses.Delete(k)
-		}
-		return true
+	v.uses.forget(scope, func(key keyID) bool {
+		return v.configuredKey(scope, key.kid) != nil || next != nil && next.has(key.kid, key.key)
 	})
 }
 
@@ -83,15 +105,17 @@ func (v *Validator) Usage() []KeyUse {
 		}
 		return u
 	}
-	v.uses.Range(func(k, counted any) bool {
-		at, c := k.(keyOf), counted.(*keyUse)
-		u := use(at.scope, at.kid)
-		u.Validations += c.validations.Load()
-		if last := time.Unix(0, c.lastUsed.Load()); last.After(u.LastUsed) {
-			u.LastUsed = last
+	v.uses.mu.RLock()
+	for scope, keys := range v.uses.byScope {
+		for key, c := range keys {
+			u := use(scope, key.kid)
+			u.Validations += c.validations.Load()
+			if last := time.Unix(0, c.lastUsed.Load()); last.After(u.LastUsed) {
+				u.LastUsed = last
+			}
 		}
-		return true
-	})
+	}
+	v.uses.mu.RUnlock()
 	v.sessions.open(func(scope keystore.Scope, kid string, n int) { use(scope, kid).Sessions += n })
 
 	all := make([]KeyUse, 0, len(seen))

@@ -28,7 +28,7 @@ type Validator struct {
 	closed   atomic.Bool
 	ended    chan struct{} // closed when Close is done
 	headers  headerMemo
-	uses     sync.Map // keyOf -> *keyUse
+	uses     useTable
 
 	collided sync.Map // configuredKey -> struct{}: logged as also in the store
 }
@@ -188,7 +188,7 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if err := v.decide(ctx, want, t); err != nil {
 		return t, u, err
 	}
-	t.use = v.useOf(t)
+	t.use = v.uses.of(t.scope, keyID{t.keyID, t.key})
 	return t, u, nil
 }
 
@@ -225,6 +225,11 @@ func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid strin
 func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid string) (*signing.PublicKey, error) {
 	if v.follower == nil || v.config.withoutStore {
 		return nil, fmt.Errorf("%w: no public key with kid %.64q is configured%s", token.ErrUnknownKey, kid, ofMesh(scope))
+	}
+	if s := v.follower.current.Load(); s != nil {
+		if key, err := s.find(scope, kid); err == nil {
+			return key, nil // the usual case: nothing to check or to wait for
+		}
 	}
 	if _, ok := signing.ParseSerial(kid); !ok {
 		return nil, fmt.Errorf("%w: kid %.64q is neither a configured key's nor a serial number", token.ErrUnknownKey, kid)
@@ -382,7 +387,14 @@ func ofMesh(scope keystore.Scope) string {
 // logRefusal logs the reason, kid and jti, never the token. A decoded kid or
 // jti is printable.
 func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, t *Verified, err error) {
-	if !v.config.log.Enabled(ctx, slog.LevelInfo) {
+	level, message := slog.LevelInfo, "token refused"
+	if errors.Is(err, token.ErrUnavailable) {
+		message = "token could not be checked"
+		if ctx.Err() == nil && !errors.Is(err, token.ErrClosed) {
+			level = slog.LevelWarn
+		}
+	}
+	if !v.config.log.Enabled(ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("kind", string(v.family.Kind)), slog.String("reason", err.Error())}
@@ -397,13 +409,6 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 	}
 	if t != nil && t.claims.ID != "" {
 		attrs = append(attrs, slog.String("jti", t.claims.ID))
-	}
-	level, message := slog.LevelInfo, "token refused"
-	if errors.Is(err, token.ErrUnavailable) {
-		message = "token could not be checked"
-		if ctx.Err() == nil && !errors.Is(err, token.ErrClosed) {
-			level = slog.LevelWarn
-		}
 	}
 	v.refusals.report(ctx, level, message, attrs...)
 }
