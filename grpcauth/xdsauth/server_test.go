@@ -255,13 +255,15 @@ func node(id string, fields map[string]any) *corev3.Node {
 // outageStore is a memory store that cannot be read while it is down.
 type outageStore struct {
 	*keystore.Memory
-	down atomic.Bool
+	down   atomic.Bool
+	failed atomic.Int64 // reads
 }
 
 var errDown = errors.New("the store is down")
 
 func (s *outageStore) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if s.down.Load() {
+		s.failed.Add(1)
 		return nil, errDown
 	}
 	return s.Memory.List(ctx, scope, prefix)
