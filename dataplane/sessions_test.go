@@ -1086,3 +1086,23 @@ func TestBindingAnExpiredTokenAtAnyMomentAddsNoTimer(t *testing.T) {
 		assert.InDelta(t, 60, asked.Load()-before, 2, "sessions are looked after once a second")
 	})
 }
+
+func TestASessionWhoseKeyCannotBeReadEndsWhenThatHasLastedTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithSessionMaxStale(time.Minute))
+		verified, err := f.validator.Validate(t.Context(), "default", f.issue(30*day))
+		require.NoError(t, err)
+		ctx, stop := verified.Bind(t.Context())
+		defer stop()
+		name := signing.DataplaneKeys("default").KeyName(1)
+		record, err := f.store.Memory.Get(t.Context(), "default", name)
+		require.NoError(t, err)
+		record.Data = []byte("no key")
+		_, err = f.store.Memory.Update(t.Context(), record)
+		require.NoError(t, err)
+		f.pass(59 * time.Second)
+		require.NoError(t, ctx.Err(), "the key is not known to be gone")
+		f.pass(3 * time.Second)
+		require.ErrorIs(t, context.Cause(ctx), token.ErrUnavailable)
+	})
+}

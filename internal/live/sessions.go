@@ -34,7 +34,7 @@ type sessions struct {
 	leeway    time.Duration
 	jitter    time.Duration
 	maxStale  time.Duration
-	stale     func(keystore.Scope) (time.Duration, error) // nil: there is no store
+	stale     func(scope keystore.Scope, kid string) (time.Duration, error) // nil: there is no store
 
 	epoch time.Time // start of the monotonic times below
 	wall  time.Time // the wall clock at epoch
@@ -85,7 +85,7 @@ const maxLeft = 100 * 365 * 24 * time.Hour
 
 const gone = -1
 
-func newSessions(config *validatorConfig, stale func(keystore.Scope) (time.Duration, error)) *sessions {
+func newSessions(config *validatorConfig, stale func(scope keystore.Scope, kid string) (time.Duration, error)) *sessions {
 	return &sessions{
 		wallClock: config.now,
 		leeway:    config.leeway,
@@ -375,21 +375,27 @@ func (s *sessions) check() {
 		s.drop(x)
 		expired = append(expired, x)
 	}
-	var stale []*session
-	var reason error
+	type ending struct {
+		sessions []*session
+		reason   error
+	}
+	var stale []ending
 	if s.stale != nil {
 		for scope, keys := range s.keys {
-			age, cause := s.stale(scope)
-			if age <= s.maxStale {
-				continue
-			}
-			reason = tooStale(age, s.maxStale, cause)
-			for _, k := range keys {
-				stale = append(stale, k.all()...)
+			for id, k := range keys {
+				kid := id.kid
+				if !k.ofStore {
+					kid = ""
+				}
+				if age, cause := s.stale(scope, kid); age > s.maxStale {
+					stale = append(stale, ending{k.all(), tooStale(age, s.maxStale, cause)})
+				}
 			}
 		}
-		for _, x := range stale {
-			s.drop(x)
+		for _, e := range stale {
+			for _, x := range e.sessions {
+				s.drop(x)
+			}
 		}
 	}
 	s.due = math.MaxInt64 // the one timer has fired
@@ -398,7 +404,9 @@ func (s *sessions) check() {
 	for _, x := range expired {
 		x.end(fmt.Errorf("%w at %s", token.ErrExpired, x.token.claims.ExpiresAt.Format(time.RFC3339)))
 	}
-	endAll(stale, reason)
+	for _, e := range stale {
+		endAll(e.sessions, e.reason)
+	}
 }
 
 // expiryQueue is a heap of sessions, ordered by expiry.

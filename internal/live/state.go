@@ -29,8 +29,10 @@ const maxEmpty = 1024
 
 // scopeState is the content of one scope.
 type scopeState struct {
-	keys     *signing.PublicSet // nil if the scope can have no keys
-	lists    map[keystore.Scope]*list
+	keys       *signing.PublicSet // nil if the scope can have no keys
+	lists      map[keystore.Scope]*list
+	unreadable map[string]time.Time // since when, by kid
+
 	problems []string // as text, to log each once
 	own      reading  // from reads of this scope alone
 
@@ -188,8 +190,9 @@ func (s *state) checkRevoked(scope keystore.Scope, id string) error {
 }
 
 // unknowable returns for how long, and why, the validity of open sessions of a
-// scope has been unknown: the store or a list cannot be read.
-func (s *state) unknowable(scope keystore.Scope, now time.Time) (time.Duration, error) {
+// scope has been unknown: the store, a list, or the record of the key with this
+// kid cannot be read. kid is empty for a key that is not from the store.
+func (s *state) unknowable(scope keystore.Scope, kid string, now time.Time) (time.Duration, error) {
 	r := s.reading(scope, now)
 	age, err := r.staleness(now), r.cause()
 	for _, place := range [...]keystore.Scope{scope, keystore.Global} {
@@ -199,6 +202,12 @@ func (s *state) unknowable(scope keystore.Scope, now time.Time) (time.Duration, 
 		}
 		if l := holder.lists[scope]; l != nil && l.err != nil && now.Sub(l.since) > age {
 			age, err = now.Sub(l.since), l.err
+		}
+	}
+	if own := s.scopes[scope]; own != nil && kid != "" {
+		if since, ok := own.unreadable[kid]; ok && now.Sub(since) > age {
+			_, err = own.keys.Find(kid)
+			age = now.Sub(since)
 		}
 	}
 	return age, err
@@ -294,6 +303,20 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *sc
 	}
 	if series, ok := f.Keys(scope); ok {
 		next.keys = series.PublicSet(keys, prev.keys)
+		for _, key := range next.keys.Keys() {
+			if key.Err == nil {
+				continue
+			}
+			kid := key.Serial.KeyID()
+			since, ok := prev.unreadable[kid]
+			if !ok {
+				since = now
+			}
+			if next.unreadable == nil {
+				next.unreadable = make(map[string]time.Time)
+			}
+			next.unreadable[kid] = since
+		}
 		for _, p := range next.keys.Problems() {
 			next.problems = append(next.problems, p.Error())
 		}

@@ -52,8 +52,8 @@ func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOp
 	if v.config.withoutStore && len(v.config.configured) == 0 {
 		return nil, errors.New("WithoutStoreKeys leaves no key at all: configure a public key")
 	}
-	v.sessions = newSessions(&v.config, func(scope keystore.Scope) (time.Duration, error) {
-		return v.follower.current.Load().unknowable(scope, time.Now())
+	v.sessions = newSessions(&v.config, func(scope keystore.Scope, kid string) (time.Duration, error) {
+		return v.follower.current.Load().unknowable(scope, kid, time.Now())
 	})
 	prefix := family.Prefix
 	if v.config.withoutStore {

@@ -51,7 +51,11 @@ func (t *Verified) recheck() error {
 	if revoked, _ := s.revoked(t.scope, t.claims.ID); revoked {
 		return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, t.claims.ID)
 	}
-	if age, cause := s.unknowable(t.scope, time.Now()); age > v.config.sessionMaxStale {
+	kid := t.keyID
+	if !t.ofStore {
+		kid = ""
+	}
+	if age, cause := s.unknowable(t.scope, kid, time.Now()); age > v.config.sessionMaxStale {
 		return tooStale(age, v.config.sessionMaxStale, cause)
 	}
 	return nil
