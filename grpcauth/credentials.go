@@ -33,7 +33,7 @@ func NewTokenFileCredentials(path string, options ...CredentialsOption) (credent
 	if path == "" {
 		return nil, errors.New("grpcauth: the token file has no name")
 	}
-	return newTokenCredentials(func() (string, error) { return readToken(path) }, options), nil
+	return newTokenCredentials(func() (string, error) { return readToken(path) }, options)
 }
 
 // NewTokenCredentials returns credentials that send a token, without
@@ -46,7 +46,7 @@ func NewTokenCredentials(raw string, options ...CredentialsOption) (credentials.
 	if err := checkSendable(raw); err != nil {
 		return nil, fmt.Errorf("grpcauth: %w", err)
 	}
-	return newTokenCredentials(func() (string, error) { return raw, nil }, options), nil
+	return newTokenCredentials(func() (string, error) { return raw, nil }, options)
 }
 
 // CredentialsOption is an option of credentials.
@@ -73,12 +73,15 @@ type tokenCredentials struct {
 	insecure bool
 }
 
-func newTokenCredentials(token func() (string, error), options []CredentialsOption) *tokenCredentials {
+func newTokenCredentials(token func() (string, error), options []CredentialsOption) (credentials.PerRPCCredentials, error) {
 	c := &tokenCredentials{token: token}
 	for _, option := range options {
+		if option == nil {
+			return nil, errors.New("grpcauth: an option is nil")
+		}
 		option(c)
 	}
-	return c
+	return c, nil
 }
 
 // GetRequestMetadata returns the metadata for one call.

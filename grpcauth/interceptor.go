@@ -53,6 +53,9 @@ func newInterceptor(auth Authenticator, options []Option) (*interceptor, error) 
 	}
 	i := &interceptor{auth: auth, log: slog.Default(), open: make(map[string]bool)}
 	for _, option := range options {
+		if option == nil {
+			return nil, errors.New("grpcauth: an option is nil")
+		}
 		if err := option(i); err != nil {
 			return nil, fmt.Errorf("grpcauth: %w", err)
 		}

@@ -132,12 +132,13 @@ func (t Verified) KeyID() string {
 //   - token.ErrRevoked: the token's id is on a revocation list;
 //   - token.ErrUnknownKey: the key that signed the token was removed or
 //     replaced;
-//   - token.ErrUnavailable: the store or a revocation list could not be read
-//     for longer than [WithSessionMaxStale];
+//   - token.ErrUnavailable: the store, a revocation list or the key's record
+//     could not be read for longer than [WithSessionMaxStale];
 //   - token.ErrClosed: the validator was closed.
 //
 // If one of these has happened since Validate, the context has already ended.
-// It also ends with ctx.
+// It also ends with ctx. Until the returned function is called or the token
+// ends, the session counts as open, also after ctx has ended.
 //
 // A bound context uses no goroutine and is not polled; hundreds of thousands
 // are a normal number.

@@ -31,10 +31,16 @@
 // The interceptor sees the metadata, each request before the server does, and
 // the end of the session, and it returns the status itself.
 //
-// # Limits
+// # Unary methods
 //
 // Services that are not aggregated also have unary methods, such as
-// EndpointDiscoveryService.FetchEndpoints, which only unary interceptors see.
-// Register the aggregated service alone, which has none, or protect the unary
-// methods in another way.
+// EndpointDiscoveryService.FetchEndpoints. gRPC runs stream interceptors for
+// streams only: a server that registers such a service needs
+// [UnaryServerInterceptor] too, or anybody can call these methods. The
+// aggregated service has none.
+//
+// # Memory
+//
+// A client that does not read keeps the data queued for its ended stream until
+// the connection closes. Limit it with grpc.MaxConcurrentStreams.
 package xdsauth

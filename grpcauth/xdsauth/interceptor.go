@@ -31,19 +31,9 @@ const defaultTimeout = 10 * time.Second
 //
 // The error is about the arguments.
 func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (grpc.StreamServerInterceptor, error) {
-	if validator == nil {
-		return nil, errors.New("xdsauth: the validator is nil")
-	}
-	a := &authenticator{
-		validator: validator,
-		resolve:   ResolveNode,
-		permits:   dataplane.Verified.Permits,
-		timeout:   defaultTimeout,
-	}
-	for _, option := range options {
-		if err := option(a); err != nil {
-			return nil, fmt.Errorf("xdsauth: %w", err)
-		}
+	a, err := newAuthenticator(validator, options)
+	if err != nil {
+		return nil, err
 	}
 	intercept, err := grpcauth.StreamServerInterceptor(a.authenticate, a.options...)
 	if err != nil {
@@ -57,6 +47,58 @@ func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (
 			return handler(server, s)
 		})
 	}, nil
+}
+
+// UnaryServerInterceptor returns an interceptor that authenticates unary xDS
+// calls, such as FetchClusters, as StreamServerInterceptor does the first
+// request of a stream. Services that are not aggregated need both interceptors:
+// gRPC runs the other one for streams only.
+//
+// The error is about the arguments.
+func UnaryServerInterceptor(validator dataplane.Validator, options ...Option) (grpc.UnaryServerInterceptor, error) {
+	a, err := newAuthenticator(validator, options)
+	if err != nil {
+		return nil, err
+	}
+	intercept, err := grpcauth.UnaryServerInterceptor(a.authenticate, a.options...)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, m any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		return intercept(ctx, m, info, func(ctx context.Context, m any) (any, error) {
+			session, ok := grpcauth.FromContext[*session](ctx)
+			if !ok { // the service is open
+				return handler(ctx, m)
+			}
+			call := &stream{session: session, ctx: grpcauth.NewContext(ctx, session.Verified)}
+			if err := call.checkUnary(m); err != nil {
+				session.end(err)
+				return nil, err // for which grpcauth returns the status, and which it logs
+			}
+			return handler(call.ctx, m)
+		})
+	}, nil
+}
+
+func newAuthenticator(validator dataplane.Validator, options []Option) (*authenticator, error) {
+	if validator == nil {
+		return nil, errors.New("xdsauth: the validator is nil")
+	}
+	a := &authenticator{
+		validator: validator,
+		resolve:   ResolveNode,
+		permits:   dataplane.Verified.Permits,
+		timeout:   defaultTimeout,
+	}
+	for _, option := range options {
+		if option == nil {
+			return nil, errors.New("xdsauth: an option is nil")
+		}
+		if err := option(a); err != nil {
+			return nil, fmt.Errorf("xdsauth: %w", err)
+		}
+	}
+	return a, nil
 }
 
 // authenticator authenticates streams by their tokens, and creates the sessions

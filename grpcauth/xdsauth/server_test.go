@@ -135,12 +135,12 @@ func (z *zoneCP) serve(options ...xdsauth.Option) {
 	z.serveXDS(server, auth)
 }
 
-func (z *zoneCP) serveXDS(server serverv3.Server, auth grpc.StreamServerInterceptor) {
+func (z *zoneCP) serveXDS(server serverv3.Server, auth grpc.StreamServerInterceptor, unary ...grpc.UnaryServerInterceptor) {
 	address := loopback.Server(z.tb, func(s *grpc.Server) {
 		discoveryv3.RegisterAggregatedDiscoveryServiceServer(s, server)
 		clusterservicev3.RegisterClusterDiscoveryServiceServer(s, server)
 		healthpb.RegisterHealthServer(s, health.NewServer())
-	}, grpc.ChainStreamInterceptor(auth))
+	}, grpc.ChainStreamInterceptor(auth), grpc.ChainUnaryInterceptor(unary...))
 	z.conn = loopback.Client(z.tb, address)
 }
 

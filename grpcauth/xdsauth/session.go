@@ -94,6 +94,21 @@ func (s *stream) RecvMsg(m any) error {
 	return nil
 }
 
+// checkUnary checks the only request of a unary call.
+func (s *stream) checkUnary(m any) error {
+	r, ok := m.(request)
+	if !ok {
+		return fmt.Errorf("%w: a %T is no xDS request", token.ErrNotPermitted, m)
+	}
+	if err := s.check(r.GetNode()); err != nil {
+		return err
+	}
+	if !s.session.timer.Stop() {
+		return s.session.tooLate()
+	}
+	return nil
+}
+
 // refuse ends the stream, whatever the handler does with the error.
 func (s *stream) refuse(reason error) error {
 	s.session.end(reason)

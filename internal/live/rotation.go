@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -110,6 +111,9 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 	now := time.Now()
 	due = newest.Created.Add(r.Every)
 	if !due.After(now) {
+		if keys[len(keys)-1].Serial == math.MaxInt64 {
+			return time.Time{}, fmt.Errorf("serial %d is the highest there can be", keys[len(keys)-1].Serial)
+		}
 		private, err := signing.Generate(r.Bits)
 		if err != nil {
 			return time.Time{}, err
@@ -133,7 +137,11 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 			due = minTime(due, unused)
 			continue
 		}
-		if err := RemoveKey(ctx, store, series, key.Serial, []RemoveOption{WithPublishDelay(r.PublishDelay)}); err != nil && !errors.Is(err, signing.ErrNoKey) {
+		err := RemoveKey(ctx, store, series, key.Serial, []RemoveOption{WithPublishDelay(r.PublishDelay)})
+		if errors.Is(err, signing.ErrNoKey) {
+			continue // another replica was first
+		}
+		if err != nil {
 			return time.Time{}, err
 		}
 		log.Info("key removed", slog.String("kid", key.Serial.KeyID()))

@@ -126,9 +126,15 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		known = digestOf(raw)
 		if t := v.cache.get(known); t != nil && t.scope == want.Scope && v.hasKey(t) && !v.closed.Load() {
-			if v.decide(ctx, want, t) == nil {
+			err := v.decide(ctx, want, t)
+			if err == nil {
 				t.use.count(v.config.now())
 				return t, nil
+			}
+			if errors.Is(err, token.ErrUnavailable) { // it may be good again: keep it, and wait once only
+				u, _ := token.ParseUnverified(raw) // for the log
+				v.logRefusal(ctx, want, u, t, err)
+				return nil, err
 			}
 			v.cache.drop(known)
 		}
