@@ -99,6 +99,23 @@ func TestAReadEndsAfterFiveSeconds(t *testing.T) {
 	})
 }
 
+func TestAMeshThatTheStoresEngineCannotHoldIsUnknownAndNoFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		f.start()
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			if scope == "Prod" {
+				return nil, fmt.Errorf("%w: capitals", keystore.ErrName)
+			}
+			return f.store.Memory.List(ctx, scope, prefix)
+		})
+		err := check(t, f.validator, "Prod", f.issue(day))
+		assert.ErrorIs(t, err, token.ErrUnknownKey)
+		assert.NotErrorIs(t, err, token.ErrUnavailable)
+		assert.Zero(t, f.log.count("fails"))
+	})
+}
+
 func TestASlowStoreIsStillFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)

@@ -36,8 +36,8 @@ var (
 	// ErrTooLarge: the data is over the store's limit, which the text names.
 	ErrTooLarge = errors.New("keystore: record too large")
 
-	// ErrName: the scope or the name is not one that a store takes; see CheckScope
-	// and CheckName.
+	// ErrName: the scope or the name is not one that the store takes; see CheckScope
+	// and CheckName. A store on an engine that cannot hold all of those takes fewer.
 	ErrName = errors.New("keystore: unusable name")
 )
 
@@ -51,8 +51,9 @@ func (nameTaken) Unwrap() error { return ErrExists }
 //
 // Every method returns promptly with the context's error if the context has
 // ended, even before the call; match it with errors.Is. Every method returns
-// [ErrName] for a scope or a name that [CheckScope] or [CheckName] refuses; only
-// List takes [AllScopes]. A store copies the slices that it takes and returns:
+// [ErrName] for a scope or a name that [CheckScope] or [CheckName] refuses, and a
+// store whose engine cannot hold all the others documents which ones it refuses in
+// the same way; only List takes [AllScopes]. A store copies the slices that it takes and returns:
 // neither the store nor the caller sees what the other does to them later.
 type KeyStore interface {
 	// Get returns the record, or ErrNotFound.

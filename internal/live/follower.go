@@ -146,13 +146,12 @@ func (j *job) want(now time.Time) {
 	}
 }
 
-// again requests the read once more, after a growing pause.
-func (j *job) again(began time.Time) {
+// again requests the read once more, after a growing pause of at least the given
+// time.
+func (j *job) again(atLeast time.Duration) {
 	now := time.Now()
 	j.retry = min(max(2*j.retry, minRetry), maxRetry)
-	// At least as long as the read took: a scope whose reads hang must not keep
-	// the others from being read.
-	j.due = now.Add(max(j.retry, now.Sub(began)))
+	j.due = now.Add(max(j.retry, atLeast))
 	j.want(now)
 }
 
@@ -300,7 +299,7 @@ func (f *follower) readAll(ctx context.Context) {
 		next := *prev
 		next.full.failed, next.full.err = now, err
 		f.publish(&next)
-		f.goOnOneByOne(pending, now, err)
+		f.goOnOneByOne(pending, err)
 	} else {
 		next := &state{scopes: make(map[keystore.Scope]*scopeState), full: reading{confirmed: now}}
 		for scope, group := range split(records) {
@@ -336,11 +335,11 @@ func (f *follower) readAll(ctx context.Context) {
 // scope could be read, the store works but some record in it cannot be read.
 // From then on every known scope is read by itself, and complete reads return
 // to their usual interval.
-func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, began time.Time, err error) {
+func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.family.Within != keystore.AllScopes {
-		f.all.again(began)
+		f.all.again(0)
 		for _, j := range pending {
 			j.demand.finish(err)
 		}
@@ -358,7 +357,7 @@ func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, began time.Time
 	}
 	f.job(keystore.Global, now).want(now)
 	if !f.partly.Load() {
-		f.all.again(began)
+		f.all.again(0)
 		return
 	}
 	for scope := range f.current.Load().scopes {
@@ -391,15 +390,18 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	case err != nil:
 		f.publish(current.withReading(scope, reading{failed: now, err: err}))
 		f.mu.Lock()
+		// A scope whose reads hang must not keep the others from being read: it
+		// pauses for as long as its read took.
+		took := time.Since(now)
 		if wanted {
-			j.again(now)
+			j.again(took)
 		} else if prev != nil {
 			// All tokens of the scope depend on it: it is read again soon, by
 			// itself if complete reads fail because of another scope.
 			if f.partly.Load() {
-				j.again(now)
+				j.again(took)
 			} else if !f.all.wanted {
-				f.all.again(now)
+				f.all.again(0)
 			}
 		}
 		f.mu.Unlock()
@@ -448,8 +450,11 @@ func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	})
 	select {
 	case a := <-answered:
-		if a.err == nil {
+		switch {
+		case a.err == nil:
 			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // a late answer may be of any age
+		case scope != keystore.AllScopes && errors.Is(a.err, keystore.ErrName):
+			return nil, nil // the store's engine cannot hold records of such a mesh
 		}
 		return a.records, a.err
 	case <-ctx.Done():
