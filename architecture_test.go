@@ -22,11 +22,14 @@ var mayImport = map[string][]string{
 	"token":                 {},
 	"keystore":              {"token"},
 	"keystore/keystoretest": {"keystore"},
+	"keystore/sealed":       {"keystore"},
 	"signing":               {"keystore", "token"},
 	"revocation":            {"keystore", "token"},
+	"internal/engines":      {},
 	"internal/forge":        {},
 	"internal/live":         {"signing", "revocation", "keystore", "token"},
 	"dataplane":             {"internal/live", "signing", "revocation", "keystore", "token"},
+	"internal/storetest":    {"dataplane", "zone", "signing", "keystore", "token"},
 	"zone":                  {"internal/live", "signing", "revocation", "keystore", "token"},
 }
 

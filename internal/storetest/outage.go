@@ -1,0 +1,281 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Fault is something that happens to an engine.
+type Fault struct {
+	// Break takes the engine away, or cuts the connections to it.
+	Break func(tb testing.TB)
+
+	// Mend brings it back, and returns when it answers.
+	Mend func(tb testing.TB)
+
+	// For is how long the engine stays away.
+	For time.Duration
+}
+
+// callTimeout is what the writers and readers of Outage give each call.
+const callTimeout = 2 * time.Second
+
+// Outage lets four replicas write and one read while a validator answers, and lets
+// the fault happen. It fails unless
+//
+//   - every write that was acknowledged is there afterwards, and no write was
+//     refused because of the writer's own earlier one that was acknowledged;
+//   - no reader ever sees half a record, or one older than an acknowledged write;
+//   - the validator accepts a good token at every moment;
+//   - a token that is revoked once the engine is back is soon refused.
+//
+// It logs how long after Mend the revocation was known to the validator.
+func Outage(t *testing.T, open Opener, fault Fault) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	store := open(t)
+	issuer, validator := issuerAndValidator(t, store, open(t), "default")
+	good, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "good"}, day)
+	must(t, err)
+	doomed, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "doomed"}, day)
+	must(t, err)
+	verified, err := validator.Validate(ctx, "default", doomed)
+	must(t, err)
+
+	writers := make([]*writer, 4)
+	var working sync.WaitGroup
+	for i := range writers {
+		w := &writer{store: open(t), scope: "default", name: fmt.Sprint("writer-", i)}
+		must(t, w.begin(ctx))
+		writers[i] = w
+		working.Go(func() { w.work(ctx) })
+	}
+	var lists, answers atomic.Int64
+	reader := open(t)
+	working.Go(func() {
+		for ctx.Err() == nil {
+			if readAll(t, ctx, reader, writers) {
+				lists.Add(1)
+			}
+		}
+	})
+	working.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := validator.Validate(ctx, "default", good); err != nil && ctx.Err() == nil {
+				t.Errorf("a good token was refused: %v", err)
+				return
+			}
+			answers.Add(1)
+		}
+	})
+	progress := func(when string) {
+		t.Helper()
+		before, listed, answered := acknowledged(writers), lists.Load(), answers.Load()
+		eventually(t, "all write, list and validate "+when, func() (struct{}, error) {
+			for i, n := range acknowledged(writers) {
+				if n < before[i]+3 {
+					return struct{}{}, fmt.Errorf("writer %d: %d writes, and then %d; its latest error: %v", i, before[i], n, writers[i].failure())
+				}
+			}
+			if lists.Load() <= listed || answers.Load() <= answered {
+				return struct{}{}, errors.New("nothing was listed, or validated")
+			}
+			return struct{}{}, nil
+		})
+	}
+	progress("before the fault")
+
+	answered := answers.Load()
+	fault.Break(t)
+	if fault.For > 0 {
+		select { // not an event: the fault itself lasts that long
+		case <-time.After(fault.For):
+		case <-ctx.Done():
+		}
+	}
+	if answers.Load() == answered {
+		t.Error("the validator answered nothing during the fault")
+	}
+	fault.Mend(t)
+	back := time.Now()
+	eventually(t, "a token is revoked after the fault", func() (struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return struct{}{}, dataplane.Revoke(ctx, store, "default", verified.Registered().ID)
+	})
+	revoked := time.Now()
+	eventually(t, "the revoked token is refused", func() (struct{}, error) {
+		_, err := validator.Validate(ctx, "default", doomed)
+		return struct{}{}, want(err, token.ErrRevoked)
+	})
+	t.Logf("the engine was back; a revocation was written %.0f ms later, and known to the validator another %.0f ms later",
+		milliseconds(revoked.Sub(back)), milliseconds(time.Since(revoked)))
+	progress("after the fault")
+
+	stop()
+	working.Wait()
+	final := context.WithoutCancel(ctx)
+	for _, w := range writers {
+		for _, complaint := range w.complaints {
+			t.Error(complaint)
+		}
+		for _, name := range w.created {
+			_, err := store.Get(final, w.scope, name)
+			if err != nil {
+				t.Errorf("the acknowledged record %s is gone: %v", name, err)
+			}
+		}
+	}
+	readAll(t, final, store, writers)
+}
+
+// writer writes one record again and again, always with a higher number, and now
+// and then a new record.
+type writer struct {
+	store keystore.KeyStore
+	scope keystore.Scope
+	name  string
+
+	acked   atomic.Int64 // the number of the last acknowledged write
+	latest  atomic.Value // the latest failure, as a string
+	created []string     // names of acknowledged new records
+
+	complaints []string // read when work has returned
+}
+
+// content makes half a record recognisable.
+func content(n int64) []byte { return bytes.Repeat(fmt.Appendf(nil, "%010d\n", n), 1000) }
+
+func number(data []byte) (int64, error) {
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	n, err := strconv.ParseInt(string(line), 10, 64)
+	if err == nil && !bytes.Equal(data, content(n)) {
+		err = errors.New("half of it is of another write")
+	}
+	return n, err
+}
+
+func (w *writer) begin(ctx context.Context) error {
+	_, err := w.store.Create(ctx, keystore.Record{Scope: w.scope, Name: w.name, Data: content(0)})
+	return err
+}
+
+func (w *writer) failure() any { return w.latest.Load() }
+
+func (w *writer) failed(err error) { w.latest.Store(err.Error()) }
+
+func (w *writer) work(ctx context.Context) {
+	for n := int64(1); ctx.Err() == nil; n++ {
+		record, ok := w.read(ctx)
+		if !ok {
+			continue
+		}
+		err := w.call(ctx, func(ctx context.Context) error {
+			_, err := w.store.Update(ctx, keystore.Record{Scope: w.scope, Name: w.name, Data: content(n), Version: record.Version})
+			return err
+		})
+		switch {
+		case err == nil:
+			w.acked.Store(n)
+		case errors.Is(err, keystore.ErrConflict) || errors.Is(err, keystore.ErrNotFound) || errors.Is(err, keystore.ErrExists):
+			// The version was read after the previous write had been answered or given
+			// up. One that was given up may still have arrived between.
+			if now, ok := w.read(ctx); ok && now.Version == record.Version {
+				w.complaints = append(w.complaints, fmt.Sprintf("%s: Update was refused with %v, though the version was the current one", w.name, err))
+			}
+		default:
+			w.failed(err)
+		}
+		if n%4 != 0 {
+			continue
+		}
+		name := fmt.Sprint(w.name, "-", n)
+		err = w.call(ctx, func(ctx context.Context) error {
+			_, err := w.store.Create(ctx, keystore.Record{Scope: w.scope, Name: name, Data: []byte(name)})
+			return err
+		})
+		if err == nil {
+			w.created = append(w.created, name)
+		} else if errors.Is(err, keystore.ErrExists) {
+			w.complaints = append(w.complaints, fmt.Sprintf("%s: Create was refused with %v, though nobody else makes that name", name, err))
+		} else {
+			w.failed(err)
+		}
+	}
+}
+
+func (w *writer) read(ctx context.Context) (r keystore.Record, ok bool) {
+	err := w.call(ctx, func(ctx context.Context) (err error) {
+		r, err = w.store.Get(ctx, w.scope, w.name)
+		return err
+	})
+	if err != nil {
+		w.failed(err)
+	}
+	return r, err == nil
+}
+
+// call gives a call its time limit. After a failure it leaves the engine in peace
+// for a moment.
+func (w *writer) call(ctx context.Context, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := do(limited)
+	if err != nil {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return err
+}
+
+func acknowledged(writers []*writer) []int64 {
+	acked := make([]int64, len(writers))
+	for i, w := range writers {
+		acked[i] = w.acked.Load()
+	}
+	return acked
+}
+
+// readAll lists the writers' records and reports whether the engine answered.
+func readAll(t *testing.T, ctx context.Context, store keystore.KeyStore, writers []*writer) bool {
+	t.Helper()
+	before := acknowledged(writers)
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	records, err := store.List(limited, "default", "writer-")
+	if err != nil {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		return false
+	}
+	for i, w := range writers {
+		at := slices.IndexFunc(records, func(r keystore.Record) bool { return r.Name == w.name })
+		if at < 0 {
+			t.Errorf("%s is not in the list", w.name)
+			continue
+		}
+		n, err := number(records[at].Data)
+		if err != nil {
+			t.Errorf("%s: %v", w.name, err)
+		} else if n < before[i] {
+			t.Errorf("%s is listed with write %d, after write %d was acknowledged", w.name, n, before[i])
+		}
+	}
+	return true
+}

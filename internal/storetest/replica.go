@@ -1,0 +1,156 @@
+//go:build unix
+
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+)
+
+const (
+	manyMeshes   = 10_000
+	keysOfMesh   = 3
+	steadyPeriod = 65 * time.Second // two complete reads, and some
+)
+
+// BenchmarkReplica prints what 10,000 meshes with three signing keys each cost one
+// replica and its engine: the time until a new validator is ready, its memory, and
+// while nothing changes the lists it asks for in a minute, their size, and the
+// share of one processor that it uses. It takes minutes, most of them for making
+// the records.
+func BenchmarkReplica(b *testing.B, open Opener) {
+	fill(b, open)
+	for b.Loop() {
+		before := heap()
+		counted := &counting{KeyStore: open(b)}
+		var store keystore.KeyStore = counted
+		if watcher, ok := counted.KeyStore.(keystore.Watcher); ok {
+			store = struct {
+				keystore.KeyStore
+				keystore.Watcher
+			}{counted, watcher}
+		}
+		began := time.Now()
+		validator, err := dataplane.NewValidator(store, quiet)
+		must(b, err)
+		for {
+			if _, ready := validator.Staleness(); ready {
+				break
+			}
+			if time.Since(began) > time.Minute {
+				b.Fatal("the validator is not ready after a minute")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		b.ReportMetric(milliseconds(time.Since(began)), "start-ms")
+		b.ReportMetric(float64(counted.longest.Load())/1e6, "list-ms")
+		b.ReportMetric(float64(counted.bytes.Load())/float64(counted.lists.Load())/1e6, "list-MB")
+		b.ReportMetric((heap()-before)/1e6, "heap-MB")
+
+		lists, bytes, cpu := counted.lists.Load(), counted.bytes.Load(), processorTime()
+		time.Sleep(steadyPeriod)
+		perMinute := time.Minute.Seconds() / steadyPeriod.Seconds()
+		b.ReportMetric(float64(counted.lists.Load()-lists)*perMinute, "lists/min")
+		b.ReportMetric(float64(counted.bytes.Load()-bytes)/1e6*perMinute, "MB/min")
+		b.ReportMetric((processorTime()-cpu).Seconds()/steadyPeriod.Seconds()*100, "cpu-%")
+		must(b, validator.Close())
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// fill creates the records of all meshes. Their keys are a few that repeat: making
+// 30,000 would take an hour, and reading one costs the same as reading another.
+func fill(b *testing.B, open Opener) {
+	b.Helper()
+	ctx, stop := context.WithCancel(b.Context())
+	defer stop()
+	var encoded [keysOfMesh][]byte
+	for i := range encoded {
+		key, err := signing.Generate(signing.DefaultBits)
+		must(b, err)
+		encoded[i], err = key.PEM()
+		must(b, err)
+	}
+	names := make(chan int)
+	failed := make(chan error, 1)
+	var working sync.WaitGroup
+	for range 16 {
+		store := open(b)
+		working.Go(func() {
+			for i := range names {
+				mesh := fmt.Sprintf("mesh-%05d", i/keysOfMesh)
+				serial := signing.Serial(i%keysOfMesh + 1)
+				_, err := store.Create(ctx, keystore.Record{
+					Scope: keystore.Scope(mesh),
+					Name:  signing.DataplaneKeys(mesh).KeyName(serial),
+					Data:  encoded[i%keysOfMesh],
+				})
+				if err != nil {
+					select {
+					case failed <- err:
+					default:
+					}
+					stop()
+				}
+			}
+		})
+	}
+	for i := range manyMeshes * keysOfMesh {
+		select {
+		case names <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(names)
+	working.Wait()
+	select {
+	case err := <-failed:
+		b.Fatal(err)
+	default:
+	}
+}
+
+// counting counts the lists that a replica asks for.
+type counting struct {
+	keystore.KeyStore
+	lists, bytes, longest atomic.Int64
+}
+
+func (c *counting) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	began := time.Now()
+	records, err := c.KeyStore.List(ctx, scope, prefix)
+	c.lists.Add(1)
+	for _, r := range records {
+		c.bytes.Add(int64(len(r.Data)))
+	}
+	c.longest.Store(max(c.longest.Load(), time.Since(began).Nanoseconds()))
+	return records, err
+}
+
+// heap returns the bytes in use after a collection.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// processorTime returns what this process has used, in user and system mode.
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}

@@ -1,0 +1,209 @@
+// Package storetest holds the tests that every store on an engine runs beside the
+// contract's own, keystoretest: the life of a token through the constructors that
+// a user calls, first keys made by many processes, revocations that reach other
+// replicas, outages of the engine, and the cost of many meshes.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// Opener opens a store on the storage of one test, as another process would: each
+// call is another replica. It closes what it opens with tb.Cleanup.
+type Opener func(tb testing.TB) keystore.KeyStore
+
+// patience is how long the tests wait for what must come within a second.
+const patience = 10 * time.Second
+
+const day = 24 * time.Hour
+
+var quiet = dataplane.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+
+// LifeOfAToken plays the life of dataplane and zone tokens on two replicas: one
+// issues, revokes and rotates, the other validates. The storage holds no keys yet.
+func LifeOfAToken(t *testing.T, open Opener) {
+	t.Run("of a proxy", func(t *testing.T) {
+		ctx := t.Context()
+		store := open(t)
+		_, err := dataplane.EnsureKey(ctx, store, "default")
+		must(t, err)
+		issuer, err := dataplane.NewIssuer(store, quiet)
+		must(t, err)
+		validator := newValidator(t, open(t))
+		claims := token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
+		issue := func() string {
+			t.Helper()
+			raw, err := issuer.Issue(ctx, claims, day)
+			must(t, err)
+			return raw
+		}
+		first, revoked := issue(), issue()
+		validate := func(raw string) (dataplane.Verified, error) { return validator.Validate(ctx, "default", raw) }
+
+		verified := eventually(t, "the first token is good", func() (dataplane.Verified, error) { return validate(first) })
+		proxy := dataplane.Proxy{Mesh: "default", Name: "dp-1", Inbounds: []map[string]string{{"kuma.io/service": "backend"}}}
+		must(t, verified.Permits(proxy))
+		proxy.Name = "dp-2"
+		wantError(t, verified.Permits(proxy), token.ErrNotPermitted)
+		_, err = validator.Validate(ctx, "other", first)
+		wantError(t, err, token.ErrInvalid)
+
+		doomed, err := validate(revoked)
+		must(t, err)
+		ctx1, stop1 := verified.Bind(ctx)
+		defer stop1()
+		ctx2, stop2 := doomed.Bind(ctx)
+		defer stop2()
+		must(t, dataplane.Revoke(ctx, store, "default", doomed.Registered().ID))
+		wantEnd(t, ctx2, token.ErrRevoked)
+		_, err = validate(revoked)
+		wantError(t, err, token.ErrRevoked)
+		must(t, dataplane.Restore(ctx, store, "default", doomed.Registered().ID))
+		eventually(t, "a restored token is good", func() (dataplane.Verified, error) { return validate(revoked) })
+
+		key, err := signing.Generate(signing.DefaultBits)
+		must(t, err)
+		added, err := dataplane.AddKey(ctx, store, "default", key)
+		must(t, err)
+		if added.Serial != 2 {
+			t.Errorf("the second key has serial %d, want 2", added.Serial)
+		}
+		second := issue()
+		next := eventually(t, "a token of the new key is good", func() (dataplane.Verified, error) { return validate(second) })
+		if next.KeyID() != "2" {
+			t.Errorf("a token issued after the rotation has kid %q, want \"2\"", next.KeyID())
+		}
+		_, err = validate(first)
+		must(t, err)
+		must(t, dataplane.RemoveKey(ctx, store, "default", 1))
+		wantEnd(t, ctx1, token.ErrUnknownKey)
+		_, err = validate(first)
+		wantError(t, err, token.ErrUnknownKey)
+		_, err = validate(second)
+		must(t, err)
+		again, err := dataplane.EnsureKey(ctx, open(t), "default")
+		must(t, err)
+		if again.Serial != 2 {
+			t.Errorf("EnsureKey returned serial %d after the rotation, want 2", again.Serial)
+		}
+	})
+
+	t.Run("of a zone", func(t *testing.T) {
+		ctx := t.Context()
+		store := open(t)
+		_, err := zone.EnsureKey(ctx, store)
+		must(t, err)
+		issuer, err := zone.NewIssuer(store, quiet)
+		must(t, err)
+		validator, err := zone.NewValidator(open(t), quiet)
+		must(t, err)
+		defer validator.Close()
+		issue := func() string {
+			t.Helper()
+			raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, day)
+			must(t, err)
+			return raw
+		}
+		validate := func(raw string) (zone.Verified, error) {
+			return validator.Validate(ctx, "west", zone.ScopeCP, raw)
+		}
+		first := issue()
+		verified := eventually(t, "the first token is good", func() (zone.Verified, error) { return validate(first) })
+		_, err = validator.Validate(ctx, "west", zone.ScopeEgress, first)
+		wantError(t, err, token.ErrScope)
+
+		key, err := signing.Generate(signing.DefaultBits)
+		must(t, err)
+		_, err = zone.AddKey(ctx, store, key)
+		must(t, err)
+		second := issue()
+		eventually(t, "a token of the new key is good", func() (zone.Verified, error) { return validate(second) })
+
+		bound, stop := verified.Bind(ctx)
+		defer stop()
+		must(t, zone.Revoke(ctx, store, verified.Registered().ID))
+		wantEnd(t, bound, token.ErrRevoked)
+		must(t, zone.RemoveKey(ctx, store, 1))
+		eventually(t, "a token of a removed key is refused", func() (struct{}, error) {
+			_, err := validate(first)
+			return struct{}{}, want(err, token.ErrUnknownKey)
+		})
+		_, err = validate(second)
+		must(t, err)
+	})
+}
+
+// newValidator returns a validator that has read its store.
+func newValidator(tb testing.TB, store keystore.KeyStore) dataplane.Validator {
+	tb.Helper()
+	v, err := dataplane.NewValidator(store, quiet)
+	must(tb, err)
+	tb.Cleanup(func() { v.Close() })
+	eventually(tb, "the validator has read its store", func() (struct{}, error) {
+		if _, ok := v.Staleness(); !ok {
+			return struct{}{}, errors.New("not yet")
+		}
+		return struct{}{}, nil
+	})
+	return v
+}
+
+// eventually calls do until it returns no error, and returns its answer.
+func eventually[T any](tb testing.TB, what string, do func() (T, error)) T {
+	tb.Helper()
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		answer, err := do()
+		if err == nil {
+			return answer
+		}
+		if time.Since(began) > patience {
+			tb.Fatalf("waited %s in vain until %s: %v", patience, what, err)
+		}
+	}
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatalf("error %q, want none", err)
+	}
+}
+
+// want returns nil if err matches the wanted error.
+func want(err, wanted error) error {
+	if errors.Is(err, wanted) {
+		return nil
+	}
+	return fmt.Errorf("error %v, want %w", err, wanted)
+}
+
+func wantError(tb testing.TB, err, wanted error) {
+	tb.Helper()
+	if err := want(err, wanted); err != nil {
+		tb.Error(err)
+	}
+}
+
+// wantEnd waits until a bound context ends, and fails unless its cause is the
+// wanted one.
+func wantEnd(tb testing.TB, ctx context.Context, cause error) {
+	tb.Helper()
+	select {
+	case <-ctx.Done():
+		wantError(tb, context.Cause(ctx), cause)
+	case <-time.After(patience):
+		tb.Fatalf("a session did not end within %s, want %q", patience, cause)
+	}
+}
