@@ -18,6 +18,7 @@
 //   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
 //     proxy against a token
 //   - zone: Issuer and Validator of zone tokens
+//   - audit: who did what to tokens and keys, as events on log/slog
 //   - keystore/keystoretest: the test suite that every store passes
 //
 // # A tour

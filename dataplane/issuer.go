@@ -23,12 +23,15 @@ type Issuer interface {
 	//   - token.ErrNotIssuable: the request is invalid (no mesh, a tag without
 	//     values, less than a second), exceeds the maximum lifetime, or would
 	//     give a token that a validator rejects;
+	//   - token.ErrDenied: the policy does not allow it, see [WithPolicy];
+	//   - token.ErrIssuingDisabled: see [NewDisabledIssuer];
 	//   - signing.ErrNoKey: the mesh has no signing key;
 	//   - signing.ErrKey: the key that is to sign cannot be read; no older key
 	//     signs in its place;
 	//   - token.ErrUnavailable: the store could not be read.
 	//
-	// An error of a KMS or HSM signer is returned wrapped.
+	// An error of a KMS or HSM signer is returned wrapped. Each call is an audit
+	// event, in the log of the issuer unless ctx names another: see package audit.
 	Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error)
 }
 
@@ -54,11 +57,19 @@ func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOpti
 	return issuer{i}, nil
 }
 
+// NewDisabledIssuer returns an issuer that issues nothing: Issue returns
+// token.ErrIssuingDisabled. It is for control planes whose tokens are all made
+// offline.
+func NewDisabledIssuer(options ...IssuerOption) (Issuer, error) {
+	i, err := live.NewDisabledIssuer(family, options)
+	if err != nil {
+		return nil, fmt.Errorf("dataplane: %w", err)
+	}
+	return issuer{i}, nil
+}
+
 type issuer struct{ live *live.Issuer }
 
 func (i issuer) Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
-	if claims.Mesh == "" {
-		return "", fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
-	}
 	return i.live.Issue(ctx, keystore.Scope(claims.Mesh), token.Claims{Dataplane: claims}, validFor)
 }

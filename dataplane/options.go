@@ -1,12 +1,14 @@
 package dataplane
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"github.com/meshpass/meshpass/internal/live"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 // An IssuerOption is an option of [NewIssuer] and [NewOfflineIssuer].
@@ -27,8 +29,8 @@ type KeyOption = live.KeyOption
 // A Rotation is a schedule for [Rotate].
 type Rotation = live.Rotation
 
-// WithLogger sets the logger of a validator; the default is slog.Default().
-// Issuers log nothing. No message contains a token. A validator logs, each with
+// WithLogger sets the logger; the default is slog.Default(). An issuer logs its
+// decisions, as package audit says. No message contains a token. A validator logs, each with
 // the kind of token:
 //
 //   - "token refused" at Info: a token was rejected, with the reason and, as
@@ -67,6 +69,20 @@ func WithMaxLifetime(limit time.Duration) Option { return live.WithMaxLifetime(l
 // signs meanwhile. If no key is that old, the oldest one signs. Without this
 // option the newest key signs at once.
 func WithPublishDelay(delay time.Duration) KeyOption { return live.WithPublishDelay(delay) }
+
+// WithPolicy has each request for a token checked before anything is signed or read:
+// the claims, and for how long the token is to be valid. If policy returns an error,
+// Issue returns it wrapped in token.ErrDenied. The policy runs on the goroutine of
+// Issue, with its context, after the checks of the request itself; it may be called
+// concurrently and must not change what it is given.
+func WithPolicy(policy func(ctx context.Context, claims token.Dataplane, validFor time.Duration) error) IssuerOption {
+	if policy == nil {
+		return live.WithPolicy(nil)
+	}
+	return live.WithPolicy(func(ctx context.Context, claims token.Claims, validFor time.Duration) error {
+		return policy(ctx, claims.Dataplane, validFor)
+	})
+}
 
 // UnlessUsed makes [RemoveKey] refuse a key that is in use according to the
 // reports: one with an open session, or with a token accepted after the given

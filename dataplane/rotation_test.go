@@ -288,10 +288,10 @@ func TestKeysRotateOnScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
 		}
 		assert.Zero(t, log.count("failed"))
 		for _, kid := range []string{"kid=2", "kid=3", "kid=4"} {
-			assert.Equal(t, 1, log.count("key added", kid))
+			assert.Equal(t, 1, log.count("audit: done", `action="add key"`, kid))
 		}
 		for _, kid := range []string{"kid=1", "kid=2", "kid=3"} {
-			assert.GreaterOrEqual(t, log.count("key removed", kid), 1)
+			assert.GreaterOrEqual(t, log.count("audit: done", `action="remove key"`, kid), 1)
 		}
 		assert.NotContains(t, log.String(), "PRIVATE")
 	})
@@ -312,7 +312,7 @@ func TestReplicasThatRotateAtOnceMakeOneKey(t *testing.T) {
 		}
 		pass(time.Minute)
 		assert.Equal(t, []signing.Serial{1, 2}, serialsOf(t, store, "default"))
-		assert.Equal(t, 1, log.count("key added"))
+		assert.Equal(t, 1, log.count(`action="add key"`))
 		assert.Zero(t, log.count("failed"), "that another one was first is no failure")
 
 		pass(schedule.PublishDelay + schedule.MaxLifetime + rotationMargin - 2*time.Minute)

@@ -6,10 +6,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
 )
+
+const dataplanePrefix = "dataplane-token-revocations-"
 
 // Ref names the record that holds a list: its scope in a KeyStore and its name.
 // The zero Ref is invalid; a store rejects it with [keystore.ErrName].
@@ -25,7 +30,7 @@ func Dataplane(mesh string) Ref {
 	if mesh == "" {
 		return Ref{}
 	}
-	return Ref{keystore.Scope(mesh), "dataplane-token-revocations-" + mesh}
+	return Ref{keystore.Scope(mesh), dataplanePrefix + mesh}
 }
 
 // DataplaneGlobal returns the second list of a mesh's revoked dataplane tokens:
@@ -74,9 +79,10 @@ func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 // changed. Errors of the store are returned wrapped, among them
 // [keystore.ErrTooLarge] (a store takes at least 512 KiB, about 14,000 UUIDs),
 // [keystore.ErrReadOnly] and [keystore.ErrNameTaken]. When ctx ends, the error
-// matches that of ctx.
+// matches that of ctx. What was done with each id is an audit event: see package
+// audit.
 func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return r.edit(ctx, store, "adding to", ids, withIDs)
+	return r.edit(ctx, store, audit.Revoke, ids, withIDs)
 }
 
 // Remove removes ids from the list, so that tokens with these ids are valid
@@ -88,7 +94,7 @@ func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) er
 // malformed items and no id: no token could be validated until an operator
 // repaired it.
 func (r Ref) Remove(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return r.edit(ctx, store, "removing from", ids, withoutIDs)
+	return r.edit(ctx, store, audit.Restore, ids, withoutIDs)
 }
 
 // change computes the new data of a list for some ids, and reports whether to
@@ -128,19 +134,37 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 	return data, true, nil
 }
 
-// edit changes the record by compare-and-swap, and retries until it succeeds.
-func (r Ref) edit(ctx context.Context, store keystore.KeyStore, doing string, ids []string, change change) error {
+// edit changes the record, and records what was decided about each id.
+func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Action, ids []string, change change) error {
+	doing := "adding to"
+	if action == audit.Restore {
+		doing = "removing from"
+	}
+	err := r.editUntilDone(ctx, store, ids, change)
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", doing, r.description(), err)
+	}
+	event := audit.Event{Action: action, Err: err, Kind: token.KindZone}
+	if mesh, ok := strings.CutPrefix(r.Name, dataplanePrefix); ok {
+		event.Kind, event.Mesh = token.KindDataplane, mesh
+	}
+	for _, event.TokenID = range ids {
+		audit.Log(ctx, nil, event)
+	}
+	return err
+}
+
+// editUntilDone changes the record by compare-and-swap, and retries until it
+// succeeds.
+func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []string, change change) error {
 	if err := checkIDs(ids); err != nil {
-		return fmt.Errorf("%s %s: %w", doing, r.description(), err)
+		return err
 	}
 	const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := r.editOnce(ctx, store, ids, change)
-		if err == nil {
-			return nil
-		}
-		if !raced(err) {
-			return fmt.Errorf("%s %s: %w", doing, r.description(), err)
+		if err == nil || !raced(err) {
+			return err
 		}
 		// The pause is random, so that writers that collided do not collide
 		// again.
@@ -149,7 +173,7 @@ func (r Ref) edit(ctx context.Context, store keystore.KeyStore, doing string, id
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%s %s: %w; last attempt: %w", doing, r.description(), ctx.Err(), err)
+			return fmt.Errorf("%w; last attempt: %w", ctx.Err(), err)
 		}
 	}
 }

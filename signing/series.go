@@ -32,6 +32,9 @@ func DataplaneKeys(mesh string) Series { return Series{kind: token.KindDataplane
 // ZoneKeys returns the series that signs zone tokens.
 func ZoneKeys() Series { return Series{kind: token.KindZone} }
 
+// Kind returns the kind of the tokens that the series signs.
+func (s Series) Kind() token.Kind { return s.kind }
+
 // Scope returns the scope that holds the records: the mesh, or
 // [keystore.Global] for zone keys.
 func (s Series) Scope() keystore.Scope { return keystore.Scope(s.mesh) }

@@ -70,6 +70,13 @@ var (
 	// ErrNotIssuable: a token was not issued, because a validator would reject
 	// it or because the request is invalid. It is of none of the classes.
 	ErrNotIssuable = errors.New("token cannot be issued")
+
+	// ErrIssuingDisabled: issuing is switched off. It is of none of the classes.
+	ErrIssuingDisabled = errors.New("issuing tokens is switched off")
+
+	// ErrDenied: the issuer's policy does not allow the token. It is of none of
+	// the classes.
+	ErrDenied = errors.New("token denied by policy")
 )
 
 // classed is a sentinel that belongs to a class: errors.Is matches both.

@@ -23,12 +23,15 @@ type Issuer interface {
 	//   - token.ErrNotIssuable: the request is invalid (no zone, no scope, less
 	//     than a second), exceeds the maximum lifetime, or would give a token
 	//     that a validator rejects;
+	//   - token.ErrDenied: the policy does not allow it, see [WithPolicy];
+	//   - token.ErrIssuingDisabled: see [NewDisabledIssuer];
 	//   - signing.ErrNoKey: there is no signing key;
 	//   - signing.ErrKey: the key that is to sign cannot be read; no older key
 	//     signs in its place;
 	//   - token.ErrUnavailable: the store could not be read.
 	//
-	// An error of a KMS or HSM signer is returned wrapped.
+	// An error of a KMS or HSM signer is returned wrapped. Each call is an audit
+	// event, in the log of the issuer unless ctx names another: see package audit.
 	Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error)
 }
 
@@ -48,6 +51,17 @@ func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error)
 // [WithPublicKey] under the same kid: 1 to 256 printable ASCII characters.
 func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOption) (Issuer, error) {
 	i, err := live.NewOfflineIssuer(family, key, kid, options)
+	if err != nil {
+		return nil, fmt.Errorf("zone: %w", err)
+	}
+	return issuer{i}, nil
+}
+
+// NewDisabledIssuer returns an issuer that issues nothing: Issue returns
+// token.ErrIssuingDisabled. It is for control planes whose tokens are all made
+// offline.
+func NewDisabledIssuer(options ...IssuerOption) (Issuer, error) {
+	i, err := live.NewDisabledIssuer(family, options)
 	if err != nil {
 		return nil, fmt.Errorf("zone: %w", err)
 	}

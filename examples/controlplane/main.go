@@ -19,6 +19,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/meshpass/meshpass/audit"
 )
 
 func main() {
@@ -39,8 +41,10 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet("controlplane "+name, flag.ContinueOnError)
 	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	ctx = audit.WithLogger(ctx, log)
 	switch name {
 	case "scene":
+		ctx = audit.WithLogger(ctx, slog.New(slog.DiscardHandler)) // it says by itself what it does
 		return runScene(ctx, flags, args, os.Stdout)
 	case "global":
 		return runGlobal(ctx, flags, args, log)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
@@ -36,6 +37,7 @@ func main() {
 func run(ctx context.Context, out io.Writer) error {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	quiet := slog.New(slog.DiscardHandler) // the refusals below are wanted: no need to log them
+	ctx = audit.WithLogger(ctx, quiet)     // what is done, this program says by itself
 
 	dir, err := os.MkdirTemp("", "meshpass-")
 	if err != nil {

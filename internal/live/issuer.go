@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -30,6 +31,8 @@ type Issuer struct {
 
 	private *signing.PrivateKey // offline
 	kid     string
+
+	disabled bool
 }
 
 type parsedKey struct {
@@ -73,6 +76,16 @@ func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, o
 	return i, nil
 }
 
+// NewDisabledIssuer returns an issuer that issues nothing.
+func NewDisabledIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
+	i, err := newIssuer(family, options)
+	if err != nil {
+		return nil, err
+	}
+	i.disabled = true
+	return i, nil
+}
+
 func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
 	config := issuerConfig{common: defaults()}
 	for _, o := range options {
@@ -86,16 +99,46 @@ func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
 	return &Issuer{family: family, config: config}, nil
 }
 
-// Issue returns a token with the claims, valid for validFor from now.
+// Issue returns a token with the claims, valid for validFor from now. Whatever it
+// decides is an audit event.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (string, error) {
+	event := audit.Event{
+		Action: audit.Issue,
+		Kind:   i.family.Kind,
+		Mesh:   claims.Dataplane.Mesh,
+		Name:   claims.Dataplane.Name,
+		Zone:   claims.Zone.Zone,
+		Scope:  claims.Zone.Scope,
+	}
+	raw, kid, err := i.issue(ctx, scope, &claims, validFor)
+	if event.Err = err; err == nil {
+		event.TokenID, event.KeyID, event.Expires = claims.ID, kid, claims.ExpiresAt
+	}
+	audit.Log(ctx, i.config.log, event)
+	return raw, err
+}
+
+// issue also sets the registered claims.
+func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims *token.Claims, validFor time.Duration) (raw, kid string, err error) {
+	if i.disabled {
+		return "", "", token.ErrIssuingDisabled
+	}
 	if validFor < time.Second {
-		return "", fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
+		return "", "", fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
 	}
 	if limit := i.config.maxLifetime; limit != 0 && validFor > limit {
-		return "", fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+		return "", "", fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+	}
+	if _, ok := i.family.Keys(scope); !ok {
+		return "", "", fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
 	}
 	if err := keystore.CheckScope(scope); err != nil {
-		return "", fmt.Errorf("%w: %w", token.ErrNotIssuable, err)
+		return "", "", fmt.Errorf("%w: %w", token.ErrNotIssuable, err)
+	}
+	if i.config.policy != nil {
+		if err := i.config.policy(ctx, *claims, validFor); err != nil {
+			return "", "", fmt.Errorf("%w: %w", token.ErrDenied, err)
+		}
 	}
 	now := i.config.now().Truncate(time.Second).UTC()
 	claims.Registered = token.Registered{
@@ -106,9 +149,10 @@ func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.C
 	}
 	private, kid, err := i.signingKey(ctx, scope)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return token.Encode(kid, claims, private.Sign)
+	raw, err = token.Encode(kid, *claims, private.Sign)
+	return raw, kid, err
 }
 
 // signingKey returns the key that signs now. If it cannot be read, that is an
@@ -117,10 +161,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	if i.store == nil {
 		return i.private, i.kid, nil
 	}
-	series, ok := i.family.Keys(scope)
-	if !ok {
-		return nil, "", fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
-	}
+	series, _ := i.family.Keys(scope)
 	records, err := i.store.List(ctx, scope, series.KeyName(0))
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
@@ -23,7 +24,7 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	if err != nil {
 		return signing.Key{}, err
 	}
-	key, err = create(ctx, store, series, 1, private)
+	key, err = create(ctx, store, series, audit.CreateKey, 1, private)
 	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
 		return signingKey(ctx, store, series) // another caller was first
 	}
@@ -50,19 +51,22 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	if next < latest {
 		return signing.Key{}, fmt.Errorf("adding a key: serial %d is the highest there can be", latest)
 	}
-	key, err := create(ctx, store, series, next, private)
+	key, err := create(ctx, store, series, audit.AddKey, next, private)
 	if errors.Is(err, keystore.ErrExists) {
 		return signing.Key{}, fmt.Errorf("adding key %d: somebody else added it at the same time: %w", next, err)
 	}
 	return key, err
 }
 
-func create(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, private *signing.PrivateKey) (signing.Key, error) {
+func create(ctx context.Context, store keystore.KeyStore, series signing.Series, action audit.Action, serial signing.Serial, private *signing.PrivateKey) (signing.Key, error) {
 	pem, err := private.PEM()
 	if err != nil {
 		return signing.Key{}, err
 	}
 	record, err := store.Create(ctx, keystore.Record{Scope: series.Scope(), Name: series.KeyName(serial), Data: pem})
+	if !errors.Is(err, keystore.ErrExists) || errors.Is(err, keystore.ErrNameTaken) { // else another caller has done it
+		logKey(ctx, action, series, serial, err)
+	}
 	if err != nil {
 		return signing.Key{}, err
 	}
@@ -120,13 +124,22 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
 	}
 	if !r.forced {
-		if err := r.check(series.Scope(), keys, serial); err != nil {
-			return fmt.Errorf("removing key %d: %w", serial, err)
-		}
+		err = r.check(series.Scope(), keys, serial)
 	}
-	return errors.Join(
-		store.Delete(ctx, series.Scope(), series.KeyName(serial)),
-		store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
+	if err == nil {
+		err = errors.Join(
+			store.Delete(ctx, series.Scope(), series.KeyName(serial)),
+			store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
+	}
+	logKey(ctx, audit.RemoveKey, series, serial, err)
+	if err != nil {
+		return fmt.Errorf("removing key %d: %w", serial, err)
+	}
+	return nil
+}
+
+func logKey(ctx context.Context, action audit.Action, series signing.Series, serial signing.Serial, err error) {
+	audit.Log(ctx, nil, audit.Event{Action: action, Kind: series.Kind(), Mesh: string(series.Scope()), KeyID: serial.KeyID(), Err: err})
 }
 
 // check returns why a key must not be removed, or nil.

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,11 @@ type common struct {
 type issuerConfig struct {
 	common
 	publishDelay time.Duration
+	policy       Policy // nil: everything is allowed
 }
+
+// Policy decides whether a token is issued: an error means no.
+type Policy func(ctx context.Context, claims token.Claims, validFor time.Duration) error
 
 // validatorConfig holds the options of a validator.
 type validatorConfig struct {
@@ -132,6 +137,24 @@ func (d publishDelay) applyRemoval(r *removal) { r.publishDelay = time.Duration(
 
 // WithPublishDelay sets how old a key must be before it signs.
 func WithPublishDelay(delay time.Duration) KeyOption { return publishDelay(delay) }
+
+type issuerOption func(*issuerConfig) error
+
+func (o issuerOption) applyIssuer(c *issuerConfig) error { return o(c) }
+
+// WithPolicy sets the policy that is asked before a token is signed.
+func WithPolicy(policy Policy) IssuerOption {
+	return issuerOption(func(c *issuerConfig) error {
+		if policy == nil {
+			return errors.New("WithPolicy: the policy is nil")
+		}
+		if c.policy != nil {
+			return errors.New("WithPolicy: given twice")
+		}
+		c.policy = policy
+		return nil
+	})
+}
 
 // WithLeeway sets the tolerance for exp and nbf.
 func WithLeeway(leeway time.Duration) ValidatorOption {

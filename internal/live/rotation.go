@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
@@ -31,8 +32,8 @@ type Rotation struct {
 	// signing.DefaultBits.
 	Bits int
 
-	// Logger logs "key added" and "key removed" at Info, and "rotating keys
-	// failed" at Warn. Nil means slog.Default().
+	// Logger gets the audit events, and "rotating keys failed" at Warn. Nil means
+	// slog.Default().
 	Logger *slog.Logger
 }
 
@@ -74,11 +75,13 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	}
 	if r.Logger == nil {
 		r.Logger = slog.Default()
+	} else {
+		ctx = audit.WithLogger(ctx, r.Logger)
 	}
 	log := r.Logger.With(slog.String("scope", string(series.Scope())))
 	for {
 		step, cancel := context.WithTimeout(ctx, rotationRetry)
-		due, err := r.step(step, store, series, log)
+		due, err := r.step(step, store, series)
 		cancel()
 		pause := min(time.Until(due), rotationCheck)
 		if err != nil {
@@ -99,7 +102,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 // step adds and removes the keys that are due, and returns when the next step
 // is due. Several replicas may do so at once: only one can create the next
 // serial, and removing a key twice is no error.
-func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series, log *slog.Logger) (due time.Time, err error) {
+func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series) (due time.Time, err error) {
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
 		return time.Time{}, err
@@ -118,11 +121,8 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 		if err != nil {
 			return time.Time{}, err
 		}
-		added, err := create(ctx, store, series, keys[len(keys)-1].Serial+1, private)
-		switch {
-		case err == nil:
-			log.Info("key added", slog.String("kid", added.Serial.KeyID()))
-		case errors.Is(err, keystore.ErrNameTaken) || !errors.Is(err, keystore.ErrExists): // else another replica has added it
+		_, err = create(ctx, store, series, audit.AddKey, keys[len(keys)-1].Serial+1, private)
+		if err != nil && (errors.Is(err, keystore.ErrNameTaken) || !errors.Is(err, keystore.ErrExists)) { // else another replica has added it
 			return time.Time{}, err
 		}
 		due = now.Add(r.Every)
@@ -144,7 +144,6 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 		if err != nil {
 			return time.Time{}, err
 		}
-		log.Info("key removed", slog.String("kid", key.Serial.KeyID()))
 	}
 	return due, nil
 }

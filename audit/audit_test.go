@@ -1,0 +1,71 @@
+package audit_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/token"
+)
+
+// logged returns what an event looks like in the text format, without its time.
+func logged(ctx context.Context, e audit.Event) string {
+	var b bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&b, nil))
+	audit.Log(ctx, log, e)
+	_, line, _ := strings.Cut(b.String(), " ")
+	return line
+}
+
+func TestAnEventSaysWhoDidWhatToWhich(t *testing.T) {
+	ctx := audit.WithActor(t.Context(), "alice@example.com")
+	assert.Equal(t, `level=INFO msg="audit: done" action=issue actor=alice@example.com kind=zone zone=west scope=cp,egress jti=7 kid=3 expires=2026-01-02T03:04:05Z`+"\n",
+		logged(ctx, audit.Event{Action: audit.Issue, Kind: token.KindZone, Zone: "west", Scope: []string{"cp", "egress"},
+			TokenID: "7", KeyID: "3", Expires: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}))
+	assert.Equal(t, `level=WARN msg="audit: not done" action="remove key" kind=dataplane mesh=default name=dp-1 reason="the key signs"`+"\n",
+		logged(t.Context(), audit.Event{Action: audit.RemoveKey, Kind: token.KindDataplane, Mesh: "default", Name: "dp-1",
+			Err: errors.New("the key signs")}))
+}
+
+func TestTheContextsLoggerComesBeforeTheIssuersOwn(t *testing.T) {
+	var b bytes.Buffer
+	ctx := audit.WithLogger(t.Context(), slog.New(slog.NewTextHandler(&b, nil)))
+	assert.Empty(t, logged(ctx, audit.Event{Action: audit.Revoke}))
+	assert.Contains(t, b.String(), "action=revoke")
+}
+
+func TestNoValueForgesALineOrFloodsTheLog(t *testing.T) {
+	var b bytes.Buffer
+	plain := slog.New(&lineHandler{&b})
+	for _, hostile := range []string{"a\nlevel=INFO msg=forged", "a\u202eb", "a\x1b[31m", "\xff", strings.Repeat("x", 1<<20)} {
+		b.Reset()
+		audit.Log(audit.WithActor(t.Context(), hostile), plain, audit.Event{
+			Action: audit.Issue, Mesh: hostile, Name: hostile, Zone: hostile, Scope: []string{hostile}, Err: errors.New(hostile)})
+		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
+		assert.NotContains(t, b.String(), "\x1b")
+		assert.NotContains(t, b.String(), "\u202e")
+		assert.Less(t, b.Len(), 10<<10)
+	}
+}
+
+// lineHandler writes values as they are, as a careless handler does.
+type lineHandler struct{ b *bytes.Buffer }
+
+func (*lineHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *lineHandler) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h *lineHandler) WithGroup(string) slog.Handler          { return h }
+func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		h.b.WriteString(a.Value.String() + " ")
+		return true
+	})
+	h.b.WriteString("\n")
+	return nil
+}

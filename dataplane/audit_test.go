@@ -1,0 +1,146 @@
+package dataplane_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// audited is a context of alice, and the log of its events.
+func audited(t *testing.T) (context.Context, *logBuffer) {
+	log := &logBuffer{}
+	return audit.WithActor(audit.WithLogger(t.Context(), log.logger()), "alice"), log
+}
+
+func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
+	ctx, log := audited(t)
+	store := keystore.NewMemory()
+	_, err := dataplane.EnsureKey(ctx, store, "default")
+	require.NoError(t, err)
+	assert.Equal(t, 1, log.count("audit: done", `action="create key"`, "actor=alice", "kind=dataplane", "mesh=default", "kid=1"))
+	_, err = dataplane.EnsureKey(ctx, store, "default")
+	require.NoError(t, err)
+	assert.Equal(t, 1, log.count("create key"), "nothing was decided the second time")
+
+	issuer := newIssuer(t, store)
+	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, day)
+	require.NoError(t, err)
+	_, claims := inside(t, raw)
+	assert.Equal(t, 1, log.count("audit: done", "action=issue", "actor=alice", "kind=dataplane", "mesh=default", "name=dp-1",
+		"jti="+claims.ID, "kid=1", "expires="+claims.ExpiresAt.Format(time.RFC3339)))
+	_, err = issuer.Issue(ctx, token.Dataplane{Mesh: "other"}, day)
+	require.ErrorIs(t, err, signing.ErrNoKey)
+	assert.Equal(t, 1, log.count("audit: not done", "action=issue", "actor=alice", "mesh=other", "reason="))
+
+	require.NoError(t, dataplane.Revoke(ctx, store, "default", claims.ID, "another-id"))
+	assert.Equal(t, 1, log.count("audit: done", "action=revoke", "actor=alice", "kind=dataplane", "mesh=default", "jti="+claims.ID))
+	assert.Equal(t, 1, log.count("audit: done", "action=revoke", "jti=another-id"))
+	require.NoError(t, dataplane.Restore(ctx, store, "default", claims.ID))
+	assert.Equal(t, 1, log.count("audit: done", "action=restore", "jti="+claims.ID))
+	require.Error(t, dataplane.Revoke(ctx, store, "default", "not, an id"))
+	assert.Equal(t, 1, log.count("audit: not done", "action=revoke", `jti="not, an id"`, "reason="))
+
+	_, err = dataplane.AddKey(ctx, store, "default", testKey(1))
+	require.NoError(t, err)
+	assert.Equal(t, 1, log.count("audit: done", `action="add key"`, "kid=2"))
+	require.ErrorIs(t, dataplane.RemoveKey(ctx, store, "default", 2), signing.ErrInUse)
+	assert.Equal(t, 1, log.count("audit: not done", `action="remove key"`, "kid=2", "it signs"))
+	require.NoError(t, dataplane.RemoveKey(ctx, store, "default", 1))
+	assert.Equal(t, 1, log.count("audit: done", `action="remove key"`, "kid=1"))
+	assert.NotContains(t, log.String(), raw, "a token was logged")
+}
+
+func TestAnIssuersEventsGoToItsOwnLogUnlessTheContextNamesOne(t *testing.T) {
+	var own logBuffer
+	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithLogger(own.logger()))
+	_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+	require.NoError(t, err)
+	assert.Equal(t, 1, own.count("audit: done", "action=issue", "kid=key-1"))
+
+	ctx, log := audited(t)
+	_, err = issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
+	require.NoError(t, err)
+	assert.Equal(t, 1, log.count("action=issue"))
+	assert.Equal(t, 1, own.count("action=issue"))
+}
+
+func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
+	store := newFaultStore()
+	putKey(t, store.Memory, "default", 1, testKey(0))
+	request := token.Dataplane{Mesh: "default", Name: "dp-1", Type: "dataplane", Workload: "shop",
+		Tags: map[string][]string{"kuma.io/service": {"backend"}}}
+	forbidden := errors.New("backend is not yours")
+	allow := false
+	issuer := newIssuer(t, store, quiet, dataplane.WithPolicy(func(ctx context.Context, claims token.Dataplane, validFor time.Duration) error {
+		assert.Equal(t, request, claims)
+		assert.Equal(t, 2*time.Hour, validFor)
+		assert.Equal(t, "of the caller", ctx.Value(policyContext{}))
+		if allow {
+			return nil
+		}
+		return forbidden
+	}))
+	ctx := context.WithValue(t.Context(), policyContext{}, "of the caller")
+	var log logBuffer
+	ctx = audit.WithLogger(ctx, log.logger())
+
+	raw, err := issuer.Issue(ctx, request, 2*time.Hour)
+	assert.ErrorIs(t, err, token.ErrDenied)
+	assert.ErrorIs(t, err, forbidden)
+	assert.NotErrorIs(t, err, token.ErrUnavailable)
+	assert.NotErrorIs(t, err, token.ErrNotIssuable)
+	assert.Empty(t, raw)
+	assert.Empty(t, store.readsSoFar())
+	assert.Equal(t, 1, log.count("audit: not done", "action=issue", "backend is not yours"))
+
+	allow = true
+	raw, err = issuer.Issue(ctx, request, 2*time.Hour)
+	require.NoError(t, err)
+	_, claims := inside(t, raw)
+	assert.Equal(t, request, claims.Dataplane)
+	assert.True(t, slices.ContainsFunc(store.readsSoFar(), func(r storeRead) bool { return r.scope == "default" }))
+}
+
+type policyContext struct{}
+
+func TestAPolicyIsAskedOnlyAboutRequestsThatCouldBeGranted(t *testing.T) {
+	issuer := newOfflineIssuer(t, testKey(0), "key-1", quiet, dataplane.WithMaxLifetime(day),
+		dataplane.WithPolicy(func(context.Context, token.Dataplane, time.Duration) error {
+			t.Error("the policy was asked")
+			return nil
+		}))
+	for name, validFor := range map[string]time.Duration{"": day, "default": 0, "a/b": day, "prod": 2 * day} {
+		_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: name}, validFor)
+		assert.ErrorIs(t, err, token.ErrNotIssuable)
+	}
+}
+
+func TestAPolicyIsGivenOnce(t *testing.T) {
+	allow := dataplane.WithPolicy(func(context.Context, token.Dataplane, time.Duration) error { return nil })
+	_, err := dataplane.NewOfflineIssuer(testKey(0), "key-1", allow, allow)
+	assert.ErrorContains(t, err, "twice")
+	_, err = dataplane.NewOfflineIssuer(testKey(0), "key-1", dataplane.WithPolicy(nil))
+	assert.ErrorContains(t, err, "the policy is nil")
+}
+
+func TestIssuingCanBeSwitchedOff(t *testing.T) {
+	var log logBuffer
+	issuer, err := dataplane.NewDisabledIssuer(dataplane.WithLogger(log.logger()))
+	require.NoError(t, err)
+	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+	assert.ErrorIs(t, err, token.ErrIssuingDisabled)
+	assert.NotErrorIs(t, err, token.ErrNotIssuable)
+	assert.Empty(t, raw)
+	assert.Equal(t, 1, log.count("audit: not done", "action=issue", "mesh=default", "switched off"))
+}
