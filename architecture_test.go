@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/engines":      {},
 	"internal/forge":        {},
 	"internal/live":         {"audit", "signing", "revocation", "keystore", "token"},
+	"dataplane/insecure":    {"dataplane"},
 	"dataplane":             {"internal/live", "signing", "revocation", "keystore", "token"},
 	"internal/storetest":    {"dataplane", "zone", "signing", "keystore", "token"},
 	"zone":                  {"internal/live", "signing", "revocation", "keystore", "token"},

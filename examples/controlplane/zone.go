@@ -63,7 +63,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	registerValidator(registry, "dataplane", validator)
 	registerContact(registry, client)
 
-	auth, err := xdsauth.StreamServerInterceptor(validator, xdsauth.WithLogger(log))
+	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(log))
 	if err != nil {
 		return err
 	}

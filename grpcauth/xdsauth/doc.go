@@ -5,7 +5,7 @@
 // world or delta, aggregated or not, such as
 // github.com/envoyproxy/go-control-plane:
 //
-//	auth, err := xdsauth.StreamServerInterceptor(validator)
+//	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator))
 //	server := grpc.NewServer(grpc.Creds(tls), grpc.ChainStreamInterceptor(auth))
 //	discovery.RegisterAggregatedDiscoveryServiceServer(server, xds.NewServer(ctx, cache, nil))
 //

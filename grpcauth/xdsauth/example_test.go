@@ -28,7 +28,7 @@ func Example() {
 	}
 	defer validator.Close()
 
-	auth, err := xdsauth.StreamServerInterceptor(validator,
+	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator),
 		xdsauth.WithStrictTags(),
 		xdsauth.WithFirstRequestTimeout(5*time.Second),
 		xdsauth.WithOpenServices("grpc.health.v1.Health"))
@@ -63,7 +63,7 @@ func ExampleWithResolver() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	_, err = xdsauth.StreamServerInterceptor(validator, xdsauth.WithResolver(resolve))
+	_, err = xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithResolver(resolve))
 	fmt.Println(err)
 	// Output: <nil>
 }

@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
-	"github.com/meshpass/meshpass/token"
 )
 
 const defaultTimeout = 10 * time.Second
 
 // StreamServerInterceptor returns an interceptor that authenticates an xDS
-// stream by the token in its metadata, passes on requests only if the token
+// stream by the token in its metadata, or however the authenticator does it, passes on requests only if the token
 // permits their node, and ends the stream with the token's session, as
 // grpcauth.StreamServerInterceptor does. The codes are those of
 // grpcauth.Status:
@@ -30,8 +30,8 @@ const defaultTimeout = 10 * time.Second
 //   - Unavailable: the token could not be checked, or the resolver failed.
 //
 // The error is about the arguments.
-func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (grpc.StreamServerInterceptor, error) {
-	a, err := newAuthenticator(validator, options)
+func StreamServerInterceptor(proxies dataplane.Authenticator, options ...Option) (grpc.StreamServerInterceptor, error) {
+	a, err := newAuthenticator(proxies, options)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +55,8 @@ func StreamServerInterceptor(validator dataplane.Validator, options ...Option) (
 // gRPC runs the other one for streams only.
 //
 // The error is about the arguments.
-func UnaryServerInterceptor(validator dataplane.Validator, options ...Option) (grpc.UnaryServerInterceptor, error) {
-	a, err := newAuthenticator(validator, options)
+func UnaryServerInterceptor(proxies dataplane.Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
+	a, err := newAuthenticator(proxies, options)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func UnaryServerInterceptor(validator dataplane.Validator, options ...Option) (g
 			if !ok { // the service is open
 				return handler(ctx, m)
 			}
-			call := &stream{session: session, ctx: grpcauth.NewContext(ctx, session.Verified)}
+			call := &stream{session: session, ctx: grpcauth.NewContext(ctx, session.Session)}
 			if err := call.checkUnary(m); err != nil {
 				session.end(err)
 				return nil, err // for which grpcauth returns the status, and which it logs
@@ -80,15 +80,15 @@ func UnaryServerInterceptor(validator dataplane.Validator, options ...Option) (g
 	}, nil
 }
 
-func newAuthenticator(validator dataplane.Validator, options []Option) (*authenticator, error) {
-	if validator == nil {
-		return nil, errors.New("xdsauth: the validator is nil")
+func newAuthenticator(proxies dataplane.Authenticator, options []Option) (*authenticator, error) {
+	if proxies == nil {
+		return nil, errors.New("xdsauth: the authenticator is nil")
 	}
 	a := &authenticator{
-		validator: validator,
-		resolve:   ResolveNode,
-		permits:   dataplane.Verified.Permits,
-		timeout:   defaultTimeout,
+		proxies: proxies,
+		resolve: ResolveNode,
+		permits: dataplane.Session.Permits,
+		timeout: defaultTimeout,
 	}
 	for _, option := range options {
 		if option == nil {
@@ -101,47 +101,30 @@ func newAuthenticator(validator dataplane.Validator, options []Option) (*authent
 	return a, nil
 }
 
-// authenticator authenticates streams by their tokens, and creates the sessions
-// that check their requests.
+// authenticator authenticates streams by their credentials, and creates the
+// sessions that check their requests.
 type authenticator struct {
-	validator dataplane.Validator
-	resolve   Resolver
-	permits   func(dataplane.Verified, dataplane.Proxy) error
-	timeout   time.Duration
-	options   []grpcauth.Option
+	proxies dataplane.Authenticator
+	resolve Resolver
+	permits func(dataplane.Session, dataplane.Proxy) error
+	timeout time.Duration
+	options []grpcauth.Option
 }
 
-// authenticate validates the token for the mesh that it names, so that a peer
+// authenticate authenticates before the first request arrives, so that a peer
 // without a valid token can neither keep a stream open nor cause work for the
-// resolver. Permits later checks that the node is in that mesh.
+// resolver. Permits later checks the node.
 func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Identity, error) {
-	raw, err := grpcauth.TokenFromMetadata(ctx)
-	if err != nil {
+	raw, missing := grpcauth.TokenFromMetadata(ctx)
+	if missing != nil && len(metadata.ValueFromIncomingContext(ctx, "authorization")) > 0 {
+		return nil, missing
+	}
+	authenticated, err := a.proxies.Authenticate(ctx, raw)
+	switch {
+	case err != nil && missing != nil:
+		return nil, missing // there is no token: that is the reason
+	case err != nil:
 		return nil, err
 	}
-	mesh, err := claimedMesh(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", grpcauth.ErrUnauthenticated, err)
-	}
-	verified, err := a.validator.Validate(ctx, mesh, raw)
-	if err != nil {
-		return nil, err
-	}
-	return &session{Verified: verified, of: a}, nil
-}
-
-// claimedMesh returns the mesh that an unverified token names.
-func claimedMesh(raw string) (string, error) {
-	unverified, err := token.ParseUnverified(raw)
-	if err != nil {
-		return "", err
-	}
-	claims, err := unverified.Claims()
-	if err != nil {
-		return "", err
-	}
-	if claims.Dataplane.Mesh == "" {
-		return "", fmt.Errorf("%w: it names no mesh", token.ErrKind)
-	}
-	return claims.Dataplane.Mesh, nil
+	return &session{Session: authenticated, of: a}, nil
 }

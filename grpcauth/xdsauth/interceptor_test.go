@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/dataplane/insecure"
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/token"
@@ -271,7 +272,7 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 func TestAServerThatDoesNotHeedTheEndIsLeftBehind(t *testing.T) {
 	z := newZoneCP(t)
 	stubborn := &stubbornServer{release: make(chan struct{}), left: make(chan error, 1)}
-	auth, err := xdsauth.StreamServerInterceptor(z.validator, xdsauth.WithLogger(z.log.logger()))
+	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.logger()))
 	require.NoError(t, err)
 	z.serveXDS(stubborn, auth)
 	raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
@@ -421,10 +422,27 @@ func TestOtherServicesAreRefusedUnlessLeftOpen(t *testing.T) {
 	}
 }
 
+func TestAnInsecureServerTakesProxiesWithoutATokenAndStillHoldsThemToTheirNode(t *testing.T) {
+	inBoth(t, func(t *testing.T, v variant) {
+		z := newZoneCP(t)
+		auth, err := xdsauth.StreamServerInterceptor(insecure.Authenticator{}, xdsauth.WithLogger(z.log.logger()))
+		require.NoError(t, err)
+		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), auth)
+		p, err := v.open(t.Context(), z.conn)
+		require.NoError(t, err)
+		require.NoError(t, p.request(node("default.dp-1", nil)))
+		cluster, err := p.receive()
+		require.NoError(t, err)
+		assert.Equal(t, "version-1", cluster)
+		require.NoError(t, p.request(node("default.dp-2", nil)))
+		assert.Equal(t, codes.PermissionDenied, endOf(p).Code())
+	})
+}
+
 func TestUnusableArgumentsAreRefused(t *testing.T) {
 	z := newZoneCP(t)
 	_, err := xdsauth.StreamServerInterceptor(nil)
-	require.ErrorContains(t, err, "validator is nil")
+	require.ErrorContains(t, err, "authenticator is nil")
 	for want, option := range map[string]xdsauth.Option{
 		"resolver is nil":       xdsauth.WithResolver(nil),
 		"0s, want more than 0":  xdsauth.WithFirstRequestTimeout(0),
@@ -432,7 +450,7 @@ func TestUnusableArgumentsAreRefused(t *testing.T) {
 		"logger is nil":         xdsauth.WithLogger(nil),
 		"is no service":         xdsauth.WithOpenServices("/health"),
 	} {
-		_, err := xdsauth.StreamServerInterceptor(z.validator, option)
+		_, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), option)
 		require.ErrorContains(t, err, want)
 	}
 }

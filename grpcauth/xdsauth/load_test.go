@@ -127,7 +127,7 @@ func newLoad(tb testing.TB, v variant, store keystore.KeyStore, n int) *load {
 	validator, err := dataplane.NewValidator(store, dataplane.WithLogger(quiet), dataplane.WithLeeway(0))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { validator.Close() })
-	auth, err := xdsauth.StreamServerInterceptor(validator, xdsauth.WithLogger(quiet))
+	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(quiet))
 	require.NoError(tb, err)
 
 	l := &load{tb: tb, variant: v, store: store, version: 1, raws: tokens(tb, n), heard: make(chan hearing, n), ended: make(chan ending, n)}

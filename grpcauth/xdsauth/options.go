@@ -26,11 +26,17 @@ func WithResolver(resolve Resolver) Option {
 	}
 }
 
-// WithStrictTags requires every inbound to carry the token's tags, with
-// dataplane.Verified.PermitsStrictly. The default is Permits.
+// WithStrictTags requires every inbound to carry the tags of a dataplane token,
+// with dataplane.Verified.PermitsStrictly. The default is Permits, which is also
+// used for credentials that are no dataplane tokens.
 func WithStrictTags() Option {
 	return func(a *authenticator) error {
-		a.permits = dataplane.Verified.PermitsStrictly
+		a.permits = func(s dataplane.Session, proxy dataplane.Proxy) error {
+			if verified, ok := s.(dataplane.Verified); ok {
+				return verified.PermitsStrictly(proxy)
+			}
+			return s.Permits(proxy)
+		}
 		return nil
 	}
 }

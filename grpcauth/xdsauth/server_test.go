@@ -54,7 +54,7 @@ func newZoneCP(tb testing.TB, options ...dataplane.ValidatorOption) *zoneCP {
 	addKey(tb, z.store, "default", 1, meshKey())
 	addKey(tb, z.store, "other", 1, otherMeshKey())
 	var err error
-	z.issuer, err = dataplane.NewIssuer(z.store.Memory)
+	z.issuer, err = dataplane.NewIssuer(z.store.Memory, dataplane.WithLogger(z.log.logger()))
 	require.NoError(tb, err)
 	options = append([]dataplane.ValidatorOption{dataplane.WithLogger(z.log.logger()), dataplane.WithLeeway(0)}, options...)
 	z.validator, err = dataplane.NewValidator(z.store, options...)
@@ -129,7 +129,7 @@ func idOf(tb testing.TB, raw string) string {
 // serve starts go-control-plane's server and connects to it.
 func (z *zoneCP) serve(options ...xdsauth.Option) {
 	options = append([]xdsauth.Option{xdsauth.WithLogger(z.log.logger())}, options...)
-	auth, err := xdsauth.StreamServerInterceptor(z.validator, options...)
+	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), options...)
 	require.NoError(z.tb, err)
 	server := serverv3.NewServer(context.Background(), z.snapshots, z.callbacks)
 	z.serveXDS(server, auth)

@@ -19,7 +19,7 @@ import (
 // session is the identity of one stream. It ends with the token, or when the
 // proxy does something that the token does not permit.
 type session struct {
-	dataplane.Verified
+	dataplane.Session
 	of    *authenticator
 	end   context.CancelCauseFunc
 	timer *time.Timer // until the first request
@@ -27,7 +27,7 @@ type session struct {
 
 // Bind starts the timeout for the first request.
 func (s *session) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
-	bound, release := s.Verified.Bind(ctx)
+	bound, release := s.Session.Bind(ctx)
 	bound, s.end = context.WithCancelCause(bound)
 	s.timer = time.AfterFunc(s.of.timeout, func() { s.end(s.tooLate()) })
 	return bound, func() {
@@ -43,9 +43,15 @@ func (s *session) tooLate() error {
 
 // LogValue identifies the token's holder.
 func (s *session) LogValue() slog.Value {
-	claims := s.Claims()
-	return slog.GroupValue(slog.String("mesh", shorten(claims.Mesh)), slog.String("name", shorten(claims.Name)),
-		slog.String("kid", s.KeyID()), slog.String("jti", s.Registered().ID))
+	switch of := s.Session.(type) {
+	case dataplane.Verified:
+		claims := of.Claims()
+		return slog.GroupValue(slog.String("mesh", shorten(claims.Mesh)), slog.String("name", shorten(claims.Name)),
+			slog.String("kid", of.KeyID()), slog.String("jti", of.Registered().ID))
+	case slog.LogValuer:
+		return of.LogValue()
+	}
+	return slog.GroupValue()
 }
 
 // stream passes on the requests of one node. As with every stream, only one
@@ -58,7 +64,7 @@ type stream struct {
 }
 
 func newStream(s grpc.ServerStream, session *session) *stream {
-	return &stream{ServerStream: s, session: session, ctx: grpcauth.NewContext(s.Context(), session.Verified)}
+	return &stream{ServerStream: s, session: session, ctx: grpcauth.NewContext(s.Context(), session.Session)}
 }
 
 func (s *stream) Context() context.Context { return s.ctx }
@@ -131,7 +137,7 @@ func (s *stream) check(node *corev3.Node) error {
 	if err != nil {
 		return fmt.Errorf("node %s: %w", quote(node.GetId()), err)
 	}
-	if err := s.session.of.permits(s.session.Verified, proxy); err != nil {
+	if err := s.session.of.permits(s.session.Session, proxy); err != nil {
 		return fmt.Errorf("node %s: %w", quote(node.GetId()), err)
 	}
 	s.node = node.GetId()

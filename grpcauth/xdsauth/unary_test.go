@@ -17,15 +17,16 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/token"
 )
 
 func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 	z := newZoneCP(t)
-	stream, err := xdsauth.StreamServerInterceptor(z.validator)
+	stream, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator))
 	require.NoError(t, err)
-	unary, err := xdsauth.UnaryServerInterceptor(z.validator, xdsauth.WithLogger(z.log.logger()))
+	unary, err := xdsauth.UnaryServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.logger()))
 	require.NoError(t, err)
 	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), stream, unary)
 	raw, revoked := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour), z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
@@ -63,8 +64,8 @@ func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 
 func TestANilOptionIsRefused(t *testing.T) {
 	z := newZoneCP(t)
-	_, err := xdsauth.StreamServerInterceptor(z.validator, nil)
+	_, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), nil)
 	assert.ErrorContains(t, err, "option is nil")
 	_, err = xdsauth.UnaryServerInterceptor(nil)
-	assert.ErrorContains(t, err, "validator is nil")
+	assert.ErrorContains(t, err, "authenticator is nil")
 }
