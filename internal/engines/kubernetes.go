@@ -1,0 +1,327 @@
+package engines
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// kubernetesVersion is what keystore/kubernetes/testenv builds.
+const kubernetesVersion = "v1.36.3"
+
+const (
+	startTimeout   = 2 * time.Minute // of a start, which takes about 4 s
+	requestTimeout = 10 * time.Second
+)
+
+// Kubernetes is a kube-apiserver with an etcd of its own and nothing else: no
+// kubelet and no controllers. So no ServiceAccount is made by itself, and a
+// namespace that was deleted stays and is terminating for ever.
+type Kubernetes struct {
+	URL string // of the API server, https
+
+	// CA is the certificate that the API server's is signed with; Cert and Key are
+	// those of an administrator (the group system:masters). All are PEM.
+	CA, Cert, Key []byte
+
+	tb        testing.TB
+	folder    string // of the binaries
+	data      string // what they read and write
+	address   string // of the API server
+	etcd      string // URL
+	ca        *x509.Certificate
+	caKey     *ecdsa.PrivateKey
+	apiServer *process
+}
+
+// NewKubernetes starts an etcd and an API server, which authenticates clients by
+// certificate or by token of a ServiceAccount and authorizes them by RBAC, and
+// waits until it is ready. They end with the test.
+func NewKubernetes(tb testing.TB) *Kubernetes {
+	tb.Helper()
+	k := &Kubernetes{tb: tb, folder: kubernetesFolder(tb), data: tb.TempDir()}
+	k.makeCertificates()
+	k.startEtcd()
+	k.address = freeAddress(tb)
+	k.URL = "https://" + k.address
+	tb.Cleanup(func() {
+		if k.apiServer != nil {
+			k.apiServer.kill()
+		}
+	})
+	k.Start(tb)
+	return k
+}
+
+// kubernetesFolder returns where the binaries are.
+func kubernetesFolder(tb testing.TB) string {
+	tb.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		missing(tb, err.Error())
+	}
+	folder := filepath.Join(cache, "meshpass", "kube-apiserver-"+kubernetesVersion)
+	for _, name := range []string{"kube-apiserver", "server"} {
+		if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
+			missing(tb, fmt.Sprintf("no kube-apiserver: %s; run keystore/kubernetes/testenv/build", err))
+		}
+	}
+	if _, err := exec.LookPath("sh"); err != nil {
+		missing(tb, err.Error())
+	}
+	return folder
+}
+
+func (k *Kubernetes) startEtcd() {
+	k.tb.Helper()
+	address := freeAddress(k.tb)
+	k.etcd = "http://" + address
+	etcd := startProcess(k.tb, filepath.Join(k.data, "etcd.log"), filepath.Join(k.folder, "server"),
+		"--data-dir="+filepath.Join(k.data, "etcd"),
+		"--listen-client-urls="+k.etcd, "--advertise-client-urls="+k.etcd, "--listen-peer-urls=http://127.0.0.1:0",
+		"--unsafe-no-fsync", "--log-level=warn")
+	k.tb.Cleanup(etcd.kill)
+	etcd.waitUntilReady(k.tb, &http.Client{Timeout: requestTimeout}, k.etcd+"/health")
+}
+
+// Start starts the API server again after Kill, on the same address and data, and
+// waits until it is ready.
+func (k *Kubernetes) Start(tb testing.TB) {
+	tb.Helper()
+	if k.apiServer != nil {
+		tb.Fatal("engines: the API server runs already")
+	}
+	file := func(name string) string { return filepath.Join(k.data, name) }
+	host, port, err := net.SplitHostPort(k.address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	k.apiServer = startProcess(tb, file("kube-apiserver.log"), filepath.Join(k.folder, "kube-apiserver"),
+		"--etcd-servers="+k.etcd,
+		"--bind-address="+host, "--advertise-address="+host, "--secure-port="+port, "--cert-dir="+k.data,
+		"--tls-cert-file="+file("server.crt"), "--tls-private-key-file="+file("server.key"),
+		"--client-ca-file="+file("ca.crt"),
+		"--service-account-key-file="+file("sa.crt"), "--service-account-signing-key-file="+file("sa.key"),
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
+		"--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none")
+	k.apiServer.waitUntilReady(tb, k.client(tb), k.URL+"/readyz")
+}
+
+// Kill ends the API server as a crash would, with SIGKILL. Its data stays.
+func (k *Kubernetes) Kill(tb testing.TB) {
+	tb.Helper()
+	if k.apiServer == nil {
+		tb.Fatal("engines: the API server does not run")
+	}
+	k.apiServer.kill()
+	k.apiServer = nil
+}
+
+// client returns a client with the rights of an administrator.
+func (k *Kubernetes) client(tb testing.TB) *http.Client {
+	tb.Helper()
+	certificate, err := tls.X509KeyPair(k.Cert, k.Key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(k.ca)
+	return &http.Client{
+		Timeout: requestTimeout,
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}},
+			DisableKeepAlives: true,
+		},
+	}
+}
+
+// ClientCert returns a new certificate and its key, both PEM, with which a client
+// is the user in the groups. Such a user may do nothing until RBAC says so.
+func (k *Kubernetes) ClientCert(user string, groups ...string) (cert, key []byte) {
+	k.tb.Helper()
+	return k.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: user, Organization: groups},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, newECDSAKey(k.tb))
+}
+
+// makeCertificates makes those that the API server reads, and the administrator's.
+func (k *Kubernetes) makeCertificates() {
+	k.tb.Helper()
+	k.caKey = newECDSAKey(k.tb)
+	k.CA, _ = k.sign(&x509.Certificate{
+		Subject:               pkix.Name{CommonName: "test CA"},
+		KeyUsage:              x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}, k.caKey)
+	block, _ := pem.Decode(k.CA)
+	var err error
+	if k.ca, err = x509.ParseCertificate(block.Bytes); err != nil {
+		k.tb.Fatal(err)
+	}
+	k.write("ca.crt", k.CA)
+	cert, key := k.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: "kube-apiserver"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}, newECDSAKey(k.tb))
+	k.write("server.crt", cert)
+	k.write("server.key", key)
+	cert, key = k.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "service accounts"}}, newECDSAKey(k.tb))
+	k.write("sa.crt", cert)
+	k.write("sa.key", key)
+	k.Cert, k.Key = k.ClientCert("admin", "system:masters")
+}
+
+func (k *Kubernetes) write(name string, content []byte) {
+	k.tb.Helper()
+	if err := os.WriteFile(filepath.Join(k.data, name), content, 0o600); err != nil {
+		k.tb.Fatal(err)
+	}
+}
+
+// sign completes the certificate and signs it with the CA's key, the CA's own too.
+func (k *Kubernetes) sign(template *x509.Certificate, key *ecdsa.PrivateKey) (certPEM, keyPEM []byte) {
+	k.tb.Helper()
+	parent := k.ca
+	if parent == nil {
+		parent = template
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), k.caKey)
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key) // kube-apiserver refuses PKCS#8 for an EC key
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+}
+
+func newECDSAKey(tb testing.TB) *ecdsa.PrivateKey {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return key
+}
+
+// freeAddress returns an address of this machine on which nobody listens. Its port
+// is none that systems give to clients, so that it stays free while a server is down.
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
+	var err error
+	for range 100 {
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+mathrand.IntN(10000))); err == nil {
+			defer listener.Close()
+			return listener.Addr().String()
+		}
+	}
+	tb.Fatal(err)
+	return ""
+}
+
+// process is a server that dies with the test binary, however that ends.
+type process struct {
+	lifeline *os.File      // the write end of a pipe: when it is closed, the server is killed
+	exited   chan struct{} // closed when the server has ended
+	log      string        // path of what it prints
+}
+
+// survivor runs its arguments as a command, until that ends or standard input
+// does. Then it kills the command.
+const survivor = `exec 3<&0
+"$@" 3<&- &
+server=$!
+(cat <&3; kill -KILL $server) >/dev/null 2>&1 &
+wait $server`
+
+func startProcess(tb testing.TB, log string, command ...string) *process {
+	tb.Helper()
+	output, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer output.Close()
+	stdin, lifeline, err := os.Pipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer stdin.Close()
+	cmd := exec.Command("sh", append([]string{"-c", survivor, "sh"}, command...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, output, output
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	p := &process{lifeline: lifeline, exited: make(chan struct{}), log: log}
+	go func() {
+		_ = cmd.Wait()
+		close(p.exited)
+	}()
+	return p
+}
+
+// kill ends the server with SIGKILL and waits until it has ended.
+func (p *process) kill() {
+	p.lifeline.Close()
+	<-p.exited
+}
+
+// waitUntilReady waits until a GET of the URL is answered with 200.
+func (p *process) waitUntilReady(tb testing.TB, client *http.Client, url string) {
+	tb.Helper()
+	patient := time.After(startTimeout)
+	for {
+		err := get(client, url)
+		if err == nil {
+			return
+		}
+		select {
+		case <-p.exited:
+			err = errors.New("it has ended")
+		case <-patient:
+		case <-time.After(50 * time.Millisecond):
+			continue
+		}
+		output, _ := os.ReadFile(p.log)
+		lines := bytes.Split(bytes.TrimSpace(output), []byte("\n"))
+		tb.Fatalf("%s is not ready: %v; its last words:\n%s", url, err, bytes.Join(lines[max(0, len(lines)-20):], []byte("\n")))
+	}
+}
+
+func get(client *http.Client, url string) error {
+	response, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return nil
+}
