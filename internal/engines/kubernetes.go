@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -132,6 +134,33 @@ func (k *Kubernetes) Kill(tb testing.TB) {
 	}
 	k.apiServer.kill()
 	k.apiServer = nil
+}
+
+// Compact makes etcd forget all states but the latest one, as the API server has it
+// do every five minutes with those that are older.
+func (k *Kubernetes) Compact(tb testing.TB) {
+	tb.Helper()
+	var latest struct {
+		Header struct{ Revision string }
+	}
+	k.askEtcd(tb, "/v3/kv/range", `{"key": "AA=="}`, &latest)
+	k.askEtcd(tb, "/v3/kv/compaction", fmt.Sprintf(`{"revision": %q, "physical": true}`, latest.Header.Revision), &struct{}{})
+}
+
+func (k *Kubernetes) askEtcd(tb testing.TB, path, request string, answer any) {
+	tb.Helper()
+	client := http.Client{Timeout: requestTimeout}
+	response, err := client.Post(k.etcd+path, "application/json", strings.NewReader(request))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		tb.Fatalf("etcd answers %s with %s", path, response.Status)
+	}
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // client returns a client with the rights of an administrator.

@@ -28,6 +28,8 @@ type Postgres struct {
 	owner  owner
 	next   atomic.Int64 // numbers databases and poolers
 
+	ended chan struct{} // closed when the server's first process has ended
+
 	janitor *exec.Cmd
 	alive   io.Closer // while it is open, the janitor waits
 	closing sync.Once
@@ -164,6 +166,7 @@ func (p *Postgres) Start(tb testing.TB) {
 	server.Stdout, server.Stderr = log, log
 	check(tb, server.Start())
 	ended := make(chan struct{})
+	p.ended = ended
 	go func() {
 		defer close(ended)
 		_ = server.Wait()
@@ -188,6 +191,7 @@ func (p *Postgres) Start(tb testing.TB) {
 func (p *Postgres) Stop(tb testing.TB) {
 	tb.Helper()
 	p.run(tb, filepath.Join(p.bin, "pg_ctl"), "stop", "-D", p.data(), "-m", "fast", "-w", "-s")
+	<-p.ended
 }
 
 // Kill ends all processes of the server at once, as a crash of the machine would,
@@ -203,6 +207,7 @@ func (p *Postgres) Kill(tb testing.TB) {
 	for deadline := time.Now().Add(time.Minute); ; {
 		left := p.processes()
 		if len(left) == 0 {
+			<-p.ended // or its number still stands for a server that runs
 			return
 		}
 		for _, pid := range left {

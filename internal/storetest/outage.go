@@ -55,23 +55,23 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	must(t, err)
 
 	writers := make([]*writer, 4)
-	var working sync.WaitGroup
+	var busy sync.WaitGroup
 	for i := range writers {
 		w := &writer{store: open(t), scope: "default", name: fmt.Sprint("writer-", i)}
 		must(t, w.begin(ctx))
 		writers[i] = w
-		working.Go(func() { w.work(ctx) })
+		busy.Go(func() { w.work(ctx) })
 	}
 	var lists, answers atomic.Int64
 	reader := open(t)
-	working.Go(func() {
+	busy.Go(func() {
 		for ctx.Err() == nil {
 			if readAll(t, ctx, reader, writers) {
 				lists.Add(1)
 			}
 		}
 	})
-	working.Go(func() {
+	busy.Go(func() {
 		for ctx.Err() == nil {
 			if _, err := validator.Validate(ctx, "default", good); err != nil && ctx.Err() == nil {
 				t.Errorf("a good token was refused: %v", err)
@@ -83,7 +83,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	progress := func(when string) {
 		t.Helper()
 		before, listed, answered := acknowledged(writers), lists.Load(), answers.Load()
-		eventually(t, "all write, list and validate "+when, func() (struct{}, error) {
+		within(t, working, "all write, list and validate "+when, func() (struct{}, error) {
 			for i, n := range acknowledged(writers) {
 				if n < before[i]+3 {
 					return struct{}{}, fmt.Errorf("writer %d: %d writes, and then %d; its latest error: %v", i, before[i], n, writers[i].failure())
@@ -125,7 +125,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	progress("after the fault")
 
 	stop()
-	working.Wait()
+	busy.Wait()
 	final := context.WithoutCancel(ctx)
 	for _, w := range writers {
 		for _, complaint := range w.complaints {

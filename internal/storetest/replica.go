@@ -83,10 +83,10 @@ func fill(b *testing.B, open Opener) {
 	}
 	names := make(chan int)
 	failed := make(chan error, 1)
-	var working sync.WaitGroup
+	var busy sync.WaitGroup
 	for range 16 {
 		store := open(b)
-		working.Go(func() {
+		busy.Go(func() {
 			for i := range names {
 				mesh := fmt.Sprintf("mesh-%05d", i/keysOfMesh)
 				serial := signing.Serial(i%keysOfMesh + 1)
@@ -112,7 +112,7 @@ func fill(b *testing.B, open Opener) {
 		}
 	}
 	close(names)
-	working.Wait()
+	busy.Wait()
 	select {
 	case err := <-failed:
 		b.Fatal(err)

@@ -24,8 +24,10 @@ import (
 // call is another replica. It closes what it opens with tb.Cleanup.
 type Opener func(tb testing.TB) keystore.KeyStore
 
-// patience is how long the tests wait for what must come within a second.
-const patience = 10 * time.Second
+const (
+	patience = 10 * time.Second // for what must come within a second
+	working  = time.Minute      // for work, of which a busy machine does little
+)
 
 const day = 24 * time.Hour
 
@@ -163,13 +165,18 @@ func newValidator(tb testing.TB, store keystore.KeyStore) dataplane.Validator {
 // eventually calls do until it returns no error, and returns its answer.
 func eventually[T any](tb testing.TB, what string, do func() (T, error)) T {
 	tb.Helper()
+	return within(tb, patience, what, do)
+}
+
+func within[T any](tb testing.TB, limit time.Duration, what string, do func() (T, error)) T {
+	tb.Helper()
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		answer, err := do()
 		if err == nil {
 			return answer
 		}
-		if time.Since(began) > patience {
-			tb.Fatalf("waited %s in vain until %s: %v", patience, what, err)
+		if time.Since(began) > limit {
+			tb.Fatalf("waited %s in vain until %s: %v", limit, what, err)
 		}
 	}
 }

@@ -37,6 +37,7 @@ type broken struct {
 	delete   func(ctx context.Context, s scope, name string) error
 	watch    func(ctx context.Context, changed func(scope)) error
 	readOnly keystore.KeyStore
+	takes    func(s scope, name string) bool // what the harness says of it
 }
 
 func (b *broken) Get(ctx context.Context, s scope, name string) (record, error) {
@@ -754,6 +755,44 @@ var brokenStores = []brokenStore{
 		},
 	},
 	{
+		"takes names though it says that it does not",
+		[]string{"Names/those_that_the_engine_cannot_hold_are_answered_with_ErrName"},
+		func(m *keystore.Memory) *broken { return &broken{Memory: m, takes: isLowerCase} },
+	},
+	{
+		"loses records whose names it says it does not take",
+		[]string{"Names/those_that_the_engine_cannot_hold_are_answered_with_ErrName"},
+		func(m *keystore.Memory) *broken {
+			b := takingLowerCase(m)
+			create := b.create
+			b.create = func(ctx context.Context, r record) (record, error) {
+				if !isLowerCase(r.Scope, r.Name) {
+					return r, nil
+				}
+				return create(ctx, r)
+			}
+			return b
+		},
+	},
+	{
+		"finds nothing under names that it does not take",
+		[]string{"Names/those_that_the_engine_cannot_hold_are_answered_with_ErrName"},
+		func(m *keystore.Memory) *broken {
+			b := takingLowerCase(m)
+			b.get, b.list = nil, nil
+			return b
+		},
+	},
+	{
+		"refuses names and does not say so",
+		[]string{"Names/those_that_CheckName_accepts_are_kept_apart", "Names/those_that_CheckScope_accepts_are_kept_apart"},
+		func(m *keystore.Memory) *broken {
+			b := takingLowerCase(m)
+			b.takes = nil
+			return b
+		},
+	},
+	{
 		"takes a little too much",
 		[]string{"Sizes/says_ErrTooLarge_for_one_byte_more,_and_stores_nothing"},
 		func(m *keystore.Memory) *broken {
@@ -863,6 +902,53 @@ func limited(b *broken) *broken {
 	return b
 }
 
+func isLowerCase(s scope, name string) bool {
+	return !strings.ContainsAny(string(s)+name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+}
+
+// takingLowerCase is a store whose engine holds no other names.
+func takingLowerCase(m *keystore.Memory) *broken {
+	check := func(ctx context.Context, s scope, name string) error {
+		if ctx.Err() == nil && !isLowerCase(s, name) {
+			return fmt.Errorf("%w: %q in scope %q has capitals", keystore.ErrName, name, s)
+		}
+		return nil
+	}
+	b := limited(&broken{Memory: m, takes: isLowerCase})
+	create, update := b.create, b.update
+	b.get = func(ctx context.Context, s scope, name string) (record, error) {
+		if err := check(ctx, s, name); err != nil {
+			return record{}, err
+		}
+		return m.Get(ctx, s, name)
+	}
+	b.list = func(ctx context.Context, s scope, prefix string) ([]record, error) {
+		if err := check(ctx, s, ""); err != nil {
+			return nil, err
+		}
+		return m.List(ctx, s, prefix)
+	}
+	b.create = func(ctx context.Context, r record) (record, error) {
+		if err := check(ctx, r.Scope, r.Name); err != nil {
+			return record{}, err
+		}
+		return create(ctx, r)
+	}
+	b.update = func(ctx context.Context, r record) (record, error) {
+		if err := check(ctx, r.Scope, r.Name); err != nil {
+			return record{}, err
+		}
+		return update(ctx, r)
+	}
+	b.delete = func(ctx context.Context, s scope, name string) error {
+		if err := check(ctx, s, name); err != nil {
+			return err
+		}
+		return m.Delete(ctx, s, name)
+	}
+	return b
+}
+
 // readOnly is a store that takes no writes.
 func readOnly(m *keystore.Memory) *broken {
 	return &broken{
@@ -887,11 +973,16 @@ func harness(wrap func(m *keystore.Memory) *broken) keystoretest.Harness {
 			}
 		},
 		MaxData: maxData,
+		Takes:   wrap(keystore.NewMemory()).takes,
 	}
 }
 
 func TestTheSuitePassesAStoreThatKeepsTheContract(t *testing.T) {
 	keystoretest.Run(t, harness(func(m *keystore.Memory) *broken { return &broken{Memory: m} }))
+}
+
+func TestTheSuitePassesAStoreThatTakesFewerNamesAndSaysSo(t *testing.T) {
+	keystoretest.Run(t, harness(takingLowerCase))
 }
 
 // whichBroken names, to the process that runs the suite for one, a broken store.
@@ -956,6 +1047,19 @@ func TestTheSuiteStopsAtOnceWhenThereIsNoStoreToTest(t *testing.T) {
 	output, err := runSuite(t, "^TestHarnessThatOpensNothing$", "opens nothing")
 	require.Error(t, err)
 	assert.Equal(t, 1, strings.Count(output, "Storage.Open is nil, want a function that opens a store"), "%s", output)
+}
+
+func TestTheSuiteRefusesAStoreThatCannotHoldTheRecordsOfTokens(t *testing.T) {
+	if os.Getenv(whichBroken) != "" {
+		h := harness(func(m *keystore.Memory) *broken { return &broken{Memory: m} })
+		h.Takes = func(s scope, name string) bool { return len(s)+len(name) < 32 }
+		keystoretest.Run(t, h)
+		return
+	}
+	output, err := runSuite(t, "^"+t.Name()+"$", "none")
+	require.Error(t, err)
+	assert.Regexp(t, `Harness\.Takes refuses "dataplane-token-.*" in scope "default", which every store takes`, output)
+	assert.NotContains(t, output, "=== RUN   "+t.Name()+"/")
 }
 
 func TestTheSuiteSaysWhyItSkipsReadOnlyStores(t *testing.T) {

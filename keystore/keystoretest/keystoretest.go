@@ -25,6 +25,9 @@
 //			},
 //			MaxData:       1 << 20,
 //			FlatNamespace: true, // if two scopes cannot have records of one name
+//			Takes: func(_ keystore.Scope, name string) bool { // nil if it takes every name
+//				return name == strings.ToLower(name)
+//			},
 //		})
 //	}
 //
@@ -65,6 +68,23 @@ type Harness struct {
 	// FlatNamespace says that a name can exist in only one scope at a time, and
 	// that Create returns ErrNameTaken for it in another one.
 	FlatNamespace bool
+
+	// Takes tells whether the store's engine can hold a record of this name in this
+	// scope. It is asked only about what CheckScope and CheckName accept, and for the
+	// name "key-1" about a scope by itself; nil means that the store takes all of it.
+	// What it refuses, every method of the store must answer with ErrName. No store
+	// may refuse the records that Meshpass makes for a mesh "default" and for zones.
+	Takes func(scope keystore.Scope, name string) bool
+}
+
+// indispensable are names of records, by scope, that every store takes.
+var indispensable = map[string]keystore.Scope{
+	"dataplane-token-signing-key-default-1":        mesh,
+	"dataplane-token-signing-public-key-default-1": mesh,
+	"dataplane-token-revocations-default":          mesh,
+	"zone-token-signing-key-1":                     keystore.Global,
+	"zone-token-signing-public-key-1":              keystore.Global,
+	"zone-token-revocations":                       keystore.Global,
 }
 
 // Storage is where a store keeps its records, with the functions that open it.
@@ -91,6 +111,14 @@ func Run(t *testing.T, h Harness) {
 	}
 	if h.MaxData < requiredData {
 		t.Fatalf("keystoretest: Harness.MaxData is %d, want at least %d: every store takes that many bytes", h.MaxData, requiredData)
+	}
+	if h.Takes == nil {
+		h.Takes = func(keystore.Scope, string) bool { return true }
+	}
+	for name, scope := range indispensable {
+		if !h.Takes(scope, name) {
+			t.Fatalf("keystoretest: Harness.Takes refuses %q in scope %q, which every store takes", name, string(scope))
+		}
 	}
 	stopped := false // there is no store to test
 	for _, group := range []struct {
@@ -208,6 +236,23 @@ func (f *fixture) wantList(scope keystore.Scope, prefix string, want ...string) 
 	}
 	if !slices.Equal(got, want) {
 		f.Errorf("List(%q, %.64q) = %s, want %s", scope, prefix, cutShort(got), cutShort(want))
+	}
+}
+
+// taken returns the records, as scope/name, that the store takes.
+func (f *fixture) taken(records ...string) []string {
+	return slices.DeleteFunc(records, func(r string) bool {
+		scope, name, _ := strings.Cut(r, "/")
+		return !f.harness.Takes(keystore.Scope(scope), name)
+	})
+}
+
+// createTaken creates those of the records, as scope/name, that the store takes.
+func (f *fixture) createTaken(records ...string) {
+	f.Helper()
+	for _, r := range f.taken(records...) {
+		scope, name, _ := strings.Cut(r, "/")
+		f.create(keystore.Scope(scope), name, "content")
 	}
 }
 

@@ -3,6 +3,7 @@ package keystoretest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -48,21 +49,42 @@ var nameTests = []test{
 		f.wantList(mesh, "", "default/key-1")
 	}},
 	{"those that CheckName accepts are kept apart", func(f *fixture) {
-		names := append([]string{}, accepted...)
-		for _, c := range []string{"a", "A", "aA", "a."} {
-			names = append(names, strings.Repeat(c, 253)[:253], strings.Repeat(c, 253)[:252])
-		}
+		names := slices.DeleteFunc(acceptedUpTo(253), func(name string) bool { return !f.harness.Takes(mesh, name) })
 		f.keptApart(len(names), func(i int) (keystore.Scope, string) { return mesh, names[i] })
 	}},
 	{"those that CheckScope accepts are kept apart", func(f *fixture) {
-		scopes := append([]string{""}, accepted...)
-		for _, c := range []string{"a", "A", "aA", "a."} {
-			scopes = append(scopes, strings.Repeat(c, 128)[:128], strings.Repeat(c, 128)[:127])
-		}
+		scopes := slices.DeleteFunc(acceptedUpTo(128), func(scope string) bool { return !f.harness.Takes(keystore.Scope(scope), "key-1") })
+		scopes = append(scopes, string(keystore.Global))
 		f.keptApart(len(scopes), func(i int) (keystore.Scope, string) {
 			return keystore.Scope(scopes[i]), fmt.Sprintf("key-%03d", i)
 		})
 	}},
+	{"those that the engine cannot hold are answered with ErrName", func(f *fixture) {
+		for _, name := range acceptedUpTo(253) {
+			for _, scope := range []keystore.Scope{mesh, keystore.Global} {
+				if !f.harness.Takes(scope, name) {
+					f.wantRefused(scope, name)
+				}
+			}
+		}
+		for _, scope := range acceptedUpTo(128) {
+			if !f.harness.Takes(keystore.Scope(scope), "key-1") {
+				f.wantRefused(keystore.Scope(scope), "key-1")
+				_, err := f.store.List(f.Context(), keystore.Scope(scope), "")
+				f.wantError(fmt.Sprintf("List of scope %.64q", scope), err, keystore.ErrName)
+			}
+		}
+		f.wantList(keystore.AllScopes, "")
+	}},
+}
+
+// acceptedUpTo returns accepted, and besides some of the greatest length.
+func acceptedUpTo(length int) []string {
+	all := slices.Clone(accepted)
+	for _, c := range []string{"a", "A", "aA", "a."} {
+		all = append(all, strings.Repeat(c, length)[:length], strings.Repeat(c, length)[:length-1])
+	}
+	return all
 }
 
 // wantRefused fails unless every method that is about one record answers with
@@ -109,7 +131,9 @@ var scopeTests = []test{
 		for _, scopes := range [][2]keystore.Scope{
 			{"default", "default-2"}, {"a", "A"}, {keystore.Global, "default"}, {"a.b", "a"}, {"global", keystore.Global},
 		} {
-			f.sameName(scopes[0], scopes[1])
+			if f.harness.Takes(scopes[0], "key-1") && f.harness.Takes(scopes[1], "key-1") {
+				f.sameName(scopes[0], scopes[1])
+			}
 		}
 	}},
 }
