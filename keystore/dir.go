@@ -43,9 +43,18 @@ const (
 // very moment of an Update. Such a program should replace whole files by renaming,
 // or a reader may see half of one.
 //
-// The store follows symbolic links that stay below PATH, which is how Kubernetes
-// mounts secrets. A link to nothing, in the place of a file or of a folder, is an
-// error and never an empty store.
+// The store follows symbolic links that stay below PATH. A link to nothing, in the
+// place of a file or of a folder, is an error and never an empty store.
+//
+// It reads volumes that Kubernetes mounts, which are folders with a link ..data:
+// best a Secret for each scope, whose keys are names of records, mounted as a whole
+// at PATH/global or PATH/meshes/MESH (capitals of the mesh encoded as above), so that
+// new keys appear without a change of the Pod; or one volume at PATH, with a path
+// such as meshes/MESH/NAME for each key. Not with subPath, which is never updated.
+// Each List shows one state of a volume, also while Kubernetes switches it to the
+// next, and Watch sees the switch. A writer gets [ErrReadOnly], since a write would
+// be gone with the next state. Created is when Kubernetes wrote the state, and
+// changes with each: a publish delay and scheduled rotation need another store.
 //
 // Where the store may not write to the folder, it can be read and answers
 // writes with [ErrReadOnly]. It reads without the lock files, PATH/.*.lock, if it
@@ -104,7 +113,11 @@ func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error)
 		return Record{}, failed("get", scope, name, err)
 	}
 	defer root.Close()
-	r, err := readRecord(root, scope, name)
+	var r Record
+	err = readSteady(ctx, root, func(v *view) (err error) {
+		r, err = readRecord(root, v.fileOf(scope, name), scope, name)
+		return err
+	})
 	if err != nil {
 		return Record{}, dirError("get", scope, name, err)
 	}
@@ -112,8 +125,8 @@ func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error)
 }
 
 // List implements [KeyStore]. With AllScopes the whole list is one consistent
-// view. A file of more than 64 MiB makes List fail with an [ErrTooLarge] that
-// names the file.
+// view, unless scopes are in volumes of their own. A file of more than 64 MiB makes
+// List fail with an [ErrTooLarge] that names the file.
 func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, cannotList(scope, err)
@@ -132,15 +145,28 @@ func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, e
 	}
 	defer unlock()
 
+	var found []Record
+	err = readSteady(ctx, root, func(v *view) (err error) {
+		found, err = list(ctx, v, scope, prefix)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	sortRecords(found)
+	return found, nil
+}
+
+// list returns the records in no order.
+func list(ctx context.Context, v *view, scope Scope, prefix string) (found []Record, err error) {
 	scopes := []Scope{scope}
 	if scope == AllScopes {
-		if scopes, err = readScopes(root); err != nil {
+		if scopes, err = readScopes(v); err != nil {
 			return nil, cannotList(scope, err)
 		}
 	}
-	var found []Record
 	for _, s := range scopes {
-		entries, err := readNames(root, folderOf(s))
+		entries, err := readNames(v.root, v.folderOf(s))
 		if err != nil {
 			return nil, cannotList(s, err)
 		}
@@ -152,7 +178,7 @@ func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, e
 			if err := ctx.Err(); err != nil {
 				return nil, cannotList(scope, err)
 			}
-			r, err := readRecord(root, s, name)
+			r, err := readRecord(v.root, entry.file, s, name)
 			if errors.Is(err, ErrNotFound) {
 				continue // removed by a program that takes no lock
 			}
@@ -162,7 +188,6 @@ func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, e
 			found = append(found, r)
 		}
 	}
-	sortRecords(found)
 	return found, nil
 }
 
@@ -176,7 +201,7 @@ func (d *Dir) Create(ctx context.Context, r Record) (Record, error) {
 	}
 	answer := clone(r)
 	answer.Version = versionOf(r.Data)
-	err := d.write(ctx, func(root *os.Root) error {
+	err := d.write(ctx, r.Scope, func(root *os.Root) error {
 		file := fileOf(r.Scope, r.Name)
 		if _, err := root.Lstat(file); err == nil {
 			return ErrExists // before anything is written
@@ -217,15 +242,15 @@ func (d *Dir) Update(ctx context.Context, r Record) (Record, error) {
 	}
 	answer := clone(r)
 	answer.Version = versionOf(r.Data)
-	err := d.write(ctx, func(root *os.Root) error {
-		current, err := readRecord(root, r.Scope, r.Name)
+	err := d.write(ctx, r.Scope, func(root *os.Root) error {
+		file := fileOf(r.Scope, r.Name)
+		current, err := readRecord(root, file, r.Scope, r.Name)
 		if err != nil {
 			return err
 		}
 		if current.Version != r.Version {
 			return ErrConflict
 		}
-		file := fileOf(r.Scope, r.Name)
 		temp, created, err := writeTemp(root, path.Dir(file), r.Data, current.Created)
 		if err != nil {
 			return orReadOnly(err)
@@ -251,7 +276,7 @@ func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
 	if err := checkID(scope, name); err != nil {
 		return err
 	}
-	err := d.write(ctx, func(root *os.Root) error {
+	err := d.write(ctx, scope, func(root *os.Root) error {
 		file := fileOf(scope, name)
 		info, err := root.Lstat(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -275,12 +300,15 @@ func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
 }
 
 // write calls do while no other writer is at work, in this process or another.
-func (d *Dir) write(ctx context.Context, do func(root *os.Root) error) error {
+func (d *Dir) write(ctx context.Context, scope Scope, do func(root *os.Root) error) error {
 	root, err := openRoot(d.path)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	if err := newView(root).checkWritable(scope); err != nil {
+		return err
+	}
 	select {
 	case d.gate <- struct{}{}:
 	case <-ctx.Done():
@@ -327,11 +355,11 @@ func fileOf(scope Scope, name string) string {
 
 // readScopes returns the scopes that have a folder, and the global one, in no
 // order.
-func readScopes(root *os.Root) ([]Scope, error) {
+func readScopes(v *view) ([]Scope, error) {
 	scopes := []Scope{Global}
-	entries, err := readNames(root, meshesFolder)
+	entries, err := readNames(v.root, v.meshes())
 	for _, entry := range entries {
-		if scope := Scope(entry.name); CheckScope(scope) == nil && isFolder(root, entry.file, entry.mode) {
+		if scope := Scope(entry.name); CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.mode) {
 			scopes = append(scopes, scope)
 		}
 	}
@@ -452,9 +480,8 @@ func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// readRecord reads a file that is a record.
-func readRecord(root *os.Root, scope Scope, name string) (Record, error) {
-	file := fileOf(scope, name)
+// readRecord reads the file of a record.
+func readRecord(root *os.Root, file string, scope Scope, name string) (Record, error) {
 	f, err := openFile(root, file, openNonblock)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, ErrNotFound
@@ -592,7 +619,7 @@ func removeLeftovers(root *os.Root) {
 		return
 	}
 	defer unlock()
-	scopes, _ := readScopes(root)
+	scopes, _ := readScopes(newView(root))
 	for _, scope := range scopes {
 		removeTemps(root, folderOf(scope))
 	}

@@ -176,6 +176,35 @@ func TestDirOfAnotherUser(t *testing.T) {
 	})
 }
 
+// A container reads its volume as another user than the kubelet, through a mount
+// that is read-only.
+func TestDirShowsOneStateAtATimeOfAVolumeOfAnotherUserThatIsMountedReadOnly(t *testing.T) {
+	const nobody = 65534
+	path := os.Getenv(folder)
+	if os.Getenv(ownProcess) == "" {
+		path = t.TempDir()
+		require.NoError(t, os.Chmod(filepath.Dir(path), 0o755))
+		require.NoError(t, os.Chmod(path, 0o755))
+		require.NoError(t, os.Mkdir(path+"-mounted", 0o755))
+		v := &volume{path: path}
+		switching(t, func(state int) error { return v.put(filesOf(state)) })
+		t.Setenv(folder, path)
+	}
+	if !inOwnProcess(t, "^"+t.Name()+"$", ownMounts()) {
+		return
+	}
+	mounted := path + "-mounted" // the mount is gone with this process
+	require.NoError(t, syscall.Mount(path, mounted, "", syscall.MS_BIND, ""))
+	require.NoError(t, syscall.Mount("", mounted, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""))
+	if err := syscall.Setgroups(nil); err == nil { // not where root is somebody else outside
+		require.NoError(t, syscall.Setgid(nobody))
+		require.NoError(t, syscall.Setuid(nobody))
+	}
+	require.Error(t, os.WriteFile(filepath.Join(mounted, "file"), nil, 0o600))
+	readWhileSwitched(t, mounted)
+	takesNoWrites(t, mounted)
+}
+
 func TestDirWatchNoticesARewriteWithinOneTickOfTheFileSystem(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make and mount a file system")

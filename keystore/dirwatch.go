@@ -86,13 +86,22 @@ func (d *Dir) look(ctx context.Context, before map[recordID]fileState) (map[reco
 		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
 	}
 	defer root.Close()
-	scopes, err := readScopes(root)
+	var states map[recordID]fileState
+	err = readSteady(ctx, root, func(v *view) (err error) {
+		states, err = lookAtAll(ctx, v, before)
+		return err
+	})
+	return states, err
+}
+
+func lookAtAll(ctx context.Context, v *view, before map[recordID]fileState) (map[recordID]fileState, error) {
+	scopes, err := readScopes(v)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
 	}
 	states := make(map[recordID]fileState, len(before))
 	for _, scope := range scopes {
-		entries, err := readNames(root, folderOf(scope))
+		entries, err := readNames(v.root, v.folderOf(scope))
 		if err != nil {
 			return nil, fmt.Errorf("keystore: cannot watch: %w", err)
 		}
@@ -101,7 +110,7 @@ func (d *Dir) look(ctx context.Context, before map[recordID]fileState) (map[reco
 				return nil, err
 			}
 			id := recordID{scope, entry.name}
-			if state, ok := lookAt(root, id, before[id]); ok {
+			if state, ok := lookAt(v.root, entry.file, id, before[id]); ok {
 				states[id] = state
 			}
 		}
@@ -111,11 +120,11 @@ func (d *Dir) look(ctx context.Context, before map[recordID]fileState) (map[reco
 
 // lookAt returns the state of one file, or false if there is none. Why a file
 // can't be read is part of its state: a List will say it.
-func lookAt(root *os.Root, id recordID, before fileState) (fileState, bool) {
+func lookAt(root *os.Root, file string, id recordID, before fileState) (fileState, bool) {
 	began := time.Now()
-	info, err := root.Stat(fileOf(id.scope, id.name))
+	info, err := root.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = checkMissing(root, fileOf(id.scope, id.name)); err == nil {
+		if err = checkMissing(root, file); err == nil {
 			return fileState{}, false
 		}
 	}
@@ -127,7 +136,7 @@ func lookAt(root *os.Root, id recordID, before fileState) (fileState, bool) {
 		return before, true
 	}
 	state := fileState{stamp: stamp, settled: latest.Before(began.Add(-stampStep))}
-	record, err := readRecord(root, id.scope, id.name)
+	record, err := readRecord(root, file, id.scope, id.name)
 	if err != nil {
 		state.sum = err.Error()
 	} else {
