@@ -1,0 +1,314 @@
+package sealed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// openers is how many data keys one List opens at once.
+const openers = 16
+
+// Option changes how New and Reseal treat records that are not sealed.
+type Option func(*store)
+
+// AcceptPlaintext makes the store return records that are not sealed as they are,
+// while encryption is being turned on; what it writes is sealed. It gives up the
+// protection against those who can write to the inner store: what they put there
+// unsealed, such as a signing key of their own or an empty revocation list, is
+// taken. A record that begins like a sealed one is never returned as it is.
+func AcceptPlaintext() Option {
+	return func(s *store) { s.acceptPlaintext = true }
+}
+
+// WritePlaintext is AcceptPlaintext for the first step of turning encryption on:
+// the store can read sealed records, and writes as if it did not seal, so that
+// processes that cannot read sealed records yet go on. It encrypts nothing. A write
+// of data that begins like a sealed record is refused.
+func WritePlaintext() Option {
+	return func(s *store) { s.acceptPlaintext, s.writePlaintext = true, true }
+}
+
+// New returns a store that keeps its records sealed in the inner one. It is a
+// [keystore.Watcher] exactly if the inner store is one. Version, Created and the
+// order of records are those of the inner store, and so is the limit on what is
+// stored: [keystore.ErrTooLarge] counts the data and what sealing adds. What the
+// inner store promises about concurrency and crashes holds here too.
+//
+// New reads nothing and does not call the sealer. It returns an error if store or
+// sealer is nil. The inner store must not be written to other than through stores
+// made by New, except by [Reseal].
+func New(inner keystore.KeyStore, sealer Sealer, options ...Option) (keystore.KeyStore, error) {
+	switch {
+	case inner == nil:
+		return nil, errors.New("keystore/sealed: the store is nil")
+	case sealer == nil:
+		return nil, errors.New("keystore/sealed: the sealer is nil")
+	}
+	keys := newDataKeys()
+	s := &store{inner: inner, sealer: sealer, keys: func() *dataKeys { return keys }}
+	for i, option := range options {
+		if option == nil {
+			return nil, fmt.Errorf("keystore/sealed: option %d of %d is nil", i+1, len(options))
+		}
+		option(s)
+	}
+	if watcher, ok := inner.(keystore.Watcher); ok {
+		return &watchedStore{store: s, Watcher: watcher}, nil
+	}
+	return s, nil
+}
+
+// store is a sealed store whose inner one cannot be watched.
+type store struct {
+	inner           keystore.KeyStore
+	sealer          Sealer
+	acceptPlaintext bool
+	writePlaintext  bool
+
+	// In a func, which fmt does not look into.
+	keys func() *dataKeys
+}
+
+// watchedStore is a sealed store whose inner one can be watched. Nothing is
+// encrypted in an announcement.
+type watchedStore struct {
+	*store
+	keystore.Watcher
+}
+
+// unwatched returns a store that New has made, or nil for any other.
+func unwatched(made keystore.KeyStore) *store {
+	switch s := made.(type) {
+	case *store:
+		return s
+	case *watchedStore:
+		return s.store
+	}
+	return nil
+}
+
+// Format writes what it is and nothing of what it holds, whatever the verb.
+func (s *store) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "sealed keystore") }
+
+// LogValue logs what Format writes.
+func (s *store) LogValue() slog.Value { return slog.StringValue("sealed keystore") }
+
+// Get implements [keystore.KeyStore].
+func (s *store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	r, err := s.inner.Get(ctx, scope, name)
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	if r.Data, err = s.open(ctx, r); err != nil {
+		return keystore.Record{}, err
+	}
+	return r, nil
+}
+
+// List implements [keystore.KeyStore].
+func (s *store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	records, err := s.inner.List(ctx, scope, prefix)
+	if err != nil {
+		return nil, err
+	}
+	var unknown []int // the records whose data keys have to be opened
+	for i, r := range records {
+		if err := ctx.Err(); err != nil {
+			return nil, cannot("open", r, err)
+		}
+		data, known, err := s.openRemembered(r)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			records[i].Data = data
+		} else {
+			unknown = append(unknown, i)
+		}
+	}
+	if err := s.openAll(ctx, records, unknown); err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+// openAll opens the records with these indexes. It stops at the first that cannot
+// be opened, and lets the calls of the sealer that are under way come to an end.
+func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes []int) error {
+	var (
+		workers sync.WaitGroup
+		next    atomic.Int64
+		failure atomic.Pointer[error]
+	)
+	for range min(openers, len(indexes)) {
+		workers.Go(func() {
+			for failure.Load() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(indexes) {
+					return
+				}
+				r := &records[indexes[i]]
+				data, err := s.open(ctx, *r)
+				if err != nil {
+					failure.CompareAndSwap(nil, &err)
+					return
+				}
+				r.Data = data
+			}
+		})
+	}
+	workers.Wait()
+	if err := failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// open returns the data of a record of the inner store.
+func (s *store) open(ctx context.Context, r keystore.Record) ([]byte, error) {
+	data, known, err := s.openRemembered(r)
+	if err != nil || known {
+		return data, err
+	}
+	e, err := parse(r.Data, r.Scope, r.Name)
+	if err != nil {
+		return nil, about(err, r)
+	}
+	dataKey, err := s.openDataKey(ctx, e, r)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = e.decrypt(dataKey); err != nil {
+		return nil, about(err, r)
+	}
+	s.keys().put(e.header, dataKey)
+	return data, nil
+}
+
+// openRemembered returns the data of a record of the inner store if that takes no
+// call of the sealer.
+func (s *store) openRemembered(r keystore.Record) (data []byte, known bool, err error) {
+	e, err := parse(r.Data, r.Scope, r.Name)
+	if s.acceptPlaintext && errors.Is(err, ErrNotSealed) {
+		return r.Data, true, nil
+	}
+	if err != nil {
+		return nil, false, about(err, r)
+	}
+	dataKey, known := s.keys().get(e.header)
+	if !known {
+		return nil, false, nil
+	}
+	if data, err = e.decrypt(dataKey); err != nil {
+		return nil, false, about(err, r)
+	}
+	return data, true, nil
+}
+
+// openDataKey asks the sealer.
+func (s *store) openDataKey(ctx context.Context, e envelope, r keystore.Record) (key [dataKeyLength]byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return key, cannot("open", r, err)
+	}
+	opened, err := s.sealer.Open(ctx, e.sealedKey, r.Scope, r.Name)
+	if errors.Is(err, ErrNoKey) || errors.Is(err, ErrAltered) {
+		return key, about(err, r)
+	}
+	if err != nil {
+		return key, cannot("open the data key of", r, err)
+	}
+	if len(opened) != dataKeyLength {
+		return key, cannot("open the data key of", r, fmt.Errorf("the sealer returned %d bytes, want %d", len(opened), dataKeyLength))
+	}
+	return [dataKeyLength]byte(opened), nil
+}
+
+// Create implements [keystore.KeyStore].
+func (s *store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	return s.write(ctx, "create", r, s.inner.Create)
+}
+
+// Update implements [keystore.KeyStore].
+func (s *store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	return s.write(ctx, "update", r, s.inner.Update)
+}
+
+// write seals a record and writes it with one of the inner store's methods.
+func (s *store) write(ctx context.Context, doing string, r keystore.Record,
+	write func(context.Context, keystore.Record) (keystore.Record, error)) (keystore.Record, error) {
+
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, cannot(doing, r, err)
+	}
+	if err := keystore.CheckRecord(r, math.MaxInt); err != nil { // the sealer is to get no such name
+		return keystore.Record{}, err
+	}
+	if s.writePlaintext {
+		if err := notThisFormat(r.Data); err != ErrNotSealed {
+			return keystore.Record{}, cannot(doing, r, errors.New("its data begins like a sealed record"))
+		}
+		return write(ctx, r)
+	}
+	stored, header, dataKey, err := s.seal(ctx, r)
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	written, err := write(ctx, stored)
+	if errors.Is(err, keystore.ErrTooLarge) {
+		err = fmt.Errorf("%w; of these bytes sealing has added %d", err, len(stored.Data)-len(r.Data))
+	}
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	s.keys().put(header, dataKey)
+	written.Data = append([]byte{}, r.Data...)
+	return written, nil
+}
+
+// seal returns a record as the inner store is to get it.
+func (s *store) seal(ctx context.Context, r keystore.Record) (stored keystore.Record, header []byte, dataKey [dataKeyLength]byte, err error) {
+	dataKey = newDataKey()
+	given := dataKey // so that a sealer may do with its slice what it likes
+	sealedKey, err := s.sealer.Seal(ctx, given[:], r.Scope, r.Name)
+	if err == nil && (len(sealedKey) == 0 || len(sealedKey) > maxSealedKey) {
+		err = fmt.Errorf("the sealer returned %d bytes, want 1 to %d", len(sealedKey), maxSealedKey)
+	}
+	if err != nil {
+		return stored, nil, dataKey, cannot("seal the data key of", r, err)
+	}
+	header = newHeader(r.Scope, r.Name, sealedKey)
+	stored = r
+	if stored.Data, err = encrypt(header, dataKey, r.Data); err != nil {
+		return stored, nil, dataKey, cannot("seal", r, err)
+	}
+	return stored, header, dataKey, nil
+}
+
+// Delete implements [keystore.KeyStore].
+func (s *store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
+	return s.inner.Delete(ctx, scope, name)
+}
+
+// about adds to an error which record it is about.
+func about(err error, r keystore.Record) error {
+	return fmt.Errorf("%w: %s", err, describe(r))
+}
+
+func cannot(doing string, r keystore.Record, err error) error {
+	return fmt.Errorf("keystore/sealed: cannot %s %s: %w", doing, describe(r), err)
+}
+
+func describe(r keystore.Record) string {
+	if r.Scope == keystore.Global {
+		return fmt.Sprintf("%q in the global scope", r.Name)
+	}
+	return fmt.Sprintf("%q in scope %q", r.Name, string(r.Scope))
+}
