@@ -1,0 +1,90 @@
+package postgres
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// schemaVersion is the version of the tables that this package works with.
+const schemaVersion = 1
+
+//go:embed schema.sql
+var schema string
+
+// migrationLock is the key of the advisory lock that is held while tables are
+// made: "meshpass" in ASCII.
+const migrationLock = 0x6d65736870617373
+
+// Migrate makes the store's tables, in the first schema of the search_path, or
+// brings them to the version that this package works with. It does so in one
+// transaction, one caller at a time, so any number of replicas may call it when
+// they start. If there is nothing to do, it reads the version and needs no right to
+// make tables. Migrate returns an error if the tables are of a newer version, and
+// an error that matches [keystore.ErrReadOnly] if they cannot be made since the
+// role or the server does not allow it.
+func (s *Store) Migrate(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("postgres: cannot migrate: %w", err)
+	}
+	err := s.checkSchema(ctx)
+	if !errors.Is(err, errNoTables) {
+		if err != nil {
+			return fmt.Errorf("postgres: cannot migrate: %w", withContext(ctx, err))
+		}
+		return nil
+	}
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		conn := tx.Conn().PgConn()
+		if _, err := conn.Exec(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock)).ReadAll(); err != nil {
+			return err
+		}
+		// Somebody else may have been faster.
+		results, err := conn.Exec(ctx, "SELECT to_regclass('meshpass_schema')").ReadAll()
+		if err != nil {
+			return err
+		}
+		if results[0].Rows[0][0] != nil {
+			return nil
+		}
+		_, err = conn.Exec(ctx, schema).ReadAll()
+		return err
+	})
+	if err == nil {
+		err = s.checkSchema(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("postgres: cannot migrate: %w", orReadOnly(withContext(ctx, withoutDetail(err))))
+	}
+	return nil
+}
+
+// errNoTables: the store's tables are not there, or not to be found.
+var errNoTables = errors.New("the tables meshpass_schema and meshpass_records are not in a schema of the search_path " +
+	"that the role may use: call Migrate, or make them with schema.sql")
+
+// checkSchema returns an error unless the tables have the version that this
+// package works with. Once they had, it does not ask again.
+func (s *Store) checkSchema(ctx context.Context) error {
+	if s.checked.Load() {
+		return nil
+	}
+	var version string
+	err := s.read(ctx, "SELECT coalesce(max(version), 0)::text FROM meshpass_schema", nil, func(rows *pgconn.ResultReader) {
+		for rows.NextRow() {
+			version = string(rows.Values()[0])
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if version != fmt.Sprint(schemaVersion) {
+		return fmt.Errorf("the tables have version %s, as meshpass_schema says, and this package works with version %d", version, schemaVersion)
+	}
+	s.checked.Store(true)
+	return nil
+}

@@ -1,0 +1,61 @@
+package postgres_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/keystoretest"
+)
+
+// plain is a store that can be followed by polling only.
+type plain struct{ keystore.KeyStore }
+
+func TestStoreConformsThroughPgBouncerInTransactionMode(t *testing.T) {
+	server := engines.SharedPostgres(t)
+	direct := server.URL()
+	pooled := server.NewPgBouncer(t, "transaction", "postgres")
+	migrate(t, pooled)
+	t.Cleanup(func() {
+		execute(t, direct, "DROP TABLE meshpass_records, meshpass_schema; DROP FUNCTION meshpass_announce, meshpass_new_version")
+	})
+	keystoretest.Run(t, keystoretest.Harness{
+		New: func(t *testing.T) keystoretest.Storage {
+			execute(t, direct, "TRUNCATE meshpass_records")
+			return keystoretest.Storage{Open: func(t *testing.T) keystore.KeyStore { return plain{open(t, pooled)} }}
+		},
+		MaxData: maxData,
+	})
+}
+
+func TestThroughPgBouncerInTransactionModeAStoreIsPolled(t *testing.T) {
+	server := engines.NewPostgres(t)
+	pooled := server.NewPgBouncer(t, "transaction", "postgres")
+	migrate(t, pooled)
+	store := open(t, pooled)
+	err := watch(t, store).waitEnd()
+	require.ErrorContains(t, err, "a notification did not arrive")
+	require.ErrorContains(t, err, "session mode")
+
+	f := follow(t, store)
+	for range 3 {
+		f.forget()
+		began := time.Now()
+		f.waitFor(keystore.AllScopes)
+		require.Less(t, time.Since(began), 10*1500*time.Millisecond)
+	}
+}
+
+func TestThroughPgBouncerInSessionModeAStoreIsWatched(t *testing.T) {
+	server := engines.NewPostgres(t)
+	pooled := server.NewPgBouncer(t, "session", "postgres")
+	migrate(t, pooled)
+	w := watch(t, open(t, pooled))
+	w.waitFor(keystore.AllScopes)
+	_, err := open(t, pooled).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
+	require.NoError(t, err)
+	w.waitFor("default")
+}

@@ -1,0 +1,182 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+const (
+	// Beginning to listen takes no longer, or it has failed.
+	listenTimeout = 5 * time.Second
+
+	// A notification that the store sends to itself takes no longer, or none arrive.
+	// Until then a caller that falls back to polling waits.
+	proofTimeout = time.Second
+
+	// The connection is asked this often whether it still lives, and is given as
+	// long to answer.
+	checkInterval = 3 * time.Second
+)
+
+// proofPrefix begins the payload with which a watch proves that notifications
+// arrive. No scope begins with it.
+const proofPrefix = "?"
+
+// Watch implements [keystore.Watcher] with LISTEN. Changes that are made by hand are
+// announced too. Watch takes a connection out of the pool, which may then open
+// another in its place, and closes it in the end. It asks every 3 s whether the
+// connection lives, and is lost if there is no answer within another 3 s.
+//
+// Watch returns an error if notifications do not arrive, as is the case behind a
+// pooler in transaction mode, or if the server cannot listen, such as a standby.
+// [keystore.Follow] then announces AllScopes about every second.
+func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
+	err := s.watch(ctx, changed)
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	return fmt.Errorf("postgres: cannot watch: %w", err)
+}
+
+func (s *Store) watch(ctx context.Context, changed func(keystore.Scope)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	listener, channel, err := s.listen(ctx)
+	if err != nil {
+		return withoutDetail(err)
+	}
+	defer closeSoon(listener)
+	changed(keystore.AllScopes)
+	for check := time.Now().Add(checkInterval); ; {
+		waiting, cancel := context.WithDeadline(ctx, check)
+		notification, err := nextNotification(waiting, listener)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && (listener.IsClosed() || waiting.Err() == nil):
+			return withoutDetail(err)
+		case err == nil && notification.Channel == channel:
+			announce(notification.Payload, changed)
+		}
+		if time.Now().Before(check) {
+			continue
+		}
+		if err := checkChannel(ctx, listener, channel); err != nil {
+			return withoutDetail(err)
+		}
+		check = time.Now().Add(checkInterval)
+	}
+}
+
+// announce calls changed with what a notification says.
+func announce(payload string, changed func(keystore.Scope)) {
+	scope := keystore.Scope(payload)
+	switch {
+	case strings.HasPrefix(payload, proofPrefix):
+		// a watch that begins
+	case keystore.CheckScope(scope) == nil:
+		changed(scope)
+	default:
+		changed(keystore.AllScopes)
+	}
+}
+
+// listen returns a connection on which the notifications of the channel arrive.
+func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, channel string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
+	defer cancel()
+	if err := s.checkSchema(ctx); err != nil {
+		return nil, "", err
+	}
+	pooled, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	listener = pooled.Hijack()
+	channel, err = channelOf(ctx, listener)
+	if err == nil {
+		_, err = listener.PgConn().Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()).ReadAll()
+	}
+	if err == nil {
+		err = s.prove(ctx, listener, channel)
+	}
+	if err != nil {
+		closeSoon(listener)
+		return nil, "", err
+	}
+	return listener, channel, nil
+}
+
+// prove returns nil once a notification has arrived that was sent over another
+// connection: over the listener's own it could arrive where others do not.
+func (s *Store) prove(ctx context.Context, listener *pgx.Conn, channel string) error {
+	payload := proofPrefix + rand.Text()
+	err := s.read(ctx, "SELECT pg_notify($1, $2)", texts(channel, payload), func(*pgconn.ResultReader) {})
+	if err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	for {
+		notification, err := nextNotification(waiting, listener)
+		if err != nil && waiting.Err() != nil {
+			return fmt.Errorf("a notification did not arrive within %v: "+
+				"LISTEN needs a connection to PostgreSQL itself, or through a pooler in session mode", proofTimeout)
+		}
+		if err != nil {
+			return err
+		}
+		if notification.Payload == payload {
+			return nil
+		}
+	}
+}
+
+// nextNotification waits for a notification.
+func nextNotification(ctx context.Context, listener *pgx.Conn) (*pgconn.Notification, error) {
+	notification, err := listener.WaitForNotification(ctx)
+	if notification == nil && err == nil {
+		return nil, errors.New("the pool's configuration has a function OnNotification, which takes the notifications: want one without")
+	}
+	return notification, err
+}
+
+// checkChannel returns an error unless the connection lives and the table is still
+// the one that announces its changes on the channel.
+func checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error {
+	ctx, cancel := context.WithTimeout(ctx, checkInterval)
+	defer cancel()
+	now, err := channelOf(ctx, listener)
+	if err == nil && now != channel {
+		err = errors.New("the table meshpass_records was replaced")
+	}
+	return err
+}
+
+// channelOf returns the name of the channel on which the table announces its
+// changes.
+func channelOf(ctx context.Context, conn *pgx.Conn) (string, error) {
+	result := conn.PgConn().ExecParams(ctx, "SELECT concat('meshpass_', 'meshpass_records'::regclass::oid)", nil, nil, nil, nil).Read()
+	if result.Err != nil {
+		return "", result.Err
+	}
+	return string(result.Rows[0][0]), nil
+}
+
+// closeSoon closes a connection, without waiting long for a server that is silent.
+func closeSoon(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
