@@ -1,0 +1,107 @@
+package etcdtest
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/internal/storetest"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/etcd"
+)
+
+func TestTheLifeOfAToken(t *testing.T) {
+	storetest.LifeOfAToken(t, startCluster(t, 3).opener())
+}
+
+func TestARevocationEndsASessionOfAnotherReplica(t *testing.T) {
+	storetest.ARevocationEndsASessionOfAnotherReplica(t, startCluster(t, 3).opener())
+}
+
+func TestManyProcessesMakeOneFirstKey(t *testing.T) {
+	c := startCluster(t, 1)
+	s := storage{Endpoints: c.config().Endpoints, Prefix: newPrefix()}
+	encoded, err := json.Marshal(s)
+	require.NoError(t, err)
+	storetest.ManyProcessesMakeOneFirstKey(t, string(encoded), func(tb testing.TB) keystore.KeyStore {
+		return open(tb, c.config(), etcd.WithPrefix(s.Prefix))
+	})
+}
+
+func TestAMemberThatDiesAndReturns(t *testing.T) {
+	c := startCluster(t, 1)
+	storetest.Outage(t, c.opener(), storetest.Fault{
+		Break: func(testing.TB) { c.kill(0) },
+		For:   2 * time.Second,
+		Mend:  func(tb testing.TB) { c.start(tb, 0) },
+	})
+}
+
+func TestALeaderThatDies(t *testing.T) {
+	c := startCluster(t, 3)
+	storetest.Outage(t, c.opener(), storetest.Fault{
+		Break: func(tb testing.TB) { c.kill(c.leader(tb)) },
+		Mend:  func(tb testing.TB) { c.leader(tb) },
+	})
+}
+
+func TestAClusterThatLosesItsMajorityAndGetsItBack(t *testing.T) {
+	c := startCluster(t, 3)
+	var killed []int
+	storetest.Outage(t, c.opener(), storetest.Fault{
+		Break: func(tb testing.TB) {
+			leader := c.leader(tb)
+			killed = []int{leader, (leader + 1) % 3}
+			for _, number := range killed {
+				c.kill(number)
+			}
+		},
+		For:  3 * time.Second,
+		Mend: func(tb testing.TB) { c.start(tb, killed...) },
+	})
+}
+
+func TestALeaderThatIsCutOffFromTheOthers(t *testing.T) {
+	c := startCluster(t, 3)
+	var leader int
+	storetest.Outage(t, c.opener(), storetest.Fault{
+		Break: func(tb testing.TB) {
+			leader = c.leader(tb)
+			c.cutOff(leader)
+		},
+		For: 3 * time.Second,
+		Mend: func(tb testing.TB) {
+			c.reconnect(leader)
+			c.awaitLeader(tb, leader)
+		},
+	})
+}
+
+func TestAServerThatIsKilled(t *testing.T) {
+	s := startServerProcess(t)
+	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) }, storetest.Fault{
+		Break: s.kill,
+		For:   time.Second,
+		Mend:  s.start,
+	})
+}
+
+func TestANetworkThatCloses(t *testing.T) {
+	c := startCluster(t, 1)
+	p := startProxy(t, c.members[0])
+	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{Break: p.cut, For: 3 * time.Second, Mend: p.mend})
+}
+
+func TestANetworkThatGoesSilent(t *testing.T) {
+	c := startCluster(t, 1)
+	p := startProxy(t, c.members[0])
+	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{
+		Break: p.silence,
+		For:   20 * time.Second, // long enough for the connections to be given up
+		Mend:  func(testing.TB) { p.speak() },
+	})
+}
+
+func BenchmarkRevocation(b *testing.B) { storetest.BenchmarkRevocation(b, startCluster(b, 3).opener()) }

@@ -1,0 +1,16 @@
+//go:build unix
+
+package etcdtest
+
+import (
+	"testing"
+
+	"github.com/meshpass/meshpass/internal/storetest"
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// The server is a process of its own, so that what is measured is the replica.
+func BenchmarkReplica(b *testing.B) {
+	s := startServerProcess(b)
+	storetest.BenchmarkReplica(b, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) })
+}

@@ -1,0 +1,292 @@
+package etcd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// MaxData is how many bytes of data the store takes in a record: 1 MiB. etcd takes
+// requests of 1.5 MiB unless its --max-request-bytes says otherwise.
+const MaxData = 1 << 20
+
+// DefaultPrefix is what the keys of a store begin with unless [WithPrefix] says
+// otherwise.
+const DefaultPrefix = "/meshpass/"
+
+const (
+	// The first page of a list is small, since nobody knows yet how large the
+	// records are. The later ones aim at pageBytes.
+	firstPage = 8
+	maxPage   = 1000
+	pageBytes = 2 << 20
+
+	// How often a list starts over because etcd compacted the revision that it was
+	// reading.
+	maxLists = 5
+)
+
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] in an etcd cluster. All
+// methods may be called concurrently, by any number of processes. See the package
+// comment for what it promises and for its limits. It must be closed.
+type Store struct {
+	client func() *clientv3.Client // fmt follows pointers, to the password at the end, but not into a func
+	prefix keyPrefix
+}
+
+// Option changes a store that is being opened.
+type Option func(*settings)
+
+type settings struct {
+	prefix string
+}
+
+// WithPrefix makes all keys begin with the prefix, which may not be empty, in
+// place of [DefaultPrefix]. A slash is added at its end if there is none. Stores
+// with different prefixes share nothing. A prefix whose last part is global or
+// meshes is refused: a store above it has records there.
+func WithPrefix(prefix string) Option {
+	return func(s *settings) { s.prefix = prefix }
+}
+
+// Close ends all calls and watches and closes the connections. Later calls return
+// an error.
+func (s *Store) Close() error {
+	if err := s.client().Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("etcd: cannot close the store: %w", err)
+	}
+	return nil
+}
+
+// Get implements [keystore.KeyStore].
+func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, failed("get", scope, name, err)
+	}
+	if err := checkID(scope, name); err != nil {
+		return keystore.Record{}, err
+	}
+	r, err := s.get(ctx, scope, name)
+	if err != nil {
+		return keystore.Record{}, failed("get", scope, name, err)
+	}
+	return r, nil
+}
+
+// List implements [keystore.KeyStore]. With AllScopes the whole list is one
+// consistent view.
+func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, cannotList(scope, err)
+	}
+	if scope != keystore.AllScopes {
+		if err := keystore.CheckScope(scope); err != nil {
+			return nil, err
+		}
+	}
+	if prefix != "" && keystore.CheckName(prefix) != nil {
+		return nil, nil // no name begins with it
+	}
+	for range maxLists - 1 {
+		found, err := s.list(ctx, scope, prefix)
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return found, err
+		}
+	}
+	return s.list(ctx, scope, prefix)
+}
+
+// Create implements [keystore.KeyStore]. The time of creation is by the clock of
+// this machine, as etcd tells no time.
+func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+	}
+	if err := keystore.CheckRecord(r, MaxData); err != nil {
+		return keystore.Record{}, err
+	}
+	r.Created = time.Now().UTC()
+	created, err := s.put(ctx, r, 0)
+	if err != nil {
+		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+	}
+	return created, nil
+}
+
+// Update implements [keystore.KeyStore]. It reads the record before it writes, to
+// keep its time of creation.
+func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+	}
+	if err := keystore.CheckRecord(r, MaxData); err != nil {
+		return keystore.Record{}, err
+	}
+	updated, err := s.update(ctx, r)
+	if err != nil {
+		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+	}
+	return updated, nil
+}
+
+// Delete implements [keystore.KeyStore].
+func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
+	if err := ctx.Err(); err != nil {
+		return failed("delete", scope, name, err)
+	}
+	if err := checkID(scope, name); err != nil {
+		return err
+	}
+	err := s.request(ctx, func(ctx context.Context) error {
+		_, err := s.client().Delete(ctx, s.prefix.key(scope, name))
+		return err
+	})
+	if err != nil {
+		return failed("delete", scope, name, writeError(err))
+	}
+	return nil
+}
+
+func (s *Store) get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	response, err := s.read(ctx, s.prefix.key(scope, name))
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	if len(response.Kvs) == 0 {
+		return keystore.Record{}, keystore.ErrNotFound
+	}
+	return record(scope, name, response.Kvs[0])
+}
+
+// update is Update without the checks.
+func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	current, err := s.get(ctx, r.Scope, r.Name)
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	if r.Version != current.Version {
+		return keystore.Record{}, keystore.ErrConflict
+	}
+	revision, err := strconv.ParseInt(current.Version, 10, 64)
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	r.Created = current.Created
+	return s.put(ctx, r, revision)
+}
+
+// put writes the record if its key was last changed at the revision; 0 is the
+// revision of a key that does not exist.
+func (s *Store) put(ctx context.Context, r keystore.Record, revision int64) (keystore.Record, error) {
+	key, value := s.prefix.key(r.Scope, r.Name), encode(r.Created, r.Data)
+	var response *clientv3.TxnResponse
+	err := s.request(ctx, func(ctx context.Context) (err error) {
+		response, err = s.client().Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
+			Then(clientv3.OpPut(key, string(value))).
+			Else(clientv3.OpGet(key)).
+			Commit()
+		return err
+	})
+	if err != nil {
+		return keystore.Record{}, writeError(err)
+	}
+	r.Data = bytes.Clone(r.Data)
+	if response.Succeeded {
+		r.Version = strconv.FormatInt(response.Header.Revision, 10)
+		return r, nil
+	}
+	found := response.Responses[0].GetResponseRange().Kvs
+	switch {
+	case len(found) == 1 && bytes.Equal(found[0].Value, value):
+		// No other write has this value. The request has reached etcd twice: the
+		// client sends it again after certain errors, and a proxy might.
+		r.Version = strconv.FormatInt(found[0].ModRevision, 10)
+		return r, nil
+	case revision == 0:
+		return keystore.Record{}, keystore.ErrExists
+	case len(found) == 0:
+		return keystore.Record{}, keystore.ErrNotFound
+	}
+	return keystore.Record{}, keystore.ErrConflict
+}
+
+// list reads in pages, so that neither etcd nor the client holds a huge response.
+// All are of the first one's revision, and so of one moment.
+func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	start := s.prefix.folder(scope)
+	if scope != keystore.AllScopes {
+		start += prefix
+	}
+	end := clientv3.GetPrefixRangeEnd(start)
+
+	var records []keystore.Record
+	var revision int64 // 0 is the latest
+	var keys, size int
+	for limit := firstPage; ; limit = min(max(pageBytes/(1+size/keys), 1), maxPage) {
+		page, err := s.read(ctx, start, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(int64(limit)))
+		if err != nil {
+			return nil, cannotList(scope, err)
+		}
+		for _, kv := range page.Kvs {
+			keys++
+			size += len(kv.Value)
+			of, name, ok := s.prefix.parse(kv.Key)
+			if !ok || !strings.HasPrefix(name, prefix) {
+				continue
+			}
+			r, err := record(of, name, kv)
+			if err != nil {
+				return nil, failed("list", of, name, err)
+			}
+			records = append(records, r)
+		}
+		if !page.More {
+			break
+		}
+		if revision == 0 {
+			revision = page.Header.Revision
+		}
+		start = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
+	}
+	slices.SortFunc(records, func(a, b keystore.Record) int { // etcd has default-2/ before default/
+		if c := strings.Compare(string(a.Scope), string(b.Scope)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return records, nil
+}
+
+// record returns the record in a key's value, whose memory it takes over.
+func record(scope keystore.Scope, name string, kv *mvccpb.KeyValue) (keystore.Record, error) {
+	created, data, err := decode(kv.Value)
+	if err != nil {
+		return keystore.Record{}, fmt.Errorf("key %q: %w", kv.Key, err)
+	}
+	return keystore.Record{
+		Scope:   scope,
+		Name:    name,
+		Data:    data,
+		Version: strconv.FormatInt(kv.ModRevision, 10),
+		Created: created,
+	}, nil
+}
+
+func checkID(scope keystore.Scope, name string) error {
+	if err := keystore.CheckScope(scope); err != nil {
+		return err
+	}
+	return keystore.CheckName(name)
+}
