@@ -1,0 +1,15 @@
+package kubernetes_test
+
+import (
+	"testing"
+
+	"github.com/meshpass/meshpass/internal/storetest"
+)
+
+func BenchmarkReplica(b *testing.B) {
+	storetest.BenchmarkReplica(b, newCluster(b).newNamespace(b).open)
+}
+
+func BenchmarkRevocation(b *testing.B) {
+	storetest.BenchmarkRevocation(b, newCluster(b).newNamespace(b).open)
+}

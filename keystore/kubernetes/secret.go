@@ -1,0 +1,106 @@
+package kubernetes
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// The form that Kuma gives to its Secrets.
+const (
+	meshSecret   corev1.SecretType = "system.kuma.io/secret"
+	globalSecret corev1.SecretType = "system.kuma.io/global-secret"
+
+	meshLabel = "kuma.io/mesh"
+	dataKey   = "value" // of the bytes, in data
+
+	// The mesh of a Secret whose label is missing or empty.
+	defaultMesh keystore.Scope = "default"
+)
+
+// scopeOf returns the scope of the record that a Secret is, or false if it is none.
+func scopeOf(secret *corev1.Secret) (keystore.Scope, bool) {
+	switch secret.Type {
+	case globalSecret:
+		return keystore.Global, true
+	case meshSecret:
+		if mesh := secret.Labels[meshLabel]; mesh != "" {
+			return keystore.Scope(mesh), true
+		}
+		return defaultMesh, true
+	}
+	return "", false
+}
+
+// ofType returns the field selector of Secrets of a type.
+func ofType(of corev1.SecretType) string { return "type=" + string(of) }
+
+// newSecret returns the Secret of a record that does not exist yet.
+func newSecret(r keystore.Record) *corev1.Secret {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: r.Name},
+		Type:       globalSecret,
+		Data:       map[string][]byte{dataKey: r.Data},
+	}
+	if r.Scope != keystore.Global {
+		secret.Type = meshSecret
+		secret.Labels = map[string]string{meshLabel: string(r.Scope)}
+	}
+	return secret
+}
+
+// toRecord returns the record that a Secret is.
+func toRecord(secret *corev1.Secret) (keystore.Record, error) {
+	scope, ours := scopeOf(secret)
+	if !ours {
+		return keystore.Record{}, fmt.Errorf("the Secret %q has the type %q, want %q or %q", secret.Name, secret.Type, meshSecret, globalSecret)
+	}
+	data, ok := secret.Data[dataKey]
+	if !ok {
+		// An empty revocation list in its place would revoke nothing.
+		return keystore.Record{}, fmt.Errorf("the Secret %q has no %q in its data, want the record there", secret.Name, dataKey)
+	}
+	return keystore.Record{
+		Scope:   scope,
+		Name:    secret.Name,
+		Data:    data,
+		Version: secret.ResourceVersion,
+		Created: secret.CreationTimestamp.UTC(),
+	}, nil
+}
+
+// checkScope is keystore.CheckScope with the limits of Kubernetes besides.
+func checkScope(scope keystore.Scope) error {
+	if err := keystore.CheckScope(scope); err != nil {
+		return err
+	}
+	if problems := validation.IsValidLabelValue(string(scope)); len(problems) > 0 {
+		return fmt.Errorf("%w: Kubernetes cannot label a Secret with mesh %.64q: %s", keystore.ErrName, string(scope), strings.Join(problems, "; "))
+	}
+	return nil
+}
+
+func checkID(scope keystore.Scope, name string) error {
+	if err := checkScope(scope); err != nil {
+		return err
+	}
+	if err := keystore.CheckName(name); err != nil {
+		return err
+	}
+	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+		return fmt.Errorf("%w: Kubernetes cannot name a Secret %.64q: %s", keystore.ErrName, name, strings.Join(problems, "; "))
+	}
+	return nil
+}
+
+func checkRecord(r keystore.Record) error {
+	if err := keystore.CheckRecord(r, maxData); err != nil {
+		return err
+	}
+	return checkID(r.Scope, r.Name)
+}

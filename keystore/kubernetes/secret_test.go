@@ -1,0 +1,473 @@
+package kubernetes_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/kubernetes"
+)
+
+func TestANilClientIsRefused(t *testing.T) {
+	_, err := kubernetes.New(nil)
+	require.ErrorContains(t, err, "the client of Secrets is nil")
+}
+
+func TestSecrets(t *testing.T) {
+	c := newCluster(t)
+
+	t.Run("are of the form that Kuma gives them", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		_, err := store.Create(t.Context(), keystore.Record{Scope: "Prod", Name: "dataplane-token-signing-key-Prod-1", Data: []byte("a")})
+		require.ErrorIs(t, err, keystore.ErrName)
+		_, err = store.Create(t.Context(), keystore.Record{Scope: "prod", Name: "dataplane-token-signing-key-prod-1", Data: []byte("key")})
+		require.NoError(t, err)
+		_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "dataplane-token-revocations-default", Data: []byte("ids")})
+		require.NoError(t, err)
+		_, err = store.Create(t.Context(), keystore.Record{Name: "zone-token-signing-key-1", Data: []byte("zone key")})
+		require.NoError(t, err)
+
+		for name, want := range map[string]*corev1.Secret{
+			"dataplane-token-signing-key-prod-1":  kumaSecret("prod", "key"),
+			"dataplane-token-revocations-default": kumaSecret("default", "ids"),
+			"zone-token-signing-key-1":            {Type: "system.kuma.io/global-secret", Data: map[string][]byte{"value": []byte("zone key")}},
+		} {
+			got := n.get(t, name)
+			require.Equal(t, want.Type, got.Type)
+			require.Equal(t, want.Labels, got.Labels) // Kuma refuses a global Secret with a mesh
+			require.Equal(t, want.Data, got.Data)
+			require.Empty(t, got.Annotations)
+			require.Empty(t, got.OwnerReferences)
+			require.Nil(t, got.Immutable)
+		}
+	})
+
+	t.Run("that Kuma made are records, and keep all but the value in an update", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		secret := kumaSecret("prod", "key")
+		secret.Name = "dataplane-token-signing-key-prod-1"
+		secret.Labels["kuma.io/origin"] = "global"
+		secret.Annotations = map[string]string{"kuma.io/display-name": "dataplane-token-signing-key-prod-1"}
+		secret.OwnerReferences = []metav1.OwnerReference{{APIVersion: "kuma.io/v1alpha1", Kind: "Mesh", Name: "prod", UID: "some-uid"}}
+		secret.Data["other"] = []byte("other")
+		secret = n.create(t, secret)
+
+		r, err := store.Get(t.Context(), "prod", secret.Name)
+		require.NoError(t, err)
+		require.Equal(t, "key", string(r.Data))
+		require.True(t, r.Created.Equal(secret.CreationTimestamp.Time))
+		r.Data = []byte("new key")
+		r, err = store.Update(t.Context(), r)
+		require.NoError(t, err)
+
+		got := n.get(t, secret.Name)
+		require.Equal(t, r.Version, got.ResourceVersion)
+		require.Equal(t, map[string][]byte{"value": []byte("new key"), "other": []byte("other")}, got.Data)
+		require.Equal(t, secret.Labels, got.Labels)
+		require.Equal(t, secret.Annotations, got.Annotations)
+		require.Equal(t, secret.OwnerReferences, got.OwnerReferences)
+		require.Equal(t, secret.Type, got.Type)
+	})
+
+	for what, labels := range map[string]map[string]string{
+		"without a mesh label":      {"some": "label"},
+		"without any label":         nil,
+		"with an empty mesh label":  {"kuma.io/mesh": ""},
+		"with the label of default": {"kuma.io/mesh": "default"},
+	} {
+		t.Run(what+" belong to mesh default", func(t *testing.T) {
+			n := c.newNamespace(t)
+			store := n.open(t)
+			_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "a", Data: []byte("a")})
+			require.NoError(t, err)
+			_, err = store.Create(t.Context(), keystore.Record{Scope: "prod", Name: "b", Data: []byte("b")})
+			require.NoError(t, err)
+			n.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "key-1", Labels: labels}, Type: "system.kuma.io/secret", Data: map[string][]byte{"value": []byte("key")}})
+
+			r, err := store.Get(t.Context(), "default", "key-1")
+			require.NoError(t, err)
+			require.Equal(t, "key", string(r.Data))
+			listed, err := store.List(t.Context(), "default", "")
+			require.NoError(t, err)
+			require.Equal(t, []string{"default/a", "default/key-1"}, ids(listed))
+			listed, err = store.List(t.Context(), keystore.AllScopes, "")
+			require.NoError(t, err)
+			require.Equal(t, []string{"default/a", "default/key-1", "prod/b"}, ids(listed))
+			_, err = store.Get(t.Context(), keystore.Global, "key-1")
+			require.ErrorIs(t, err, keystore.ErrNotFound)
+			_, err = store.Create(t.Context(), keystore.Record{Scope: "prod", Name: "key-1"})
+			require.ErrorIs(t, err, keystore.ErrNameTaken)
+			require.ErrorContains(t, err, `scope "default" has it`)
+
+			watched := watch(t, n.open(t))
+			watched.next(t, keystore.AllScopes)
+			r.Data = []byte("new key")
+			_, err = store.Update(t.Context(), r)
+			require.NoError(t, err)
+			watched.next(t, "default")
+			require.Equal(t, labels, n.get(t, "key-1").Labels)
+			require.NoError(t, store.Delete(t.Context(), "default", "key-1"))
+			watched.next(t, "default")
+			n.wantMissing(t, "key-1")
+		})
+	}
+
+	t.Run("of mesh default are listed as of one moment, with a label or without", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		labelled, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "a", Data: []byte("0")})
+		require.NoError(t, err)
+		n.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "z"}, Type: "system.kuma.io/secret", Data: map[string][]byte{"value": []byte("0")}})
+		bare, err := store.Get(t.Context(), "default", "z")
+		require.NoError(t, err)
+
+		reader := newStore(t, through(n.validator, func(r *http.Request) {
+			if r.URL.Query().Get("labelSelector") != "!kuma.io/mesh" {
+				return
+			}
+			for _, r := range []*keystore.Record{&labelled, &bare} { // between the two lists
+				r.Data = append(r.Data, '+')
+				*r, err = store.Update(t.Context(), *r)
+				require.NoError(t, err)
+			}
+		}), n.name)
+		for range 3 {
+			records, err := reader.List(t.Context(), "default", "")
+			require.NoError(t, err)
+			require.Equal(t, []string{"default/a", "default/z"}, ids(records))
+			require.Equal(t, string(records[0].Data), string(records[1].Data))
+		}
+		require.Len(t, labelled.Data, 4)
+	})
+
+	t.Run("of mesh default are listed anew where etcd has forgotten the moment", func(t *testing.T) {
+		n := c.newNamespace(t)
+		_, err := n.open(t).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
+		require.NoError(t, err)
+		c.Compact(t)
+		c.Kill(t) // or it would remember the moment itself
+		c.Start(t)
+		var exact atomic.Int64
+		store := newStore(t, through(n.validator, func(r *http.Request) {
+			if r.URL.Query().Get("resourceVersionMatch") == "Exact" && exact.Add(1) == 1 {
+				set(r, "resourceVersion", "1")
+			}
+		}), n.name)
+		records, err := store.List(t.Context(), "default", "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"default/key-1"}, ids(records))
+		require.EqualValues(t, 2, exact.Load())
+	})
+
+	t.Run("of others are left alone", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		other := n.create(t, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "key-1", Labels: map[string]string{"kuma.io/mesh": "default"}},
+			Data:       map[string][]byte{"value": []byte("of others")},
+		})
+		for _, scope := range []keystore.Scope{"default", keystore.Global} {
+			_, err := store.Get(t.Context(), scope, "key-1")
+			require.ErrorIs(t, err, keystore.ErrNotFound)
+			_, err = store.Update(t.Context(), keystore.Record{Scope: scope, Name: "key-1", Version: other.ResourceVersion})
+			require.ErrorIs(t, err, keystore.ErrNotFound)
+			require.NoError(t, store.Delete(t.Context(), scope, "key-1"))
+			listed, err := store.List(t.Context(), scope, "")
+			require.NoError(t, err)
+			require.Empty(t, listed)
+			_, err = store.Create(t.Context(), keystore.Record{Scope: scope, Name: "key-1", Data: []byte("mine")})
+			require.ErrorIs(t, err, keystore.ErrNameTaken)
+			require.ErrorContains(t, err, `a Secret of type "Opaque" has it`)
+		}
+		require.Equal(t, other, n.get(t, "key-1"))
+	})
+
+	t.Run("that are immutable are not updated, and can be deleted", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		secret := kumaSecret("default", "key")
+		immutable := true
+		secret.Name, secret.Immutable = "key-1", &immutable
+		n.create(t, secret)
+		r, err := store.Get(t.Context(), "default", "key-1")
+		require.NoError(t, err)
+		_, err = store.Update(t.Context(), r)
+		require.ErrorContains(t, err, "the Secret is marked as immutable")
+		require.NoError(t, store.Delete(t.Context(), "default", "key-1"))
+		n.wantMissing(t, "key-1")
+	})
+
+	t.Run("without a value are errors, where they are asked for", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		secret := kumaSecret("default", "key")
+		secret.Name, secret.Data = "dataplane-token-revocations-default", map[string][]byte{"values": []byte("some-id")}
+		n.create(t, secret)
+		const problem = `Secret "dataplane-token-revocations-default" has no "value" in its data`
+		_, err := store.Get(t.Context(), "default", secret.Name)
+		require.ErrorContains(t, err, problem)
+		for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
+			_, err = store.List(t.Context(), scope, "dataplane-token-")
+			require.ErrorContains(t, err, problem)
+			_, err = store.List(t.Context(), scope, "dataplane-token-signing-key-")
+			require.NoError(t, err)
+		}
+		require.NoError(t, store.Delete(t.Context(), "default", secret.Name))
+		n.wantMissing(t, secret.Name)
+	})
+
+	t.Run("that finalizers keep are not said to be deleted", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		secret := kumaSecret("default", "key")
+		secret.Name, secret.Finalizers = "key-1", []string{"example.com/backup"}
+		n.create(t, secret)
+		require.ErrorContains(t, store.Delete(t.Context(), "default", "key-1"), `its finalizers ["example.com/backup"] keep it`)
+		secret = n.get(t, "key-1")
+		secret.Finalizers = nil
+		_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		require.NoError(t, store.Delete(t.Context(), "default", "key-1"))
+		n.wantMissing(t, "key-1")
+	})
+
+	t.Run("are at most 1 MiB with what others put into them", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		secret := kumaSecret("default", "key")
+		secret.Name, secret.Data["other"] = "key-1", make([]byte, 1000)
+		n.create(t, secret)
+		r, err := store.Get(t.Context(), "default", "key-1")
+		require.NoError(t, err)
+		r.Data = make([]byte, 1<<20-999)
+		_, err = store.Update(t.Context(), r)
+		require.ErrorIs(t, err, keystore.ErrTooLarge)
+		require.ErrorContains(t, err, "would have 1048577 bytes of data with what it holds besides, the limit is 1048576")
+		r.Data = r.Data[1:]
+		_, err = store.Update(t.Context(), r)
+		require.NoError(t, err)
+	})
+
+	t.Run("that became another scope's meanwhile are not deleted", func(t *testing.T) {
+		n := c.newNamespace(t)
+		secret := kumaSecret("default", "key")
+		secret.Name = "key-1"
+		n.create(t, secret)
+		before := before(n.controlPlane, http.MethodDelete, func() {
+			secret := n.get(t, "key-1")
+			secret.Labels["kuma.io/mesh"] = "prod"
+			_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+			require.NoError(t, err)
+		})
+		require.NoError(t, newStore(t, before, n.name).Delete(t.Context(), "default", "key-1"))
+		require.Equal(t, "prod", n.get(t, "key-1").Labels["kuma.io/mesh"])
+	})
+
+	t.Run("that changed meanwhile are deleted all the same", func(t *testing.T) {
+		n := c.newNamespace(t)
+		secret := kumaSecret("default", "key")
+		secret.Name = "key-1"
+		n.create(t, secret)
+		before := before(n.controlPlane, http.MethodDelete, func() {
+			secret := n.get(t, "key-1")
+			secret.Data["value"] = []byte("new key")
+			_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+			require.NoError(t, err)
+		})
+		require.NoError(t, newStore(t, before, n.name).Delete(t.Context(), "default", "key-1"))
+		n.wantMissing(t, "key-1")
+	})
+
+	t.Run("that changed meanwhile are not updated", func(t *testing.T) {
+		n := c.newNamespace(t)
+		r, err := n.open(t).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("key")})
+		require.NoError(t, err)
+		before := before(n.controlPlane, http.MethodPut, func() {
+			secret := n.get(t, "key-1")
+			secret.Data["value"] = []byte("of somebody else")
+			_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+			require.NoError(t, err)
+		})
+		_, err = newStore(t, before, n.name).Update(t.Context(), r)
+		require.ErrorIs(t, err, keystore.ErrConflict)
+		require.Equal(t, "of somebody else", string(n.get(t, "key-1").Data["value"]))
+	})
+
+	t.Run("whose names become free meanwhile are created", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		_, err := store.Create(t.Context(), keystore.Record{Scope: "prod", Name: "key-1", Data: []byte("key")})
+		require.NoError(t, err)
+		before := before(n.controlPlane, http.MethodGet, func() {
+			require.NoError(t, store.Delete(t.Context(), "prod", "key-1"))
+		})
+		_, err = newStore(t, before, n.name).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("key")})
+		require.NoError(t, err)
+	})
+
+	t.Run("cannot be created in a namespace that is terminating, which is not a store that is read-only", func(t *testing.T) {
+		n := c.newNamespace(t)
+		require.NoError(t, coreClient(t, c.admin).Namespaces().Delete(t.Context(), n.name, metav1.DeleteOptions{}))
+		store := n.open(t)
+		var err error
+		require.Eventually(t, func() bool { // the API server hears of it by a watch of its own
+			_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
+			require.NoError(t, store.Delete(t.Context(), "default", "key-1"))
+			return err != nil
+		}, patience, tick)
+		require.False(t, isContract(err), "%v", err)
+		require.ErrorContains(t, err, "is being terminated")
+	})
+
+	t.Run("cannot be created in a namespace that is not there", func(t *testing.T) {
+		store := newStore(t, c.admin, "no-such-namespace")
+		_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
+		require.ErrorContains(t, err, `namespaces "no-such-namespace" not found`)
+		require.False(t, isContract(err), "%v", err)
+	})
+
+	t.Run("that the user may not read are errors that say so", func(t *testing.T) {
+		n := c.newNamespace(t)
+		nobody := rest.CopyConfig(n.controlPlane)
+		nobody.TLSClientConfig.CertData, nobody.TLSClientConfig.KeyData = c.ClientCert("nobody")
+		store := newStore(t, nobody, n.name)
+		_, err := store.Get(t.Context(), "default", "key-1")
+		require.ErrorContains(t, err, `User "nobody" cannot get resource "secrets"`)
+		require.False(t, isContract(err))
+		_, err = store.List(t.Context(), keystore.AllScopes, "")
+		require.ErrorContains(t, err, `User "nobody" cannot list resource "secrets"`)
+		require.False(t, isContract(err))
+		err = store.Watch(t.Context(), func(keystore.Scope) { t.Error("a change was announced") })
+		require.ErrorContains(t, err, `User "nobody" cannot list resource "secrets"`)
+	})
+
+	t.Run("that the user may not write are errors that say so", func(t *testing.T) {
+		n := c.newNamespace(t)
+		_, err := n.openReadOnly(t).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
+		require.ErrorIs(t, err, keystore.ErrReadOnly)
+		require.ErrorContains(t, err, `User "validator" cannot create resource "secrets"`)
+	})
+}
+
+func TestAnAnswerOfSomethingElseThanAnAPIServerSaysNothingOfRecords(t *testing.T) {
+	proxy := httptest.NewServer(http.NotFoundHandler())
+	defer proxy.Close()
+	store := newStore(t, &rest.Config{Host: proxy.URL}, "kuma-system")
+	_, err := store.Get(t.Context(), "default", "key-1")
+	require.Error(t, err)
+	require.False(t, isContract(err), "%v", err)
+	_, err = store.List(t.Context(), "default", "")
+	require.Error(t, err)
+	require.Error(t, store.Delete(t.Context(), "default", "key-1"))
+}
+
+func TestWhatKubernetesCannotHoldIsRefusedWithTheReason(t *testing.T) {
+	secrets := secretsOf(t, &rest.Config{Host: "127.0.0.1:1"}, "default") // nobody is asked
+	store, err := kubernetes.New(secrets)
+	require.NoError(t, err)
+	for _, bad := range []struct {
+		scope      keystore.Scope
+		name, says string
+	}{
+		{"default", "dataplane-token-signing-key-Prod-1", `Kubernetes cannot name a Secret "dataplane-token-signing-key-Prod-1": a lowercase RFC 1123 subdomain must consist of lower case`},
+		{"default", "key_1", "must consist of lower case alphanumeric characters"},
+		{"default", "key-1.", "must start and end with an alphanumeric character"},
+		{"prod-", "key-1", `Kubernetes cannot label a Secret with mesh "prod-"`},
+		{keystore.Scope(strings.Repeat("m", 64)), "key-1", "must be no more than 63"},
+	} {
+		_, err := store.Get(t.Context(), bad.scope, bad.name)
+		require.ErrorIs(t, err, keystore.ErrName)
+		require.ErrorContains(t, err, bad.says)
+	}
+	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: make([]byte, 1<<20+1)})
+	require.ErrorIs(t, err, keystore.ErrTooLarge)
+	require.ErrorContains(t, err, "the limit is 1048576")
+}
+
+// kumaSecret returns a Secret of a mesh, as Kuma's documentation has it.
+func kumaSecret(mesh, value string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"kuma.io/mesh": mesh}},
+		Type:       "system.kuma.io/secret",
+		Data:       map[string][]byte{"value": []byte(value)},
+	}
+}
+
+func (n *namespace) create(t *testing.T, secret *corev1.Secret) *corev1.Secret {
+	t.Helper()
+	created, err := n.secrets.Create(t.Context(), secret, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return created
+}
+
+func (n *namespace) get(t *testing.T, name string) *corev1.Secret {
+	t.Helper()
+	secret, err := n.secrets.Get(t.Context(), name, metav1.GetOptions{})
+	require.NoError(t, err)
+	return secret
+}
+
+func (n *namespace) wantMissing(t *testing.T, name string) {
+	t.Helper()
+	_, err := n.secrets.Get(t.Context(), name, metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), "%v", err)
+}
+
+func ids(records []keystore.Record) []string {
+	var ids []string
+	for _, r := range records {
+		ids = append(ids, string(r.Scope)+"/"+r.Name)
+	}
+	return ids
+}
+
+// isContract reports whether the error is one of those that the contract names.
+func isContract(err error) bool {
+	for _, contract := range []error{keystore.ErrNotFound, keystore.ErrExists, keystore.ErrConflict, keystore.ErrReadOnly, keystore.ErrTooLarge, keystore.ErrName} {
+		if errors.Is(err, contract) {
+			return true
+		}
+	}
+	return false
+}
+
+// before returns a configuration with which do is called before the first request
+// of the method.
+func before(config *rest.Config, method string, do func()) *rest.Config {
+	var once sync.Once
+	return through(config, func(r *http.Request) {
+		if r.Method == method {
+			once.Do(do)
+		}
+	})
+}
+
+// through returns a configuration whose requests are seen, and may be changed.
+func through(config *rest.Config, see func(*http.Request)) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			r = r.Clone(r.Context())
+			see(r)
+			return next.RoundTrip(r)
+		})
+	})
+	return config
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }

@@ -1,0 +1,302 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// maxData is how many bytes all values of a Secret may have together.
+const maxData = corev1.MaxSecretSize
+
+// maxAttempts is how often a list that takes two requests is begun.
+const maxAttempts = 5
+
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] that keeps its records
+// as Secrets of one namespace. All methods may be called concurrently, by any
+// number of processes. A Store has nothing to close.
+//
+// It takes 1 MiB (1,048,576 bytes) of data in a record, less what a Secret holds
+// besides. Versions are resource versions, and times of creation whole seconds.
+// Each name exists once, whatever its scope: Create returns ErrNameTaken for the
+// name of any other Secret of the namespace.
+//
+// Names and meshes that Kubernetes cannot hold are refused with ErrName: a record's
+// name is that of a Secret, a lower-case RFC 1123 subdomain of at most 253 bytes,
+// and a mesh is the value of a label, at most 63 bytes that begin and end with a
+// letter or a digit.
+//
+// Create, Update and Delete return ErrReadOnly if the client's user may not do
+// that. A request that the API server does not answer fails when its context
+// ends, and not before, unless the client has a time limit of its own.
+type Store struct {
+	secrets typedcorev1.SecretInterface
+}
+
+var (
+	_ keystore.KeyStore = (*Store)(nil)
+	_ keystore.Watcher  = (*Store)(nil)
+)
+
+// New returns a store on the Secrets of the namespace that the client is for, such
+// as clientset.CoreV1().Secrets("kuma-system"). It makes no request.
+func New(secrets typedcorev1.SecretInterface) (*Store, error) {
+	if secrets == nil {
+		return nil, errors.New("kubernetes: the client of Secrets is nil, want one such as clientset.CoreV1().Secrets(namespace)")
+	}
+	return &Store{secrets: secrets}, nil
+}
+
+// Get implements [keystore.KeyStore].
+func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, failed(ctx, "get", scope, name, err)
+	}
+	if err := checkID(scope, name); err != nil {
+		return keystore.Record{}, err
+	}
+	secret, err := s.find(ctx, scope, name)
+	if err != nil {
+		return keystore.Record{}, failed(ctx, "get", scope, name, err)
+	}
+	r, err := toRecord(secret)
+	if err != nil {
+		return keystore.Record{}, failed(ctx, "get", scope, name, err)
+	}
+	return r, nil
+}
+
+// Create implements [keystore.KeyStore].
+func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, failed(ctx, "create", r.Scope, r.Name, err)
+	}
+	if err := checkRecord(r); err != nil {
+		return keystore.Record{}, err
+	}
+	for {
+		created, err := s.secrets.Create(ctx, newSecret(r), metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			var holder *corev1.Secret
+			holder, err = s.secrets.Get(ctx, r.Name, metav1.GetOptions{})
+			if notFound(err) {
+				continue // deleted meanwhile
+			}
+			if err == nil {
+				err = exists(holder, r.Scope)
+			}
+		}
+		var stored keystore.Record
+		if err == nil {
+			stored, err = toRecord(created)
+		}
+		if err != nil {
+			return keystore.Record{}, failed(ctx, "create", r.Scope, r.Name, err)
+		}
+		return stored, nil
+	}
+}
+
+// exists returns the error of Create for a name that a Secret has.
+func exists(holder *corev1.Secret, scope keystore.Scope) error {
+	held, ours := scopeOf(holder)
+	switch {
+	case !ours:
+		return fmt.Errorf("%w: a Secret of type %q has it", keystore.ErrNameTaken, holder.Type)
+	case held == scope:
+		return keystore.ErrExists
+	case held == keystore.Global:
+		return fmt.Errorf("%w: the global scope has it", keystore.ErrNameTaken)
+	}
+	return fmt.Errorf("%w: scope %q has it", keystore.ErrNameTaken, string(held))
+}
+
+// Update implements [keystore.KeyStore]. It replaces the value and leaves all else
+// in the Secret as it is: labels, annotations, owners and other data.
+func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Record{}, failed(ctx, "update", r.Scope, r.Name, err)
+	}
+	if err := checkRecord(r); err != nil {
+		return keystore.Record{}, err
+	}
+	updated, err := s.update(ctx, r)
+	if err != nil {
+		return keystore.Record{}, failed(ctx, "update", r.Scope, r.Name, err)
+	}
+	return updated, nil
+}
+
+func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	secret, err := s.find(ctx, r.Scope, r.Name)
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	if secret.ResourceVersion != r.Version {
+		return keystore.Record{}, keystore.ErrConflict
+	}
+	if secret.Immutable != nil && *secret.Immutable {
+		return keystore.Record{}, errors.New("the Secret is marked as immutable")
+	}
+	size := len(r.Data)
+	for key, value := range secret.Data {
+		if key != dataKey {
+			size += len(value)
+		}
+	}
+	if size > maxData {
+		return keystore.Record{}, fmt.Errorf("%w: the Secret would have %d bytes of data with what it holds besides, the limit is %d",
+			keystore.ErrTooLarge, size, maxData)
+	}
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	secret.Data[dataKey] = r.Data
+	// The API server compares the resource version, so nothing has changed meanwhile.
+	secret, err = s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
+	switch {
+	case notFound(err):
+		return keystore.Record{}, keystore.ErrNotFound
+	case apierrors.IsConflict(err):
+		return keystore.Record{}, keystore.ErrConflict
+	case err != nil:
+		return keystore.Record{}, err
+	}
+	return toRecord(secret)
+}
+
+// Delete implements [keystore.KeyStore]. It fails for a Secret with finalizers,
+// which stays until those who set them have removed them.
+func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
+	if err := ctx.Err(); err != nil {
+		return failed(ctx, "delete", scope, name, err)
+	}
+	if err := checkID(scope, name); err != nil {
+		return err
+	}
+	for {
+		secret, err := s.find(ctx, scope, name)
+		if err == nil {
+			// What is deleted is what was looked at, and not what another scope has made
+			// of the name since.
+			err = s.secrets.Delete(ctx, name, metav1.DeleteOptions{
+				Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion},
+			})
+			if err == nil && len(secret.Finalizers) > 0 {
+				err = fmt.Errorf("it is to be deleted, but its finalizers %q keep it", secret.Finalizers)
+			}
+		}
+		switch {
+		case err == nil || errors.Is(err, keystore.ErrNotFound) || notFound(err):
+			return nil
+		case !apierrors.IsConflict(err):
+			return failed(ctx, "delete", scope, name, err)
+		}
+	}
+}
+
+// find returns the Secret of a record, or ErrNotFound.
+func (s *Store) find(ctx context.Context, scope keystore.Scope, name string) (*corev1.Secret, error) {
+	// Without a resource version the API server answers with the latest state.
+	secret, err := s.secrets.Get(ctx, name, metav1.GetOptions{})
+	if notFound(err) {
+		return nil, keystore.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	if held, ours := scopeOf(secret); !ours || held != scope {
+		return nil, keystore.ErrNotFound
+	}
+	return secret, nil
+}
+
+// List implements [keystore.KeyStore]. Each scope's part is one consistent view,
+// and so are all meshes together.
+func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, cannotList(ctx, scope, err)
+	}
+	if scope != keystore.AllScopes {
+		if err := checkScope(scope); err != nil {
+			return nil, err
+		}
+	}
+	var records []keystore.Record
+	var err error
+	switch scope {
+	case keystore.AllScopes:
+		if _, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{}, &records); err == nil {
+			_, err = s.list(ctx, globalSecret, prefix, metav1.ListOptions{}, &records)
+		}
+	case keystore.Global:
+		_, err = s.list(ctx, globalSecret, prefix, metav1.ListOptions{}, &records)
+	case defaultMesh:
+		err = s.listDefault(ctx, prefix, &records)
+	default:
+		_, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{LabelSelector: meshLabel + "=" + string(scope)}, &records)
+	}
+	if err != nil {
+		return nil, cannotList(ctx, scope, err)
+	}
+	slices.SortFunc(records, func(a, b keystore.Record) int {
+		if c := strings.Compare(string(a.Scope), string(b.Scope)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return records, nil
+}
+
+// listDefault lists the mesh to which Secrets without a label belong too. No
+// selector matches both, and a list of all meshes may be long: these are two
+// lists, the second of the very moment of the first.
+func (s *Store) listDefault(ctx context.Context, prefix string, records *[]keystore.Record) error {
+	labelled := metav1.ListOptions{LabelSelector: meshLabel + " in (, " + string(defaultMesh) + ")"}
+	for attempt := 1; ; attempt++ {
+		*records = nil
+		at, err := s.list(ctx, meshSecret, prefix, labelled, records)
+		if err != nil {
+			return err
+		}
+		_, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{
+			LabelSelector:        "!" + meshLabel,
+			ResourceVersion:      at,
+			ResourceVersionMatch: metav1.ResourceVersionMatchExact,
+		}, records)
+		// The API server may not have that moment any more, as etcd forgets.
+		if !apierrors.IsResourceExpired(err) || attempt == maxAttempts {
+			return err
+		}
+	}
+}
+
+// list adds the Secrets of a type to records and returns the resource version at
+// which they were so.
+func (s *Store) list(ctx context.Context, of corev1.SecretType, prefix string, options metav1.ListOptions, records *[]keystore.Record) (string, error) {
+	options.FieldSelector = ofType(of)
+	list, err := s.secrets.List(ctx, options)
+	if err != nil {
+		return "", err
+	}
+	for i := range list.Items {
+		if !strings.HasPrefix(list.Items[i].Name, prefix) {
+			continue
+		}
+		r, err := toRecord(&list.Items[i])
+		if err != nil {
+			return "", err
+		}
+		*records = append(*records, r)
+	}
+	return list.ResourceVersion, nil
+}
