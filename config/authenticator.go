@@ -1,0 +1,183 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/dataplane/insecure"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// Authenticator lets data plane proxies in as a configuration describes. It is safe
+// for concurrent use. [Config.NewAuthenticator] makes one.
+type Authenticator struct {
+	dataplane.Authenticator
+
+	// Validator is the one of the type dpToken, for readiness and the use of keys. It
+	// is nil for other types.
+	Validator dataplane.Validator
+}
+
+// Close closes the validator, if there is one, and with it ends the sessions; see
+// dataplane.Validator. It always returns nil and may be called more than once. An
+// authenticator for service accounts stays the caller's to close.
+func (a *Authenticator) Close() error {
+	if a.Validator == nil {
+		return nil
+	}
+	return a.Validator.Close()
+}
+
+// An Option is an option of [Config.NewAuthenticator].
+type Option func(*authenticatorOptions) error
+
+type authenticatorOptions struct {
+	log             *slog.Logger
+	serviceAccounts func() (dataplane.Authenticator, error)
+	validator       []dataplane.ValidatorOption
+}
+
+// WithLogger sets the logger, that of the validator as well; the default is
+// slog.Default(). For the type none, NewAuthenticator logs "proxies are not
+// authenticated" at Warn.
+func WithLogger(log *slog.Logger) Option {
+	return func(o *authenticatorOptions) error {
+		if log == nil {
+			return errors.New("WithLogger: the logger is nil")
+		}
+		o.log = log
+		return nil
+	}
+}
+
+// WithServiceAccounts sets the function that makes the authenticator for the type
+// serviceAccountToken, for which that of package dataplane/serviceaccount is meant.
+// It is called for that type only.
+func WithServiceAccounts(create func() (dataplane.Authenticator, error)) Option {
+	return func(o *authenticatorOptions) error {
+		if create == nil {
+			return errors.New("WithServiceAccounts: the function is nil")
+		}
+		o.serviceAccounts = create
+		return nil
+	}
+}
+
+// WithValidatorOptions adds options of the validator of the type dpToken, for what
+// has no setting.
+func WithValidatorOptions(options ...dataplane.ValidatorOption) Option {
+	return func(o *authenticatorOptions) error {
+		o.validator = append(o.validator, options...)
+		return nil
+	}
+}
+
+// NewAuthenticator returns the authenticator for data plane proxies: for the type
+// dpToken one with a validator that follows the store until Close, for
+// serviceAccountToken that of [WithServiceAccounts], and for none one that lets
+// everybody in. Only dpToken needs a store. Files of public keys are read once.
+//
+// The error is that of [Config.Check], or about the arguments.
+func (c Config) NewAuthenticator(store keystore.KeyStore, options ...Option) (*Authenticator, error) {
+	o := authenticatorOptions{log: slog.Default()}
+	for _, option := range options {
+		if option == nil {
+			return nil, errors.New("config: an option is nil")
+		}
+		if err := option(&o); err != nil {
+			return nil, fmt.Errorf("config: %w", err)
+		}
+	}
+	l, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	switch c.DPProxyType() {
+	case TypeServiceAccountToken:
+		if o.serviceAccounts == nil {
+			return nil, fmt.Errorf("config: %s.type: %s needs an authenticator of package dataplane/serviceaccount, pass it with WithServiceAccounts",
+				entryDPProxy, TypeServiceAccountToken)
+		}
+		authenticator, err := o.serviceAccounts()
+		if err != nil {
+			return nil, fmt.Errorf("config: %s.type: %s: %w", entryDPProxy, TypeServiceAccountToken, err)
+		}
+		if authenticator == nil {
+			return nil, fmt.Errorf("config: %s.type: %s: the function of WithServiceAccounts returned nil", entryDPProxy, TypeServiceAccountToken)
+		}
+		return &Authenticator{Authenticator: authenticator}, nil
+	case TypeNone:
+		o.log.Warn("proxies are not authenticated", "setting", entryDPProxy+".type", "type", TypeNone)
+		return &Authenticator{Authenticator: insecure.Authenticator{}}, nil
+	}
+	validator, err := dataplane.NewValidator(store, slices.Concat([]dataplane.ValidatorOption{dataplane.WithLogger(o.log)}, l.dataplanes, o.validator)...)
+	if err != nil {
+		return nil, fmt.Errorf("config: %s: %w", entryDPProxy, err)
+	}
+	return &Authenticator{dataplane.NewAuthenticator(validator), validator}, nil
+}
+
+// NewDataplaneIssuer returns the issuer of dataplane tokens: one that signs with the
+// keys of the store, or, if dpServer.authn.dpProxy.dpToken.enableIssuer is false, one
+// that issues nothing. The error is that of [Config.Check], or about the arguments.
+func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane.IssuerOption) (dataplane.Issuer, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if !c.DPServer.Authn.DPProxy.DPToken.EnableIssuer {
+		return dataplane.NewDisabledIssuer(options...)
+	}
+	return dataplane.NewIssuer(store, options...)
+}
+
+// NewZoneIssuer returns the issuer of zone tokens: one that signs with the keys of
+// the store, or, if dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, one that
+// issues nothing. The error is that of [Config.Check], or about the arguments.
+func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOption) (zone.Issuer, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if !c.DPServer.Authn.ZoneProxy.ZoneToken.EnableIssuer {
+		return zone.NewDisabledIssuer(options...)
+	}
+	return zone.NewIssuer(store, options...)
+}
+
+// NewZoneProxyValidator returns the validator of the zone tokens of zone proxies, for
+// scopes such as ingress and egress. It follows the store until it is closed. Files
+// of public keys are read once. The error is that of [Config.Check], or about the
+// arguments, or says that [Config.ZoneProxyType] is not zoneToken.
+func (c Config) NewZoneProxyValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
+	l, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	return newZoneValidator(entryZoneProxy, c.ZoneProxyType(), TypeZoneToken, store, slices.Concat(l.zoneProxies, options))
+}
+
+// NewKDSValidator returns the validator of the zone tokens of control planes, for
+// zone.ScopeCP. It follows the store until it is closed. Files of public keys are
+// read once. The error is that of [Config.Check], or about the arguments, or says
+// that kmesh.multizone.global.kds.auth.type is not cpToken.
+func (c Config) NewKDSValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
+	l, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	return newZoneValidator(entryKDSServer, c.KMesh.Multizone.Global.KDS.Auth.Type, TypeCPToken, store, slices.Concat(l.kds, options))
+}
+
+func newZoneValidator(entry, is, wanted string, store keystore.KeyStore, options []zone.ValidatorOption) (zone.Validator, error) {
+	if is != wanted {
+		return nil, fmt.Errorf("config: %s.type: %s asks for no zone tokens, so that there is nothing to validate", entry, is)
+	}
+	validator, err := zone.NewValidator(store, options...)
+	if err != nil {
+		return nil, fmt.Errorf("config: %s: %w", entry, err)
+	}
+	return validator, nil
+}

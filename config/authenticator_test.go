@@ -1,0 +1,310 @@
+package config_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/config"
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+const kid = "key-1"
+
+// logged returns what a log has of a value.
+func logged(t *testing.T, name string, value any) string {
+	var text bytes.Buffer
+	slog.New(slog.NewTextHandler(&text, nil)).Info("m", name, value)
+	slog.New(slog.NewJSONHandler(&text, nil)).Info("m", name, value)
+	require.NotEmpty(t, text.String())
+	return text.String()
+}
+
+func offlineDataplaneToken(t *testing.T, claims token.Dataplane) string {
+	issuer, err := dataplane.NewOfflineIssuer(testKey(), kid)
+	require.NoError(t, err)
+	raw, err := issuer.Issue(t.Context(), claims, time.Hour)
+	require.NoError(t, err)
+	return raw
+}
+
+func offlineZoneToken(t *testing.T, name, scope string) string {
+	issuer, err := zone.NewOfflineIssuer(testKey(), kid)
+	require.NoError(t, err)
+	raw, err := issuer.Issue(t.Context(), token.Zone{Zone: name, Scope: []string{scope}}, time.Hour)
+	require.NoError(t, err)
+	return raw
+}
+
+// newStore returns a store with keys for mesh default and for zones.
+func newStore(t *testing.T) keystore.KeyStore {
+	store := keystore.NewMemory()
+	_, err := dataplane.EnsureKey(t.Context(), store, "default")
+	require.NoError(t, err)
+	_, err = zone.EnsureKey(t.Context(), store)
+	require.NoError(t, err)
+	return store
+}
+
+func read(t *testing.T, document string) config.Config {
+	c, err := config.Read([]byte(document), nil)
+	require.NoError(t, err)
+	return c
+}
+
+func quiet() config.Option { return config.WithLogger(slog.New(slog.DiscardHandler)) }
+
+func TestProxiesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
+	store := newStore(t)
+	issuer, err := config.Default().NewDataplaneIssuer(store)
+	require.NoError(t, err)
+	ofStore, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	require.NoError(t, err)
+	offline := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
+	ofDemo := offlineDataplaneToken(t, token.Dataplane{Mesh: "demo", Name: "dp-1"})
+
+	inline := object{"kid": kid, "mesh": "default", "key": publicPEM()}
+	file := object{"kid": kid, "keyFile": inFile(t, publicPEM())} // of every mesh
+	for name, c := range map[string]struct {
+		useSecrets bool
+		keys       list
+		accepted   []string
+		refused    []string
+	}{
+		"the store's":             {true, nil, []string{ofStore}, []string{offline, ofDemo}},
+		"one of a mesh":           {false, list{inline}, []string{offline}, []string{ofStore, ofDemo}},
+		"one of every mesh":       {false, list{file}, []string{offline, ofDemo}, []string{ofStore}},
+		"the store's, and of one": {true, list{inline}, []string{ofStore, offline}, []string{ofDemo}},
+		"the store's, and of all": {true, list{file}, []string{ofStore, offline, ofDemo}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			configured := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": c.useSecrets, "publicKeys": c.keys}))
+			proxies, err := configured.NewAuthenticator(store, quiet())
+			require.NoError(t, err)
+			defer proxies.Close()
+			require.NotNil(t, proxies.Validator)
+			for _, raw := range c.accepted {
+				session, err := proxies.Authenticate(t.Context(), raw)
+				require.NoError(t, err)
+				require.ErrorIs(t, session.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-2"}), token.ErrNotPermitted)
+			}
+			for _, raw := range c.refused {
+				_, err := proxies.Authenticate(t.Context(), raw)
+				require.ErrorIs(t, err, token.ErrUnknownKey)
+			}
+			_, err = proxies.Authenticate(t.Context(), "")
+			require.ErrorIs(t, err, token.ErrInvalid)
+		})
+	}
+}
+
+func TestARevocationOfTheStoreCountsForAConfiguredKey(t *testing.T) {
+	store := newStore(t)
+	raw := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
+	c := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": false, "publicKeys": list{object{"kid": kid, "key": publicPEM()}}}))
+	proxies, err := c.NewAuthenticator(store, quiet())
+	require.NoError(t, err)
+	defer proxies.Close()
+	session, err := proxies.Authenticate(t.Context(), raw)
+	require.NoError(t, err)
+	ctx, release := session.Bind(t.Context())
+	defer release()
+
+	require.NoError(t, dataplane.Revoke(t.Context(), store, "default", session.(dataplane.Verified).Registered().ID))
+	<-ctx.Done()
+	require.ErrorIs(t, context.Cause(ctx), token.ErrRevoked)
+}
+
+func TestCloseEndsTheSessions(t *testing.T) {
+	store := newStore(t)
+	c := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}}))
+	proxies, err := c.NewAuthenticator(store, quiet())
+	require.NoError(t, err)
+	session, err := proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
+	require.NoError(t, err)
+	ctx, release := session.Bind(t.Context())
+	defer release()
+	require.NoError(t, proxies.Close())
+	require.NoError(t, proxies.Close())
+	<-ctx.Done()
+	require.ErrorIs(t, context.Cause(ctx), token.ErrClosed)
+}
+
+func TestAFileOfAKeyIsReadWhenTheAuthenticatorIsMade(t *testing.T) {
+	path := inFile(t, publicPEM())
+	c := read(t, set(dpKeys, list{object{"kid": kid, "keyFile": path}}))
+	proxies, err := c.NewAuthenticator(newStore(t), quiet())
+	require.NoError(t, err)
+	defer proxies.Close()
+
+	require.NoError(t, os.Remove(path))
+	_, err = proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
+	require.NoError(t, err)
+	_, err = c.NewAuthenticator(newStore(t), quiet())
+	require.ErrorContains(t, err, dpKeys+`[0] (kid "key-1"): keyFile: `)
+}
+
+func TestTypeNoneLetsEverybodyInAndSaysSoInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	c := read(t, set("dpServer.authn.dpProxy.type", "none"))
+	proxies, err := c.NewAuthenticator(nil, config.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	require.NoError(t, err)
+	assert.Nil(t, proxies.Validator)
+	session, err := proxies.Authenticate(t.Context(), "")
+	require.NoError(t, err)
+	require.NoError(t, session.Permits(dataplane.Proxy{Mesh: "default", Name: "whoever"}))
+	require.NoError(t, proxies.Close())
+	assert.Contains(t, log.String(), `level=WARN msg="proxies are not authenticated" setting=dpServer.authn.dpProxy.type type=none`)
+}
+
+func TestServiceAccountsNeedAnAuthenticatorFromTheCaller(t *testing.T) {
+	c := read(t, set("environment", "kubernetes"))
+	_, err := c.NewAuthenticator(nil)
+	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy.type: serviceAccountToken needs an authenticator of package dataplane/serviceaccount, pass it with WithServiceAccounts")
+
+	broken := errors.New("no cluster")
+	_, err = c.NewAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, broken }))
+	require.ErrorIs(t, err, broken)
+	_, err = c.NewAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, nil }))
+	require.ErrorContains(t, err, "returned nil")
+
+	validator, err := dataplane.NewValidator(newStore(t))
+	require.NoError(t, err)
+	defer validator.Close()
+	own := dataplane.NewAuthenticator(validator)
+	proxies, err := c.NewAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return own, nil }))
+	require.NoError(t, err)
+	assert.Equal(t, own, proxies.Authenticator)
+	require.NoError(t, proxies.Close())
+
+	c.DPServer.Authn.DPProxy.Type = config.TypeDPToken
+	proxies, err = c.NewAuthenticator(newStore(t), config.WithServiceAccounts(func() (dataplane.Authenticator, error) {
+		t.Error("called for another type")
+		return nil, nil
+	}))
+	require.NoError(t, err)
+	require.NoError(t, proxies.Close())
+}
+
+func TestAnAuthenticatorIsNotMadeOfBadArguments(t *testing.T) {
+	c := config.Default()
+	_, err := c.NewAuthenticator(nil)
+	require.ErrorContains(t, err, "store is nil")
+	_, err = c.NewAuthenticator(newStore(t), nil)
+	require.ErrorContains(t, err, "an option is nil")
+	_, err = c.NewAuthenticator(newStore(t), config.WithLogger(nil))
+	require.ErrorContains(t, err, "logger is nil")
+	_, err = c.NewAuthenticator(newStore(t), config.WithServiceAccounts(nil))
+	require.ErrorContains(t, err, "function is nil")
+	_, err = c.NewAuthenticator(newStore(t), config.WithValidatorOptions(dataplane.WithLeeway(time.Hour)))
+	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy: dataplane: ")
+}
+
+func TestOptionsOfTheValidatorAreUsed(t *testing.T) {
+	proxies, err := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}})).NewAuthenticator(newStore(t), quiet(),
+		config.WithValidatorOptions(dataplane.WithMaxLifetime(time.Minute)))
+	require.NoError(t, err)
+	defer proxies.Close()
+	_, err = proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
+	require.ErrorIs(t, err, token.ErrLifetime)
+}
+
+func TestAConfigurationThatWasNotCheckedIsNotUsed(t *testing.T) {
+	c := config.Default()
+	c.DPServer.Authn.DPProxy.Type = "everyone"
+	store := newStore(t)
+	for name, make := range map[string]func() error{
+		"NewAuthenticator":      func() error { _, err := c.NewAuthenticator(store); return err },
+		"NewDataplaneIssuer":    func() error { _, err := c.NewDataplaneIssuer(store); return err },
+		"NewZoneIssuer":         func() error { _, err := c.NewZoneIssuer(store); return err },
+		"NewZoneProxyValidator": func() error { _, err := c.NewZoneProxyValidator(store); return err },
+		"NewKDSValidator":       func() error { _, err := c.NewKDSValidator(store); return err },
+	} {
+		require.ErrorContains(t, make(), `dpServer.authn.dpProxy.type: found "everyone"`, name)
+	}
+}
+
+func TestADisabledIssuerIssuesNothing(t *testing.T) {
+	store := newStore(t)
+	for _, enabled := range []bool{true, false} {
+		c := read(t, fmt.Sprintf(`{"dpServer": {"authn": {"dpProxy": {"dpToken": {"enableIssuer": %v}}, "zoneProxy": {"zoneToken": {"enableIssuer": %v}}}}}`, enabled, enabled))
+		dataplanes, err := c.NewDataplaneIssuer(store)
+		require.NoError(t, err)
+		zones, err := c.NewZoneIssuer(store)
+		require.NoError(t, err)
+		_, ofDataplane := dataplanes.Issue(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+		_, ofZone := zones.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
+		if enabled {
+			require.NoError(t, ofDataplane)
+			require.NoError(t, ofZone)
+		} else {
+			require.ErrorIs(t, ofDataplane, token.ErrIssuingDisabled)
+			require.ErrorIs(t, ofZone, token.ErrIssuingDisabled)
+		}
+	}
+}
+
+func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
+	store := newStore(t)
+	issuer, err := config.Default().NewZoneIssuer(store)
+	require.NoError(t, err)
+	keys := object{"useSecrets": false, "publicKeys": list{object{"kid": kid, "keyFile": inFile(t, publicPEM())}}}
+
+	for name, c := range map[string]struct {
+		scope    string
+		entry    string
+		document string
+		validate func(config.Config) (zone.Validator, error)
+	}{
+		"proxies": {"ingress", "dpServer.authn.zoneProxy.zoneToken.validator", `{}`,
+			func(c config.Config) (zone.Validator, error) { return c.NewZoneProxyValidator(store) }},
+		"control planes": {zone.ScopeCP, "kmesh.multizone.global.kds.auth.cpToken.validator", set("kmesh.multizone.global.kds.auth.type", "cpToken"),
+			func(c config.Config) (zone.Validator, error) { return c.NewKDSValidator(store) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ofStore, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{c.scope}}, time.Hour)
+			require.NoError(t, err)
+			offline := offlineZoneToken(t, "west", c.scope)
+
+			withStore, err := c.validate(read(t, c.document))
+			require.NoError(t, err)
+			defer withStore.Close()
+			_, err = withStore.Validate(t.Context(), "west", c.scope, ofStore)
+			require.NoError(t, err)
+			_, err = withStore.Validate(t.Context(), "west", c.scope, offline)
+			require.ErrorIs(t, err, token.ErrUnknownKey)
+
+			configured := read(t, c.document)
+			withKeys := read(t, set(c.entry, keys))
+			configured.DPServer.Authn.ZoneProxy.ZoneToken = withKeys.DPServer.Authn.ZoneProxy.ZoneToken
+			configured.KMesh.Multizone.Global.KDS.Auth.CPToken = withKeys.KMesh.Multizone.Global.KDS.Auth.CPToken
+			withoutStore, err := c.validate(configured)
+			require.NoError(t, err)
+			defer withoutStore.Close()
+			_, err = withoutStore.Validate(t.Context(), "west", c.scope, offline)
+			require.NoError(t, err)
+			_, err = withoutStore.Validate(t.Context(), "west", c.scope, ofStore)
+			require.ErrorIs(t, err, token.ErrUnknownKey)
+		})
+	}
+}
+
+func TestThereIsNoValidatorForATypeWithoutZoneTokens(t *testing.T) {
+	_, err := config.Default().NewKDSValidator(newStore(t))
+	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none asks for no zone tokens")
+	_, err = read(t, set("environment", "kubernetes")).NewZoneProxyValidator(newStore(t))
+	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken asks for no zone tokens")
+	_, err = config.Default().NewZoneProxyValidator(nil)
+	require.ErrorContains(t, err, "store is nil")
+}

@@ -1,0 +1,114 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// The entries that errors name.
+const (
+	entryEnvironment  = "environment"
+	entryDPProxy      = "dpServer.authn.dpProxy"
+	entryZoneProxy    = "dpServer.authn.zoneProxy"
+	entryKDSServer    = "kmesh.multizone.global.kds.auth"
+	entryKDSClient    = "kmesh.multizone.zone.kds.auth"
+	entryRuntime      = "dataplaneRuntime"
+	entryDPValidator  = entryDPProxy + ".dpToken.validator"
+	entryZPValidator  = entryZoneProxy + ".zoneToken.validator"
+	entryKDSValidator = entryKDSServer + ".cpToken.validator"
+)
+
+// Check returns an error unless the configuration can be used. [Read] has checked
+// already; call it for one that was read otherwise, such as from YAML. Whatever is
+// made of a configuration checks it too. Check reads the files of public keys and
+// blocks while doing so. It also checks what is not in use. The error reports
+// everything that is wrong, each with the path of its entry, and contains no part of a
+// key or token.
+func (c Config) Check() error {
+	_, err := c.load()
+	return err
+}
+
+// loaded is what the validators need of a configuration, read from its files.
+type loaded struct {
+	dataplanes  []dataplane.ValidatorOption
+	zoneProxies []zone.ValidatorOption
+	kds         []zone.ValidatorOption
+}
+
+// load checks the configuration and reads its files.
+func (c Config) load() (loaded, error) {
+	var p problems
+	kds := c.KMesh.Multizone.Global.KDS.Auth
+	p.oneOf(entryEnvironment, c.Environment, EnvironmentUniversal, EnvironmentKubernetes)
+	p.oneOf(entryDPProxy+".type", c.DPProxyType(), TypeDPToken, TypeServiceAccountToken, TypeNone)
+	p.oneOf(entryZoneProxy+".type", c.ZoneProxyType(), TypeZoneToken, TypeServiceAccountToken, TypeNone)
+	p.oneOf(entryKDSServer+".type", kds.Type, TypeCPToken, TypeNone)
+
+	dp, zp := c.DPServer.Authn.DPProxy.DPToken.Validator, c.DPServer.Authn.ZoneProxy.ZoneToken.Validator
+	l := loaded{
+		dataplanes:  p.keys(entryDPValidator, c.DPProxyType() == TypeDPToken, dp.UseSecrets, dp.PublicKeys, meshOption),
+		zoneProxies: p.keys(entryZPValidator, c.ZoneProxyType() == TypeZoneToken, zp.UseSecrets, ofNoMesh(zp.PublicKeys), zoneOption),
+		kds: p.keys(entryKDSValidator, kds.Type == TypeCPToken, kds.CPToken.Validator.UseSecrets,
+			ofNoMesh(kds.CPToken.Validator.PublicKeys), zoneOption),
+	}
+
+	runtime, client := c.DataplaneRuntime, c.KMesh.Multizone.Zone.KDS.Auth
+	p.token(entryRuntime, "dataplaneToken", runtime.Token, "dataplaneTokenPath", runtime.TokenPath)
+	p.token(entryKDSClient, "cpTokenInline", client.CPTokenInline, "cpTokenPath", client.CPTokenPath)
+	return l, errors.Join(p...)
+}
+
+// problems collects what is wrong, since whoever repairs a configuration wants to
+// know all of it at once.
+type problems []error
+
+func (p *problems) add(entry string, err error) {
+	*p = append(*p, fmt.Errorf("config: %s: %w", entry, err))
+}
+
+func (p *problems) addf(entry, format string, args ...any) {
+	p.add(entry, fmt.Errorf(format, args...))
+}
+
+func (p *problems) oneOf(entry, value string, known ...string) {
+	if !slices.Contains(known, value) {
+		p.addf(entry, "found %.32q, want one of %s", value, strings.Join(known, ", "))
+	}
+}
+
+// token checks a token that is set, and that at most one of it and its path is.
+func (p *problems) token(entry, inlineName string, inline Secret, pathName, path string) {
+	if inline.IsZero() {
+		return
+	}
+	if path != "" {
+		p.addf(entry, "both %s and %s are set, want at most one of them", inlineName, pathName)
+	}
+	entry += "." + inlineName
+	if inline.Reveal() == redacted {
+		p.addf(entry, "found the text %q, which stands for the token where a configuration is shown, want the token", redacted)
+		return
+	}
+	unverified, err := token.ParseUnverified(strings.TrimSpace(inline.Reveal()))
+	if err != nil {
+		p.add(entry, err)
+		return
+	}
+	claims, err := unverified.Claims()
+	switch {
+	case err != nil:
+		p.add(entry, err)
+	case inlineName != "cpTokenInline":
+	case claims.Kind() != token.KindZone:
+		p.addf(entry, "found a %s token, want a zone token of scope %s", claims.Kind(), zone.ScopeCP)
+	case !slices.Contains(claims.Zone.Scope, zone.ScopeCP):
+		p.addf(entry, "found a zone token of scopes %q, want scope %s", claims.Zone.Scope, zone.ScopeCP)
+	}
+}

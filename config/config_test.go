@@ -1,0 +1,226 @@
+package config_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/config"
+	"github.com/meshpass/meshpass/signing"
+)
+
+// testKey is a key that was generated once, for signing offline.
+var testKey = sync.OnceValue(func() *signing.PrivateKey {
+	key, err := signing.Generate(signing.DefaultBits)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+func publicPEM() string { return string(testKey().Public().PEM()) }
+
+func privatePEM(t *testing.T) string {
+	text, err := testKey().PEM()
+	require.NoError(t, err)
+	return string(text)
+}
+
+// inFile returns the path of a file with the text.
+func inFile(t *testing.T, text string) string {
+	path := filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// variables looks up variables in pairs of name and value.
+func variables(pairs ...string) func(string) (string, bool) {
+	values := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		values[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) (string, bool) {
+		value, ok := values[name]
+		return value, ok
+	}
+}
+
+func TestTheDefaultsAreThoseOfTheDocumentation(t *testing.T) {
+	c, err := config.Read(nil, nil)
+	require.NoError(t, err)
+	assert.Equal(t, config.Default(), c)
+	text, err := json.MarshalIndent(c, "", "  ")
+	require.NoError(t, err)
+	assert.Equal(t, `{
+  "environment": "universal",
+  "dpServer": {
+    "auth": {
+      "enableReloadableTokens": false
+    },
+    "authn": {
+      "dpProxy": {
+        "type": "",
+        "dpToken": {
+          "enableIssuer": true,
+          "validator": {
+            "useSecrets": true,
+            "publicKeys": []
+          }
+        }
+      },
+      "zoneProxy": {
+        "type": "",
+        "zoneToken": {
+          "enableIssuer": true,
+          "validator": {
+            "useSecrets": true,
+            "publicKeys": []
+          }
+        }
+      },
+      "enableReloadableTokens": false
+    }
+  },
+  "dataplaneRuntime": {
+    "dataplaneToken": "",
+    "dataplaneTokenPath": ""
+  },
+  "kmesh": {
+    "multizone": {
+      "global": {
+        "kds": {
+          "auth": {
+            "type": "none",
+            "cpToken": {
+              "validator": {
+                "useSecrets": true,
+                "publicKeys": []
+              }
+            }
+          }
+        }
+      },
+      "zone": {
+        "kds": {
+          "auth": {
+            "cpTokenInline": "",
+            "cpTokenPath": ""
+          }
+        }
+      }
+    }
+  }
+}`, string(text))
+
+	again, err := config.Read(text, nil)
+	require.NoError(t, err)
+	assert.Equal(t, c, again)
+}
+
+func TestAnEmptyTypeDependsOnTheEnvironment(t *testing.T) {
+	c := config.Default()
+	assert.Equal(t, config.TypeDPToken, c.DPProxyType())
+	assert.Equal(t, config.TypeZoneToken, c.ZoneProxyType())
+	assert.False(t, c.ReloadableTokens())
+
+	c.Environment = config.EnvironmentKubernetes
+	assert.Equal(t, config.TypeServiceAccountToken, c.DPProxyType())
+	assert.Equal(t, config.TypeServiceAccountToken, c.ZoneProxyType())
+	assert.True(t, c.ReloadableTokens())
+	require.NoError(t, c.Check())
+
+	c.DPServer.Authn.DPProxy.Type = config.TypeNone
+	c.DPServer.Authn.ZoneProxy.Type = config.TypeZoneToken
+	assert.Equal(t, config.TypeNone, c.DPProxyType())
+	assert.Equal(t, config.TypeZoneToken, c.ZoneProxyType())
+}
+
+func TestReloadableTokensMayBeSetInEitherPlace(t *testing.T) {
+	for _, document := range []string{
+		`{"dpServer": {"auth": {"enableReloadableTokens": true}}}`,
+		`{"dpServer": {"authn": {"enableReloadableTokens": true}}}`,
+	} {
+		c, err := config.Read([]byte(document), nil)
+		require.NoError(t, err)
+		assert.True(t, c.ReloadableTokens(), document)
+	}
+}
+
+// settings maps the path of each setting to the tags of its field.
+func settings(t reflect.Type, path string, to map[string]reflect.StructTag) {
+	switch {
+	case t.Kind() == reflect.Slice:
+		settings(t.Elem(), path, to)
+	case t.Kind() == reflect.Struct && t != reflect.TypeFor[config.Secret]():
+		for i := range t.NumField() {
+			field := t.Field(i)
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			at := strings.TrimPrefix(path+"."+name, ".")
+			to[at] = field.Tag
+			settings(field.Type, at, to)
+		}
+	}
+}
+
+func TestEverySettingHasTheSameNameInJSONAndYAML(t *testing.T) {
+	all := map[string]reflect.StructTag{}
+	settings(reflect.TypeFor[config.Config](), "", all)
+	require.Contains(t, all, "dpServer.authn.dpProxy.dpToken.validator.publicKeys.keyFile")
+	for path, tag := range all {
+		require.NotEmpty(t, tag.Get("json"), path)
+		require.Equal(t, tag.Get("json"), tag.Get("yaml"), path)
+	}
+}
+
+func TestTheSampleInTheDocumentationHasTheSettingsThatThereAre(t *testing.T) {
+	source, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	_, sample, _ := strings.Cut(string(source), "//\tenvironment:")
+	sample, _, _ = strings.Cut("//\tenvironment:"+sample, "//\n")
+
+	all := map[string]reflect.StructTag{}
+	settings(reflect.TypeFor[config.Config](), "", all)
+	delete(all, "dpServer.auth") // the other place of one setting
+	delete(all, "dpServer.auth.enableReloadableTokens")
+	optional := map[string]bool{ // one of the two is enough in each list
+		"dpServer.authn.dpProxy.dpToken.validator.publicKeys.key":              true,
+		"dpServer.authn.zoneProxy.zoneToken.validator.publicKeys.keyFile":      true,
+		"kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys.kid":     true,
+		"kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys.key":     true,
+		"kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys.keyFile": true,
+	}
+	type level struct {
+		indent int
+		path   string
+	}
+	var above []level
+	seen := map[string]bool{}
+	for line := range strings.Lines(sample) {
+		line = strings.TrimSuffix(strings.TrimPrefix(line, "//\t"), "\n")
+		name, _, found := strings.Cut(strings.TrimLeft(line, " -"), ":")
+		if !found {
+			continue // of the key in PEM
+		}
+		indent := len(line) - len(strings.TrimLeft(line, " -"))
+		for len(above) > 0 && above[len(above)-1].indent >= indent {
+			above = above[:len(above)-1]
+		}
+		path := name
+		if len(above) > 0 {
+			path = above[len(above)-1].path + "." + name
+		}
+		above = append(above, level{indent, path})
+		require.Contains(t, all, path, line)
+		seen[path] = true
+	}
+	for path := range all {
+		require.True(t, seen[path] || optional[path], "%s is not in the sample", path)
+	}
+}

@@ -1,0 +1,84 @@
+package config_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/meshpass/meshpass/config"
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// A control plane that accepts tokens which were signed offline, and issues none.
+func Example() {
+	ctx := context.Background()
+	key, err := signing.Generate(signing.DefaultBits)
+	if err != nil {
+		log.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "public.pem")
+	if err := os.WriteFile(file, key.Public().PEM(), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	c, err := config.Read(fmt.Appendf(nil, `{"dpServer": {"authn": {"dpProxy": {
+		"type": "dpToken",
+		"dpToken": {
+			"enableIssuer": false,
+			"validator": {
+				"useSecrets": false,
+				"publicKeys": [{"kid": "key-1", "mesh": "default", "keyFile": %q}]
+			}
+		}
+	}}}}`, file), os.LookupEnv)
+	if err != nil {
+		log.Fatal(err)
+	}
+	proxies, err := c.NewAuthenticator(keystore.NewMemory()) // the store of revocations
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxies.Close()
+
+	offline, err := dataplane.NewOfflineIssuer(key, "key-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	raw, err := offline.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, err := proxies.Authenticate(ctx, raw)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(session.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"}))
+	fmt.Println(session.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-2"}))
+	// Output:
+	// <nil>
+	// token does not permit this: name "dp-1" of the token is not the proxy's, "dp-2"
+}
+
+// What is wrong is reported at once, each with the path of its entry.
+func ExampleRead() {
+	_, err := config.Read([]byte(`{
+		"dpServer": {"authn": {"dpProxy": {"type": "dptoken", "dpToken": {"validator": {"publicKeys": [{"kid": "key-1"}]}}}}},
+		"kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "konnect"}}}}}
+	}`), nil)
+	fmt.Println(err)
+	// Output:
+	// config: dpServer.authn.dpProxy.type: found "dptoken", want one of dpToken, serviceAccountToken, none
+	// config: kmesh.multizone.global.kds.auth.type: found "konnect", want one of cpToken, none
+	// config: dpServer.authn.dpProxy.dpToken.validator.publicKeys[0] (kid "key-1"): neither key nor keyFile is set, want one of them
+}

@@ -1,0 +1,128 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// maxKeyFile is how much of a file is read, in bytes. The largest key takes a few
+// thousand.
+const maxKeyFile = 64 << 10
+
+// keys returns the options for a validator of the section at entry. used tells
+// whether its tokens are asked for, in which case there must be a key for them.
+func (p *problems) keys(entry string, used, useSecrets bool, list []MeshPublicKey,
+	option func(mesh, kid string, key *signing.PublicKey) dataplane.ValidatorOption) []dataplane.ValidatorOption {
+	if used && !useSecrets && len(list) == 0 {
+		p.addf(entry, "useSecrets is false and publicKeys is empty, so that no token could be valid")
+	}
+	var options []dataplane.ValidatorOption
+	if !useSecrets {
+		options = append(options, dataplane.WithoutStoreKeys())
+	}
+	first := map[[2]string]int{}
+	for i, k := range list {
+		at := fmt.Sprintf("%s.publicKeys[%d] (kid %.64q)", entry, i, k.KID)
+		if err := token.CheckKeyID(k.KID); err != nil {
+			p.add(at, err)
+		} else if before, twice := first[[2]string{k.Mesh, k.KID}]; twice {
+			p.addf(at, "publicKeys[%d] has the same kid%s", before, ofMesh(k.Mesh))
+		} else {
+			first[[2]string{k.Mesh, k.KID}] = i
+		}
+		if err := keystore.CheckScope(keystore.Scope(k.Mesh)); err != nil {
+			p.add(at+": mesh", err)
+		}
+		key, err := k.load()
+		if err != nil {
+			p.add(at, err)
+			continue
+		}
+		options = append(options, option(k.Mesh, k.KID, key))
+	}
+	return options
+}
+
+func ofMesh(mesh string) string {
+	if mesh == "" {
+		return ""
+	}
+	return fmt.Sprintf(" and mesh %q", mesh)
+}
+
+func meshOption(mesh, kid string, key *signing.PublicKey) dataplane.ValidatorOption {
+	if mesh == "" {
+		return dataplane.WithPublicKeyForEveryMesh(kid, key)
+	}
+	return dataplane.WithPublicKey(mesh, kid, key)
+}
+
+func zoneOption(_, kid string, key *signing.PublicKey) zone.ValidatorOption {
+	return zone.WithPublicKey(kid, key)
+}
+
+// ofNoMesh returns the keys in the form that has a mesh.
+func ofNoMesh(keys []PublicKey) []MeshPublicKey {
+	list := make([]MeshPublicKey, 0, len(keys))
+	for _, k := range keys {
+		list = append(list, MeshPublicKey{KID: k.KID, Key: k.Key, KeyFile: k.KeyFile})
+	}
+	return list
+}
+
+func (k MeshPublicKey) load() (*signing.PublicKey, error) {
+	switch {
+	case k.Key != "" && k.KeyFile != "":
+		return nil, errors.New("both key and keyFile are set, want one of them")
+	case k.Key != "":
+		key, err := signing.ParsePublicKey([]byte(k.Key))
+		if err != nil {
+			return nil, fmt.Errorf("key: %w", err)
+		}
+		return key, nil
+	case k.KeyFile != "":
+		key, err := readKey(k.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("keyFile: %w", err)
+		}
+		return key, nil
+	}
+	return nil, errors.New("neither key nor keyFile is set, want one of them")
+}
+
+// readKey reads a public key from a file. The errors name the file and contain
+// nothing of it.
+func readKey(path string) (*signing.PublicKey, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // opening a named pipe would block
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxKeyFile {
+		return nil, fmt.Errorf("%s has more than %d bytes, which no key takes", path, maxKeyFile)
+	}
+	key, err := signing.ParsePublicKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
