@@ -1,0 +1,354 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// The longest answers that a client reads, in bytes.
+const (
+	maxErrorAnswer = 64 << 10
+	maxKeysAnswer  = 1 << 20
+	maxListAnswer  = 256 << 20
+)
+
+// Client asks a server with the handler of [New]. IssueDataplane and IssueZone
+// also work with a Kuma control plane. It is safe for concurrent use.
+//
+// An answer other than success is an [*Error]. An error that no answer came, or
+// none that can be read, matches token.ErrUnavailable, and the cause, such as the
+// context's error; whether the server has done what it was asked is then unknown.
+// No error holds a token.
+//
+// A client follows no redirect, so that neither a request nor a credential
+// reaches another server.
+type Client struct {
+	base   string
+	http   http.Client
+	bearer func(context.Context) (string, error)
+}
+
+// A ClientOption is an option of [NewClient].
+type ClientOption func(*Client) error
+
+// WithBearer sends a bearer token (RFC 6750) with each request. The function is
+// called for each one, so the token may change; its error is returned wrapped.
+func WithBearer(source func(context.Context) (string, error)) ClientOption {
+	return func(c *Client) error {
+		if source == nil {
+			return errors.New("WithBearer: the function is nil")
+		}
+		c.bearer = source
+		return nil
+	}
+}
+
+// NewClient returns a client of the server at a URL such as
+// "https://control-plane:5682", to which a path may belong. Over plain http
+// tokens can be read on the way.
+//
+// The HTTP client decides about TLS, certificates and timeouts; nil is one with
+// a timeout of 30 seconds. To authenticate, give it a client certificate or a
+// Transport that sets a header, or use [WithBearer].
+func NewClient(baseURL string, client *http.Client, options ...ClientOption) (*Client, error) {
+	base, err := url.Parse(baseURL)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, errors.New("httpapi: NewClient: want a URL with http or https and a host") // it may hold a password
+	}
+	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("httpapi: NewClient: want a URL without a user, a query and a fragment")
+	}
+	c := &Client{base: strings.TrimSuffix(base.String(), "/"), http: http.Client{Timeout: 30 * time.Second}}
+	if client != nil {
+		c.http = *client
+	}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for _, o := range options {
+		if o == nil {
+			return nil, errors.New("httpapi: NewClient: an option is nil")
+		}
+		if err := o(c); err != nil {
+			return nil, fmt.Errorf("httpapi: NewClient: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// The requests, as Kuma's tools write them.
+type (
+	dataplaneRequest struct {
+		Name     string              `json:"name"`
+		Mesh     string              `json:"mesh"`
+		Tags     map[string][]string `json:"tags"`
+		Type     string              `json:"type"`
+		Workload string              `json:"workload,omitempty"` // older ones do not know it
+		ValidFor string              `json:"validFor"`
+	}
+	zoneRequest struct {
+		Zone     string   `json:"zone"`
+		Scope    []string `json:"scope"`
+		ValidFor string   `json:"validFor"`
+	}
+	tokenIDs struct {
+		IDs []string `json:"ids"`
+	}
+)
+
+// IssueDataplane asks for a dataplane token that is valid for validFor.
+func (c *Client) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+	return c.issue(ctx, token.KindDataplane,
+		dataplaneRequest{claims.Name, claims.Mesh, claims.Tags, claims.Type, claims.Workload, validFor.String()})
+}
+
+// IssueZone asks for a zone token that is valid for validFor.
+func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+	return c.issue(ctx, token.KindZone, zoneRequest{claims.Zone, claims.Scope, validFor.String()})
+}
+
+func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (string, error) {
+	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, token.MaxSize+1)
+	if err != nil {
+		return "", err
+	}
+	raw := strings.TrimSpace(string(data))
+	if _, err := token.ParseUnverified(raw); err != nil {
+		return "", unusable(errors.New(err.Error())) // no token was refused
+	}
+	return raw, nil
+}
+
+// RevokeDataplane adds token ids (jti) to the revocation list of a mesh. The ids
+// of one call are revoked together or not at all; a request holds about 26,000
+// UUIDs. The error matches revocation.ErrID or keystore.ErrName for an id or a
+// mesh that there cannot be.
+func (c *Client) RevokeDataplane(ctx context.Context, mesh string, ids ...string) error {
+	return c.change(ctx, http.MethodPost, ofMesh(mesh), ids)
+}
+
+// RestoreDataplane removes token ids from the revocation list of a mesh, as
+// RevokeDataplane adds them.
+func (c *Client) RestoreDataplane(ctx context.Context, mesh string, ids ...string) error {
+	return c.change(ctx, http.MethodDelete, ofMesh(mesh), ids)
+}
+
+// RevokedDataplane returns the ids on the revocation list of a mesh, sorted.
+func (c *Client) RevokedDataplane(ctx context.Context, mesh string) ([]string, error) {
+	return c.revoked(ctx, ofMesh(mesh))
+}
+
+// RevokeZone adds token ids to the revocation list of zone tokens, as
+// RevokeDataplane does to that of a mesh.
+func (c *Client) RevokeZone(ctx context.Context, ids ...string) error {
+	return c.change(ctx, http.MethodPost, ofZones(), ids)
+}
+
+// RestoreZone removes token ids from the revocation list of zone tokens.
+func (c *Client) RestoreZone(ctx context.Context, ids ...string) error {
+	return c.change(ctx, http.MethodDelete, ofZones(), ids)
+}
+
+// RevokedZone returns the ids on the revocation list of zone tokens, sorted.
+func (c *Client) RevokedZone(ctx context.Context) ([]string, error) {
+	return c.revoked(ctx, ofZones())
+}
+
+// PublicKey is a key of a key set.
+type PublicKey struct {
+	KeyID string
+	Key   *signing.PublicKey
+}
+
+// DataplaneKeys returns the public keys of a mesh. Keys of other kinds than RSA
+// and for other uses than signatures are left out.
+func (c *Client) DataplaneKeys(ctx context.Context, mesh string) ([]PublicKey, error) {
+	return c.keys(ctx, ofMesh(mesh))
+}
+
+// ZoneKeys returns the public keys of zone tokens, as DataplaneKeys does.
+func (c *Client) ZoneKeys(ctx context.Context) ([]PublicKey, error) {
+	return c.keys(ctx, ofZones())
+}
+
+// owner is whose lists and keys a path leads to.
+type owner struct {
+	path string
+	err  error
+}
+
+func ofMesh(mesh string) owner {
+	err := checkMesh(mesh)
+	if mesh == "" {
+		err = fmt.Errorf("%w: the mesh is missing", keystore.ErrName)
+	}
+	return owner{"/dataplane/" + mesh, err} // a checked name needs no escapes
+}
+
+func ofZones() owner { return owner{path: "/zone"} }
+
+func (c *Client) change(ctx context.Context, method string, of owner, ids []string) error {
+	if _, err := revocation.Format(ids); of.err != nil || err != nil {
+		return errors.Join(of.err, err)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, 0)
+	return err
+}
+
+func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
+	if of.err != nil {
+		return nil, of.err
+	}
+	data, err := c.do(ctx, http.MethodGet, "/revocations"+of.path, nil, maxListAnswer)
+	if err != nil {
+		return nil, err
+	}
+	var list tokenIDs
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, unusable(err)
+	}
+	if list.IDs == nil { // an answer without the list is not an empty list
+		return nil, unusable(errors.New("it has no ids"))
+	}
+	return list.IDs, nil
+}
+
+func (c *Client) keys(ctx context.Context, of owner) ([]PublicKey, error) {
+	if of.err != nil {
+		return nil, of.err
+	}
+	data, err := c.do(ctx, http.MethodGet, "/jwks"+of.path, nil, maxKeysAnswer)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := parseKeySet(data)
+	if err != nil {
+		return nil, unusable(err)
+	}
+	return keys, nil
+}
+
+func parseKeySet(data []byte) ([]PublicKey, error) {
+	var set jwkSet
+	if err := json.Unmarshal(data, &set); err != nil {
+		return nil, err
+	}
+	if set.Keys == nil {
+		return nil, errors.New("it has no keys")
+	}
+	var keys []PublicKey
+	seen := map[string]bool{}
+	for _, k := range set.Keys {
+		if k.KeyType != "RSA" || k.Use != "" && k.Use != "sig" || k.Algorithm != "" && k.Algorithm != "RS256" {
+			continue // RFC 7517, section 5, says to ignore those
+		}
+		if err := token.CheckKeyID(k.KeyID); err != nil {
+			return nil, err
+		}
+		if seen[k.KeyID] {
+			return nil, fmt.Errorf("kid %q is there twice", k.KeyID)
+		}
+		seen[k.KeyID] = true
+		key, err := k.publicKey()
+		if err != nil {
+			return nil, fmt.Errorf("kid %q: %w", k.KeyID, err)
+		}
+		keys = append(keys, PublicKey{k.KeyID, key})
+	}
+	return keys, nil
+}
+
+func (k jwk) publicKey() (*signing.PublicKey, error) {
+	modulus, err := base64.RawURLEncoding.DecodeString(k.Modulus)
+	if err != nil {
+		return nil, errors.New("n is not base64url")
+	}
+	exponent, err := base64.RawURLEncoding.DecodeString(k.Exponent)
+	if err != nil || len(exponent) > 4 {
+		return nil, errors.New("e is not base64url of at most 4 bytes")
+	}
+	return signing.NewPublicKey(&rsa.PublicKey{
+		N: new(big.Int).SetBytes(modulus),
+		E: int(new(big.Int).SetBytes(exponent).Int64()),
+	})
+}
+
+// do sends a request and returns the body of a successful answer.
+func (c *Client) do(ctx context.Context, method, path string, body any, limit int64) ([]byte, error) {
+	var content io.Reader
+	if body != nil {
+		content = bytes.NewReader(marshal(body))
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.bearer != nil {
+		bearer, err := c.bearer(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("httpapi: the bearer token: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, &unanswered{err}
+	}
+	defer response.Body.Close()
+	ok := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusNoContent
+	if !ok {
+		limit = maxErrorAnswer
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	switch {
+	case !ok:
+		return nil, parseError(response.StatusCode, data)
+	case err != nil:
+		return nil, &unanswered{err}
+	case int64(len(data)) > limit:
+		return nil, unusable(fmt.Errorf("it has more than %d bytes", limit))
+	}
+	return data, nil
+}
+
+// parseError makes an Error of an answer, which may come from something else than
+// such a server, such as a proxy in between.
+func parseError(status int, data []byte) *Error {
+	var e Error
+	if json.Unmarshal(data, &e) != nil || e.Title == "" {
+		e = Error{Title: http.StatusText(status)}
+	}
+	e.Status = status
+	return &e
+}
+
+// unanswered is an error that no answer came, or none that can be used.
+type unanswered struct{ cause error }
+
+func unusable(cause error) error {
+	return &unanswered{fmt.Errorf("the answer cannot be used: %w", cause)}
+}
+
+func (u *unanswered) Error() string        { return "httpapi: " + u.cause.Error() }
+func (u *unanswered) Unwrap() error        { return u.cause }
+func (u *unanswered) Is(target error) bool { return target == token.ErrUnavailable }

@@ -1,0 +1,448 @@
+package httpapi_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// as is an HTTP client whose requests are those of a user.
+func as(user string, under http.RoundTripper) *http.Client {
+	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set("As", user)
+		return under.RoundTrip(r)
+	})}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// client is a client of the world's handler, over TLS.
+func (w *world) client(t testing.TB, user string) *httpapi.Client {
+	t.Helper()
+	server := httptest.NewTLSServer(w.handler)
+	t.Cleanup(server.Close)
+	client, err := httpapi.NewClient(server.URL, as(user, server.Client().Transport))
+	require.NoError(t, err)
+	return client
+}
+
+// answering is a client of a server that always says the same.
+func answering(t testing.TB, status int, contentType, body string) *httpapi.Client {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	t.Cleanup(server.Close)
+	client, err := httpapi.NewClient(server.URL, nil)
+	require.NoError(t, err)
+	return client
+}
+
+func TestAClientDoesAllThatAServerOffers(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(t, "alice")
+	ctx := t.Context()
+	validator, err := dataplane.NewValidator(w.store)
+	require.NoError(t, err)
+	defer validator.Close()
+	zones, err := zone.NewValidator(w.store)
+	require.NoError(t, err)
+	defer zones.Close()
+
+	claims := token.Dataplane{Mesh: "default", Name: "dp-1", Type: "dataplane", Workload: "shop", Tags: map[string][]string{"a": {"b", "c"}}}
+	raw, err := client.IssueDataplane(ctx, claims, 90*time.Minute)
+	require.NoError(t, err)
+	verified, err := validator.Validate(ctx, "default", raw)
+	require.NoError(t, err)
+	assert.Equal(t, claims, verified.Claims())
+	assert.Equal(t, 90*time.Minute, w.asked.last(t).ValidFor)
+	raw, err = client.IssueZone(ctx, token.Zone{Zone: "west", Scope: []string{"cp"}}, time.Hour)
+	require.NoError(t, err)
+	_, err = zones.Validate(ctx, "west", zone.ScopeCP, raw)
+	require.NoError(t, err)
+
+	ids, err := client.RevokedDataplane(ctx, "default")
+	require.NoError(t, err)
+	assert.Empty(t, ids)
+	require.NoError(t, client.RevokeDataplane(ctx, "default", "b", "a"))
+	require.NoError(t, client.RevokeZone(ctx, "z"))
+	ids, err = client.RevokedDataplane(ctx, "default")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "b"}, ids)
+	ids, err = client.RevokedZone(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"z"}, ids)
+	require.NoError(t, client.RestoreDataplane(ctx, "default", "a"))
+	require.NoError(t, client.RestoreZone(ctx, "z"))
+	list, err := dataplane.Revoked(ctx, w.store, "default")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"b"}, list.IDs())
+
+	keys, err := client.DataplaneKeys(ctx, "default")
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	assert.Equal(t, "1", keys[0].KeyID)
+	assert.True(t, keys[0].Key.Equal(testKey(0).Public()))
+	keys, err = client.ZoneKeys(ctx)
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	assert.True(t, keys[0].Key.Equal(testKey(1).Public()))
+}
+
+func TestFetchedKeysValidateTokens(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(t, "alice")
+	keys, err := client.DataplaneKeys(t.Context(), "default")
+	require.NoError(t, err)
+	raw, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	require.NoError(t, err)
+	var options []dataplane.ValidatorOption
+	for _, k := range keys {
+		options = append(options, dataplane.WithPublicKey("default", k.KeyID, k.Key))
+	}
+	validator, err := dataplane.NewOfflineValidator(options...)
+	require.NoError(t, err)
+	defer validator.Close()
+	_, err = validator.Validate(t.Context(), "default", raw)
+	assert.NoError(t, err)
+}
+
+func TestATokenThatAClientRevokesIsRefusedUntilItIsRestored(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(t, "alice")
+	validator, err := dataplane.NewValidator(w.store, dataplane.WithLogger(w.log.logger()))
+	require.NoError(t, err)
+	defer validator.Close()
+	raw, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	require.NoError(t, err)
+	verified, err := validator.Validate(t.Context(), "default", raw)
+	require.NoError(t, err)
+	valid := func() error {
+		_, err := validator.Validate(t.Context(), "default", raw)
+		return err
+	}
+	require.NoError(t, client.RevokeDataplane(t.Context(), "default", verified.Registered().ID))
+	require.Eventually(t, func() bool { return errors.Is(valid(), token.ErrRevoked) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, client.RestoreDataplane(t.Context(), "default", verified.Registered().ID))
+	require.Eventually(t, func() bool { return valid() == nil }, 10*time.Second, time.Millisecond)
+}
+
+func TestAnErrorMatchesWhatHappened(t *testing.T) {
+	all := []error{token.ErrIssuingDisabled, token.ErrNotIssuable, httpapi.ErrUnauthenticated, token.ErrDenied, signing.ErrNoKey,
+		keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable, token.ErrUnavailable, token.ErrInvalid}
+	issue := func(mesh string, validFor time.Duration) func(*httpapi.Client) error {
+		return func(c *httpapi.Client) error {
+			_, err := c.IssueDataplane(t.Context(), token.Dataplane{Mesh: mesh}, validFor)
+			return err
+		}
+	}
+	revoke := func(c *httpapi.Client) error { return c.RevokeZone(t.Context(), "an-id") }
+	for name, c := range map[string]struct {
+		user  string
+		setup func(*testing.T, *world)
+		do    func(*httpapi.Client) error
+		want  error
+	}{
+		"invalid":         {"alice", nil, issue("", time.Hour), token.ErrNotIssuable},
+		"too short":       {"alice", nil, issue("default", 0), token.ErrNotIssuable},
+		"unauthenticated": {"", nil, issue("default", time.Hour), httpapi.ErrUnauthenticated},
+		"denied":          {"bob", nil, issue("default", time.Hour), token.ErrDenied},
+		"policy":          {"alice", policies(errors.New("no")), issue("default", time.Hour), token.ErrDenied},
+		"no key":          {"alice", nil, issue("prod", time.Hour), signing.ErrNoKey},
+		"store down":      {"alice", down, issue("default", time.Hour), token.ErrUnavailable},
+		"disabled": {"alice", func(t *testing.T, w *world) {
+			disabled, err := dataplane.NewDisabledIssuer()
+			require.NoError(t, err)
+			w.serve(t, disabled, w.zones)
+		}, issue("default", time.Hour), token.ErrIssuingDisabled},
+		"read-only": {"alice", failing(keystore.ErrReadOnly), revoke, keystore.ErrReadOnly},
+		"full":      {"alice", failing(keystore.ErrTooLarge), revoke, keystore.ErrTooLarge},
+		"unreadable list": {"alice", func(t *testing.T, w *world) {
+			put(t, w.store, keystore.Global, revocation.Zone().Name, []byte("\x00"))
+		}, revoke, revocation.ErrUnreadable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if c.setup != nil {
+				c.setup(t, w)
+			}
+			err := c.do(w.client(t, c.user))
+			require.Error(t, err)
+			var answer *httpapi.Error
+			assert.ErrorAs(t, err, &answer)
+			for _, sentinel := range all {
+				assert.Equal(t, sentinel == c.want, errors.Is(err, sentinel), "%v: %v", sentinel, err)
+			}
+		})
+	}
+}
+
+func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
+	raw := func() string { // any token will do
+		issuer, err := dataplane.NewOfflineIssuer(testKey(0), "1")
+		require.NoError(t, err)
+		raw, err := issuer.Issue(quiet(t), token.Dataplane{Mesh: "default"}, time.Hour)
+		require.NoError(t, err)
+		return raw
+	}()
+	got := map[string]any{}
+	var authorization string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		authorization = r.Header.Get("Authorization")
+		clear(got)
+		assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
+		assert.NoError(t, json.NewDecoder(r.Body).Decode(&got))
+		if r.URL.Path != "/base/tokens/dataplane" {
+			w.WriteHeader(404)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = io.WriteString(w, raw)
+	}))
+	defer server.Close()
+	client, err := httpapi.NewClient(server.URL+"/base/", nil, httpapi.WithBearer(func(context.Context) (string, error) { return "user-token", nil }))
+	require.NoError(t, err)
+	answer, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"a": {"b"}}}, 24*time.Hour)
+	require.NoError(t, err)
+	assert.Equal(t, raw, answer)
+	assert.Equal(t, "Bearer user-token", authorization)
+	assert.Equal(t, map[string]any{"mesh": "default", "name": "dp-1", "tags": map[string]any{"a": []any{"b"}}, "type": "", "validFor": "24h0m0s"}, got)
+
+	_, err = client.IssueZone(t.Context(), token.Zone{Zone: "west", Scope: []string{"cp"}}, time.Hour)
+	assert.ErrorContains(t, err, "404")
+	assert.NotErrorIs(t, err, signing.ErrNoKey, "the path is missing, not the key")
+	assert.Equal(t, map[string]any{"zone": "west", "scope": []any{"cp"}, "validFor": "1h0m0s"}, got)
+
+	// Its errors have two fields more, and spaces.
+	client = answering(t, 400, "application/json", `{
+ "type": "/std-errors",
+ "status": 400,
+ "title": "Could not issue a token",
+ "detail": "issuing tokens using the control plane is disabled.",
+ "details": "issuing tokens using the control plane is disabled."
+}`)
+	_, err = client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	assert.ErrorIs(t, err, token.ErrIssuingDisabled)
+	client = answering(t, 400, "application/json", `{"type":"/std-errors","status":400,"title":"Invalid request","detail":"Resource is not valid",
+		"invalid_parameters":[{"field":"mesh","reason":"cannot be empty"}],"details":"Resource is not valid","causes":[{"field":"mesh","message":"cannot be empty"}]}`)
+	_, err = client.IssueDataplane(t.Context(), token.Dataplane{}, time.Hour)
+	var e *httpapi.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, []httpapi.InvalidParameter{{Field: "mesh", Reason: "cannot be empty"}}, e.InvalidParameters)
+	assert.Equal(t, `httpapi: 400 "Invalid request": "Resource is not valid"; "mesh": "cannot be empty"`, err.Error())
+}
+
+func TestAnAnswerThatIsNoneIsNotBelieved(t *testing.T) {
+	ctx := t.Context()
+	for name, body := range map[string]string{
+		"empty": "", "a page": "<html><body>log in</body></html>", "JSON": `{"token":"a.b.c"}`, "two tokens": "a.b.c\na.b.c",
+		"too long": strings.Repeat("a", 1<<20), "not a token": "YQ.YQ", "null": "null", "a list": "[]", "an object": "{}",
+	} {
+		client := answering(t, 200, "text/plain", body)
+		_, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "default"}, time.Hour)
+		assert.ErrorIs(t, err, token.ErrUnavailable, name)
+		assert.NotErrorIs(t, err, token.ErrInvalid, name)
+		_, err = client.RevokedZone(ctx)
+		assert.ErrorIs(t, err, token.ErrUnavailable, name)
+		_, err = client.ZoneKeys(ctx)
+		assert.ErrorIs(t, err, token.ErrUnavailable, name)
+	}
+	for _, body := range []string{`{"ids":null}`, `{"ids":"a"}`, `{"ids":[1]}`, `{"ids":["a"`} {
+		_, err := answering(t, 200, "application/json", body).RevokedZone(ctx)
+		assert.ErrorIs(t, err, token.ErrUnavailable, body)
+	}
+}
+
+func TestAnAnswerThatIsTooLongIsRefused(t *testing.T) {
+	w := newWorld(t)
+	_, set := w.do(t, "GET", "/jwks/zone", "")
+	_, err := answering(t, 200, "application/json", set+strings.Repeat(" ", 1<<20-len(set))).ZoneKeys(t.Context())
+	assert.NoError(t, err)
+	_, err = answering(t, 200, "application/json", set+strings.Repeat(" ", 1<<20)).ZoneKeys(t.Context())
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+}
+
+func TestAKeySetThatIsNotSoundIsRefused(t *testing.T) {
+	w := newWorld(t)
+	_, good := w.do(t, "GET", "/jwks/zone", "")
+	var set struct{ Keys []map[string]string }
+	require.NoError(t, json.Unmarshal([]byte(good), &set))
+	one := func(changes ...string) string {
+		key := map[string]string{}
+		for name, value := range set.Keys[0] {
+			key[name] = value
+		}
+		for i := 0; i < len(changes); i += 2 {
+			key[changes[i]] = changes[i+1]
+		}
+		data, err := json.Marshal(key)
+		require.NoError(t, err)
+		return string(data)
+	}
+	fetch := func(keys ...string) ([]httpapi.PublicKey, error) {
+		return answering(t, 200, "application/json", `{"keys":[`+strings.Join(keys, ",")+`]}`).ZoneKeys(t.Context())
+	}
+	for _, keys := range [][]string{
+		{one(), one()}, {one("kid", "")}, {one("kid", "a\nb")}, {one("n", "")}, {one("n", "AQAB")}, {one("n", "+/+/")}, {one("n", set.Keys[0]["n"]+"=")},
+		{one("e", "")}, {one("e", "Aw")}, {one("e", "AQABAQAB")}, {one("e", "!")}, {one(), one("kid", "2", "e", "Aw")},
+	} {
+		_, err := fetch(keys...)
+		assert.ErrorIs(t, err, token.ErrUnavailable, "%s", keys)
+	}
+	keys, err := fetch(one(), one("kid", "2", "kty", "EC"), one("kid", "3", "use", "enc"), one("kid", "4", "alg", "PS256"), one("kid", "5", "x", "y"))
+	require.NoError(t, err)
+	require.Len(t, keys, 2, "keys for other uses are passed over")
+	assert.Equal(t, "1", keys[0].KeyID)
+	assert.Equal(t, "5", keys[1].KeyID)
+	keys, err = fetch()
+	require.NoError(t, err)
+	assert.Empty(t, keys)
+}
+
+func TestAClientFollowsNoRedirect(t *testing.T) {
+	reached := false
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	defer other.Close()
+	server := httptest.NewServer(http.RedirectHandler(other.URL+"/tokens/zone", http.StatusTemporaryRedirect))
+	defer server.Close()
+	followed := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
+	client, err := httpapi.NewClient(server.URL, followed, httpapi.WithBearer(func(context.Context) (string, error) { return "user-token", nil }))
+	require.NoError(t, err)
+	_, err = client.IssueZone(t.Context(), token.Zone{Zone: "west", Scope: []string{"cp"}}, time.Hour)
+	var e *httpapi.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, 307, e.Status)
+	assert.False(t, reached)
+	assert.NotContains(t, err.Error(), "user-token")
+}
+
+func TestAnErrorFromSomethingElseIsBoundedAndQuoted(t *testing.T) {
+	ctx := t.Context()
+	client := answering(t, 502, "text/html", "<html>"+strings.Repeat("x", 1<<20))
+	_, err := client.RevokedZone(ctx)
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.Equal(t, `httpapi: 502 "Bad Gateway": ""`, err.Error())
+
+	hostile, marshalErr := json.Marshal(map[string]any{"title": "a\nlevel=INFO msg=forged\x1b[31m", "detail": strings.Repeat("d", 50_000), "status": 200})
+	require.NoError(t, marshalErr)
+	_, err = answering(t, 403, "application/json", string(hostile)).RevokedZone(ctx)
+	assert.ErrorIs(t, err, token.ErrDenied)
+	assert.NotContains(t, err.Error(), "\n")
+	assert.NotContains(t, err.Error(), "\x1b")
+	assert.Less(t, len(err.Error()), 2000)
+}
+
+func TestAClientRefusesWhatCannotBe(t *testing.T) {
+	for _, base := range []string{"", "control-plane:5682", "ftp://host", "https://", "https://host?x=1", "https://host#x", "https://user:secret@host", "https://host:port", ":"} {
+		_, err := httpapi.NewClient(base, nil)
+		require.Error(t, err, base)
+		assert.NotContains(t, err.Error(), "secret")
+	}
+	_, err := httpapi.NewClient("https://host", nil, nil)
+	assert.ErrorContains(t, err, "an option is nil")
+	_, err = httpapi.NewClient("https://host", nil, httpapi.WithBearer(nil))
+	assert.ErrorContains(t, err, "the function is nil")
+
+	// Nothing of this is sent.
+	asked := false
+	client, err := httpapi.NewClient("https://host", &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		asked = true
+		return nil, errors.New("sent")
+	})})
+	require.NoError(t, err)
+	ctx := t.Context()
+	for _, mesh := range []string{"", "*", "a/b", "..", "a?b", "a b", "%2e"} {
+		_, err = client.RevokedDataplane(ctx, mesh)
+		assert.ErrorIs(t, err, keystore.ErrName, mesh)
+		_, err = client.DataplaneKeys(ctx, mesh)
+		assert.ErrorIs(t, err, keystore.ErrName, mesh)
+		assert.ErrorIs(t, client.RevokeDataplane(ctx, mesh, "a"), keystore.ErrName, mesh)
+		assert.ErrorIs(t, client.RestoreDataplane(ctx, mesh, "a"), keystore.ErrName, mesh)
+	}
+	assert.ErrorIs(t, client.RevokeZone(ctx, "a,b"), revocation.ErrID)
+	assert.ErrorIs(t, client.RestoreZone(ctx, ""), revocation.ErrID)
+	assert.NoError(t, client.RevokeZone(ctx), "nothing to do")
+	assert.False(t, asked)
+
+	bearer := errors.New("the vault is closed")
+	client, err = httpapi.NewClient("https://host", nil, httpapi.WithBearer(func(context.Context) (string, error) { return "", bearer }))
+	require.NoError(t, err)
+	_, err = client.ZoneKeys(ctx)
+	assert.ErrorIs(t, err, bearer)
+}
+
+func TestAServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	client, err := httpapi.NewClient(server.URL, nil, httpapi.WithBearer(func(context.Context) (string, error) { return "user-token", nil }))
+	require.NoError(t, err)
+	_, err = client.ZoneKeys(t.Context())
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.NotContains(t, err.Error(), "user-token")
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = client.ZoneKeys(ended)
+	assert.ErrorIs(t, err, context.Canceled)
+
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		fmt.Fprint(w, `{"ids":["a"]}`)
+	}))
+	defer broken.Close()
+	client, err = httpapi.NewClient(broken.URL, nil)
+	require.NoError(t, err)
+	_, err = client.RevokedZone(t.Context())
+	assert.ErrorIs(t, err, token.ErrUnavailable, "half an answer is no shorter list")
+}
+
+// A client certificate needs nothing but the http.Client's own settings.
+func TestAClientMayAuthenticateByCertificate(t *testing.T) {
+	w := newWorld(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) == 1 {
+			r.Header.Set("As", "alice")
+		}
+		w.handler.ServeHTTP(rw, r)
+	}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	config := &tls.Config{RootCAs: roots, Certificates: server.TLS.Certificates}
+	client, err := httpapi.NewClient(server.URL, &http.Client{Transport: &http.Transport{TLSClientConfig: config}})
+	require.NoError(t, err)
+	_, err = client.ZoneKeys(t.Context())
+	assert.NoError(t, err)
+	config = &tls.Config{RootCAs: roots}
+	client, err = httpapi.NewClient(server.URL, &http.Client{Transport: &http.Transport{TLSClientConfig: config}})
+	require.NoError(t, err)
+	_, err = client.ZoneKeys(t.Context())
+	assert.ErrorIs(t, err, httpapi.ErrUnauthenticated)
+}

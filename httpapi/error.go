@@ -1,0 +1,224 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// The titles of errors, by which clients tell them apart.
+const (
+	titleInvalid      = "Invalid request"
+	titleNotIssued    = "Could not issue a token"
+	titleDenied       = "Access Denied"
+	titleNoKey        = "Signing Key not found"
+	titleUnavailable  = "Service unavailable"
+	titleReadOnly     = "Store is read-only"
+	titleFull         = "Revocation list is full"
+	titleListUnusable = "Revocation list unreadable"
+)
+
+// Error is an answer other than success. As JSON it is the body of the answer. A
+// [Client] returns it as *Error; it matches, with errors.Is:
+//
+//   - token.ErrIssuingDisabled, token.ErrNotIssuable: a refused request for a
+//     token; the first one only if issuing is switched off
+//   - [ErrUnauthenticated]: 401
+//   - token.ErrDenied: 403
+//   - signing.ErrNoKey: 404 Signing Key not found
+//   - keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable: a
+//     revocation list that cannot be changed or read
+//   - token.ErrUnavailable: 429, 502, 503 or 504; asking again may succeed
+type Error struct {
+	Type              string             `json:"type"`   // always "/std-errors"
+	Status            int                `json:"status"` // of HTTP
+	Title             string             `json:"title"`  // the same for every error of its sort
+	Detail            string             `json:"detail"` // about this one
+	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
+}
+
+// InvalidParameter is what is wrong with one field of a request. An answer has
+// ten of them at most.
+type InvalidParameter struct {
+	Field  string `json:"field"` // such as "validFor" or "scope[0]"
+	Reason string `json:"reason"`
+}
+
+// Error returns the status, the title and the details, quoted: they come from
+// another machine.
+func (e *Error) Error() string {
+	text := fmt.Sprintf("httpapi: %d %.256q: %.1024q", e.Status, e.Title, e.Detail)
+	for _, p := range e.InvalidParameters[:min(len(e.InvalidParameters), maxFaults)] {
+		text += fmt.Sprintf("; %.256q: %.1024q", p.Field, p.Reason)
+	}
+	return text
+}
+
+// Is reports whether target is a sentinel that e stands for.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case token.ErrIssuingDisabled:
+		return e.Status == http.StatusBadRequest && e.Title == titleNotIssued && slices.Contains(disabledDetails, e.Detail)
+	case token.ErrNotIssuable:
+		return e.Status == http.StatusBadRequest && e.Title == titleNotIssued && !slices.Contains(disabledDetails, e.Detail) ||
+			e.Status == http.StatusBadRequest && e.Title == titleInvalid
+	case ErrUnauthenticated:
+		return e.Status == http.StatusUnauthorized
+	case token.ErrDenied:
+		return e.Status == http.StatusForbidden
+	case signing.ErrNoKey:
+		return e.Status == http.StatusNotFound && e.Title == titleNoKey
+	case keystore.ErrReadOnly:
+		return e.Title == titleReadOnly
+	case keystore.ErrTooLarge:
+		return e.Title == titleFull
+	case revocation.ErrUnreadable:
+		return e.Title == titleListUnusable
+	case token.ErrUnavailable:
+		return e.Status == http.StatusTooManyRequests || e.Status == http.StatusBadGateway ||
+			e.Status == http.StatusServiceUnavailable || e.Status == http.StatusGatewayTimeout
+	}
+	return false
+}
+
+// disabledDetails are the texts that say that issuing is switched off: ours, and
+// that of Kuma.
+var disabledDetails = []string{
+	token.ErrIssuingDisabled.Error(),
+	"issuing tokens using the control plane is disabled.",
+}
+
+// answer is an Error of the handler's own. It is a type apart from Error: an
+// authoriser or an issuer may itself be a client of another server, whose
+// answers are not ours.
+type answer struct{ body Error }
+
+func (a *answer) Error() string {
+	text := a.body.Title + ": " + a.body.Detail
+	for _, p := range a.body.InvalidParameters {
+		text += "; " + p.Field + " " + p.Reason
+	}
+	return text
+}
+
+func newAnswer(status int, title, detail string, params ...InvalidParameter) *answer {
+	return &answer{Error{Type: "/std-errors", Status: status, Title: title, Detail: detail, InvalidParameters: params}}
+}
+
+func invalid(params ...InvalidParameter) error {
+	return newAnswer(http.StatusBadRequest, titleInvalid, "the request has invalid parameters", params...)
+}
+
+func unreadable(err error) error {
+	return newAnswer(http.StatusBadRequest, titleInvalid, "the body cannot be read: "+err.Error())
+}
+
+func unsupported(detail string) error {
+	return newAnswer(http.StatusUnsupportedMediaType, "Unsupported Media Type", detail)
+}
+
+func tooLarge(limit int64) error {
+	return newAnswer(http.StatusRequestEntityTooLarge, "Content Too Large", fmt.Sprintf("the body has more than %d bytes", limit))
+}
+
+func notFound() error {
+	return newAnswer(http.StatusNotFound, "Not Found", "there is no such path")
+}
+
+func methodNotAllowed(w http.ResponseWriter, actions map[string]Action) error {
+	allowed := strings.Join(slices.Sorted(maps.Keys(actions)), ", ")
+	w.Header().Set("Allow", allowed)
+	return newAnswer(http.StatusMethodNotAllowed, "Method not Allowed", "want "+allowed)
+}
+
+// answerTo returns the answer to a request that ended with an error. Its text is
+// told only where it is about the request itself.
+func answerTo(what Request, err error) *answer {
+	var own *answer
+	var told *denied
+	// Not every store can hold every mesh: see keystore.ErrName.
+	noSuchMesh := what.Action == Issue && errors.Is(err, keystore.ErrName) && !errors.Is(err, errRefused) && !errors.Is(err, token.ErrDenied)
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.Is(err, ErrUnauthenticated):
+		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "it is not known who asks")
+	case errors.As(err, &told):
+		return newAnswer(http.StatusForbidden, titleDenied, told.detail)
+	case errors.Is(err, token.ErrUnavailable) && !noSuchMesh:
+		return unavailable()
+	case errors.Is(err, errRefused), errors.Is(err, token.ErrDenied):
+		return newAnswer(http.StatusForbidden, titleDenied, "the request is not allowed")
+	case noSuchMesh:
+		return noKey(what)
+	case errors.Is(err, token.ErrIssuingDisabled):
+		return newAnswer(http.StatusBadRequest, titleNotIssued, token.ErrIssuingDisabled.Error())
+	case errors.Is(err, token.ErrNotIssuable):
+		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
+	case errors.Is(err, signing.ErrNoKey):
+		return noKey(what)
+	case errors.Is(err, revocation.ErrUnreadable):
+		return newAnswer(http.StatusInternalServerError, titleListUnusable, "an operator must repair the list")
+	case errors.Is(err, keystore.ErrReadOnly):
+		return newAnswer(http.StatusConflict, titleReadOnly, "revocations are changed elsewhere")
+	case errors.Is(err, keystore.ErrTooLarge):
+		return newAnswer(http.StatusInsufficientStorage, titleFull, "the store takes no larger list")
+	case errors.Is(err, keystore.ErrName):
+		return invalid(InvalidParameter{"mesh", "is not a name that the store takes"}).(*answer)
+	case what.Action == Issue: // such as a key that cannot be read
+		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the token could not be issued")
+	}
+	return unavailable()
+}
+
+func noKey(what Request) *answer {
+	detail := "there is no key for zone tokens"
+	if what.Kind == token.KindDataplane {
+		detail = fmt.Sprintf("mesh %q has no key", what.Mesh)
+	}
+	return newAnswer(http.StatusNotFound, titleNoKey, detail)
+}
+
+func unavailable() *answer {
+	return newAnswer(http.StatusServiceUnavailable, titleUnavailable, "the answer is not known at the moment: ask again")
+}
+
+// fail answers a request that ended with an error.
+func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request, err error) {
+	a := answerTo(what, err)
+	if a.body.Status >= http.StatusInternalServerError && what.Action != Keys && // the reads of keys are logged themselves
+		!errors.Is(ctx.Err(), context.Canceled) { // the client is gone
+		h.log.WarnContext(ctx, "request failed", slog.Int("status", a.body.Status), slog.String("action", string(what.Action)),
+			slog.String("kind", string(what.Kind)), slog.String("mesh", what.Mesh), slog.String("error", err.Error()))
+	}
+	switch a.body.Status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, section 11.6.1, asks for one
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(a.body.Status)
+	_, _ = w.Write(marshal(a.body)) // the client is gone: there is nobody to tell
+}
+
+// marshal encodes without the escapes for HTML, which make the texts unreadable.
+func marshal(body any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(body) // what is marshalled here always can be
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}

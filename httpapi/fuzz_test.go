@@ -1,0 +1,84 @@
+package httpapi_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// Whatever the body: it is answered in one of the documented ways, and what was
+// understood of it can be said again and is understood the same.
+func FuzzRequest(f *testing.F) {
+	paths := []string{"/tokens/dataplane", "/tokens/zone", "/revocations/dataplane/default"}
+	for _, e := range exchanges {
+		if head, body, ok := strings.Cut(e.request, "\n\n"); ok && len(body) < 1000 {
+			for i, path := range paths {
+				if strings.Contains(head, path) {
+					f.Add(uint8(i), body)
+				}
+			}
+		}
+	}
+	for i, path := range paths {
+		for _, body := range hostileRequests[path] {
+			f.Add(uint8(i), body)
+		}
+	}
+	dataplanes, err := dataplane.NewDisabledIssuer()
+	require.NoError(f, err)
+	zones, err := zone.NewDisabledIssuer()
+	require.NoError(f, err)
+	var log logBuffer
+	var asked requests
+	handler, err := httpapi.New(keystore.NewMemory(), dataplanes, zones, func(_ *http.Request, what httpapi.Request) (string, error) {
+		asked.add(what)
+		return "alice", httpapi.Denied("only asking")
+	}, httpapi.WithLogger(log.logger()))
+	require.NoError(f, err)
+	client, err := httpapi.NewClient("http://host", &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, r)
+		return recorder.Result(), nil
+	})})
+	require.NoError(f, err)
+
+	f.Fuzz(func(t *testing.T, path uint8, body string) {
+		asked.list = nil
+		log.b.Reset()
+		r := httptest.NewRequest("POST", paths[int(path)%len(paths)], strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, r)
+		assertIsError(t, recorder.Result(), recorder.Body.String())
+		if len(asked.list) == 0 {
+			assert.Contains(t, []int{400, 413}, recorder.Code)
+			return
+		}
+		assert.Equal(t, 403, recorder.Code)
+		understood := asked.list[0]
+		switch {
+		case understood.Action == httpapi.Revoke:
+			assert.NotEmpty(t, understood.TokenIDs)
+			err = client.RevokeDataplane(context.Background(), understood.Mesh, understood.TokenIDs...)
+		case understood.Mesh != "":
+			assert.GreaterOrEqual(t, understood.ValidFor, time.Second)
+			_, err = client.IssueDataplane(context.Background(), understood.Dataplane, understood.ValidFor)
+		default:
+			_, err = client.IssueZone(context.Background(), understood.Zone, understood.ValidFor)
+		}
+		assert.Error(t, err)
+		require.Len(t, asked.list, 2, "what was accepted once is accepted again: %v", err)
+		assert.Equal(t, understood, asked.list[1])
+	})
+}

@@ -1,0 +1,272 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// storeTimeout is for how long a request waits for the authoriser and the store.
+const storeTimeout = 10 * time.Second
+
+// An Action is what a request asks for.
+type Action string
+
+// The actions.
+const (
+	Issue   Action = "issue"   // a token
+	List    Action = "list"    // the ids on a revocation list
+	Revoke  Action = "revoke"  // add ids to a revocation list
+	Restore Action = "restore" // remove ids from a revocation list
+	Keys    Action = "keys"    // the public keys; not asked under [WithPublicKeySets]
+)
+
+// A Request is what an [Authorizer] decides about. It was read whole and is
+// valid, so that what is allowed is what is done.
+type Request struct {
+	Action Action
+	Kind   token.Kind
+
+	// Mesh is the mesh that the request is about: for Issue that of the token.
+	// It is empty for the kind zone.
+	Mesh string
+
+	// Dataplane or Zone, depending on Kind, and ValidFor are the claims and the
+	// lifetime of the token, for Issue.
+	Dataplane token.Dataplane
+	Zone      token.Zone
+	ValidFor  time.Duration
+
+	// TokenIDs are the ids (jti) to Revoke or Restore, at least one.
+	TokenIDs []string
+}
+
+// An Authorizer decides whether a request is allowed, and names the actor for
+// the audit log. A request is allowed if err is nil and actor is not empty.
+//
+// An error that matches [ErrUnauthenticated] is answered with 401, one that
+// matches token.ErrUnavailable with 503, and every other one with 403. Only the
+// text of a [Denied] is told to the client; the audit log has that of any error,
+// and the actor if there is one.
+//
+// r is for headers and the connection; its body has been read. The function may be called concurrently;
+// it must not change what it is given and should heed r's context.
+type Authorizer func(r *http.Request, what Request) (actor string, err error)
+
+// ErrUnauthenticated: it is not known who asks. An [Authorizer] returns it, for an
+// answer of 401 that asks for a bearer token, and so does a [Client] that is
+// answered with 401.
+var ErrUnauthenticated = errors.New("unauthenticated")
+
+// Denied returns an error for an [Authorizer] or an issuer's policy to return:
+// the client is told the detail, in an answer of 403.
+func Denied(detail string) error { return &denied{detail} }
+
+type denied struct{ detail string }
+
+func (d *denied) Error() string { return d.detail }
+
+// errRefused is what an authoriser's error is wrapped in.
+var errRefused = errors.New("not allowed")
+
+// An Option is an option of [New].
+type Option func(*handler) error
+
+// WithPublicKeySets serves the public keys to anyone, without asking the
+// authoriser, and lets shared caches keep them.
+func WithPublicKeySets() Option {
+	return func(h *handler) error {
+		h.publicKeySets = true
+		return nil
+	}
+}
+
+// WithLogger sets the logger; the default is slog.Default(). The handler logs
+// "request failed" at Warn, with the cause of each answer of 500 or 503, and "key
+// records with faults" at Warn and "built key set" at Info when keys have changed. The
+// audit events of all requests go to this logger too, also those of an issuer
+// with another one.
+func WithLogger(log *slog.Logger) Option {
+	return func(h *handler) error {
+		if log == nil {
+			return errors.New("WithLogger: the logger is nil")
+		}
+		h.log, h.ownLog = log, true
+		return nil
+	}
+}
+
+type handler struct {
+	store         keystore.KeyStore
+	dataplanes    dataplane.Issuer
+	zones         zone.Issuer
+	authorize     Authorizer
+	publicKeySets bool
+	log           *slog.Logger
+	ownLog        bool // log is not just the default one
+	keys          *keySets
+}
+
+// New returns the handler. All four parameters are required: for a control plane
+// that issues nothing pass a dataplane.NewDisabledIssuer and a
+// zone.NewDisabledIssuer. The store is that of the revocation lists and the
+// public keys. The handler keeps nothing running in the background.
+func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer, authorize Authorizer, options ...Option) (http.Handler, error) {
+	switch {
+	case store == nil:
+		return nil, errors.New("httpapi: the store is nil")
+	case dataplanes == nil || zones == nil:
+		return nil, errors.New("httpapi: an issuer is nil (NewDisabledIssuer of dataplane and zone issues nothing)")
+	case authorize == nil:
+		return nil, errors.New("httpapi: the authoriser is nil, and there is none that allows everything")
+	}
+	h := &handler{store: store, dataplanes: dataplanes, zones: zones, authorize: authorize, log: slog.Default()}
+	for _, o := range options {
+		if o == nil {
+			return nil, errors.New("httpapi: an option is nil")
+		}
+		if err := o(h); err != nil {
+			return nil, fmt.Errorf("httpapi: %w", err)
+		}
+	}
+	h.keys = newKeySets(store, h.log)
+	return h, nil
+}
+
+// ServeHTTP reads the whole request, asks the authoriser, and only then does
+// something.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	ctx := r.Context()
+	if h.ownLog {
+		ctx = audit.WithLogger(ctx, h.log)
+	}
+	what, err := route(w, r)
+	if err != nil {
+		h.fail(ctx, w, what, err)
+		return
+	}
+	err = read(w, r, &what)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout) // the time that reading took is the server's affair
+	defer cancel()
+	if err == nil && !(what.Action == Keys && h.publicKeySets) {
+		var actor string
+		actor, err = h.allow(r.WithContext(ctx), what)
+		ctx = audit.WithActor(ctx, actor)
+	}
+	if err != nil {
+		h.logRefused(ctx, what, err)
+		h.fail(ctx, w, what, err)
+		return
+	}
+	if err := h.do(ctx, w, r, what); err != nil {
+		h.fail(ctx, w, what, err)
+	}
+}
+
+// route returns what the method and the path of a request ask for.
+func route(w http.ResponseWriter, r *http.Request) (Request, error) {
+	// The escaped path, so that an escaped slash does not divide it.
+	resource, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	kind, mesh, hasMesh := strings.Cut(rest, "/")
+	what := Request{Kind: token.Kind(kind)}
+	ofMesh := what.Kind == token.KindDataplane && resource != "tokens"
+	if what.Kind != token.KindDataplane && what.Kind != token.KindZone ||
+		hasMesh != ofMesh || hasMesh && (mesh == "" || strings.Contains(mesh, "/")) {
+		return what, notFound()
+	}
+	var actions map[string]Action
+	switch resource {
+	case "tokens":
+		actions = map[string]Action{http.MethodPost: Issue}
+	case "revocations":
+		actions = map[string]Action{http.MethodGet: List, http.MethodHead: List, http.MethodPost: Revoke, http.MethodDelete: Restore}
+	case "jwks":
+		actions = map[string]Action{http.MethodGet: Keys, http.MethodHead: Keys}
+	default:
+		return what, notFound()
+	}
+	action, ok := actions[r.Method]
+	if !ok {
+		return what, methodNotAllowed(w, actions)
+	}
+	what.Action = action
+	if hasMesh {
+		var err error
+		if what.Mesh, err = url.PathUnescape(mesh); err == nil {
+			err = checkMesh(what.Mesh)
+		}
+		if err != nil {
+			return what, invalid(InvalidParameter{"mesh", err.Error()})
+		}
+	}
+	return what, nil
+}
+
+func checkMesh(mesh string) error {
+	if mesh == "" {
+		return errors.New("is missing")
+	}
+	return keystore.CheckScope(keystore.Scope(mesh))
+}
+
+// read reads the body that a request of its kind has.
+func read(w http.ResponseWriter, r *http.Request, what *Request) error {
+	switch what.Action {
+	case Issue:
+		return readTokenRequest(w, r, what)
+	case Revoke, Restore:
+		return readTokenIDs(w, r, what)
+	}
+	return nil
+}
+
+func (h *handler) allow(r *http.Request, what Request) (actor string, err error) {
+	actor, err = h.authorize(r, what)
+	if err == nil && actor == "" {
+		// A function that returns two zero values has decided nothing.
+		err = errors.New("the authoriser named no actor")
+	}
+	if err != nil {
+		return actor, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return actor, nil
+}
+
+func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request, what Request) error {
+	switch what.Action {
+	case Issue:
+		return h.issue(ctx, w, what)
+	case List:
+		return h.list(ctx, w, r, what)
+	case Revoke, Restore:
+		return h.change(ctx, w, what)
+	default:
+		return h.serveKeys(ctx, w, r, what)
+	}
+}
+
+// logRefused records a refusal of which no issuer and no list will know.
+func (h *handler) logRefused(ctx context.Context, what Request, err error) {
+	audit.Log(ctx, h.log, audit.Event{
+		Action:  audit.Action(what.Action),
+		Err:     err,
+		Kind:    what.Kind,
+		Mesh:    what.Mesh,
+		Name:    what.Dataplane.Name,
+		Zone:    what.Zone.Zone,
+		Scope:   what.Zone.Scope,
+		TokenID: strings.Join(what.TokenIDs, ","), // one event, or a refused client could write very many
+	})
+}

@@ -1,0 +1,85 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/meshpass/meshpass/token"
+)
+
+const (
+	maxTokenRequest = 64 << 10 // bytes; a token has 8 KiB at most
+
+	// defaultValidFor is 10 years, for a request that names no lifetime.
+	defaultValidFor = 87600 * time.Hour
+)
+
+// readTokenRequest reads and checks a request for a token.
+func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) error {
+	var validFor string
+	d, z := &what.Dataplane, &what.Zone
+	fields := []field{{"zone", &z.Zone}, {"scope", &z.Scope}, {"validFor", &validFor}}
+	if what.Kind == token.KindDataplane {
+		fields = []field{{"name", &d.Name}, {"mesh", &d.Mesh}, {"tags", &d.Tags}, {"type", &d.Type}, {"workload", &d.Workload}, {"validFor", &validFor}}
+	}
+	if err := readBody(w, r, maxTokenRequest, fields); err != nil {
+		return err
+	}
+	what.Mesh = d.Mesh
+	var bad faults
+	if what.Kind == token.KindDataplane {
+		if err := checkMesh(d.Mesh); err != nil {
+			bad.add("mesh", "%w", err)
+		}
+		for _, name := range slices.Sorted(maps.Keys(d.Tags)) {
+			if len(d.Tags[name]) == 0 {
+				bad.add(tagField(name), "has no values, and so would allow none")
+			}
+		}
+	} else {
+		if z.Zone == "" {
+			bad.add("zone", "is missing")
+		}
+		if len(z.Scope) == 0 {
+			bad.add("scope", `is missing, want a list of components, such as ["cp"]`)
+		}
+		for i, scope := range z.Scope {
+			if scope == "" {
+				bad.add(fmt.Sprintf("scope[%d]", i), "is empty")
+			}
+		}
+	}
+	what.ValidFor = defaultValidFor
+	if validFor != "" {
+		var err error
+		if what.ValidFor, err = time.ParseDuration(validFor); err != nil {
+			bad.add("validFor", "%.64q is not a duration, such as \"720h\", of at most 292 years", validFor)
+		} else if what.ValidFor < time.Second {
+			bad.add("validFor", "is %s, want at least 1s", what.ValidFor)
+		}
+	}
+	return bad.err()
+}
+
+func tagField(name string) string { return fmt.Sprintf("tags[%.64q]", name) }
+
+func (h *handler) issue(ctx context.Context, w http.ResponseWriter, what Request) error {
+	var raw string
+	var err error
+	if what.Kind == token.KindDataplane {
+		raw, err = h.dataplanes.Issue(ctx, what.Dataplane, what.ValidFor)
+	} else {
+		raw, err = h.zones.Issue(ctx, what.Zone, what.ValidFor)
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	_, _ = io.WriteString(w, raw) // the client is gone: there is nobody to tell
+	return nil
+}
