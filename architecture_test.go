@@ -33,6 +33,8 @@ var mayImport = map[string][]string{
 	"dataplane":             {"internal/live", "signing", "revocation", "keystore", "token"},
 	"internal/storetest":    {"dataplane", "zone", "signing", "keystore", "token"},
 	"zone":                  {"internal/live", "signing", "revocation", "keystore", "token"},
+	"httpapi":               {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+	"config":                {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 }
 
 // jwxImporter is the one file that knows which library makes and checks signatures.
