@@ -12,12 +12,15 @@
 //   - token: claims, the strict wire form of tokens, and the errors that
 //     everything returns
 //   - keystore: storage of keys and revocation lists: in memory, in a
-//     directory, or in your own store
+//     directory, or in your own store; keystore/postgres, etcd and kubernetes
+//     are modules of their own, and keystore/sealed encrypts any of them
 //   - signing: RSA keys, their serial numbers and record names
 //   - revocation: lists of revoked token ids
 //   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
 //     proxy against a token
 //   - zone: Issuer and Validator of zone tokens
+//   - config: both from the settings that Kuma and Kong Mesh document
+//   - httpapi: tokens, revocation lists and public keys over HTTP
 //   - audit: who did what to tokens and keys, as events on log/slog
 //   - keystore/keystoretest: the test suite that every store passes
 //
