@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/live":         {"audit", "signing", "revocation", "keystore", "token"},
 	"dataplane/insecure":    {"dataplane"},
 	"dataplane":             {"internal/live", "signing", "revocation", "keystore", "token"},
-	"internal/storetest":    {"dataplane", "zone", "signing", "keystore", "token"},
+	"internal/storetest":    {"audit", "dataplane", "zone", "signing", "keystore/sealed", "keystore", "token"},
 	"zone":                  {"internal/live", "signing", "revocation", "keystore", "token"},
 	"httpapi":               {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
 	"config":                {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},

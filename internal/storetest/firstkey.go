@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
@@ -50,7 +51,7 @@ func ensureKeys(storage string, open func(string) (keystore.KeyStore, error)) er
 	}
 	fmt.Println("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(audit.WithLogger(context.Background(), discard), 2*time.Minute)
 		key, err := dataplane.EnsureKey(ctx, store, lines.Text())
 		if err != nil {
 			cancel()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
@@ -43,7 +44,7 @@ const callTimeout = 2 * time.Second
 //
 // It logs how long after Mend the revocation was known to the validator.
 func Outage(t *testing.T, open Opener, fault Fault) {
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(audit.WithLogger(t.Context(), discard))
 	defer stop()
 	store := open(t)
 	issuer, validator := issuerAndValidator(t, store, open(t), "default")

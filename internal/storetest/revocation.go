@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
@@ -39,7 +40,7 @@ func BenchmarkRevocation(b *testing.B, open Opener) {
 // revoke revokes n tokens and returns how long each took to reach its session.
 func revoke(tb testing.TB, open Opener, n int) []time.Duration {
 	tb.Helper()
-	ctx := tb.Context()
+	ctx := audit.WithLogger(tb.Context(), discard)
 	store := open(tb)
 	issuer, validator := issuerAndValidator(tb, store, open(tb), "default")
 	took := make([]time.Duration, n)
@@ -62,7 +63,7 @@ func revoke(tb testing.TB, open Opener, n int) []time.Duration {
 // replica and a validator on another that knows the key.
 func issuerAndValidator(tb testing.TB, store, other keystore.KeyStore, mesh string) (dataplane.Issuer, dataplane.Validator) {
 	tb.Helper()
-	_, err := dataplane.EnsureKey(tb.Context(), store, mesh)
+	_, err := dataplane.EnsureKey(audit.WithLogger(tb.Context(), discard), store, mesh)
 	must(tb, err)
 	issuer, err := dataplane.NewIssuer(store, quiet)
 	must(tb, err)

@@ -5,16 +5,18 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/sealed"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -31,120 +33,145 @@ const (
 
 const day = 24 * time.Hour
 
-var quiet = dataplane.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+var (
+	discard = slog.New(slog.DiscardHandler)
+	quiet   = dataplane.WithLogger(discard)
+)
 
 // LifeOfAToken plays the life of dataplane and zone tokens on two replicas: one
 // issues, revokes and rotates, the other validates. The storage holds no keys yet.
 func LifeOfAToken(t *testing.T, open Opener) {
-	t.Run("of a proxy", func(t *testing.T) {
-		ctx := t.Context()
-		store := open(t)
-		_, err := dataplane.EnsureKey(ctx, store, "default")
+	t.Run("of a proxy, with sealed records", func(t *testing.T) {
+		sealer, err := sealed.NewAESGCM([]byte("a key-encryption key of 32 bytes"))
 		must(t, err)
-		issuer, err := dataplane.NewIssuer(store, quiet)
-		must(t, err)
-		validator := newValidator(t, open(t))
-		claims := token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
-		issue := func() string {
-			t.Helper()
-			raw, err := issuer.Issue(ctx, claims, day)
-			must(t, err)
-			return raw
-		}
-		first, revoked := issue(), issue()
-		validate := func(raw string) (dataplane.Verified, error) { return validator.Validate(ctx, "default", raw) }
-
-		verified := eventually(t, "the first token is good", func() (dataplane.Verified, error) { return validate(first) })
-		proxy := dataplane.Proxy{Mesh: "default", Name: "dp-1", Inbounds: []map[string]string{{"kuma.io/service": "backend"}}}
-		must(t, verified.Permits(proxy))
-		proxy.Name = "dp-2"
-		wantError(t, verified.Permits(proxy), token.ErrNotPermitted)
-		_, err = validator.Validate(ctx, "other", first)
-		wantError(t, err, token.ErrInvalid)
-
-		doomed, err := validate(revoked)
-		must(t, err)
-		ctx1, stop1 := verified.Bind(ctx)
-		defer stop1()
-		ctx2, stop2 := doomed.Bind(ctx)
-		defer stop2()
-		must(t, dataplane.Revoke(ctx, store, "default", doomed.Registered().ID))
-		wantEnd(t, ctx2, token.ErrRevoked)
-		_, err = validate(revoked)
-		wantError(t, err, token.ErrRevoked)
-		must(t, dataplane.Restore(ctx, store, "default", doomed.Registered().ID))
-		eventually(t, "a restored token is good", func() (dataplane.Verified, error) { return validate(revoked) })
-
-		key, err := signing.Generate(signing.DefaultBits)
-		must(t, err)
-		added, err := dataplane.AddKey(ctx, store, "default", key)
-		must(t, err)
-		if added.Serial != 2 {
-			t.Errorf("the second key has serial %d, want 2", added.Serial)
-		}
-		second := issue()
-		next := eventually(t, "a token of the new key is good", func() (dataplane.Verified, error) { return validate(second) })
-		if next.KeyID() != "2" {
-			t.Errorf("a token issued after the rotation has kid %q, want \"2\"", next.KeyID())
-		}
-		_, err = validate(first)
-		must(t, err)
-		must(t, dataplane.RemoveKey(ctx, store, "default", 1))
-		wantEnd(t, ctx1, token.ErrUnknownKey)
-		_, err = validate(first)
-		wantError(t, err, token.ErrUnknownKey)
-		_, err = validate(second)
-		must(t, err)
-		again, err := dataplane.EnsureKey(ctx, open(t), "default")
-		must(t, err)
-		if again.Serial != 2 {
-			t.Errorf("EnsureKey returned serial %d after the rotation, want 2", again.Serial)
-		}
-	})
-
-	t.Run("of a zone", func(t *testing.T) {
-		ctx := t.Context()
-		store := open(t)
-		_, err := zone.EnsureKey(ctx, store)
-		must(t, err)
-		issuer, err := zone.NewIssuer(store, quiet)
-		must(t, err)
-		validator, err := zone.NewValidator(open(t), quiet)
-		must(t, err)
-		defer validator.Close()
-		issue := func() string {
-			t.Helper()
-			raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, day)
-			must(t, err)
-			return raw
-		}
-		validate := func(raw string) (zone.Verified, error) {
-			return validator.Validate(ctx, "west", zone.ScopeCP, raw)
-		}
-		first := issue()
-		verified := eventually(t, "the first token is good", func() (zone.Verified, error) { return validate(first) })
-		_, err = validator.Validate(ctx, "west", zone.ScopeEgress, first)
-		wantError(t, err, token.ErrScope)
-
-		key, err := signing.Generate(signing.DefaultBits)
-		must(t, err)
-		_, err = zone.AddKey(ctx, store, key)
-		must(t, err)
-		second := issue()
-		eventually(t, "a token of the new key is good", func() (zone.Verified, error) { return validate(second) })
-
-		bound, stop := verified.Bind(ctx)
-		defer stop()
-		must(t, zone.Revoke(ctx, store, verified.Registered().ID))
-		wantEnd(t, bound, token.ErrRevoked)
-		must(t, zone.RemoveKey(ctx, store, 1))
-		eventually(t, "a token of a removed key is refused", func() (struct{}, error) {
-			_, err := validate(first)
-			return struct{}{}, want(err, token.ErrUnknownKey)
+		lifeOfAProxy(t, "sealed", func(tb testing.TB) keystore.KeyStore {
+			store, err := sealed.New(open(tb), sealer)
+			must(tb, err)
+			return store
 		})
-		_, err = validate(second)
+		records, err := open(t).List(t.Context(), "sealed", "")
 		must(t, err)
+		if len(records) == 0 {
+			t.Error("there are no records")
+		}
+		for _, r := range records {
+			if bytes.Contains(r.Data, []byte("PRIVATE KEY")) {
+				t.Errorf("%v can be read without the key", r)
+			}
+		}
 	})
+	t.Run("of a proxy", func(t *testing.T) { lifeOfAProxy(t, "default", open) })
+	t.Run("of a zone", func(t *testing.T) { lifeOfAZone(t, open) })
+}
+
+func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
+	ctx := audit.WithLogger(t.Context(), discard)
+	store := open(t)
+	_, err := dataplane.EnsureKey(ctx, store, mesh)
+	must(t, err)
+	issuer, err := dataplane.NewIssuer(store, quiet)
+	must(t, err)
+	validator := newValidator(t, open(t))
+	claims := token.Dataplane{Mesh: mesh, Name: "dp-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
+	issue := func() string {
+		t.Helper()
+		raw, err := issuer.Issue(ctx, claims, day)
+		must(t, err)
+		return raw
+	}
+	first, revoked := issue(), issue()
+	validate := func(raw string) (dataplane.Verified, error) { return validator.Validate(ctx, mesh, raw) }
+
+	verified := eventually(t, "the first token is good", func() (dataplane.Verified, error) { return validate(first) })
+	proxy := dataplane.Proxy{Mesh: mesh, Name: "dp-1", Inbounds: []map[string]string{{"kuma.io/service": "backend"}}}
+	must(t, verified.Permits(proxy))
+	proxy.Name = "dp-2"
+	wantError(t, verified.Permits(proxy), token.ErrNotPermitted)
+	_, err = validator.Validate(ctx, "other", first)
+	wantError(t, err, token.ErrInvalid)
+
+	doomed, err := validate(revoked)
+	must(t, err)
+	ctx1, stop1 := verified.Bind(ctx)
+	defer stop1()
+	ctx2, stop2 := doomed.Bind(ctx)
+	defer stop2()
+	must(t, dataplane.Revoke(ctx, store, mesh, doomed.Registered().ID))
+	wantEnd(t, ctx2, token.ErrRevoked)
+	_, err = validate(revoked)
+	wantError(t, err, token.ErrRevoked)
+	must(t, dataplane.Restore(ctx, store, mesh, doomed.Registered().ID))
+	eventually(t, "a restored token is good", func() (dataplane.Verified, error) { return validate(revoked) })
+
+	key, err := signing.Generate(signing.DefaultBits)
+	must(t, err)
+	added, err := dataplane.AddKey(ctx, store, mesh, key)
+	must(t, err)
+	if added.Serial != 2 {
+		t.Errorf("the second key has serial %d, want 2", added.Serial)
+	}
+	second := issue()
+	next := eventually(t, "a token of the new key is good", func() (dataplane.Verified, error) { return validate(second) })
+	if next.KeyID() != "2" {
+		t.Errorf("a token issued after the rotation has kid %q, want \"2\"", next.KeyID())
+	}
+	_, err = validate(first)
+	must(t, err)
+	must(t, dataplane.RemoveKey(ctx, store, mesh, 1))
+	wantEnd(t, ctx1, token.ErrUnknownKey)
+	_, err = validate(first)
+	wantError(t, err, token.ErrUnknownKey)
+	_, err = validate(second)
+	must(t, err)
+	again, err := dataplane.EnsureKey(ctx, open(t), mesh)
+	must(t, err)
+	if again.Serial != 2 {
+		t.Errorf("EnsureKey returned serial %d after the rotation, want 2", again.Serial)
+	}
+}
+
+func lifeOfAZone(t *testing.T, open Opener) {
+	ctx := audit.WithLogger(t.Context(), discard)
+	store := open(t)
+	_, err := zone.EnsureKey(ctx, store)
+	must(t, err)
+	issuer, err := zone.NewIssuer(store, quiet)
+	must(t, err)
+	validator, err := zone.NewValidator(open(t), quiet)
+	must(t, err)
+	defer validator.Close()
+	issue := func() string {
+		t.Helper()
+		raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, day)
+		must(t, err)
+		return raw
+	}
+	validate := func(raw string) (zone.Verified, error) {
+		return validator.Validate(ctx, "west", zone.ScopeCP, raw)
+	}
+	first := issue()
+	verified := eventually(t, "the first token is good", func() (zone.Verified, error) { return validate(first) })
+	_, err = validator.Validate(ctx, "west", zone.ScopeEgress, first)
+	wantError(t, err, token.ErrScope)
+
+	key, err := signing.Generate(signing.DefaultBits)
+	must(t, err)
+	_, err = zone.AddKey(ctx, store, key)
+	must(t, err)
+	second := issue()
+	eventually(t, "a token of the new key is good", func() (zone.Verified, error) { return validate(second) })
+
+	bound, stop := verified.Bind(ctx)
+	defer stop()
+	must(t, zone.Revoke(ctx, store, verified.Registered().ID))
+	wantEnd(t, bound, token.ErrRevoked)
+	must(t, zone.RemoveKey(ctx, store, 1))
+	eventually(t, "a token of a removed key is refused", func() (struct{}, error) {
+		_, err := validate(first)
+		return struct{}{}, want(err, token.ErrUnknownKey)
+	})
+	_, err = validate(second)
+	must(t, err)
 }
 
 // newValidator returns a validator that has read its store.
