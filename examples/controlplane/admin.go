@@ -2,88 +2,41 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/signing"
-	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/zone"
 )
 
-// maxRequest is how long an operator's request may be, in bytes.
-const maxRequest = 64 << 10
-
-// dataplaneRequest asks for a dataplane token, zoneRequest for a zone token.
-type (
-	dataplaneRequest struct {
-		Mesh     string              `json:"mesh"`
-		Name     string              `json:"name,omitempty"`
-		Tags     map[string][]string `json:"tags,omitempty"`
-		ValidFor string              `json:"validFor"` // such as "720h"
+// newAdmin returns what a control plane serves on its socket: the API of package httpapi, to
+// which more can be added. Whoever can open the socket is the operator.
+func newAdmin(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer, authorize httpapi.Authorizer, log *slog.Logger) (*http.ServeMux, error) {
+	api, err := httpapi.New(store, dataplanes, zones, authorize, httpapi.WithLogger(log))
+	if err != nil {
+		return nil, err
 	}
-	zoneRequest struct {
-		Zone     string   `json:"zone"`
-		Scope    []string `json:"scope"`
-		ValidFor string   `json:"validFor"`
-	}
-)
-
-// issueDataplane answers requests for dataplane tokens with the bare token.
-func issueDataplane(issuer dataplane.Issuer) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var ask dataplaneRequest
-		validFor, err := decode(w, r, &ask, &ask.ValidFor)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		raw, err := issuer.Issue(r.Context(), token.Dataplane{Mesh: ask.Mesh, Name: ask.Name, Tags: ask.Tags}, validFor)
-		answerToken(w, raw, err)
-	}
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	return mux, nil
 }
 
-// issueZone answers requests for zone tokens with the bare token.
-func issueZone(issuer zone.Issuer) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var ask zoneRequest
-		validFor, err := decode(w, r, &ask, &ask.ValidFor)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		raw, err := issuer.Issue(r.Context(), token.Zone{Zone: ask.Zone, Scope: ask.Scope}, validFor)
-		answerToken(w, raw, err)
-	}
+const actorOperator = "operator"
+
+// authorizeAll lets the operator do everything.
+func authorizeAll(*http.Request, httpapi.Request) (actor string, err error) {
+	return actorOperator, nil
 }
 
-func decode(w http.ResponseWriter, r *http.Request, ask any, validFor *string) (time.Duration, error) {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(ask); err != nil {
-		return 0, fmt.Errorf("unreadable request: %w", err)
+// authorizeInZone lets the operator do what lasts: the next snapshot of the global control
+// plane would overwrite a revocation list that was changed in a zone.
+func authorizeInZone(_ *http.Request, what httpapi.Request) (actor string, err error) {
+	if what.Action == httpapi.Revoke || what.Action == httpapi.Restore {
+		return actorOperator, httpapi.Denied("a zone has its revocation lists from the global control plane: change them there")
 	}
-	return time.ParseDuration(*validFor)
-}
-
-func answerToken(w http.ResponseWriter, raw string, err error) {
-	switch {
-	case errors.Is(err, token.ErrNotIssuable):
-		http.Error(w, err.Error(), http.StatusBadRequest)
-	case errors.Is(err, signing.ErrNoKey):
-		http.Error(w, err.Error(), http.StatusNotFound)
-	case errors.Is(err, token.ErrUnavailable):
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-	case err != nil:
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-	default:
-		w.Header().Set("Content-Type", "text/plain")
-		w.Header().Set("Cache-Control", "no-store")
-		_, _ = io.WriteString(w, raw)
-	}
+	return actorOperator, nil
 }
 
 // reportUsage tells which keys this process has seen in use, for whoever decides about

@@ -2,16 +2,51 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"flag"
+	"log/slog"
 	"math/big"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
+
+// runCertificates makes a certificate authority and what it vouches for: the global control
+// plane, and zones.
+func runCertificates(_ context.Context, flags *flag.FlagSet, args []string, _ *slog.Logger) error {
+	dir := flags.String("dir", "", "`folder` for ca.pem, global.pem and zone-NAME.pem")
+	zones := flags.String("zones", "", "`names` of the zones, separated by commas")
+	if err := parse(flags, args, "dir", "zones"); err != nil {
+		return err
+	}
+	names := []string{globalName}
+	for zone := range strings.SplitSeq(*zones, ",") {
+		names = append(names, zoneName(zone))
+	}
+	return newCertificates(*dir, names...)
+}
+
+// newCertificates writes the certificate of a new authority to ca.pem in a folder, and a
+// certificate and its key to NAME.pem for each name.
+func newCertificates(dir string, names ...string) error {
+	ca, err := newAuthority(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := ca.issue(name, filepath.Join(dir, name+".pem")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // authority is a certificate authority that lives as long as the process: its key is in
 // memory only.

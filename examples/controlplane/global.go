@@ -78,11 +78,12 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	server := grpc.NewServer(serverOptions(creds, intercept)...)
 	server.RegisterService(&zoneSyncDesc, &globalServer{published, log})
 
-	admin := http.NewServeMux()
-	admin.Handle("POST /tokens/dataplane", issueDataplane(dataplanes))
-	admin.Handle("POST /tokens/zone", issueZone(zones))
+	admin, err := newAdmin(store, dataplanes, zones, authorizeAll, log)
+	if err != nil {
+		return err
+	}
 	admin.HandleFunc("PUT /zone-authentication", func(w http.ResponseWriter, r *http.Request) {
-		kind, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+		kind, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(len(authCPToken))))
 		if err != nil || string(kind) != authCPToken {
 			http.Error(w, "want "+authCPToken, http.StatusBadRequest)
 			return

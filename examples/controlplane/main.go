@@ -2,10 +2,11 @@
 // zone control planes and proxies, as separate processes over TLS. It shows how
 // the tokens of Meshpass are put to use between them.
 //
-//	controlplane scene     starts all of it on the loopback interface and plays a scene (the default)
-//	controlplane global    a global control plane: the signing keys, and what zones may know of them
-//	controlplane zone      a zone control plane: admits proxies, also while the global one is down
-//	controlplane proxy     stands in for Envoy: connects to a zone with a token
+//	controlplane scene           starts all of it on the loopback interface and plays a scene (the default)
+//	controlplane global          a global control plane: the signing keys, and what zones may know of them
+//	controlplane zone            a zone control plane: admits proxies, also while the global one is down
+//	controlplane proxy           stands in for Envoy: connects to a zone with a token
+//	controlplane certificates    makes the certificates of control planes, for trying these by hand
 //
 // Each subcommand tells its flags with -help, and logs to standard output in JSON.
 package main
@@ -52,8 +53,10 @@ func run(ctx context.Context, args []string) error {
 		return runZone(ctx, flags, args, log)
 	case "proxy":
 		return runProxy(ctx, flags, args, log)
+	case "certificates":
+		return runCertificates(ctx, flags, args, log)
 	}
-	return fmt.Errorf("unknown subcommand %q, want scene, global, zone or proxy", name)
+	return fmt.Errorf("unknown subcommand %q, want scene, global, zone, proxy or certificates", name)
 }
 
 // parse reads flags and refuses arguments that are none, and flags that must be given and

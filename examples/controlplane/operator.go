@@ -12,24 +12,37 @@ import (
 	"strings"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/token"
 )
 
 // operator asks control planes through the sockets in their folders.
 type operator struct{}
 
-// request sends a request to the control plane whose folder is given, and returns the answer's body.
-func (operator) request(ctx context.Context, dir, method, path string, body []byte) ([]byte, error) {
-	client := http.Client{Timeout: patience, Transport: &http.Transport{
+// client reaches the control plane whose folder is given, whatever the host of the URL is.
+func (operator) client(dir string) *http.Client {
+	return &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, adminSocket))
 		},
 	}}
-	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, bytes.NewReader(body))
+}
+
+const adminURL = "http://admin"
+
+// api is the part of a control plane's socket that is the API of package httpapi.
+func (o operator) api(dir string) (*httpapi.Client, error) {
+	return httpapi.NewClient(adminURL, o.client(dir))
+}
+
+// request sends a request to the control plane whose folder is given, and returns the answer's body.
+func (o operator) request(ctx context.Context, dir, method, path string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, adminURL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	answer, err := client.Do(r)
+	answer, err := o.client(dir).Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -44,23 +57,22 @@ func (operator) request(ctx context.Context, dir, method, path string, body []by
 	return text, nil
 }
 
-func (o operator) token(ctx context.Context, dir, path string, request any) (string, error) {
-	body, err := json.Marshal(request)
+// dataplaneToken has a control plane issue a dataplane token.
+func (o operator) dataplaneToken(ctx context.Context, dir string, claims token.Dataplane) (string, error) {
+	api, err := o.api(dir)
 	if err != nil {
 		return "", err
 	}
-	raw, err := o.request(ctx, dir, http.MethodPost, path, body)
-	return string(raw), err
-}
-
-// dataplaneToken has a control plane issue a dataplane token.
-func (o operator) dataplaneToken(ctx context.Context, dir string, ask dataplaneRequest) (string, error) {
-	return o.token(ctx, dir, "/tokens/dataplane", ask)
+	return api.IssueDataplane(ctx, claims, validFor)
 }
 
 // zoneToken has the global control plane issue a zone token.
-func (o operator) zoneToken(ctx context.Context, dir string, ask zoneRequest) (string, error) {
-	return o.token(ctx, dir, "/tokens/zone", ask)
+func (o operator) zoneToken(ctx context.Context, dir string, claims token.Zone) (string, error) {
+	api, err := o.api(dir)
+	if err != nil {
+		return "", err
+	}
+	return api.IssueZone(ctx, claims, validFor)
 }
 
 // usage asks a zone which keys it has seen in use.

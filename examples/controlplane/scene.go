@@ -22,7 +22,7 @@ import (
 
 const (
 	mesh     = "default"
-	validFor = "24h"
+	validFor = 24 * time.Hour // of tokens
 
 	// publishDelay is how long a new key is known before it signs: more than it takes from the
 	// global store to the validators of all zones, which is two looks at a folder, 250 ms
@@ -97,14 +97,9 @@ func (s *scene) path(name string) string { return filepath.Join(s.dir, name) }
 
 // start starts the control planes. Zones have no tokens yet.
 func (s *scene) start(ctx context.Context) error {
-	ca, err := newAuthority(s.path("ca.pem"))
+	err := newCertificates(s.dir, globalName, zoneName("west"), zoneName("east"))
 	if err != nil {
 		return err
-	}
-	for _, name := range []string{globalName, zoneName("west"), zoneName("east")} {
-		if err := ca.issue(name, s.path(name+".pem")); err != nil {
-			return err
-		}
 	}
 	if s.global, err = s.runGlobal(ctx, "127.0.0.1:0", authNone); err != nil {
 		return err
@@ -229,8 +224,8 @@ func (s *scene) runProxy(ctx context.Context, name string, at, issuer *controlPl
 
 // newToken replaces the token file of a proxy.
 func (s *scene) newToken(ctx context.Context, name string, issuer *controlPlane) (raw string, err error) {
-	raw, err = s.ask.dataplaneToken(ctx, issuer.dir, dataplaneRequest{
-		Mesh: mesh, Name: name, Tags: map[string][]string{"kuma.io/service": {"backend"}}, ValidFor: validFor})
+	raw, err = s.ask.dataplaneToken(ctx, issuer.dir, token.Dataplane{
+		Mesh: mesh, Name: name, Tags: map[string][]string{"kuma.io/service": {"backend"}}})
 	if err != nil {
 		return "", err
 	}
@@ -451,7 +446,7 @@ func (s *scene) authenticateZones(ctx context.Context) error {
 
 // zoneToken gives a zone a token, and waits until it is connected with it.
 func (s *scene) zoneToken(ctx context.Context, at *controlPlane) error {
-	raw, err := s.ask.zoneToken(ctx, s.global.dir, zoneRequest{Zone: at.name, Scope: []string{zone.ScopeCP}, ValidFor: validFor})
+	raw, err := s.ask.zoneToken(ctx, s.global.dir, token.Zone{Zone: at.name, Scope: []string{zone.ScopeCP}})
 	if err != nil {
 		return err
 	}

@@ -4,17 +4,19 @@ import (
 	"context"
 	"flag"
 	"log/slog"
-	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/meshpass/meshpass/config"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // runZone is a zone control plane: it admits the proxies of its zone by what the global
@@ -29,7 +31,12 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	global := flags.String("global", "", "`address` of the global control plane")
 	ca := flags.String("ca", "", "`file` with the certificate of the CA that vouches for the global control plane, PEM")
 	tokenFile := flags.String("token-file", "", "`file` with the zone token, read again when it changes; it need not exist yet")
+	configFile := flags.String("config", "", "`file` with how proxies authenticate: dpServer.authn.dpProxy, in the JSON of package config")
 	if err := parse(flags, args, "dir", "name", "cert", "global", "ca"); err != nil {
+		return err
+	}
+	settings, err := readConfig(*configFile)
+	if err != nil {
 		return err
 	}
 	creds, err := serverTLS(*certificate)
@@ -48,22 +55,35 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	issuer, ownKeys, err := ownIssuer(ctx, own, *name, *mesh)
+	issuer, ownKeys, err := ownIssuer(ctx, own, *name, *mesh, settings.DPServer.Authn.DPProxy.DPToken.EnableIssuer)
 	if err != nil {
 		return err
 	}
-	following, err := dataplane.NewValidator(store, append(ownKeys, dataplane.WithLogger(log))...)
+	noZones, err := zone.NewDisabledIssuer()
 	if err != nil {
 		return err
 	}
-	defer following.Close()
+	proxies, err := settings.NewAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
+	if err != nil {
+		return err
+	}
+	defer proxies.Close()
+	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log)
+	if err != nil {
+		return err
+	}
 	registry := prometheus.NewRegistry()
-	validator := countedDataplanes{following, newOutcomes(registry)}
+	authenticator := proxies.Authenticator
+	if proxies.Validator != nil { // there is none for the type none
+		validator := countedDataplanes{proxies.Validator, newOutcomes(registry)}
+		authenticator = dataplane.NewAuthenticator(validator)
+		registerValidator(registry, "dataplane", validator)
+		admin.Handle("GET /usage", reportUsage(validator))
+	}
 	client := &globalClient{zone: *name, address: *global, creds: globalCreds, tokenFile: *tokenFile, store: store, log: log}
-	registerValidator(registry, "dataplane", validator)
 	registerContact(registry, client)
 
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(log))
+	auth, err := xdsauth.StreamServerInterceptor(authenticator, xdsauth.WithLogger(log))
 	if err != nil {
 		return err
 	}
@@ -71,18 +91,33 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err := registerADS(ctx, server, *mesh, log); err != nil {
 		return err
 	}
-	admin := http.NewServeMux()
-	admin.Handle("POST /tokens/dataplane", issueDataplane(issuer))
-	admin.Handle("GET /usage", reportUsage(validator))
 	return runAll(ctx, client.run, func(ctx context.Context) error {
 		return serve(ctx, addresses{*dir, *listen, *metrics}, server, admin, registry, log)
 	})
 }
 
+// readConfig reads a configuration, with the variables of the environment. Without a file it
+// is what they and the defaults say.
+func readConfig(file string) (config.Config, error) {
+	var document []byte
+	if file != "" {
+		var err error
+		if document, err = os.ReadFile(file); err != nil {
+			return config.Config{}, err
+		}
+	}
+	return config.Read(document, os.LookupEnv)
+}
+
 // ownIssuer returns the issuer of a zone's own tokens, and the options by which the zone's
 // validator accepts them. The keys are in a store apart from the one that the global control
-// plane governs, and have names that no key of its can have: ZONE-SERIAL.
-func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string) (dataplane.Issuer, []dataplane.ValidatorOption, error) {
+// plane governs, and have names that no key of its can have: ZONE-SERIAL. A zone whose issuer
+// is not enabled issues and accepts none.
+func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string, enabled bool) (dataplane.Issuer, []dataplane.ValidatorOption, error) {
+	if !enabled {
+		issuer, err := dataplane.NewDisabledIssuer()
+		return issuer, nil, err
+	}
 	if _, err := dataplane.EnsureKey(ctx, own, mesh); err != nil {
 		return nil, nil, err
 	}
