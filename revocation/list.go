@@ -15,7 +15,8 @@
 // visible ASCII characters is an id, and is revoked, whatever else the list
 // holds. Any other item revokes nothing and is reported by [List.Problems]. A
 // list that has items but no id among them, such as a file saved as UTF-16, is
-// [ErrUnreadable]: no token can be checked against it.
+// [ErrUnreadable]: no token can be checked against it. So is an encrypted record
+// of package sealed, which begins with an item that looks like an id.
 //
 // Ids are compared byte for byte. A UUID in upper case, in braces or after
 // "urn:uuid:" differs from the canonical lower case form (RFC 9562, section 4)
@@ -26,6 +27,7 @@
 package revocation
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -42,6 +44,9 @@ var (
 	// id.
 	ErrID = errors.New("revocation: unusable id")
 )
+
+// sealedPrefix begins every record that package sealed has encrypted.
+const sealedPrefix = "meshpass-sealed-"
 
 // maxProblems is the maximum number of malformed items that are described.
 const maxProblems = 10
@@ -71,6 +76,9 @@ type List struct {
 // The only error is [ErrUnreadable]. Other malformed items are not an error;
 // see [List.Problems].
 func Parse(data []byte) (*List, error) {
+	if bytes.HasPrefix(data, []byte(sealedPrefix)) {
+		return nil, fmt.Errorf("%w: it is encrypted, by package keystore/sealed", ErrUnreadable)
+	}
 	uuids := countUUIDs(data)
 	l := newList(uuids)
 	for offset, item := range items(data) {

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+const controlPlanesHelp = `A control plane is named by the address of its REST API, with --control-plane or MESHPASS_CONTROL_PLANE:
+
+  https://HOST:PORT     over TLS; --ca-cert names a PEM file with the authority of its certificate, if the system does
+                        not know that
+  http://HOST:PORT      without TLS: everybody on the way can read the tokens
+  unix:PATH             through a Unix socket on this machine
+
+It issues tokens, lists, adds and removes revocations, and lists its public keys; for tokens a Kuma control plane does
+too. Signing keys are added and removed in its store.
+
+If it asks who you are, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
+
+// controlPlane asks a control plane over its REST API.
+type controlPlane struct {
+	*httpapi.Client
+	name    string
+	timeout time.Duration
+}
+
+func (a *app) openControlPlane(address string) (*controlPlane, error) {
+	if a.encryptionKeyFile != "" {
+		return nil, usagef("--encryption-key-file is about --store, and this is a control plane")
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	base := address
+	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
+		socket = strings.TrimPrefix(socket, "//")
+		if socket == "" {
+			return nil, usagef("a control plane's address is unix: and the path of a socket, such as unix:/run/control-plane/admin.sock")
+		}
+		base = "http://localhost"
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	} else if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usagef("cannot read the control plane's address, want one such as https://localhost:5682 or unix:/run/control-plane/admin.sock")
+	} else if u.User != nil {
+		return nil, usagef("a control plane's address holds no user or password: put a bearer token into a file, for --auth-token-file")
+	} else if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		a.say("warning: without https everybody on the way to %s can read the tokens", u.Host)
+	}
+	if a.caCert != "" {
+		roots, err := a.readRoots(a.caCert)
+		if err != nil {
+			return nil, fmt.Errorf("--ca-cert: %w", err)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	var options []httpapi.ClientOption
+	bearer := strings.TrimSpace(a.getenv("MESHPASS_AUTH_TOKEN"))
+	if a.authTokenFile != "" {
+		raw, err := a.readToken(a.authTokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--auth-token-file: %w", err)
+		}
+		bearer = raw
+	}
+	if bearer != "" {
+		options = append(options, httpapi.WithBearer(func(context.Context) (string, error) { return bearer, nil }))
+	}
+	client, err := httpapi.NewClient(base, &http.Client{Transport: transport}, options...)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return &controlPlane{client, address, a.timeout}, nil
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// readRoots reads the certificates of authorities.
+func (a *app) readRoots(path string) (*x509.CertPool, error) {
+	data, err := a.read(path)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, advise(fmt.Errorf("%s holds no certificate", path), "want a PEM file with the authority's certificate")
+	}
+	return roots, nil
+}
+
+func (c *controlPlane) String() string { return c.name }
+
+func (c *controlPlane) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+	raw, err := c.Client.IssueDataplane(ctx, claims, validFor)
+	return raw, c.explain(err)
+}
+
+func (c *controlPlane) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+	raw, err := c.Client.IssueZone(ctx, claims, validFor)
+	return raw, c.explain(err)
+}
+
+func (c *controlPlane) revoked(ctx context.Context, of owner) (ids []string, err error) {
+	if of.mesh == "" {
+		ids, err = c.RevokedZone(ctx)
+	} else {
+		ids, err = c.RevokedDataplane(ctx, of.mesh)
+	}
+	return ids, c.explain(err)
+}
+
+func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) error {
+	if of.mesh == "" {
+		return c.explain(c.RevokeZone(ctx, ids...))
+	}
+	return c.explain(c.RevokeDataplane(ctx, of.mesh, ids...))
+}
+
+func (c *controlPlane) restore(ctx context.Context, of owner, ids []string) error {
+	if of.mesh == "" {
+		return c.explain(c.RestoreZone(ctx, ids...))
+	}
+	return c.explain(c.RestoreDataplane(ctx, of.mesh, ids...))
+}
+
+func (c *controlPlane) keys(ctx context.Context, of owner) (list keyList, err error) {
+	var keys []httpapi.PublicKey
+	if of.mesh == "" {
+		keys, err = c.ZoneKeys(ctx)
+	} else {
+		keys, err = c.DataplaneKeys(ctx, of.mesh)
+	}
+	for _, k := range keys {
+		list.keys = append(list.keys, key{kid: k.KeyID, use: "verifies", public: k.Key})
+	}
+	return list, c.explain(err)
+}
+
+// explain says what to do about an error of the control plane.
+func (c *controlPlane) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var answer *httpapi.Error
+	answered := errors.As(err, &answer)
+	err = fmt.Errorf("%s: %w", c.name, err)
+	switch {
+	case errors.Is(err, httpapi.ErrUnauthenticated):
+		return advise(err, "put a bearer token into a file, for --auth-token-file")
+	case errors.Is(err, token.ErrDenied):
+		return advise(err, "the control plane decides who may do this")
+	case errors.Is(err, token.ErrIssuingDisabled):
+		return advise(err, "make the token offline, with --signing-key-path and --kid")
+	case errors.Is(err, signing.ErrNoKey):
+		return advise(err, `is the name right? The first key is made in the control plane's store, with "meshpass keys add --first --store ..."`)
+	case errors.Is(err, context.DeadlineExceeded):
+		return advise(fmt.Errorf("no answer within %s: %w", c.timeout, err), "see that the control plane runs and can be reached from here, or give it more time with --timeout")
+	case answered && answer.Status == http.StatusNotFound:
+		return advise(err, "is this the address of the control plane's REST API?")
+	case answered:
+		return err
+	case errors.Is(err, token.ErrUnavailable):
+		return advise(err, "see that the control plane runs, and that the address is that of its REST API")
+	}
+	return err
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// newControlPlane returns the REST API of a control plane, which knows one operator
+// by a bearer token. Its store is in the folder keys.
+func newControlPlane(t *testing.T) http.Handler {
+	t.Helper()
+	store, err := keystore.OpenDir("keys")
+	require.NoError(t, err)
+	dataplanes, err := dataplane.NewIssuer(store, dataplane.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	zones, err := zone.NewIssuer(store)
+	require.NoError(t, err)
+	handler, err := httpapi.New(store, dataplanes, zones, func(r *http.Request, what httpapi.Request) (string, error) {
+		switch {
+		case r.Header.Get("Authorization") != "Bearer geheim":
+			return "", httpapi.ErrUnauthenticated
+		case what.Mesh == "forbidden":
+			return "operator", errors.New("not for you")
+		}
+		return "operator", nil
+	}, httpapi.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	return handler
+}
+
+func TestAControlPlaneIsWorkedWithByItsAddress(t *testing.T) {
+	c := newToolWithKeys(t)
+	server := httptest.NewTLSServer(newControlPlane(t))
+	defer server.Close()
+	c.write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	c.write("operator.token", "geheim\n")
+	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": server.URL}
+	with := func(args ...string) []string {
+		return append(args, "--ca-cert", "ca.pem", "--auth-token-file", "operator.token")
+	}
+
+	for _, x := range []struct {
+		flag     string
+		generate []string
+	}{
+		{"--mesh=default", []string{"generate", "dataplane-token", "--tag", "kuma.io/service=backend", "--valid-for", "24h"}},
+		{"--zone-tokens", []string{"generate", "zone-token", "--zone", "west", "--scope", "cp", "--valid-for", "24h"}},
+	} {
+		raw := c.done(with(x.generate...)...)
+		_, claims := c.decode(raw)
+		require.WithinDuration(t, time.Now().Add(24*time.Hour), claims.ExpiresAt, time.Minute)
+		c.write("a.token", raw)
+
+		require.Contains(t, c.done(with("inspect", "a.token")...), "checked by  the keys and revocations of "+server.URL+"\nverdict     accepted\n")
+		c.done(with("revocations", "add", "--token-file", "a.token")...)
+		require.Equal(t, claims.ID+"\n", c.done(with("revocations", "list", x.flag)...))
+		refused := c.run(with("inspect", "a.token")...)
+		require.Equal(t, exitRefused, refused.status, refused.err)
+		require.Contains(t, refused.out, "refused: token revoked")
+		c.done(with("revocations", "remove", "--token-file", "a.token")...)
+		require.Equal(t, exitDone, c.run(with("inspect", "a.token")...).status)
+		require.Regexp(t, `(?m)^1 +- +2048 +verifies +SHA256:`, c.done(with("keys", "list", x.flag)...))
+	}
+}
+
+func TestARefusalOfTheControlPlaneIsReportedWithWhatToDo(t *testing.T) {
+	c := newToolWithKeys(t)
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": server.URL}
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), "401")
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), "--auth-token-file")
+
+	c.env["MESHPASS_AUTH_TOKEN"] = "geheim"
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--mesh", "forbidden"), "the control plane decides who may do this")
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--mesh", "other"), "meshpass keys add --first --store")
+	require.Contains(t, c.fails(exitUsage, "generate", "dataplane-token", "--publish-delay", "1s"), "--publish-delay is about --store")
+	require.Contains(t, c.fails(exitFailed, "keys", "list", "--mesh", "default", "--control-plane", server.URL+"/elsewhere"), "is this the address of the control plane's REST API?")
+	for _, args := range [][]string{{"generate", "dataplane-token"}, {"keys", "list", "--mesh", "other"}} {
+		require.NotContains(t, c.run(args...).err, "geheim")
+	}
+
+	c.write("other.token", c.done("generate", "dataplane-token"))
+	c.done("keys", "add", "--first", "--mesh", "default", "--store", "dir:./others")
+	unknown := c.run("inspect", "other.token", "--store", "dir:./others")
+	require.Equal(t, exitRefused, unknown.status)
+	require.Contains(t, unknown.out, "wrong signature")
+}
+
+func TestAControlPlaneThatDoesNotIssueSendsOneOffline(t *testing.T) {
+	c := newTool(t)
+	disabled, err := dataplane.NewDisabledIssuer()
+	require.NoError(t, err)
+	zones, err := zone.NewDisabledIssuer()
+	require.NoError(t, err)
+	handler, err := httpapi.New(keystore.NewMemory(), disabled, zones,
+		func(*http.Request, httpapi.Request) (string, error) { return "somebody", nil }, httpapi.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	says := c.fails(exitFailed, "generate", "dataplane-token", "--control-plane", server.URL)
+	require.Contains(t, says, token.ErrIssuingDisabled.Error())
+	require.Contains(t, says, "make the token offline, with --signing-key-path and --kid")
+}
+
+func TestAControlPlaneIsReachedThroughASocket(t *testing.T) {
+	c := newToolWithKeys(t)
+	socket := filepath.Join(t.TempDir(), "cp.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Skip("no Unix sockets here: " + err.Error())
+	}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: newControlPlane(t)}}
+	server.Start()
+	defer server.Close()
+	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": "unix:" + socket, "MESHPASS_AUTH_TOKEN": "geheim"}
+	c.decode(c.done("generate", "dataplane-token"))
+}
+
+func TestPlainHTTPToAnotherMachineIsWarnedOf(t *testing.T) {
+	c := newTool(t)
+	c.env = nil
+	r := c.run("keys", "list", "--mesh", "default", "--control-plane", "http://control-plane.invalid", "--timeout", "1ms")
+	require.Contains(t, r.err, "without https everybody on the way to control-plane.invalid can read the tokens")
+	r = c.run("keys", "list", "--mesh", "default", "--control-plane", "http://127.0.0.1:1", "--timeout", "1ms")
+	require.NotContains(t, r.err, "everybody")
+}

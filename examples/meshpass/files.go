@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/meshpass/meshpass/signing"
+)
+
+const maxFile = 1 << 20 // of what is read, in bytes
+
+// read returns the content of a file, or of standard input for "-".
+func (a *app) read(path string) ([]byte, error) {
+	if isSecret(path) {
+		return nil, usagef("want the path of a file, and not its content: a secret in a command line can be seen by every user of this machine")
+	}
+	from := a.in
+	if path != "-" {
+		file, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, advise(fmt.Errorf("there is no file %q", path), "check the path")
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		from = file
+	}
+	data, err := io.ReadAll(io.LimitReader(from, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return data, err
+}
+
+// readSecret is read for a file whose content only its owner should know.
+func (a *app) readSecret(path string) ([]byte, error) {
+	data, err := a.read(path)
+	if err != nil || path == "-" {
+		return data, err
+	}
+	if info, err := os.Stat(path); err == nil && othersRead(info) {
+		a.say("warning: others can read %s (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	return data, nil
+}
+
+// othersRead says whether a file is open to more than its owner.
+func othersRead(info fs.FileInfo) bool {
+	return info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows"
+}
+
+// readSigningKey reads a private key: PEM, base64 of PEM, or DER.
+func (a *app) readSigningKey(path string) (*signing.PrivateKey, error) {
+	data, err := a.readSecret(path)
+	if err != nil {
+		return nil, fmt.Errorf("--signing-key-path: %w", err)
+	}
+	key, err := signing.ParsePrivateKey(plainPEM(data))
+	if err != nil {
+		return nil, advise(fmt.Errorf("--signing-key-path: %s: %w", path, err),
+			"make a signing key with: meshpass generate signing-key --format pem --output key.pem")
+	}
+	return key, nil
+}
+
+// readPublicKey reads a public key: PEM, base64 of PEM, or DER.
+func (a *app) readPublicKey(path string) (*signing.PublicKey, error) {
+	data, err := a.read(path)
+	if err != nil {
+		return nil, fmt.Errorf("--public-key-path: %w", err)
+	}
+	key, err := signing.ParsePublicKey(plainPEM(data))
+	if err != nil {
+		return nil, advise(fmt.Errorf("--public-key-path: %s: %w", path, err),
+			"make the public key of a signing key with: meshpass generate public-key --signing-key-path key.pem")
+	}
+	return key, nil
+}
+
+// plainPEM undoes the base64 around PEM, if there is any.
+func plainPEM(data []byte) []byte {
+	decoded, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data)))
+	if err == nil && bytes.HasPrefix(decoded, []byte("-----BEGIN")) {
+		return decoded
+	}
+	return data
+}
+
+// readToken reads a token and trims the white space around it.
+func (a *app) readToken(path string) (string, error) {
+	data, err := a.readSecret(path)
+	if err != nil {
+		return "", err
+	}
+	raw := strings.TrimSpace(string(data))
+	if raw == "" {
+		return "", advise(fmt.Errorf("%s is empty", nameOf(path)), "want a token in it")
+	}
+	return raw, nil
+}
+
+func nameOf(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
+}
+
+// output is where a token or a key goes.
+type output struct {
+	file      string
+	overwrite bool
+	public    bool // what is written is not a secret
+}
+
+func (o *output) flags(command *cobra.Command) {
+	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file, with mode 0600, and not to standard output")
+	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if there is one, at once and whole")
+}
+
+// check refuses what cannot be written, before there is anything to write.
+func (o *output) check() error {
+	if o.file == "" {
+		if o.overwrite {
+			return usagef("--overwrite is about the file of --output, which is missing")
+		}
+		return nil
+	}
+	if isSecret(o.file) {
+		return usagef("--output wants the path of a file, and not its content")
+	}
+	info, err := os.Lstat(o.file)
+	switch {
+	case err == nil && info.IsDir():
+		return usagef("--output: %s is a folder, want a file", o.file)
+	case err == nil && !o.overwrite:
+		return advise(fmt.Errorf("%s exists", o.file), "choose another name, or replace it with --overwrite")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if _, err := os.Stat(filepath.Dir(o.file)); err != nil {
+		return advise(fmt.Errorf("there is no folder %s for --output", filepath.Dir(o.file)), "make it first")
+	}
+	return nil
+}
+
+// write puts the data into the file or to standard output. Nobody ever sees half of
+// a file.
+func (a *app) write(o output, data []byte) (err error) {
+	if o.file == "" {
+		if file, ok := a.out.(*os.File); ok && !o.public {
+			if info, err := file.Stat(); err == nil && othersRead(info) {
+				a.say("warning: others can read the file that this goes to (mode %04o): use --output, or umask 077", info.Mode().Perm())
+			}
+		}
+		_, err := a.out.Write(data)
+		if err == nil && isTerminal(a.out) && !bytes.HasSuffix(data, []byte("\n")) {
+			fmt.Fprintln(a.err) // so that the prompt is on a line of its own
+		}
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(o.file), ".meshpass-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.Write(data)
+	err = errors.Join(err, temporary.Chmod(0o600), temporary.Sync(), temporary.Close())
+	switch {
+	case err != nil:
+	case o.overwrite:
+		err = os.Rename(temporary.Name(), o.file)
+	default: // unlike a rename, a link does not replace a file that somebody has just made
+		err = os.Link(temporary.Name(), o.file)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", o.file, err)
+	}
+	return nil
+}
+
+func isTerminal(file any) bool {
+	f, ok := file.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

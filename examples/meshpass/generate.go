@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+func (a *app) generateCommand() *cobra.Command {
+	command := group("generate", "Make tokens and keys")
+	command.AddCommand(a.dataplaneTokenCommand(), a.zoneTokenCommand(), a.signingKeyCommand(), a.publicKeyCommand())
+	return command
+}
+
+// issuing are the flags of both commands that make tokens.
+type issuing struct {
+	output
+	validFor       time.Duration
+	signingKeyPath string
+	kid            string
+	publishDelay   time.Duration
+}
+
+func (i *issuing) flags(command *cobra.Command) {
+	i.validFor = 87600 * time.Hour
+	command.Flags().Var((*lifetime)(&i.validFor), "valid-for", "how long the token is valid, such as 720h; 10 years if you do not say")
+	textFlag(command.Flags(), &i.signingKeyPath, "signing-key-path", "", "file", "make the token offline, with the private key in this file (\"-\" is standard input)")
+	textFlag(command.Flags(), &i.kid, "kid", "", "name", "name of that key, by which validators know its public half")
+	command.Flags().DurationVar(&i.publishDelay, "publish-delay", 0, "with --store: sign with a key only when it is that old, as your control plane does")
+	i.output.flags(command)
+	completes(command, "valid-for", cobra.ShellCompDirectiveNoFileComp, "24h", "168h", "720h", "8760h")
+	completes(command, "kid", cobra.ShellCompDirectiveNoFileComp)
+	completes(command, "publish-delay", cobra.ShellCompDirectiveNoFileComp)
+}
+
+// offline says whether the token is made with a key in a file.
+func (i *issuing) offline(command *cobra.Command) (bool, error) {
+	given := command.Flags().Changed
+	switch {
+	case i.signingKeyPath == "" && i.kid != "":
+		return false, usagef("--kid is the name of the key in --signing-key-path, which is missing; without both, the token is signed with the newest key of --store or --control-plane")
+	case i.signingKeyPath != "" && i.kid == "":
+		return false, usagef("--signing-key-path needs --kid: the name under which validators have the public half of the key, such as --kid key-1")
+	case i.signingKeyPath != "" && (given("store") || given("control-plane") || given("publish-delay")):
+		return false, usagef("with --signing-key-path the token is made offline: leave out --store, --control-plane and --publish-delay")
+	}
+	return i.signingKeyPath != "", nil
+}
+
+// issuer is what makes tokens: a control plane, a store's newest key, or a key in a file.
+type issuer interface {
+	IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error)
+	IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error)
+}
+
+// issue makes a token and hands it out.
+func (a *app) issue(command *cobra.Command, i *issuing, make func(ctx context.Context, from issuer) (string, error)) error {
+	offline, err := i.offline(command)
+	if err != nil {
+		return err
+	}
+	if err := i.output.check(); err != nil {
+		return err
+	}
+	var from issuer
+	if offline {
+		key, err := a.readSigningKey(i.signingKeyPath)
+		if err != nil {
+			return err
+		}
+		from = offlineIssuer{key, i.kid}
+	}
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if !offline {
+		service, done, err := a.connect(ctx, connecting{publishDelay: i.publishDelay})
+		if err != nil {
+			return err
+		}
+		defer done()
+		from = service
+	}
+	raw, err := make(ctx, from)
+	if err != nil {
+		return fmt.Errorf("no token was made: %w", err)
+	}
+	if err := a.write(i.output, []byte(raw)); err != nil {
+		return err
+	}
+	a.sayIssued(raw)
+	return nil
+}
+
+// sayIssued tells by what the token can be revoked, without the token.
+func (a *app) sayIssued(raw string) {
+	unverified, err := token.ParseUnverified(raw)
+	if err != nil {
+		return
+	}
+	header, err := unverified.Header()
+	if err != nil {
+		return
+	}
+	claims, err := unverified.Claims()
+	if err != nil {
+		return
+	}
+	a.say("made a %s token: id %s, key %s, expires %s", claims.Kind(), plain(claims.ID), plain(header.KeyID), a.when(claims.ExpiresAt))
+}
+
+// offlineIssuer signs with a key in a file.
+type offlineIssuer struct {
+	key *signing.PrivateKey
+	kid string
+}
+
+func (o offlineIssuer) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+	issuer, err := dataplane.NewOfflineIssuer(o.key, o.kid)
+	if err != nil {
+		return "", err
+	}
+	return issuer.Issue(ctx, claims, validFor)
+}
+
+func (o offlineIssuer) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+	issuer, err := zone.NewOfflineIssuer(o.key, o.kid)
+	if err != nil {
+		return "", err
+	}
+	return issuer.Issue(ctx, claims, validFor)
+}
+
+func (a *app) dataplaneTokenCommand() *cobra.Command {
+	var i issuing
+	var claims token.Dataplane
+	command := &cobra.Command{
+		Use:   "dataplane-token",
+		Short: "Make a token for data plane proxies of a mesh",
+		Long: `Makes a token with which a data plane proxy joins a mesh. What the token names, the proxy must have: a name, tags with
+one of the values listed, a workload, a type. What it does not name, it does not restrict.
+
+The token is signed with the mesh's newest key in --store, or by --control-plane, or offline with --signing-key-path
+and --kid.`,
+		Example: `  # For one proxy, valid for 30 days, in a file that replaces the one from before
+  meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token --overwrite
+
+  # For every proxy that serves only what is listed
+  meshpass generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin --valid-for 24h
+
+  # Offline, with a key whose public half validators have as "key-1"
+  meshpass generate dataplane-token --mesh default --workload backend --valid-for 24h --signing-key-path key.pem --kid key-1`,
+		Args: noArguments,
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.StringVarP(&claims.Mesh, "mesh", "m", "default", "name of the mesh")
+	textFlag(flags, &claims.Name, "name", "", "name", "name of the proxy; any if you do not say")
+	flags.Var((*tags)(&claims.Tags), "tag", "tag that the proxy's inbounds must carry, and its allowed values; once for each tag")
+	textFlag(flags, &claims.Workload, "workload", "", "name", "name of the workload; any if you do not say")
+	textFlag(flags, &claims.Type, "proxy-type", "", "type", "type of the proxy: dataplane, ingress or egress; any if you do not say")
+	i.flags(command)
+	completes(command, "proxy-type", cobra.ShellCompDirectiveNoFileComp, proxyTypes...)
+	for _, name := range []string{"mesh", "name", "tag", "workload"} {
+		completes(command, name, cobra.ShellCompDirectiveNoFileComp)
+	}
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		if claims.Mesh == "" {
+			return usagef("--mesh is empty, want the name of a mesh")
+		}
+		if claims.Type != "" {
+			if err := oneOf("--proxy-type", claims.Type, proxyTypes); err != nil {
+				return err
+			}
+		}
+		return a.issue(command, &i, func(ctx context.Context, from issuer) (string, error) {
+			return from.IssueDataplane(ctx, claims, i.validFor)
+		})
+	}
+	return command
+}
+
+var proxyTypes = []string{"dataplane", "ingress", "egress"}
+
+func (a *app) zoneTokenCommand() *cobra.Command {
+	var i issuing
+	var claims token.Zone
+	command := &cobra.Command{
+		Use:   "zone-token",
+		Short: "Make a token for the components of a zone",
+		Long: `Makes a token with which the components of a zone, such as its control plane, talk to the global control plane. The
+scopes name the components; give a token no more than it needs.
+
+The token is signed with the newest key for zones in --store, or by --control-plane, or offline with
+--signing-key-path and --kid.`,
+		Example: `  # For the control plane of zone west
+  meshpass generate zone-token --zone west --scope cp --valid-for 720h --output west.token
+
+  # For both its proxies
+  meshpass generate zone-token --zone west --scope ingress,egress --valid-for 720h
+
+  # Offline
+  meshpass generate zone-token --zone west --scope cp --valid-for 720h --signing-key-path key.pem --kid key-1`,
+		Args: noArguments,
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	textFlag(flags, &claims.Zone, "zone", "", "name", "name of the zone (required)")
+	flags.StringSliceVar(&claims.Scope, "scope", nil, "components that the token is for: cp, ingress, egress, or several with commas (required)")
+	i.flags(command)
+	completes(command, "zone", cobra.ShellCompDirectiveNoFileComp)
+	completes(command, "scope", cobra.ShellCompDirectiveNoFileComp, zoneScopes...)
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		if claims.Zone == "" {
+			return usagef("--zone is missing: the name of the zone, such as --zone west")
+		}
+		if len(claims.Scope) == 0 {
+			return usagef("--scope is missing: which of the zone's components the token is for, such as --scope cp for its control plane")
+		}
+		for _, scope := range claims.Scope {
+			if err := oneOf("--scope", scope, zoneScopes); err != nil {
+				return err
+			}
+		}
+		return a.issue(command, &i, func(ctx context.Context, from issuer) (string, error) {
+			return from.IssueZone(ctx, claims, i.validFor)
+		})
+	}
+	return command
+}
+
+var zoneScopes = []string{zone.ScopeCP, zone.ScopeIngress, zone.ScopeEgress}
+
+const (
+	formatPEM       = "pem"
+	formatPEMBase64 = "pem-base64"
+)
+
+func (a *app) signingKeyCommand() *cobra.Command {
+	var out output
+	var bits int
+	var format string
+	command := &cobra.Command{
+		Use:   "signing-key",
+		Short: "Make a private key for signing tokens offline",
+		Long: `Makes an RSA key. It signs tokens offline (--signing-key-path of "generate dataplane-token" and "generate zone-token"), or
+becomes a key of a store ("keys add --signing-key-path"). It is not encrypted: whoever has it can make tokens.
+
+The format pem-base64 is base64 of PEM, in one line without its end, for the data of a Kubernetes Secret.`,
+		Example: `  # In a file of your own
+  meshpass generate signing-key --format pem --output key.pem
+
+  # The value of a Secret
+  meshpass generate signing-key > key.base64`,
+		Args: noArguments,
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&format, "format", formatPEMBase64, "format of the key: pem or pem-base64")
+	flags.IntVar(&bits, "bits", signing.DefaultBits, "size of the key: 2048, 3072 or 4096")
+	out.flags(command)
+	completes(command, "format", cobra.ShellCompDirectiveNoFileComp, formatPEM, formatPEMBase64)
+	completes(command, "bits", cobra.ShellCompDirectiveNoFileComp, bitSizes...)
+	command.RunE = func(*cobra.Command, []string) error {
+		if err := oneOf("--format", format, []string{formatPEM, formatPEMBase64}); err != nil {
+			return err
+		}
+		if err := out.check(); err != nil {
+			return err
+		}
+		key, err := generateKey(bits)
+		if err != nil {
+			return err
+		}
+		data, err := key.PEM()
+		if err != nil {
+			return err
+		}
+		if format == formatPEMBase64 {
+			data = []byte(base64.StdEncoding.EncodeToString(data))
+		}
+		if out.file == "" && isTerminal(a.out) {
+			a.say("warning: this private key is on your screen, and whatever records it: use --output next time")
+		}
+		if err := a.write(out, data); err != nil {
+			return err
+		}
+		if out.file != "" {
+			a.say("made a signing key of %d bits in %s; its public half: meshpass generate public-key --signing-key-path %s", bits, out.file, out.file)
+		}
+		return nil
+	}
+	return command
+}
+
+var bitSizes = []string{"2048", "3072", "4096"}
+
+func generateKey(bits int) (*signing.PrivateKey, error) {
+	if err := oneOf("--bits", fmt.Sprint(bits), bitSizes); err != nil {
+		return nil, err
+	}
+	return signing.Generate(bits)
+}
+
+func (a *app) publicKeyCommand() *cobra.Command {
+	out := output{public: true}
+	var signingKeyPath string
+	command := &cobra.Command{
+		Use:   "public-key",
+		Short: "Take the public key out of a signing key",
+		Long: `Prints the public half of a signing key, as PEM. Validators are configured with it, under the name (kid) with which the
+tokens are made. It is not a secret.`,
+		Example: `  meshpass generate public-key --signing-key-path key.pem --output key.pub`,
+		Args:    noArguments,
+	}
+	command.Flags().SortFlags = false
+	textFlag(command.Flags(), &signingKeyPath, "signing-key-path", "", "file", "file with the private key, PEM or base64 of PEM; \"-\" is standard input (required)")
+	out.flags(command)
+	command.RunE = func(*cobra.Command, []string) error {
+		if signingKeyPath == "" {
+			return usagef("--signing-key-path is missing: the file with the private key, such as --signing-key-path key.pem")
+		}
+		if err := out.check(); err != nil {
+			return err
+		}
+		key, err := a.readSigningKey(signingKeyPath)
+		if err != nil {
+			return err
+		}
+		return a.write(out, key.Public().PEM())
+	}
+	return command
+}

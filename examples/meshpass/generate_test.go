@@ -1,0 +1,227 @@
+package main
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+func TestATokenGoesToStandardOutputBareAndAllElseToStandardError(t *testing.T) {
+	c := newToolWithKeys(t)
+	r := c.run("generate", "dataplane-token", "--name", "dp-1")
+	require.Equal(t, exitDone, r.status, r.err)
+
+	header, claims := c.decode(r.out)
+	require.Equal(t, "1", header.KeyID)
+	require.Equal(t, token.Dataplane{Mesh: "default", Name: "dp-1"}, claims.Dataplane)
+	require.Contains(t, r.err, claims.ID, "it is needed to revoke the token")
+	require.NotContains(t, r.err, r.out)
+
+	store, err := keystore.OpenDir("keys")
+	require.NoError(t, err)
+	validator, err := dataplane.NewValidator(store)
+	require.NoError(t, err)
+	defer validator.Close()
+	_, err = validator.Validate(t.Context(), "default", r.out)
+	require.NoError(t, err)
+}
+
+func TestATokenSaysWhatTheFlagsSay(t *testing.T) {
+	c := newToolWithKeys(t)
+	_, claims := c.decode(c.done("generate", "dataplane-token", "-m", "default", "--name", "dp-1", "--workload", "backend",
+		"--tag", "kuma.io/service=backend,backend-admin", "--tag", "version=1", "--proxy-type", "ingress", "--valid-for", "24h"))
+	require.Equal(t, token.Dataplane{
+		Mesh: "default", Name: "dp-1", Workload: "backend", Type: "ingress",
+		Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}, "version": {"1"}},
+	}, claims.Dataplane)
+	require.WithinDuration(t, time.Now().Add(24*time.Hour), claims.ExpiresAt, time.Minute)
+
+	_, claims = c.decode(c.done("generate", "zone-token", "--zone", "west", "--scope", "ingress,egress", "--scope", "cp"))
+	require.Equal(t, token.Zone{Zone: "west", Scope: []string{"ingress", "egress", "cp"}}, claims.Zone)
+	require.WithinDuration(t, time.Now().Add(87600*time.Hour), claims.ExpiresAt, time.Minute, "ten years unless --valid-for says otherwise")
+}
+
+func TestAnOfflineTokenIsGoodForValidatorsWithThePublicKey(t *testing.T) {
+	c := newTool(t)
+	pem := c.done("generate", "signing-key", "--format", "pem")
+	encoded := c.done("generate", "signing-key")
+	for name, key := range map[string]string{"PEM": pem, "base64 of PEM": encoded, "base64 with a line end": encoded + "\n"} {
+		c.write("key", key)
+		public, err := signing.ParsePublicKey([]byte(c.done("generate", "public-key", "--signing-key-path", "key")))
+		require.NoError(t, err, name)
+
+		dataplanes, err := dataplane.NewOfflineValidator(dataplane.WithPublicKey("default", "key-1", public))
+		require.NoError(t, err)
+		defer dataplanes.Close()
+		_, err = dataplanes.Validate(t.Context(), "default",
+			c.done("generate", "dataplane-token", "--signing-key-path", "key", "--kid", "key-1"))
+		require.NoError(t, err, name)
+
+		zones, err := zone.NewOfflineValidator(zone.WithPublicKey("key-1", public))
+		require.NoError(t, err)
+		defer zones.Close()
+		raw := c.runWith(key, "generate", "zone-token", "--zone", "west", "--scope", "cp", "--signing-key-path", "-", "--kid", "key-1")
+		_, err = zones.Validate(t.Context(), "west", zone.ScopeCP, raw.out)
+		require.NoError(t, err, "%s: %s", name, raw.err)
+	}
+}
+
+func TestAKidNeedsAKeyAndAKeyNeedsAKid(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("generate", "signing-key", "--output", "key")
+	for _, command := range [][]string{{"generate", "dataplane-token"}, {"generate", "zone-token", "--zone", "west", "--scope", "cp"}} {
+		require.Contains(t, c.fails(exitUsage, append(command, "--kid", "key-1")...), "--kid is the name of the key in --signing-key-path, which is missing")
+		require.Contains(t, c.fails(exitUsage, append(command, "--signing-key-path", "key")...), "--signing-key-path needs --kid")
+		require.Contains(t, c.fails(exitUsage, append(command, "--signing-key-path", "key", "--kid", "k", "--store", "dir:./keys")...), "made offline")
+	}
+}
+
+func TestASigningKeyIsBase64InOneLineUnlessPEMIsAskedFor(t *testing.T) {
+	c := newTool(t)
+	encoded := c.done("generate", "signing-key")
+	require.NotContains(t, encoded, "\n")
+	require.Equal(t, encoded, strings.TrimSpace(encoded))
+	pem, err := base64.StdEncoding.DecodeString(encoded)
+	require.NoError(t, err)
+	key, err := signing.ParsePrivateKey(pem)
+	require.NoError(t, err)
+	require.Equal(t, 2048, key.Public().Bits())
+
+	pem = []byte(c.done("generate", "signing-key", "--format=pem", "--bits", "3072"))
+	require.True(t, strings.HasPrefix(string(pem), "-----BEGIN RSA PRIVATE KEY-----\n"))
+	key, err = signing.ParsePrivateKey(pem)
+	require.NoError(t, err)
+	require.Equal(t, 3072, key.Public().Bits())
+}
+
+func TestAPublicKeyIsNeverThePrivateOne(t *testing.T) {
+	c := newTool(t)
+	c.write("key", c.done("generate", "signing-key"))
+	public := c.done("generate", "public-key", "--signing-key-path", "key")
+	require.True(t, strings.HasPrefix(public, "-----BEGIN RSA PUBLIC KEY-----\n"), public)
+	c.write("public", public)
+	require.Contains(t, c.fails(exitFailed, "generate", "public-key", "--signing-key-path", "public"), "public: unusable key")
+}
+
+func TestAFileIsNotOverwrittenUnlessThatIsSaid(t *testing.T) {
+	c := newToolWithKeys(t)
+	for name, command := range map[string][]string{
+		"dp.token":   {"generate", "dataplane-token"},
+		"zone.token": {"generate", "zone-token", "--zone", "west", "--scope", "cp"},
+		"key":        {"generate", "signing-key"},
+	} {
+		to := append(command, "--output", name)
+		require.Empty(t, c.done(to...), "nothing goes to standard output as well")
+		first := c.read(name)
+		require.Contains(t, c.fails(exitFailed, to...), name+" exists; choose another name, or replace it with --overwrite")
+		require.Equal(t, first, c.read(name))
+		c.done(append(to, "--overwrite")...)
+		require.NotEqual(t, first, c.read(name))
+		requireOnlyOwner(t, name)
+	}
+	require.Contains(t, c.fails(exitFailed, "generate", "signing-key", "-o", "nowhere/key"), "there is no folder nowhere")
+	require.Contains(t, c.fails(exitUsage, "generate", "signing-key", "-o", "keys"), "keys is a folder")
+	require.Contains(t, c.fails(exitUsage, "generate", "signing-key", "--overwrite"), "--overwrite is about the file of --output")
+
+	entries, err := os.ReadDir(".")
+	require.NoError(t, err)
+	require.Len(t, entries, 4, "no temporary files are left")
+}
+
+func TestAReaderOfAReplacedTokenFileSeesTheOldTokenOrTheNewOne(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("generate", "dataplane-token", "--output", "dp.token")
+	before, err := os.Open("dp.token")
+	require.NoError(t, err)
+	defer before.Close()
+	old, err := before.Stat()
+	require.NoError(t, err)
+	c.done("generate", "dataplane-token", "--output", "dp.token", "--overwrite")
+	now, err := os.Stat("dp.token")
+	require.NoError(t, err)
+	require.False(t, os.SameFile(old, now), "it is another file, and not the old one written anew")
+}
+
+func TestAWrongValueIsRefusedWithWhatWouldBeRight(t *testing.T) {
+	c := newToolWithKeys(t)
+	dataplaneToken := []string{"generate", "dataplane-token"}
+	zoneToken := []string{"generate", "zone-token"}
+	for _, x := range []struct {
+		command []string
+		flags   []string
+		says    string
+	}{
+		{dataplaneToken, []string{"--valid-for", "30d"}, "720h for 30 days"},
+		{dataplaneToken, []string{"--valid-for", "0"}, "want at least 1s"},
+		{dataplaneToken, []string{"--valid-for", "-1h"}, "want at least 1s"},
+		{dataplaneToken, []string{"--valid-for", "9999999h"}, "want a duration"},
+		{dataplaneToken, []string{"--tag", "kuma.io/service"}, "such as kuma.io/service=backend,backend-admin"},
+		{dataplaneToken, []string{"--tag", "kuma.io/service="}, "such as kuma.io/service=backend,backend-admin"},
+		{dataplaneToken, []string{"--tag", "a=b,,c"}, "such as kuma.io/service=backend,backend-admin"},
+		{dataplaneToken, []string{"--tag", "a=1,b=2"}, "give each tag a --tag of its own"},
+		{dataplaneToken, []string{"--tag", "a=1", "--tag", "a=2"}, "give all its values in one --tag"},
+		{dataplaneToken, []string{"--proxy-type", "gateway"}, "dataplane, ingress or egress"},
+		{dataplaneToken, []string{"--mesh", ""}, "want the name of a mesh"},
+		{dataplaneToken, []string{"--publish-delay", "-1s"}, "--publish-delay is negative"},
+		{dataplaneToken, []string{"--timeout", "0"}, "such as 10s"},
+		{zoneToken, []string{"--scope", "cp"}, "--zone is missing"},
+		{zoneToken, []string{"--zone", "west"}, "--scope is missing"},
+		{zoneToken, []string{"--zone", "west", "--scope", "cpp"}, `"cpp" is not cp, ingress or egress`},
+		{zoneToken, []string{"--zone", "west", "--scope", ""}, "--scope"},
+		{[]string{"generate", "signing-key"}, []string{"--format", "der"}, `"der" is not pem or pem-base64`},
+		{[]string{"generate", "signing-key"}, []string{"--bits", "1024"}, `"1024" is not 2048, 3072 or 4096`},
+		{[]string{"generate", "public-key"}, nil, "--signing-key-path is missing"},
+	} {
+		require.Contains(t, c.fails(exitUsage, append(x.command, x.flags...)...), x.says)
+	}
+}
+
+func TestAMissingKeyIsReportedWithWhatToDo(t *testing.T) {
+	c := newToolWithKeys(t)
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--mesh", "other"),
+		`there is no signing key for mesh "other" in dir:./keys; if the name is right, make the first one with "meshpass keys add --first --mesh other"`)
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--signing-key-path", "nowhere.pem", "--kid", "key-1"),
+		`there is no file "nowhere.pem"`)
+	c.write("key.pem", "not a key")
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--signing-key-path", "key.pem", "--kid", "key-1"),
+		"meshpass generate signing-key")
+	require.NoError(t, os.Remove(filepath.Join("keys", "global", "zone-token-signing-key-1")))
+	require.Contains(t, c.fails(exitFailed, "generate", "zone-token", "--zone", "west", "--scope", "cp"), "meshpass keys add --first --zone-tokens")
+}
+
+func TestAStoreWithPublicKeysOnlySignsNothing(t *testing.T) {
+	c := newTool(t)
+	store, err := keystore.OpenDir("keys")
+	require.NoError(t, err)
+	key, err := signing.Generate(signing.DefaultBits)
+	require.NoError(t, err)
+	keys := signing.DataplaneKeys("default")
+	_, err = store.Create(t.Context(), keystore.Record{Scope: keys.Scope(), Name: keys.PublicKeyName(1), Data: key.Public().PEM()})
+	require.NoError(t, err)
+
+	for _, command := range [][]string{{"generate", "dataplane-token"}, {"keys", "add", "--mesh", "default"}, {"keys", "add", "--first", "--mesh", "default"}} {
+		require.Contains(t, c.fails(exitFailed, command...), "has public keys of mesh \"default\" only; work where they come from")
+	}
+	require.Contains(t, c.done("keys", "list", "--mesh", "default"), "verifies, public key only")
+}
+
+func TestANewKeySignsAfterThePublishDelay(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("keys", "add", "--mesh", "default")
+	header, _ := c.decode(c.done("generate", "dataplane-token"))
+	require.Equal(t, "2", header.KeyID)
+	header, _ = c.decode(c.done("generate", "dataplane-token", "--publish-delay", "1h"))
+	require.Equal(t, "1", header.KeyID)
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default", "--publish-delay", "1h"), "in use")
+}

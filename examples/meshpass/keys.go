@@ -1,0 +1,232 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/zone"
+)
+
+func (a *app) keysCommand() *cobra.Command {
+	var which choice
+	command := group("keys", "List, add and remove signing keys")
+	command.Long = `Lists, adds and removes the keys that sign the dataplane tokens of a mesh, or zone tokens. Keys are numbered: the newest
+one signs, and all of them verify.
+
+To rotate, in three steps: add the next key, give everybody a new token, remove the old key.`
+	command.Example = `  meshpass keys add --mesh default
+  meshpass generate dataplane-token --mesh default --name dp-1 --output dp-1.token --overwrite
+  meshpass keys remove 1 --mesh default`
+	which.flags(command)
+	command.AddCommand(a.listKeysCommand(&which), a.addKeyCommand(&which), a.removeKeyCommand(&which))
+	return command
+}
+
+func (a *app) listKeysCommand(which *choice) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the keys",
+		Long: `Lists the keys: the number (the kid of tokens), when it was added, its size, whether it signs or only verifies, and the
+fingerprint of its public half. A control plane tells the public keys only.`,
+		Example: `  meshpass keys list --mesh default
+  meshpass keys list --zone-tokens`,
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			of, err := which.owner()
+			if err != nil {
+				return err
+			}
+			ctx, cancel, err := a.begin(command)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			from, done, err := a.connect(ctx, connecting{})
+			if err != nil {
+				return err
+			}
+			defer done()
+			list, err := from.keys(ctx, of)
+			if err != nil {
+				return err
+			}
+			for _, problem := range list.problems {
+				a.say("warning: %s", problem)
+			}
+			if len(list.keys) == 0 {
+				a.say(`there are no keys for %s in %s; the first one is made with "meshpass keys add --first %s"`, of, from, of.flag())
+				return nil
+			}
+			table := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "KEY\tADDED\tBITS\tUSE\tFINGERPRINT")
+			for _, k := range list.keys {
+				added, bits, fingerprint := "-", "-", "-"
+				if !k.created.IsZero() {
+					added = k.created.UTC().Format(time.RFC3339)
+				}
+				if k.public != nil {
+					bits, fingerprint = fmt.Sprint(k.public.Bits()), k.public.Fingerprint()
+				}
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", plain(k.kid), added, bits, k.use, fingerprint)
+			}
+			return table.Flush()
+		},
+	}
+}
+
+func (a *app) addKeyCommand(which *choice) *cobra.Command {
+	var first bool
+	var bits int
+	var signingKeyPath string
+	command := &cobra.Command{
+		Use:   "add",
+		Short: "Add the next key, which then signs",
+		Long: `Makes a key, under the next number. It signs from then on; if your control plane has a publish delay, as soon as the key
+is that old. The older keys go on verifying.
+
+The first key of a mesh, or of zone tokens, is made with --first, which does nothing if there is a key already.`,
+		Example: `  meshpass keys add --first --mesh default
+  meshpass keys add --first --zone-tokens
+  meshpass keys add --mesh default
+  meshpass keys add --mesh default --signing-key-path key.pem`,
+		Args: noArguments,
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&first, "first", false, "make the first key, unless there is one, and the folder or tables of the store")
+	flags.IntVar(&bits, "bits", signing.DefaultBits, "size of the key: 2048, 3072 or 4096")
+	textFlag(flags, &signingKeyPath, "signing-key-path", "", "file", "add the private key in this file, and do not make one (\"-\" is standard input)")
+	completes(command, "bits", cobra.ShellCompDirectiveNoFileComp, bitSizes...)
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		of, err := which.owner()
+		if err != nil {
+			return err
+		}
+		given := command.Flags().Changed
+		switch {
+		case first && (given("bits") || signingKeyPath != ""):
+			return usagef("--first makes a key of %d bits: leave out --bits and --signing-key-path, or add such a key afterwards", signing.DefaultBits)
+		case given("bits") && signingKeyPath != "":
+			return usagef("--bits is the size of a new key: leave it out with --signing-key-path")
+		}
+		var private *signing.PrivateKey
+		if signingKeyPath != "" {
+			if private, err = a.readSigningKey(signingKeyPath); err != nil {
+				return err
+			}
+		} else if !first {
+			if private, err = generateKey(bits); err != nil {
+				return err
+			}
+		}
+		ctx, cancel, err := a.begin(command)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		to, done, err := a.connectStore(ctx, "add keys", connecting{prepare: first})
+		if err != nil {
+			return err
+		}
+		defer done()
+		before, err := to.keys(ctx, of)
+		if err != nil {
+			return err
+		}
+		var added signing.Key
+		switch {
+		case first && of.mesh == "":
+			added, err = zone.EnsureKey(ctx, to.KeyStore)
+		case first:
+			added, err = dataplane.EnsureKey(ctx, to.KeyStore, of.mesh)
+		case of.mesh == "":
+			added, err = zone.AddKey(ctx, to.KeyStore, private)
+		default:
+			added, err = dataplane.AddKey(ctx, to.KeyStore, of.mesh, private)
+		}
+		if err != nil {
+			return fmt.Errorf("no key was added: %w", to.explainKey(ctx, err, of))
+		}
+		switch {
+		case first && len(before.keys) > 0:
+			a.say("there is a key for %s already, number %s: nothing to do", of, added.Serial.KeyID())
+		case first:
+			a.say("made key %s of %s: it signs", added.Serial.KeyID(), of)
+		default:
+			a.say(`added key %s of %s; next, give everybody a new token, then remove the old key with "meshpass keys remove %s %s"`,
+				added.Serial.KeyID(), of, before.keys[0].kid, of.flag())
+		}
+		return nil
+	}
+	return command
+}
+
+func (a *app) removeKeyCommand(which *choice) *cobra.Command {
+	var force bool
+	var publishDelay time.Duration
+	command := &cobra.Command{
+		Use:   "remove NUMBER",
+		Short: "Remove a key: tokens that it signed are refused",
+		Long: `Removes a key, by its number. Every token that it signed is refused from then on, and open streams with such tokens end.
+The key that signs is not removed unless you say --force.
+
+Whether tokens of the key are still in use, this command cannot know: ask the control planes.`,
+		Example: `  meshpass keys remove 1 --mesh default`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef(`which key? Give one number; "meshpass keys list" shows them`)
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&force, "force", false, "remove the key even if it signs")
+	flags.DurationVar(&publishDelay, "publish-delay", 0, "a new key signs only when it is that old, as your control plane has it")
+	completes(command, "publish-delay", cobra.ShellCompDirectiveNoFileComp)
+	command.RunE = func(command *cobra.Command, args []string) error {
+		of, err := which.owner()
+		if err != nil {
+			return err
+		}
+		serial, ok := signing.ParseSerial(args[0])
+		if !ok {
+			return usagef("%q is not the number of a key, want one such as 1; those of keys in files are in no store", args[0])
+		}
+		ctx, cancel, err := a.begin(command)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		from, done, err := a.connectStore(ctx, "remove keys", connecting{publishDelay: publishDelay})
+		if err != nil {
+			return err
+		}
+		defer done()
+		options := []dataplane.RemoveOption{dataplane.WithPublishDelay(publishDelay)}
+		if force {
+			options = append(options, dataplane.Forced())
+		}
+		if of.mesh == "" {
+			err = zone.RemoveKey(ctx, from.KeyStore, serial, options...)
+		} else {
+			err = dataplane.RemoveKey(ctx, from.KeyStore, of.mesh, serial, options...)
+		}
+		switch {
+		case errors.Is(err, signing.ErrInUse):
+			return advise(err, `"meshpass keys add %s" does that, and --force removes it all the same`, of.flag())
+		case err != nil:
+			return from.explain(err, of)
+		}
+		a.say("removed key %s of %s: every token that it signed is refused", serial.KeyID(), of)
+		return nil
+	}
+	return command
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestKeysAreRotatedInThreeSteps(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("generate", "dataplane-token", "--output", "dp.token")
+
+	c.done("keys", "add", "--mesh", "default")
+	require.Regexp(t, `^KEY +ADDED +BITS +USE +FINGERPRINT
+1 +20\S+Z +2048 +verifies +SHA256:\S+
+2 +20\S+Z +2048 +signs +SHA256:\S+
+$`, c.done("keys", "list", "--mesh", "default"))
+	require.Contains(t, c.done("inspect", "dp.token"), "accepted", "the old key still verifies")
+
+	c.done("generate", "dataplane-token", "--output", "new.token")
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "2", "--mesh", "default"), "--force")
+	c.done("keys", "remove", "1", "--mesh", "default")
+
+	require.Contains(t, c.done("inspect", "new.token"), "accepted")
+	refused := c.run("inspect", "dp.token")
+	require.Equal(t, exitRefused, refused.status)
+	require.Contains(t, refused.out, "refused: unknown signing key")
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default"), `"meshpass keys list --mesh default" shows which there are`)
+	require.Contains(t, c.done("keys", "list", "--zone-tokens"), "signs", "the zones' key is still there")
+}
+
+func TestTheFirstKeyIsMadeOnceAndOnlyOnRequest(t *testing.T) {
+	c := newTool(t)
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--mesh", "default"), "there is no folder ./keys")
+	_, err := os.Stat("keys")
+	require.ErrorIs(t, err, os.ErrNotExist)
+
+	c.done("keys", "add", "--first", "--zone-tokens")
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--mesh", "default"), "meshpass keys add --first --mesh default")
+	require.Contains(t, c.run("keys", "add", "--first", "--mesh", "default").err, "made key 1")
+	require.Contains(t, c.run("keys", "add", "--first", "--mesh", "default").err, "nothing to do")
+	c.done("keys", "add", "--mesh", "default")
+	require.Contains(t, c.run("keys", "add", "--first", "--mesh", "default").err, "number 2: nothing to do")
+	require.Contains(t, c.fails(exitUsage, "keys", "add", "--first", "--bits", "4096", "--mesh", "default"), "leave out --bits")
+}
+
+func TestTheLastKeyIsRemovedByForceAndNeverComesBackByItself(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("keys", "remove", "1", "--mesh", "default", "--force")
+	r := c.run("keys", "list", "--mesh", "default")
+	require.Equal(t, result{exitDone, "", "meshpass: there are no keys for mesh \"default\" in dir:./keys; the first one is made with \"meshpass keys add --first --mesh default\"\n"}, r)
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), "--first")
+}
+
+func TestAKeyMadeElsewhereIsAdded(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write("key", c.done("generate", "signing-key", "--bits", "3072"))
+	c.done("keys", "add", "--zone-tokens", "--signing-key-path", "key")
+	require.Regexp(t, `(?m)^2 +\S+ +3072 +signs`, c.done("keys", "list", "--zone-tokens"))
+	c.done("keys", "add", "--zone-tokens", "--bits", "4096")
+	require.Regexp(t, `(?m)^3 +\S+ +4096 +signs`, c.done("keys", "list", "--zone-tokens"))
+}
+
+func TestAnUnreadableKeyIsListedWithTheReason(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-signing-key-default-2"), "nonsense")
+	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-signing-key-default-0003"), "nonsense")
+	r := c.run("keys", "list", "--mesh", "default")
+	require.Equal(t, exitDone, r.status)
+	require.Regexp(t, regexp.MustCompile(`(?m)^2 .* signs, but is unreadable`), r.out)
+	require.Contains(t, r.err, `"dataplane-token-signing-key-default-2"`)
+	require.Contains(t, r.err, `"dataplane-token-signing-key-default-0003"`)
+	require.NotContains(t, r.err, "nonsense")
+	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), `see "meshpass keys list --mesh default"`)
+}
+
+func TestWhatIsMeantForOneMeshNeverHappensToAnother(t *testing.T) {
+	c := newToolWithKeys(t)
+	for _, command := range [][]string{{"keys", "list"}, {"keys", "add"}, {"keys", "remove", "1"}, {"revocations", "list"}, {"revocations", "add", "id"}, {"revocations", "remove", "id"}} {
+		require.Contains(t, c.fails(exitUsage, command...), "--mesh NAME for the dataplane tokens of a mesh, or --zone-tokens")
+		require.Contains(t, c.fails(exitUsage, append(command, "--mesh", "default", "--zone-tokens")...), "want one of them")
+		require.Contains(t, c.fails(exitUsage, append(command, "--mesh", "no/mesh")...), "--mesh: ")
+	}
+	require.Contains(t, c.fails(exitUsage, "keys", "remove", "--mesh", "default"), "which key?")
+	require.Contains(t, c.fails(exitUsage, "keys", "remove", "key-1", "--mesh", "default"), "is not the number of a key")
+}
+
+func TestAnEncryptedStoreNeedsItsKey(t *testing.T) {
+	c := newTool(t)
+	c.write("kek", "0123456789abcdef0123456789abcdef")
+	c.write("other", "another key, which is of 32 bytes")
+	c.write("other", c.read("other")[:32])
+	with := func(args ...string) []string { return append(args, "--encryption-key-file", "kek") }
+	c.done(with("keys", "add", "--first", "--mesh", "default")...)
+	c.done(with("generate", "dataplane-token", "--output", "dp.token")...)
+	c.done(with("revocations", "add", "--token-file", "dp.token")...)
+	require.Equal(t, exitRefused, c.run(with("inspect", "dp.token")...).status)
+	list, err := os.ReadFile(filepath.Join("keys", "meshes", "default", "dataplane-token-revocations-default"))
+	require.NoError(t, err)
+
+	for _, command := range [][]string{{"keys", "list", "--mesh", "default"}, {"revocations", "list", "--mesh", "default"}, {"generate", "dataplane-token"}, {"revocations", "add", "--token-file", "dp.token"}} {
+		require.Contains(t, c.fails(exitFailed, command...), "--encryption-key-file")
+		require.Contains(t, c.fails(exitFailed, append(command, "--encryption-key-file", "other")...), "--encryption-key-file")
+	}
+	after, err := os.ReadFile(filepath.Join("keys", "meshes", "default", "dataplane-token-revocations-default"))
+	require.NoError(t, err)
+	require.Equal(t, list, after, "nothing was written over what cannot be read")
+	require.Contains(t, c.fails(exitFailed, "keys", "list", "--mesh", "default", "--encryption-key-file", "dp.token"), "32 random bytes")
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// The exit statuses.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitRefused = 3
+)
+
+func main() {
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now}
+	os.Exit(a.run(context.Background(), os.Args[1:]))
+}
+
+// app is one call of the tool: where it reads and writes, and the flags that all
+// commands have.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+	now      func() time.Time
+
+	store             string
+	controlPlane      string
+	authTokenFile     string
+	caCert            string
+	encryptionKeyFile string
+	timeout           time.Duration
+	verbose           bool
+}
+
+// run executes a command line and returns the exit status.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	command, err := root.ExecuteContextC(ctx)
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errRefused):
+		return exitRefused // inspect has said why
+	case errors.As(err, &usage):
+		more := "; see " + command.CommandPath() + " --help"
+		switch text := err.Error(); {
+		case strings.Contains(text, "meshpass help"):
+			more = ""
+		case strings.HasSuffix(text, "?"):
+			more = " See" + strings.TrimPrefix(more, "; see")
+		}
+		a.say("%s%s", err, more)
+		return exitUsage
+	}
+	a.say("%s", err)
+	return exitFailed
+}
+
+// say writes a line to standard error.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintln(a.err, "meshpass: "+oneLine(fmt.Sprintf(format, args...)))
+}
+
+// secret matches tokens, PEM, and base64 of PEM, which somebody may have given in
+// the place of something else.
+var secret = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|-----BEGIN(?s:.*)|LS0tLS1CRUdJTi[A-Za-z0-9+/=]*`)
+
+func isSecret(text string) bool { return secret.MatchString(text) }
+
+// oneLine returns a text without line ends and without secrets.
+func oneLine(text string) string {
+	return strings.Join(strings.Fields(secret.ReplaceAllString(text, "(a secret)")), " ")
+}
+
+// errRefused ends inspect when the token would be refused.
+var errRefused = errors.New("refused")
+
+// usageError is about the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// advised is an error with what to do next.
+type advised struct {
+	error
+	next string
+}
+
+func (e *advised) Error() string { return e.error.Error() + "; " + e.next }
+func (e *advised) Unwrap() error { return e.error }
+
+func advise(err error, next string, args ...any) error {
+	return &advised{err, fmt.Sprintf(next, args...)}
+}

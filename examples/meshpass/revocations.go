@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/token"
+)
+
+func (a *app) revocationsCommand() *cobra.Command {
+	var which choice
+	command := group("revocations", "List, add and remove revoked tokens")
+	command.Long = `Lists, adds and removes the ids of revoked tokens: of the dataplane tokens of a mesh, or of zone tokens. A token whose id
+is on the list is refused, and open streams with it end. "meshpass inspect" shows the id of a token, and so does the audit
+log.`
+	command.Example = `  meshpass revocations add --token-file dp-1.token
+  meshpass revocations list --mesh default
+  meshpass revocations remove --token-file dp-1.token`
+	which.flags(command)
+	command.AddCommand(a.listRevocationsCommand(&which),
+		a.changeRevocationsCommand(&which, true), a.changeRevocationsCommand(&which, false))
+	return command
+}
+
+func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the ids of revoked tokens",
+		Long:  "Lists the ids of revoked tokens, one a line.",
+		Example: `  meshpass revocations list --mesh default
+  meshpass revocations list --zone-tokens`,
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			of, err := which.owner()
+			if err != nil {
+				return err
+			}
+			ctx, cancel, err := a.begin(command)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			from, done, err := a.connect(ctx, connecting{})
+			if err != nil {
+				return err
+			}
+			defer done()
+			ids, err := from.revoked(ctx, of)
+			if err != nil {
+				return err
+			}
+			if len(ids) == 0 {
+				a.say("nothing is revoked for %s in %s", of, from)
+				a.warnWithoutKeys(ctx, from, of)
+			}
+			out := bufio.NewWriter(a.out)
+			for _, id := range ids {
+				fmt.Fprintln(out, id)
+			}
+			return out.Flush()
+		},
+	}
+}
+
+// changeRevocationsCommand is add or remove.
+func (a *app) changeRevocationsCommand(which *choice, add bool) *cobra.Command {
+	var tokenFile string
+	command := &cobra.Command{
+		Use:   "remove [ID...]",
+		Short: "Take ids off the list: their tokens are good again",
+		Long: `Takes ids off the list of revoked tokens: a token with such an id is good again, until it expires. An id of a token that
+has expired may be removed.`,
+		Example: `  meshpass revocations remove --token-file dp-1.token
+  meshpass revocations remove 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	if add {
+		command.Use = "add [ID...]"
+		command.Short = "Revoke tokens"
+		command.Long = `Revokes tokens by their ids. With --token-file the id, and which list it belongs on, are taken from a token.
+
+That an id exists is not checked: a mistyped one revokes nothing.`
+		command.Example = `  meshpass revocations add --token-file dp-1.token
+  meshpass revocations add 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens`
+	}
+	textFlag(command.Flags(), &tokenFile, "token-file", "", "file", "take the id, and the mesh, from the token in this file (\"-\" is standard input)")
+	command.RunE = func(command *cobra.Command, args []string) error {
+		of, ids, err := a.whichTokens(which, tokenFile, args)
+		if err != nil {
+			return err
+		}
+		ctx, cancel, err := a.begin(command)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		to, done, err := a.connect(ctx, connecting{})
+		if err != nil {
+			return err
+		}
+		defer done()
+		if add {
+			if err := to.revoke(ctx, of, ids); err != nil {
+				return fmt.Errorf("nothing was revoked: %w", err)
+			}
+			a.say("revoked for %s: %s", of, strings.Join(ids, ", "))
+			a.warnWithoutKeys(ctx, to, of)
+			return nil
+		}
+		before, err := to.revoked(ctx, of)
+		if err != nil {
+			return err
+		}
+		if err := to.restore(ctx, of, ids); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, was := slices.BinarySearch(before, id); was {
+				a.say("not revoked any more for %s: %s", of, id)
+			} else {
+				a.say("was not revoked for %s: %s", of, id)
+			}
+		}
+		return nil
+	}
+	return command
+}
+
+// whichTokens returns the ids that a command is about, and whose they are.
+func (a *app) whichTokens(which *choice, tokenFile string, args []string) (owner, []string, error) {
+	if slices.ContainsFunc(args, isSecret) {
+		return owner{}, nil, usagef("this is a token, or another secret, and not an id: in a command line every user of this machine can see it; put the token into a file, for --token-file")
+	}
+	if tokenFile == "" {
+		if len(args) == 0 {
+			return owner{}, nil, usagef("which tokens? Give their ids, or a file with a token: --token-file FILE")
+		}
+		of, err := which.owner()
+		if err != nil {
+			return owner{}, nil, err
+		}
+		if _, err := revocation.Format(args); err != nil {
+			return owner{}, nil, usagef("%w", err)
+		}
+		return of, args, nil
+	}
+	if len(args) > 0 {
+		return owner{}, nil, usagef("there are ids and --token-file, want one of them")
+	}
+	raw, err := a.readToken(tokenFile)
+	if err != nil {
+		return owner{}, nil, fmt.Errorf("--token-file: %w", err)
+	}
+	claims, err := claimsOf(raw)
+	if err != nil {
+		return owner{}, nil, advise(fmt.Errorf("%s: %w", nameOf(tokenFile), err), "want a file with a token and nothing else")
+	}
+	if claims.ID == "" {
+		return owner{}, nil, advise(fmt.Errorf("the token in %s has no id (jti), so it cannot be revoked", nameOf(tokenFile)), "remove the key that signed it")
+	}
+	of := owner{claims.Dataplane.Mesh}
+	if which.given() {
+		said, err := which.owner()
+		if err != nil {
+			return owner{}, nil, err
+		}
+		if said != of {
+			return owner{}, nil, usagef("the token in %s is of %s, and the flags say %s", nameOf(tokenFile), of, said)
+		}
+	}
+	return of, []string{claims.ID}, nil
+}
+
+func claimsOf(raw string) (token.Claims, error) {
+	unverified, err := token.ParseUnverified(raw)
+	if err != nil {
+		return token.Claims{}, err
+	}
+	claims, err := unverified.Claims()
+	if err == nil && claims.Kind() == "" {
+		err = fmt.Errorf("%w: it is neither a dataplane token nor a zone token", token.ErrClaims)
+	}
+	return claims, err
+}
+
+// warnWithoutKeys warns of what may be a mistyped mesh: one that has no keys.
+func (a *app) warnWithoutKeys(ctx context.Context, from service, of owner) {
+	if list, err := from.keys(ctx, of); err == nil && len(list.keys) == 0 {
+		a.say("warning: there are no keys for %s in %s: is the name right?", of, from)
+	}
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/meshpass/meshpass/audit"
+)
+
+const rootHelp = `Makes, inspects and revokes the tokens of a service mesh, and looks after the keys that sign them.
+
+Keys and revocation lists are in a store (--store, see "meshpass help stores") or behind a control plane
+(--control-plane, see "meshpass help control-planes"). Tokens can also be made offline, with a signing key in a file.
+
+Tokens and keys go to standard output, everything else to standard error. No secret is ever an argument or a flag's
+value: they are read from files, from standard input or from the environment.`
+
+const rootExample = `  # Make a store with the first signing key of a mesh, and a token for a proxy
+  export MESHPASS_STORE=dir:./keys
+  meshpass keys add --first --mesh default
+  meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token
+
+  # Look into it, take it back, and see that it is refused
+  meshpass inspect dp-1.token
+  meshpass revocations add --token-file dp-1.token
+  meshpass inspect dp-1.token || echo "exit status $?"
+
+  # Rotate the keys: add the next one, replace the tokens, remove the old one
+  meshpass keys add --mesh default
+  meshpass generate dataplane-token --mesh default --name dp-1 --output dp-1.token --overwrite
+  meshpass keys remove 1 --mesh default`
+
+const exitHelp = `Exit status:
+  0  done; for inspect: nothing speaks against the token
+  1  it could not be done
+  2  the command line is wrong
+  3  inspect: the token would be refused
+`
+
+const environmentHelp = `Environment:
+  MESHPASS_STORE          the store, if there is no --store; here the URL may hold a password
+  MESHPASS_CONTROL_PLANE  the control plane, if there is no --control-plane
+  MESHPASS_AUTH_TOKEN     the token for the control plane, if there is no --auth-token-file
+`
+
+// usageTemplate is cobra's, with groups of commands that are not commands
+// themselves.
+const usageTemplate = `Usage:
+{{- if .HasAvailableSubCommands}}
+  {{.CommandPath}} [command]
+{{- else}}
+  {{.UseLine}}
+{{- end}}
+{{- if .HasExample}}
+
+Examples:
+{{.Example}}
+{{- end}}
+{{- if .HasAvailableSubCommands}}
+
+Commands:
+{{- range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsagesWrapped 120 | trimTrailingWhitespaces}}
+{{- end}}
+{{- if .HasAvailableInheritedFlags}}
+
+Flags of all commands:
+{{.InheritedFlags.FlagUsagesWrapped 120 | trimTrailingWhitespaces}}
+{{- end}}
+{{- if .HasHelpSubCommands}}
+
+More help:
+{{- range .Commands}}{{if .IsAdditionalHelpTopicCommand}}
+  {{$.CommandPath}} help {{rpad .Name 15}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- if not .HasParent}}
+
+` + environmentHelp + "\n" + exitHelp + `{{end}}
+`
+
+func (a *app) rootCommand() *cobra.Command {
+	root := group("meshpass", "Tokens and signing keys of a service mesh")
+	root.Long = rootHelp
+	root.Example = rootExample
+	root.SilenceErrors = true
+	root.SilenceUsage = true
+	root.SetUsageTemplate(usageTemplate)
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return flagError(command, err) })
+
+	root.Flags().SortFlags = false
+	flags := root.PersistentFlags()
+	flags.SortFlags = false
+	textFlag(flags, &a.store, "store", "", "URL", "URL of the store: dir:PATH, postgres:, etcd: or kubernetes://...")
+	textFlag(flags, &a.controlPlane, "control-plane", "", "address", "address of a control plane: https://HOST:PORT or unix:SOCKET")
+	textFlag(flags, &a.authTokenFile, "auth-token-file", "", "file", "file with the token by which the control plane knows you")
+	textFlag(flags, &a.caCert, "ca-cert", "", "file", "PEM file of the authority that signed the control plane's certificate")
+	textFlag(flags, &a.encryptionKeyFile, "encryption-key-file", "", "file", "file of 32 bytes: the records of the store are encrypted with it")
+	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for a store or a control plane")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done, and audit events, to standard error")
+
+	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.keysCommand(), a.revocationsCommand(),
+		&cobra.Command{Use: "stores", Short: "How to name a store", Long: storesHelp},
+		&cobra.Command{Use: "control-planes", Short: "How to name a control plane", Long: controlPlanesHelp})
+	completes(root, "store", cobra.ShellCompDirectiveNoSpace, "dir:", "postgres://", "etcd://", "kubernetes://")
+	completes(root, "control-plane", cobra.ShellCompDirectiveNoSpace, "https://", "unix:")
+	completes(root, "timeout", cobra.ShellCompDirectiveNoFileComp)
+	return root
+}
+
+// group returns a command that only has others below it. Called by itself it is a
+// mistake, whose help must not be taken for a token: it goes to standard error.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args: func(command *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			problem := fmt.Sprintf("unknown command %q", args[0])
+			if close := command.SuggestionsFor(args[0]); len(close) > 0 {
+				problem += fmt.Sprintf(", did you mean %s?", strings.Join(close, " or "))
+			}
+			return usagef("%s", problem)
+		},
+		RunE: func(command *cobra.Command, _ []string) error {
+			fmt.Fprint(command.ErrOrStderr(), command.UsageString())
+			return usagef("which command?")
+		},
+		SuggestionsMinimumDistance: 2,
+	}
+}
+
+// noArguments refuses arguments, without repeating them.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("this command takes no arguments, only flags")
+	}
+	return nil
+}
+
+// flagError says more about an unknown flag.
+func flagError(command *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return &usageError{err}
+	}
+	name := unknown.GetSpecifiedName()
+	if short := unknown.GetSpecifiedShortnames(); short != "" {
+		return usagef("unknown flag -%s", name)
+	}
+	nearest, least := "", 3
+	command.Flags().VisitAll(func(flag *pflag.Flag) {
+		if d := distance(name, flag.Name); d < least && !flag.Hidden {
+			nearest, least = flag.Name, d
+		}
+	})
+	if nearest == "" {
+		return usagef("unknown flag --%s", name)
+	}
+	return usagef("unknown flag --%s, did you mean --%s?", name, nearest)
+}
+
+// distance is that of Levenshtein.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
+
+// completes tells the shell which values a flag has.
+func completes(command *cobra.Command, flag string, directive cobra.ShellCompDirective, values ...string) {
+	if err := command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, directive)); err != nil {
+		panic(err) // there is no such flag: the tests' first command line shows it
+	}
+}
+
+// begin returns the context of what a command does: limited in time, on behalf of
+// the system's user.
+func (a *app) begin(command *cobra.Command) (context.Context, context.CancelFunc, error) {
+	if a.timeout <= 0 {
+		return nil, nil, usagef("--timeout is %s, want a time such as 10s", a.timeout)
+	}
+	actor := "unknown"
+	if who, err := user.Current(); err == nil {
+		actor = who.Username
+	}
+	ctx := audit.WithLogger(audit.WithActor(command.Context(), actor), a.log())
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	return ctx, cancel, nil
+}
+
+// log returns the logger of what the library reports.
+func (a *app) log() *slog.Logger {
+	if !a.verbose {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(a.err, nil))
+}

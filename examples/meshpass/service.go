@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/sealed"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+// service is what a store and a control plane both do.
+type service interface {
+	issuer
+	revoked(ctx context.Context, of owner) ([]string, error)
+	revoke(ctx context.Context, of owner, ids []string) error
+	restore(ctx context.Context, of owner, ids []string) error
+	keys(ctx context.Context, of owner) (keyList, error)
+	String() string // its address, without secrets
+}
+
+// keyList are the keys of an owner, and what is wrong with records beside them.
+type keyList struct {
+	keys     []key
+	problems []error
+}
+
+// key is a signing.Key or one of a key set. Only the first has a time of creation
+// and a use.
+type key struct {
+	kid     string
+	created time.Time
+	use     string // "signs", "verifies", or what is wrong
+	public  *signing.PublicKey
+}
+
+// owner is whose keys and revocations a command is about: a mesh's, or if it is
+// empty the zones'.
+type owner struct{ mesh string }
+
+func (o owner) String() string {
+	if o.mesh == "" {
+		return "the zones"
+	}
+	return fmt.Sprintf("mesh %q", o.mesh)
+}
+
+// flag is how the owner is given to a command.
+func (o owner) flag() string {
+	if o.mesh == "" {
+		return "--zone-tokens"
+	}
+	return "--mesh " + o.mesh
+}
+
+func (o owner) series() signing.Series {
+	if o.mesh == "" {
+		return signing.ZoneKeys()
+	}
+	return signing.DataplaneKeys(o.mesh)
+}
+
+// lists returns the records in which the owner's revocations are: new ones go into
+// the first.
+func (o owner) lists() []revocation.Ref {
+	if o.mesh == "" {
+		return []revocation.Ref{revocation.Zone()}
+	}
+	return []revocation.Ref{revocation.Dataplane(o.mesh), revocation.DataplaneGlobal(o.mesh)}
+}
+
+// choice are the flags that say whose keys or revocations are meant.
+type choice struct {
+	mesh  string
+	zones bool
+}
+
+func (c *choice) flags(command *cobra.Command) {
+	flags := command.PersistentFlags()
+	flags.SortFlags = false
+	textFlag(flags, &c.mesh, "mesh", "m", "name", "those of the dataplane tokens of the mesh with this name")
+	flags.BoolVar(&c.zones, "zone-tokens", false, "those of zone tokens")
+	completes(command, "mesh", cobra.ShellCompDirectiveNoFileComp)
+}
+
+func (c *choice) given() bool { return c.mesh != "" || c.zones }
+
+// owner has no default: what is meant for one must never happen to another.
+func (c *choice) owner() (owner, error) {
+	switch {
+	case c.mesh != "" && c.zones:
+		return owner{}, usagef("there are both --mesh and --zone-tokens, want one of them")
+	case c.zones:
+		return owner{}, nil
+	case c.mesh == "":
+		return owner{}, usagef("say what this is about: --mesh NAME for the dataplane tokens of a mesh, or --zone-tokens")
+	}
+	if err := keystore.CheckScope(keystore.Scope(c.mesh)); err != nil {
+		return owner{}, usagef("--mesh: %w", err)
+	}
+	return owner{c.mesh}, nil
+}
+
+// connecting is how a command wants to be connected.
+type connecting struct {
+	prepare      bool // make the folder, or the tables, if there are none
+	publishDelay time.Duration
+}
+
+// connect returns the service that the flags or the environment name, and what
+// closes it.
+func (a *app) connect(ctx context.Context, how connecting) (service, func(), error) {
+	where, err := a.where()
+	if err != nil {
+		return nil, nil, err
+	}
+	if where.controlPlane != "" {
+		if how.publishDelay != 0 {
+			return nil, nil, usagef("--publish-delay is about --store: a control plane has its own")
+		}
+		client, err := a.openControlPlane(where.controlPlane)
+		return client, func() {}, err
+	}
+	return a.openStoreService(ctx, where, how)
+}
+
+// connectStore is connect for what a control plane does not do.
+func (a *app) connectStore(ctx context.Context, what string, how connecting) (*storeService, func(), error) {
+	where, err := a.where()
+	if err != nil {
+		return nil, nil, err
+	}
+	if where.controlPlane != "" {
+		return nil, nil, usagef("a control plane does not %s: do it in its store, with --store", what)
+	}
+	return a.openStoreService(ctx, where, how)
+}
+
+// place is a store or a control plane, as it was named.
+type place struct {
+	store, controlPlane string
+	fromEnvironment     bool
+}
+
+var errNowhere = &usageError{errors.New("where? Say --store URL, such as --store dir:./keys, or --control-plane ADDRESS, such as --control-plane https://localhost:5682" +
+	", or set MESHPASS_STORE or MESHPASS_CONTROL_PLANE")}
+
+func (a *app) where() (place, error) {
+	store, controlPlane := a.getenv("MESHPASS_STORE"), a.getenv("MESHPASS_CONTROL_PLANE")
+	switch {
+	case a.store != "" && a.controlPlane != "":
+		return place{}, usagef("there are both --store and --control-plane, want one of them")
+	case a.store != "":
+		return place{store: a.store}, nil
+	case a.controlPlane != "":
+		return place{controlPlane: a.controlPlane}, nil
+	case store != "" && controlPlane != "":
+		return place{}, usagef("both MESHPASS_STORE and MESHPASS_CONTROL_PLANE are set: unset one, or say --store or --control-plane")
+	case store == "" && controlPlane == "":
+		return place{}, errNowhere
+	}
+	return place{store, controlPlane, true}, nil
+}
+
+func (a *app) openStoreService(ctx context.Context, where place, how connecting) (*storeService, func(), error) {
+	if a.authTokenFile != "" || a.caCert != "" {
+		return nil, nil, usagef("--auth-token-file and --ca-cert are about --control-plane, and this is a store")
+	}
+	if how.publishDelay < 0 {
+		return nil, nil, usagef("--publish-delay is negative")
+	}
+	opened, err := a.openStore(ctx, where, how.prepare)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &storeService{KeyStore: opened.KeyStore, name: opened.name, timeout: a.timeout, publishDelay: how.publishDelay}
+	return s, opened.close, nil
+}
+
+// storeService works on a store.
+type storeService struct {
+	keystore.KeyStore
+	name         string
+	timeout      time.Duration
+	publishDelay time.Duration
+}
+
+func (s *storeService) String() string { return s.name }
+
+func (s *storeService) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+	issuer, err := dataplane.NewIssuer(s.KeyStore, dataplane.WithPublishDelay(s.publishDelay))
+	if err != nil {
+		return "", err
+	}
+	raw, err := issuer.Issue(ctx, claims, validFor)
+	return raw, s.explainKey(ctx, err, owner{claims.Mesh})
+}
+
+func (s *storeService) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+	issuer, err := zone.NewIssuer(s.KeyStore, zone.WithPublishDelay(s.publishDelay))
+	if err != nil {
+		return "", err
+	}
+	raw, err := issuer.Issue(ctx, claims, validFor)
+	return raw, s.explainKey(ctx, err, owner{})
+}
+
+func (s *storeService) revoked(ctx context.Context, of owner) ([]string, error) {
+	var ids []string
+	for _, ref := range of.lists() {
+		list, err := ref.Load(ctx, s.KeyStore)
+		if err != nil {
+			return nil, s.explain(err, of)
+		}
+		ids = append(ids, list.IDs()...)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+func (s *storeService) revoke(ctx context.Context, of owner, ids []string) error {
+	return s.explain(of.lists()[0].Add(ctx, s.KeyStore, ids...), of)
+}
+
+// restore removes the ids from every list that they are on, since a token is refused
+// if its id is on any.
+func (s *storeService) restore(ctx context.Context, of owner, ids []string) error {
+	for _, ref := range of.lists() {
+		list, err := ref.Load(ctx, s.KeyStore)
+		if err == nil && slices.ContainsFunc(ids, list.Contains) {
+			err = ref.Remove(ctx, s.KeyStore, ids...)
+		}
+		if err != nil {
+			return s.explain(err, of)
+		}
+	}
+	return nil
+}
+
+func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
+	records, err := s.List(ctx, of.series().Scope(), of.series().Prefix())
+	if err != nil {
+		return keyList{}, s.explain(err, of)
+	}
+	set := of.series().PublicSet(records, nil)
+	list := keyList{problems: set.Problems()}
+	for _, k := range set.Keys() {
+		row := key{kid: k.Serial.KeyID(), created: k.Created, public: k.Public, use: "verifies"}
+		switch {
+		case k.Public == nil && k.Signs:
+			row.use = "signs, but is unreadable"
+		case k.Public == nil:
+			row.use = "unreadable"
+		case k.Signs:
+			row.use = "signs"
+		case !k.Private:
+			row.use = "verifies, public key only"
+		}
+		list.keys = append(list.keys, row)
+	}
+	return list, nil
+}
+
+// explainKey is explain where there may be no key to sign with.
+func (s *storeService) explainKey(ctx context.Context, err error, of owner) error {
+	if !errors.Is(err, signing.ErrNoKey) {
+		return s.explain(err, of)
+	}
+	if list, listErr := s.keys(ctx, of); listErr == nil && len(list.keys) > 0 {
+		return advise(fmt.Errorf("%s has public keys of %s only", s.name, of), "work where they come from, such as at the global control plane, or make the token offline")
+	}
+	return advise(fmt.Errorf("there is no signing key for %s in %s", of, s.name), `if the name is right, make the first one with "meshpass keys add --first %s"`, of.flag())
+}
+
+// explain says what to do about an error of the store.
+func (s *storeService) explain(err error, of owner) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "handshake"):
+		return advise(fmt.Errorf("%s: %w", s.name, err), `see that both sides use TLS, or both do not, and know each other's authority: "meshpass help stores"`)
+	case errors.Is(err, context.DeadlineExceeded):
+		return advise(fmt.Errorf("%s did not answer within %s: %w", s.name, s.timeout, err), "see that it runs and can be reached from here, or give it more time with --timeout")
+	case errors.Is(err, signing.ErrNoKey):
+		return advise(err, `"meshpass keys list %s" shows which there are`, of.flag())
+	case errors.Is(err, signing.ErrKey):
+		return advise(err, `see "meshpass keys list %s"`, of.flag())
+	case errors.Is(err, sealed.ErrNoKey):
+		return advise(err, "name the file with the key that the records of this store are encrypted with: --encryption-key-file")
+	case errors.Is(err, sealed.ErrNotSealed):
+		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
+	case errors.Is(err, keystore.ErrReadOnly):
+		return advise(err, "work where the store can be written, such as on the global control plane's, or as another user")
+	case errors.Is(err, revocation.ErrUnreadable):
+		return advise(err, "nobody can know what it revokes: repair the record %q, which holds ids separated by commas", of.lists()[0].Name)
+	case errors.Is(err, revocation.ErrID):
+		return advise(err, `"meshpass inspect" shows the id of a token`)
+	case errors.Is(err, keystore.ErrName), errors.Is(err, keystore.ErrTooLarge), errors.Is(err, keystore.ErrExists),
+		errors.Is(err, token.ErrNotIssuable), errors.Is(err, signing.ErrInUse):
+		return err
+	}
+	return advise(fmt.Errorf("%s: %w", s.name, err), `see that the store is there and that you may use it; for a new one, "meshpass keys add --first" makes what is missing`)
+}

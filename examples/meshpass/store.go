@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/sealed"
+)
+
+const storesHelp = `A store is named by a URL, with --store or MESHPASS_STORE:
+
+  dir:PATH, file:///PATH
+      A folder of this machine.
+
+  postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full&search_path=SCHEMA
+      PostgreSQL, with all that its own URLs can say. The password is PGPASSWORD, or in the file that PGPASSFILE
+      names, or in ~/.pgpass.
+
+  etcd://USER@HOST:PORT,HOST:PORT/PREFIX?cacert=FILE&cert=FILE&key=FILE&password-file=FILE
+      etcd, over TLS with the system's authorities or that of cacert, and the prefix /meshpass/ if there is none.
+      With tls=off, and only for tests, without TLS.
+
+  kubernetes://NAMESPACE?context=NAME&kubeconfig=FILE
+      Secrets in a namespace of Kubernetes, with the access that kubectl has, or in a pod the pod's.
+
+On the command line every user of the machine can see a password, so a URL with one is taken from MESHPASS_STORE only.
+
+If the records of the store are encrypted, --encryption-key-file names a file with the key, 32 random bytes.
+
+"keys add --first" makes the folder or the tables if there are none. Nothing else does.`
+
+// openedStore is a store with a name that holds no secret.
+type openedStore struct {
+	keystore.KeyStore
+	name  string
+	close func()
+}
+
+// storeURL is the URL of a store, taken apart by hand: net/url takes no lists of
+// hosts, and its errors hold passwords.
+type storeURL struct {
+	scheme string
+	whole  string // may hold a password
+
+	user, password string
+	hosts          string // and ports, separated by commas
+	path           string
+	query          url.Values
+}
+
+// String returns the URL without the password and the query.
+func (u storeURL) String() string {
+	user := u.user
+	if user != "" {
+		user += "@"
+	}
+	return u.scheme + "://" + user + u.hosts + u.path
+}
+
+const wantURL = `want one such as dir:/var/lib/keys, postgres://user@host/database, etcd://host:2379 or kubernetes://namespace; see "meshpass help stores"`
+
+func parseStoreURL(where place) (storeURL, error) {
+	whole := where.store
+	scheme, rest, ok := strings.Cut(whole, "://")
+	if !ok {
+		return storeURL{}, usagef("cannot read the URL of the store, %s", wantURL)
+	}
+	u := storeURL{scheme: scheme, whole: whole}
+	rest, query, _ := strings.Cut(rest, "?")
+	var err error
+	if u.query, err = url.ParseQuery(query); err != nil {
+		return storeURL{}, usagef("cannot read what is after the ? in the URL of the store")
+	}
+	// A password that holds a slash as it is ends at the last @, too.
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		user, password, both := strings.Cut(rest[:at], ":")
+		if both {
+			u.password, err = url.PathUnescape(password)
+		}
+		var userErr error
+		if u.user, userErr = url.PathUnescape(user); err != nil || userErr != nil {
+			return storeURL{}, usagef("cannot read the user and the password in the URL of the store: write special characters as %% and their hexadecimal code")
+		}
+		if both && !where.fromEnvironment {
+			return storeURL{}, errPassword
+		}
+		rest = rest[at+1:]
+	}
+	for name := range u.query {
+		if strings.Contains(strings.ToLower(name), "password") && name != "password-file" && !where.fromEnvironment {
+			return storeURL{}, errPassword
+		}
+	}
+	u.hosts, u.path, _ = strings.Cut(rest, "/")
+	if u.path != "" {
+		u.path = "/" + u.path
+	}
+	return u, nil
+}
+
+var errPassword = &usageError{errors.New("the URL of the store has a password, which every user of this machine can see in a command line" +
+	" (change it): set MESHPASS_STORE to the URL, or for PostgreSQL PGPASSWORD or PGPASSFILE, or for etcd add ?password-file=FILE")}
+
+// allow refuses parameters that nobody would look at.
+func (u storeURL) allow(names ...string) error {
+	known := map[string]bool{}
+	for _, name := range names {
+		known[name] = true
+	}
+	for name := range u.query {
+		if !known[name] {
+			return usagef("the URL of the store has an unknown parameter %q, want %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
+}
+
+// openStore opens the store. If it is to be prepared, the folder or the tables are
+// made if there are none.
+func (a *app) openStore(ctx context.Context, where place, prepare bool) (*openedStore, error) {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	// Without a key what is encrypted is refused, and not taken for a list of ids.
+	options := []sealed.Option{sealed.WritePlaintext()}
+	if a.encryptionKeyFile != "" {
+		var err error
+		if key, err = a.readSecret(a.encryptionKeyFile); err != nil {
+			return nil, fmt.Errorf("--encryption-key-file: %w", err)
+		}
+		options = nil
+	}
+	sealer, err := sealed.NewAESGCM(key)
+	if err != nil {
+		return nil, advise(fmt.Errorf("--encryption-key-file: %w", err), `want a file with 32 random bytes, such as "openssl rand -out FILE 32" makes`)
+	}
+	opened, err := a.openEngine(ctx, where, prepare)
+	if err != nil {
+		return nil, err
+	}
+	if opened.KeyStore, err = sealed.New(opened.KeyStore, sealer, options...); err != nil {
+		opened.close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+func (a *app) openEngine(ctx context.Context, where place, prepare bool) (*openedStore, error) {
+	scheme, path, _ := strings.Cut(where.store, ":")
+	switch scheme {
+	case "dir":
+		return openDir(path, prepare)
+	case "file":
+		u, err := url.Parse(where.store)
+		if err != nil || u.Path == "" || u.Host != "" || u.RawQuery != "" {
+			return nil, usagef("cannot read the URL of the store, want file:///PATH or dir:PATH")
+		}
+		return openDir(u.Path, prepare)
+	case "postgres", "postgresql", "etcd", "kubernetes":
+	default:
+		if isSecret(where.store) || strings.Contains(where.store, "://") {
+			return nil, usagef("unknown store, %s", wantURL)
+		}
+		return nil, usagef("the store has no URL, %s", wantURL)
+	}
+	u, err := parseStoreURL(where)
+	if err != nil {
+		return nil, err
+	}
+	switch scheme {
+	case "etcd":
+		return a.openEtcd(ctx, u)
+	case "kubernetes":
+		return a.openKubernetes(u)
+	}
+	return a.openPostgres(ctx, u, prepare)
+}
+
+// openDir opens a folder. A folder that is not there is more likely a mistyped path
+// than a store without keys.
+func openDir(path string, prepare bool) (*openedStore, error) {
+	if path == "" {
+		return nil, usagef("the URL of the store names no folder, want one such as dir:./keys")
+	}
+	if strings.HasPrefix(path, "~") {
+		return nil, usagef("the shell leaves the ~ in dir:%s as it is: write $HOME", path)
+	}
+	if !prepare {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, advise(fmt.Errorf("there is no folder %s", path), `check the path; "meshpass keys add --first" makes a new store there`)
+		}
+		if err == nil && !info.IsDir() {
+			return nil, fmt.Errorf("%s is a file, and a store is a folder", path)
+		}
+	}
+	store, err := keystore.OpenDir(path)
+	if err != nil {
+		return nil, advise(err, "choose a folder that you may use")
+	}
+	return &openedStore{store, "dir:" + path, func() {}}, nil
+}

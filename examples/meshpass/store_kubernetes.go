@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/meshpass/meshpass/keystore/kubernetes"
+)
+
+func (a *app) openKubernetes(u storeURL) (*openedStore, error) {
+	if err := u.allow("context", "kubeconfig"); err != nil {
+		return nil, err
+	}
+	if u.hosts == "" || u.path != "" || u.user != "" {
+		return nil, usagef("want the URL of the store to name a namespace, such as kubernetes://kuma-system?context=production")
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = u.query.Get("kubeconfig")
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: u.query.Get("context")}).ClientConfig()
+	if err != nil {
+		return nil, advise(fmt.Errorf("%s: %w", u, err), "add ?kubeconfig=FILE or ?context=NAME to the URL of the store, or set KUBECONFIG")
+	}
+	config.QPS = -1
+	klog.SetSlogLogger(a.log()) // or client-go writes to standard error by itself
+	client, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u, err)
+	}
+	store, err := kubernetes.New(client.Secrets(u.hosts))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u, err)
+	}
+	return &openedStore{store, u.String(), func() {}}, nil
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/meshpass/meshpass/keystore/postgres"
+)
+
+func (a *app) openPostgres(ctx context.Context, u storeURL, prepare bool) (*openedStore, error) {
+	config, err := pgxpool.ParseConfig(u.whole)
+	if err != nil {
+		if u.password == "" { // or else its text might hold a part of it
+			return nil, usagef("the URL of the store: %w", err)
+		}
+		return nil, usagef("PostgreSQL cannot read the URL of the store, want postgres://USER@HOST:PORT/DATABASE; special characters in a password are written as %% and their hexadecimal code")
+	}
+	config.MaxConns = 2
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u, err)
+	}
+	store, err := postgres.New(pool)
+	if err == nil && prepare {
+		err = store.Migrate(ctx)
+	}
+	if err != nil {
+		pool.Close()
+		return nil, (&storeService{name: u.String(), timeout: a.timeout}).explain(err, owner{})
+	}
+	return &openedStore{store, u.String(), pool.Close}, nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/rest"
+
+	"github.com/meshpass/meshpass/internal/engines"
+)
+
+// lifeOfAToken plays with the tool, on the store of the environment, what operators
+// do.
+func lifeOfAToken(t *testing.T, c *tool) {
+	t.Helper()
+	require.NotEqual(t, exitDone, c.run("keys", "add", "--mesh", "default").status, "the first key is made on request only")
+	c.done("keys", "add", "--first", "--mesh", "default")
+	c.done("keys", "add", "--first", "--zone-tokens")
+	c.done("generate", "dataplane-token", "--name", "dp-1", "--output", "dp-1.token")
+	c.done("generate", "zone-token", "--zone", "west", "--scope", "cp", "--output", "west.token")
+	for _, file := range []string{"dp-1.token", "west.token"} {
+		require.Contains(t, c.done("inspect", file), "verdict     accepted")
+		c.done("revocations", "add", "--token-file", file)
+		require.Contains(t, c.run("inspect", file).out, "refused: token revoked")
+		c.done("revocations", "remove", "--token-file", file)
+		require.Contains(t, c.done("inspect", file), "verdict     accepted")
+	}
+	c.done("keys", "add", "--mesh", "default")
+	c.done("keys", "remove", "1", "--mesh", "default")
+	require.Contains(t, c.run("inspect", "dp-1.token").out, "refused: unknown signing key")
+	require.Contains(t, c.done("inspect", "west.token"), "verdict     accepted")
+	require.Regexp(t, `(?m)^2 +20\S+Z +2048 +signs +SHA256:`, c.done("keys", "list", "--mesh", "default"))
+	require.Contains(t, c.run("generate", "dataplane-token", "--mesh", "other").err, "make the first one")
+}
+
+func TestOperatorsWorkOnPostgreSQL(t *testing.T) {
+	c := newTool(t)
+	server := engines.SharedPostgres(t)
+	c.env["MESHPASS_STORE"] = server.NewDatabase(t)
+	require.Contains(t, c.fails(exitFailed, "keys", "list", "--mesh", "default"), `for a new one, "meshpass keys add --first" makes what is missing`)
+	lifeOfAToken(t, c)
+
+	u, err := url.Parse(c.env["MESHPASS_STORE"])
+	require.NoError(t, err)
+	c.env = nil
+	require.Contains(t, c.done("keys", "list", "--mesh", "default", "--store", u.String()), "signs", "without a password it may be in a flag")
+}
+
+func TestOperatorsWorkOnKubernetes(t *testing.T) {
+	c := newTool(t)
+	cluster := engines.NewKubernetes(t)
+	encode := base64.StdEncoding.EncodeToString
+	c.write("kubeconfig", fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "admin",
+		"clusters": [{"name": "c", "cluster": {"server": %q, "certificate-authority-data": %q}}],
+		"users": [{"name": "u", "user": {"client-certificate-data": %q, "client-key-data": %q}}],
+		"contexts": [{"name": "admin", "context": {"cluster": "c", "user": "u"}}]}`,
+		cluster.URL, encode(cluster.CA), encode(cluster.Cert), encode(cluster.Key)))
+	client, err := rest.HTTPClientFor(&rest.Config{Host: cluster.URL,
+		TLSClientConfig: rest.TLSClientConfig{CAData: cluster.CA, CertData: cluster.Cert, KeyData: cluster.Key}})
+	require.NoError(t, err)
+	made, err := client.Post(cluster.URL+"/api/v1/namespaces", "application/json",
+		strings.NewReader(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mesh-system"}}`))
+	require.NoError(t, err)
+	require.NoError(t, made.Body.Close())
+
+	path, err := filepath.Abs("kubeconfig")
+	require.NoError(t, err)
+	c.env["MESHPASS_STORE"] = "kubernetes://mesh-system?context=admin&kubeconfig=" + url.QueryEscape(path)
+	lifeOfAToken(t, c)
+}

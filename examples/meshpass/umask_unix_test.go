@@ -1,0 +1,65 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func requireOnlyOwner(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), path)
+}
+
+func TestFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
+	c := newToolWithKeys(t)
+	for _, umask := range []int{0, 0o022, 0o277} {
+		old := syscall.Umask(umask)
+		t.Cleanup(func() { syscall.Umask(old) })
+		for _, overwrite := range []string{"--overwrite=false", "--overwrite"} {
+			c.done("generate", "signing-key", "--output", "key", overwrite)
+			c.done("generate", "public-key", "--signing-key-path", "key", "--output", "public", overwrite)
+			c.done("generate", "dataplane-token", "--output", "token", overwrite)
+			for _, path := range []string{"key", "public", "token"} {
+				requireOnlyOwner(t, path)
+				require.NoError(t, os.Chmod(path, 0o644), "the next one replaces it")
+			}
+			c.done("generate", "signing-key", "--output", "key", "--overwrite") // is read by the next round
+		}
+		for _, path := range []string{"key", "public", "token"} {
+			require.NoError(t, os.Remove(path))
+		}
+		syscall.Umask(old)
+	}
+}
+
+func TestASecretThatOthersCanReadIsWarnedOf(t *testing.T) {
+	c := newTool(t)
+	c.write("key", c.done("generate", "signing-key"))
+	r := c.run("generate", "public-key", "--signing-key-path", "key")
+	require.Empty(t, r.err)
+	require.NoError(t, os.Chmod("key", 0o640))
+	r = c.run("generate", "public-key", "--signing-key-path", "key")
+	require.Equal(t, exitDone, r.status)
+	require.Contains(t, r.err, "others can read key (mode 0640): chmod 600 key")
+
+	redirected, err := os.OpenFile("redirected", os.O_CREATE|os.O_WRONLY, 0o644)
+	require.NoError(t, err)
+	defer redirected.Close()
+	var stderr bytes.Buffer
+	a := &app{out: redirected, err: &stderr, getenv: os.Getenv, now: time.Now}
+	require.Equal(t, exitDone, a.run(t.Context(), []string{"generate", "signing-key"}))
+	require.Contains(t, stderr.String(), "others can read the file that this goes to")
+	stderr.Reset()
+	require.NoError(t, redirected.Chmod(0o600))
+	require.Equal(t, exitDone, a.run(t.Context(), []string{"generate", "signing-key"}))
+	require.Empty(t, stderr.String())
+}

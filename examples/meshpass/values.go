@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// text is the value of a flag that takes one.
+type text struct {
+	target *string
+	kind   string // such as "file"
+}
+
+func (t text) String() string {
+	if t.target == nil {
+		return ""
+	}
+	return *t.target
+}
+
+func (t text) Set(value string) error { *t.target = value; return nil }
+func (t text) Type() string           { return t.kind }
+
+// textFlag defines a flag whose help says what kind of text it takes.
+func textFlag(flags *pflag.FlagSet, target *string, name, short, kind, usage string) {
+	flags.VarP(text{target, kind}, name, short, usage)
+}
+
+// lifetime is the value of --valid-for.
+type lifetime time.Duration
+
+func (l *lifetime) String() string { return "" } // the help says it in words
+
+func (l *lifetime) Type() string { return "duration" }
+
+func (l *lifetime) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("want a duration in hours, minutes or seconds, such as 24h, or 720h for 30 days")
+	}
+	if d < time.Second {
+		return fmt.Errorf("%s is too short, want at least 1s", d)
+	}
+	*l = lifetime(d)
+	return nil
+}
+
+// tags is the value of --tag, which may be given several times.
+type tags map[string][]string
+
+func (t *tags) String() string { return "" }
+
+func (t *tags) Type() string { return "name=value,value" }
+
+func (t *tags) Set(text string) error {
+	name, list, ok := strings.Cut(text, "=")
+	values := strings.Split(list, ",")
+	switch {
+	case !ok || name == "" || slices.Contains(values, ""):
+		return errors.New("want a name and values, such as kuma.io/service=backend,backend-admin")
+	case strings.Contains(list, "="):
+		return errors.New("there are two =: give each tag a --tag of its own")
+	}
+	if _, twice := (*t)[name]; twice {
+		return fmt.Errorf("tag %q is there twice: give all its values in one --tag, with commas", name)
+	}
+	if *t == nil {
+		*t = tags{}
+	}
+	(*t)[name] = values
+	return nil
+}
+
+// oneOf refuses a value that is not in the list.
+func oneOf(flag, value string, list []string) error {
+	if slices.Contains(list, value) {
+		return nil
+	}
+	last := len(list) - 1
+	return usagef("%s: %q is not %s or %s", flag, value, strings.Join(list[:last], ", "), list[last])
+}
+
+// plain returns a text of somebody else's for people to read: as it is, or quoted if
+// it could be mistaken for something else or do something to a terminal.
+func plain(text string) string {
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == ',' }) {
+		return fmt.Sprintf("%+q", text)
+	}
+	return text
+}
+
+func plainList(list []string) string {
+	var quoted []string
+	for _, text := range list {
+		quoted = append(quoted, plain(text))
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// plainTags returns a line for each tag.
+func plainTags(tags map[string][]string) []string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		lines = append(lines, plain(name)+"="+plainList(tags[name]))
+	}
+	return lines
+}
+
+// when returns a time, and how far it is from now in words.
+func (a *app) when(t time.Time) string {
+	return t.UTC().Format(time.RFC3339) + ", " + inWords(t.Sub(a.now()))
+}
+
+// inWords says how far a time is away, to the nearest unit.
+func inWords(d time.Duration) string {
+	const day = 24 * time.Hour
+	past := d < 0
+	d = d.Abs()
+	text := ""
+	switch {
+	case d < time.Second:
+		return "now"
+	case d < 90*time.Second:
+		text = count(d, time.Second, "second")
+	case d < 90*time.Minute:
+		text = count(d, time.Minute, "minute")
+	case d < 48*time.Hour:
+		text = count(d, time.Hour, "hour")
+	case d < 2*365*day:
+		text = count(d, day, "day")
+	default:
+		text = count(d, 365*day, "year")
+	}
+	if past {
+		return text + " ago"
+	}
+	return "in " + text
+}
+
+func count(d, unit time.Duration, name string) string {
+	n := int64(d.Round(unit) / unit)
+	if n != 1 {
+		name += "s"
+	}
+	return fmt.Sprintf("%d %s", n, name)
+}
