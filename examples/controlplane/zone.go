@@ -31,7 +31,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	global := flags.String("global", "", "`address` of the global control plane")
 	ca := flags.String("ca", "", "`file` with the certificate of the CA that vouches for the global control plane, PEM")
 	tokenFile := flags.String("token-file", "", "`file` with the zone token, read again when it changes; it need not exist yet")
-	configFile := flags.String("config", "", "`file` with how proxies authenticate: dpServer.authn.dpProxy, in the JSON of package config")
+	configFile := flags.String("config", "", "`file` with the settings dpServer.authn.dpProxy, in the JSON of package config: how proxies authenticate")
 	if err := parse(flags, args, "dir", "name", "cert", "global", "ca"); err != nil {
 		return err
 	}
