@@ -40,8 +40,9 @@ const (
 type Event struct {
 	Action Action
 
-	// Err is nil if the action was done, and says otherwise why not. Its text must
-	// not hold a token.
+	// Err is nil if the action was done, and says otherwise why not. If it is an
+	// error of a store, such as a lost connection, the store may have done it all the
+	// same. Its text must not hold a token.
 	Err error
 
 	Kind    token.Kind
@@ -74,7 +75,8 @@ func WithLogger(ctx context.Context, log *slog.Logger) context.Context {
 }
 
 // Log records an event: at Info with the message "audit: done", or at Warn with
-// "audit: not done" and the attribute "reason". The attributes are action, actor,
+// "audit: not done" and the attribute "reason" (which tells refusals from stores
+// that did not answer, of which the outcome is not known). The attributes are action, actor,
 // kind, mesh, name, zone, scope, jti, kid and expires (RFC 3339), as far as they
 // are known; text with characters that do not print is quoted, and long text is cut
 // at 1,024 bytes. The event goes to the context's logger, or else to log, or if that

@@ -28,8 +28,8 @@ const (
 // already; call it for one that was read otherwise, such as from YAML. Whatever is
 // made of a configuration checks it too. Check reads the files of public keys and
 // blocks while doing so. It also checks what is not in use. The error reports
-// everything that is wrong, each with the path of its entry, and contains no part of a
-// key or token.
+// everything that is wrong, each with the path of its entry, and contains no key and
+// no token.
 func (c Config) Check() error {
 	_, err := c.load()
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
@@ -101,6 +102,9 @@ func (k MeshPublicKey) load() (*signing.PublicKey, error) {
 // readKey reads a public key from a file. The errors name the file and contain
 // nothing of it.
 func readKey(path string) (*signing.PublicKey, error) {
+	if strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") { // an error would show it
+		return nil, errors.New("it holds a key itself, want the path of a file; a key belongs into key")
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err

@@ -210,6 +210,9 @@ func (f *faults) assign(name string, value, target any) {
 			if !ok { // null too: it would be an empty string to others
 				f.add(fmt.Sprintf("%s[%d]", name, i), "is %s, want a string", typeOf(value))
 			}
+			if len(*f) >= maxFaults {
+				break // more are not told
+			}
 			*target = append(*target, text)
 		}
 	case *map[string][]string:

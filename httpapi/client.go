@@ -34,7 +34,7 @@ const (
 // An answer other than success is an [*Error]. An error that no answer came, or
 // none that can be read, matches token.ErrUnavailable, and the cause, such as the
 // context's error; whether the server has done what it was asked is then unknown.
-// No error holds a token.
+// No error holds the bearer token or a token that was issued.
 //
 // A client follows no redirect, so that neither a request nor a credential
 // reaches another server.
@@ -227,6 +227,9 @@ func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
 	if list.IDs == nil { // an answer without the list is not an empty list
 		return nil, unusable(errors.New("it has no ids"))
 	}
+	if _, err := revocation.Format(list.IDs); err != nil {
+		return nil, unusable(err)
+	}
 	return list.IDs, nil
 }
 
@@ -303,9 +306,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any, limit in
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	var bearer string
 	if c.bearer != nil {
-		bearer, err := c.bearer(ctx)
-		if err != nil {
+		if bearer, err = c.bearer(ctx); err != nil {
 			return nil, fmt.Errorf("httpapi: the bearer token: %w", err)
 		}
 		r.Header.Set("Authorization", "Bearer "+bearer)
@@ -322,6 +325,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any, limit in
 	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	switch {
 	case !ok:
+		if bearer != "" { // a proxy may show what it was sent
+			data = bytes.ReplaceAll(data, []byte(bearer), []byte("(bearer)"))
+		}
 		return nil, parseError(response.StatusCode, data)
 	case err != nil:
 		return nil, &unanswered{err}

@@ -446,3 +446,23 @@ func TestAClientMayAuthenticateByCertificate(t *testing.T) {
 	_, err = client.ZoneKeys(t.Context())
 	assert.ErrorIs(t, err, httpapi.ErrUnauthenticated)
 }
+
+func TestNoErrorShowsTheBearerTokenThatAServerEchoes(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"title":"x","detail":"bad header %s"}`, r.Header.Get("Authorization"))
+	}))
+	defer server.Close()
+	client, err := httpapi.NewClient(server.URL, nil, httpapi.WithBearer(func(context.Context) (string, error) { return "s3cr3t", nil }))
+	require.NoError(t, err)
+	_, err = client.RevokedZone(t.Context())
+	assert.ErrorContains(t, err, "bad header Bearer (bearer)")
+	assert.NotContains(t, err.Error(), "s3cr3t")
+}
+
+func TestAListWithWhatIsNoIDIsNoAnswer(t *testing.T) {
+	for _, body := range []string{`{"ids":[null]}`, `{"ids":["a b"]}`, `{"ids":["a","\n"]}`} {
+		_, err := answering(t, http.StatusOK, "application/json", body).RevokedZone(t.Context())
+		assert.ErrorIs(t, err, token.ErrUnavailable, body)
+	}
+}

@@ -84,7 +84,9 @@ var errRefused = errors.New("not allowed")
 type Option func(*handler) error
 
 // WithPublicKeySets serves the public keys to anyone, without asking the
-// authoriser, and lets shared caches keep them.
+// authoriser, and lets shared caches keep them. Until the keys of a mesh have been
+// asked for once, requests for it share ten reads a second with requests for meshes
+// that do not exist: who sends many of those can delay it.
 func WithPublicKeySets() Option {
 	return func(h *handler) error {
 		h.publicKeySets = true

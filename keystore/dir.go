@@ -48,9 +48,11 @@ const (
 //
 // It reads volumes that Kubernetes mounts, which are folders with a link ..data:
 // best a Secret for each scope, whose keys are names of records, mounted as a whole
-// at PATH/global or PATH/meshes/MESH (capitals of the mesh encoded as above), so that
-// new keys appear without a change of the Pod; or one volume at PATH, with a path
-// such as meshes/MESH/NAME for each key. Not with subPath, which is never updated.
+// at PATH/global or PATH/meshes/MESH, so that new keys appear without a change of
+// the Pod; or one volume at PATH, with a path such as meshes/MESH/NAME for each key.
+// Names with capitals need the latter, or items, since the paths are encoded as above
+// and keys of Secrets cannot be: a key with capitals at the place of a record is an
+// error. Not with subPath, which is never updated.
 // Each List shows one state of a volume, also while Kubernetes switches it to the
 // next, and Watch sees the switch. A writer gets [ErrReadOnly], since a write would
 // be gone with the next state. Created is when Kubernetes wrote the state, and
@@ -405,6 +407,9 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 				}
 			} else if name, ok := decodeName(encoded); ok && CheckName(name) == nil {
 				found = append(found, namedEntry{name, file, entry.Type()})
+			} else if path.Base(folder) == volumeLink && CheckName(encoded) == nil {
+				// The key of a Secret: left out, it could be a list that revokes nothing.
+				return fmt.Errorf("%s in a volume: capitals in file names are encoded, mount the key with items at the path %s", encoded, encodeName(encoded))
 			}
 		}
 		return nil

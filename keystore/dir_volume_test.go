@@ -401,3 +401,22 @@ func TestAValidatorOnAVolumeSeesRotationsAndRevocations(t *testing.T) {
 	_, err = validator.Validate(t.Context(), "default", other)
 	assert.ErrorIs(t, err, token.ErrUnknownKey)
 }
+
+// The keys of a Secret cannot be encoded. One that was left out could be a list.
+func TestDirDoesNotLeaveOutARecordOfAVolumeBecauseOfItsCapitals(t *testing.T) {
+	path := t.TempDir()
+	folder := filepath.Join(path, "meshes", "%50rod")
+	require.NoError(t, mkdir(folder))
+	v := &volume{path: folder}
+	require.NoError(t, v.put(map[string]string{"dataplane-token-revocations-Prod": "id-1"}))
+	store := openDir(t, path)
+	for _, scope := range []keystore.Scope{keystore.AllScopes, "Prod"} {
+		_, err := store.List(t.Context(), scope, "dataplane-token-")
+		assert.ErrorContains(t, err, "mount the key with items at the path dataplane-token-revocations-%50rod")
+	}
+	require.NoError(t, v.put(map[string]string{"dataplane-token-revocations-%50rod": "id-1"}))
+	records, err := store.List(t.Context(), keystore.AllScopes, "dataplane-token-")
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	assert.Equal(t, "dataplane-token-revocations-Prod", records[0].Name)
+}

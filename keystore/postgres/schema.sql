@@ -9,7 +9,7 @@ CREATE TABLE meshpass_records (
     scope   text COLLATE "C" NOT NULL CHECK (scope ~ '^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$'), -- '' is the global scope
     name    text COLLATE "C" NOT NULL CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$'),
     version uuid NOT NULL DEFAULT gen_random_uuid(),
-    created timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created timestamptz NOT NULL DEFAULT clock_timestamp() CHECK (isfinite(created)),
     data    bytea NOT NULL CHECK (octet_length(data) <= 67108864),
     PRIMARY KEY (scope, name)
 );
@@ -53,3 +53,8 @@ CREATE TRIGGER meshpass_announce AFTER INSERT OR UPDATE OR DELETE ON meshpass_re
 
 CREATE TRIGGER meshpass_announce_all AFTER TRUNCATE ON meshpass_records
     FOR EACH STATEMENT EXECUTE FUNCTION meshpass_announce();
+
+-- Also for what logical replication brings (session_replication_role = replica).
+ALTER TABLE meshpass_records ENABLE ALWAYS TRIGGER meshpass_new_version;
+ALTER TABLE meshpass_records ENABLE ALWAYS TRIGGER meshpass_announce;
+ALTER TABLE meshpass_records ENABLE ALWAYS TRIGGER meshpass_announce_all;

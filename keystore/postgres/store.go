@@ -31,7 +31,8 @@ const maxData = 64 << 20
 // Each call is one statement on a connection of the pool (the first call and an
 // Update that fails make a second one), and waits for a connection if all are in
 // use. When the context ends, the call returns at once and the server is asked to
-// cancel the statement; the pool replaces the connection.
+// cancel the statement; the pool replaces the connection. (With a context watcher of
+// your own in the pool's configuration, the call returns when that one lets it.)
 //
 // A write that returned is as durable as the server's commit: synchronous_commit
 // must not be off, which it is not by default. A call that loses its connection

@@ -50,6 +50,19 @@ func TestNoVersionComesBack(t *testing.T) {
 	}
 }
 
+func TestWhatReplicationBringsHasANewVersionToo(t *testing.T) {
+	url := newSchema(t, engines.SharedPostgres(t).URL())
+	migrate(t, url)
+	store := open(t, url)
+	r, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("content")})
+	require.NoError(t, err)
+	execute(t, url, `SET session_replication_role = replica; UPDATE meshpass_records SET data = 'changed'`)
+	changed, err := store.Get(t.Context(), "default", "key-1")
+	require.NoError(t, err)
+	require.Equal(t, "changed", string(changed.Data))
+	require.NotEqual(t, r.Version, changed.Version)
+}
+
 func TestAVersionThatTheStoreNeverGaveIsAConflict(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)

@@ -38,7 +38,8 @@ const proofPrefix = "?"
 //
 // Watch returns an error if notifications do not arrive, as is the case behind a
 // pooler in transaction mode, or if the server cannot listen, such as a standby.
-// [keystore.Follow] then announces AllScopes about every second.
+// [keystore.Follow] then announces AllScopes about every second, or every five where
+// the pool has no connection to spare. The watch outlives the pool's Close.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	err := s.watch(ctx, changed)
 	if ended := ctx.Err(); ended != nil {

@@ -18,7 +18,11 @@
 // sealed, that was altered in any bit, cut short, copied or moved to another scope
 // or name is an error. So who can write to the store, and no more, cannot bring in a
 // signing key of their own. They can still delete records, and put back an older
-// state of a record, such as a list without the latest revocation.
+// state of a record, such as a list without the latest revocation or a key that was
+// removed; and Created, by which a publish delay counts, is the inner store's.
+//
+// Use a key-encryption key for one store only: what was sealed under it for a scope
+// and a name opens in every store that has it.
 //
 // Programs that do not use this package, such as Kuma, cannot read sealed records.
 //

@@ -11,13 +11,14 @@ import (
 // sealer's current key-encryption key, and with [AcceptPlaintext], the only option
 // that it takes, also those that are not sealed at all. Without the option such a
 // record is an error: it would be sealed whoever put it there. Reseal returns how
-// many records it has rewritten; 0 and no error means that there was nothing left
-// to do. Data and Created stay as they are, Version changes.
+// many records it has rewritten; 0 and no error means that all are sealed
+// under the current key. Data and Created stay as they are, Version changes.
 //
 // Reseal may be interrupted and repeated, and run while others write: it looks
 // again at a record that was changed meanwhile. It takes one record after the
 // other, calls the sealer's Open and Seal at most once for each (and again after
-// each conflict), and stops at the first record that cannot be opened or written.
+// each conflict), and stops at the first record that cannot be opened or written. It does not open
+// those that it leaves as they are.
 func Reseal(ctx context.Context, inner keystore.KeyStore, sealer Sealer, options ...Option) (rewritten int, err error) {
 	outer, err := New(inner, sealer, options...)
 	if err != nil {
