@@ -424,7 +424,7 @@ func TestHostileUnknownSerialsMakeAMeshBeReadOnceASecond(t *testing.T) {
 		assert.EqualValues(t, rounds*tokens, unknown+unavailable)
 		assert.Positive(t, unknown)
 		assert.GreaterOrEqual(t, unavailable, int64(rounds-1)*(tokens-1024), "answers to those beyond 1,024")
-		assert.LessOrEqual(t, time.Since(began), rounds*time.Second, "nobody waits for longer than a second")
+		assert.LessOrEqual(t, time.Since(began), rounds*1010*time.Millisecond, "nobody waits for longer than a second and 10 ms")
 
 		stop := hostileCrowd(t, validator, 10_000, func(n int) (string, string) { return "default", hostileWithSerial(n) })
 		assert.Less(t, hostileHeap()-before, int64(hostileHeapGrowth), "bytes while 1,024 wait")
@@ -448,7 +448,7 @@ func TestHostileMeshesThatDoNotExistAreReadTenTimesASecondInAll(t *testing.T) {
 		})
 		assert.EqualValues(t, rounds*tokens, unknown+unavailable)
 		assert.Positive(t, unknown)
-		assert.LessOrEqual(t, time.Since(began), rounds*time.Second, "nobody waits for longer than a second")
+		assert.LessOrEqual(t, time.Since(began), rounds*1010*time.Millisecond, "nobody waits for longer than a second and 10 ms")
 
 		stop := hostileCrowd(t, validator, 10_000, func(n int) (string, string) { return "crowd-" + strconv.Itoa(n), raw })
 		assert.Less(t, hostileHeap()-before, int64(hostileHeapGrowth), "bytes while 1,024 wait")

@@ -18,8 +18,9 @@ type Validator interface {
 	// Validate checks a token for a mesh. It answers from memory, except that
 	// it waits for a read of the store before the first one has ended, for an
 	// unknown serial number, and for a mesh that could not be read so far. Each
-	// wait lasts at most one second and not beyond ctx. At most 1,024 tokens
-	// wait at a time; more are answered with token.ErrUnavailable.
+	// wait lasts about one second at most, a quarter more if the read has just begun
+	// then, and not beyond ctx. At most 1,024 tokens wait at a time; more are
+	// answered with token.ErrUnavailable.
 	//
 	// The error matches token.ErrInvalid, and the sentinel of the check that
 	// failed, if the token is definitely not good. It matches

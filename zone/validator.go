@@ -19,8 +19,9 @@ type Validator interface {
 	// and for the scope in which it wants to act, such as [ScopeCP]. It answers
 	// from memory, except that it waits for a read of the store before the
 	// first one has ended, for an unknown serial number, and while no read has
-	// succeeded. Each wait lasts at most one second and not beyond ctx. At most
-	// 1,024 tokens wait at a time; more are answered with token.ErrUnavailable.
+	// succeeded. Each wait lasts about one second at most, a quarter more if the read
+	// has just begun then, and not beyond ctx. At most 1,024 tokens wait at a time;
+	// more are answered with token.ErrUnavailable.
 	//
 	// The error matches token.ErrInvalid, and the sentinel of the check that
 	// failed, if the token is definitely not good. It matches

@@ -23,9 +23,11 @@ const (
 	minRetry = 50 * time.Millisecond // after a failed read, doubling
 	maxRetry = 500 * time.Millisecond
 
-	peerWait        = time.Second // the longest wait of a token for a read
-	maxWaiting      = 1024        // tokens waiting at once
-	knownInterval   = time.Second // between reads of one scope that tokens cause
+	peerWait        = time.Second            // the longest wait of a token for a read
+	peerGrace       = 250 * time.Millisecond // more, for a read that has begun no longer ago
+	beginGrace      = 10 * time.Millisecond  // more, for a read that has not begun
+	maxWaiting      = 1024                   // tokens waiting at once
+	knownInterval   = time.Second            // between reads of one scope that tokens cause
 	unknownInterval = 100 * time.Millisecond
 )
 
@@ -82,6 +84,7 @@ type job struct {
 // demand is shared by all tokens that wait for the same read.
 type demand struct {
 	done    chan struct{}
+	began   atomic.Pointer[time.Time] // the read; nil before
 	waiters int
 	err     error   // set before done is closed
 	also    *demand // an older one, which the same read serves
@@ -153,6 +156,21 @@ func (j *job) again(atLeast time.Duration) {
 	j.retry = min(max(2*j.retry, minRetry), maxRetry)
 	j.due = now.Add(max(j.retry, atLeast))
 	j.want(now)
+}
+
+// beginning returns when the read began, or nil if it has not, or if there is none.
+func (d *demand) beginning() *time.Time {
+	if d == nil {
+		return nil
+	}
+	return d.began.Load()
+}
+
+// begin reports that the read begins.
+func (d *demand) begin(now time.Time) {
+	for ; d != nil; d = d.also {
+		d.began.Store(&now)
+	}
 }
 
 // finish reports the result of the read to the waiting tokens.
@@ -279,6 +297,9 @@ func (f *follower) readAll(ctx context.Context) {
 	f.all.wanted = false
 	pending := f.jobs // this read answers all requests
 	f.jobs = make(map[keystore.Scope]*job)
+	for _, j := range pending {
+		j.demand.begin(now)
+	}
 	for scope, at := range f.peerRead {
 		if now.Sub(at) > knownInterval {
 			delete(f.peerRead, scope)
@@ -372,6 +393,7 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	j := f.jobs[scope]
 	wanted, waits := j.wanted, j.demand
 	j.wanted, j.demand = false, nil
+	waits.begin(now)
 	if !wanted {
 		f.peerRead[scope] = now
 		if !f.known(scope) {
@@ -534,7 +556,8 @@ func (f *follower) enter() (leave func(), err error) {
 }
 
 // await waits until the read of d is done or enough returns true, for at most
-// peerWait. A nil d stands for no particular read.
+// peerWait. A read that begins only then, since tokens have caused one a
+// knownInterval ago, is given peerGrace. A nil d stands for no particular read.
 func (f *follower) await(ctx context.Context, d *demand, enough func() bool) error {
 	var done chan struct{} // nil blocks forever
 	if d != nil {
@@ -542,6 +565,7 @@ func (f *follower) await(ctx context.Context, d *demand, enough func() bool) err
 	}
 	timer := time.NewTimer(peerWait)
 	defer timer.Stop()
+	last := false // the wait for the read to begin
 	for {
 		f.mu.Lock()
 		updated := f.updated
@@ -556,7 +580,17 @@ func (f *follower) await(ctx context.Context, d *demand, enough func() bool) err
 			}
 			return nil
 		case <-updated:
-		case <-timer.C:
+		case now := <-timer.C:
+			began := d.beginning()
+			if d != nil && began == nil && !last { // it may be due at this very moment
+				last = true
+				timer.Reset(beginGrace)
+				continue
+			}
+			if began != nil && now.Sub(*began) < peerGrace {
+				timer.Reset(peerGrace - now.Sub(*began))
+				continue
+			}
 			return fmt.Errorf("%w: the store was not read within %s", token.ErrUnavailable, peerWait)
 		case <-ctx.Done():
 			return unavailable(context.Cause(ctx))
