@@ -26,7 +26,10 @@ type RemoveOption = live.RemoveOption
 // A KeyOption is an option of issuers and of [RemoveKey].
 type KeyOption = live.KeyOption
 
-// A Rotation is a schedule for [Rotate].
+// A Rotation is a schedule for [Rotate]. Its fields: Every, the age at which the
+// next key is added; PublishDelay, as in [WithPublishDelay]; MaxLifetime, as in
+// [WithMaxLifetime], which must be set; Bits, the size of new keys, 2048 by default;
+// and Logger.
 type Rotation = live.Rotation
 
 // WithLogger sets the logger; the default is slog.Default(). An issuer logs its

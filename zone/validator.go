@@ -54,7 +54,8 @@ type Validator interface {
 }
 
 // KeyUse describes how one process has used one key. It is plain data with JSON
-// tags, so that reports of several processes can be combined.
+// tags, so that reports of several processes can be combined. Its fields: Scope (the
+// mesh), KeyID, Validations, LastUsed, and Sessions, those that are open.
 type KeyUse = live.KeyUse
 
 // NewValidator returns a validator that uses the keys and the revocation lists

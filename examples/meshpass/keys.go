@@ -21,7 +21,7 @@ one signs, and all of them verify.
 
 To rotate, in three steps: add the next key, give everybody a new token, remove the old key.`
 	command.Example = `  meshpass keys add --mesh default
-  meshpass generate dataplane-token --mesh default --name dp-1 --output dp-1.token --overwrite
+  meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token --overwrite
   meshpass keys remove 1 --mesh default`
 	which.flags(command)
 	command.AddCommand(a.listKeysCommand(&which), a.addKeyCommand(&which), a.removeKeyCommand(&which))

@@ -35,7 +35,7 @@ const rootExample = `  # Make a store with the first signing key of a mesh, and 
 
   # Rotate the keys: add the next one, replace the tokens, remove the old one
   meshpass keys add --mesh default
-  meshpass generate dataplane-token --mesh default --name dp-1 --output dp-1.token --overwrite
+  meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token --overwrite
   meshpass keys remove 1 --mesh default`
 
 const exitHelp = `Exit status:

@@ -10,7 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
@@ -28,6 +30,7 @@ const sample = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEiLCJ0eXAiOiJKV1QifQ.eyJab25lIjoid
 const month = 30 * 24 * time.Hour
 
 func main() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // or nothing is cleaned up when nobody reads on
 	if err := run(context.Background(), os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
