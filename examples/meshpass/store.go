@@ -167,7 +167,7 @@ func (a *app) openEngine(ctx context.Context, where place, prepare bool) (*opene
 		if isSecret(where.store) || strings.Contains(where.store, "://") {
 			return nil, usagef("unknown store, %s", wantURL)
 		}
-		return nil, usagef("the store has no URL (for a folder: dir:PATH), %s", wantURL)
+		return nil, usagef("the store has no URL, %s", wantURL)
 	}
 	u, err := parseStoreURL(where)
 	if err != nil {
