@@ -176,17 +176,28 @@ func (s *state) revoked(scope keystore.Scope, id string) (bool, error) {
 	return false, unreadable
 }
 
-// checkRevoked returns token.ErrRevoked if the id is on a list that counts for
-// the scope, or an error of class token.ErrUnavailable if a list is unreadable.
-func (s *state) checkRevoked(scope keystore.Scope, id string) error {
-	if id == "" {
-		return nil
+// check returns token.ErrUnknownKey if the key that verified a token is gone,
+// token.ErrRevoked if the token's id is on a list that counts for its scope, or
+// an error of class token.ErrUnavailable if one of them is unreadable.
+func (s *state) check(t *Verified) error {
+	var unreadable error
+	if t.ofStore {
+		key, err := s.find(t.scope, t.keyID)
+		switch {
+		case errors.Is(err, signing.ErrNoKey) || err == nil && key != t.key && !key.Equal(t.key):
+			return fmt.Errorf("%w: key %q was removed", token.ErrUnknownKey, t.keyID)
+		case err != nil:
+			unreadable = err
+		}
 	}
-	revoked, err := s.revoked(scope, id)
-	if revoked {
-		return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
+	if id := t.claims.ID; id != "" {
+		revoked, err := s.revoked(t.scope, id)
+		if revoked {
+			return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
+		}
+		unreadable = cmp.Or(err, unreadable)
 	}
-	return unavailable(err)
+	return unavailable(unreadable)
 }
 
 // unknowable returns for how long, and why, the validity of open sessions of a

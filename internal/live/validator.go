@@ -125,7 +125,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		known = digestOf(raw)
-		if t := v.cache.get(known); t != nil && t.scope == want.Scope && v.hasKey(t) && !v.closed.Load() {
+		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t)
 			if err == nil {
 				t.use.count(v.config.now())
@@ -149,15 +149,6 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 		v.cache.put(known, t)
 	}
 	return t, nil
-}
-
-// hasKey reports whether the key that verified a token is still in use.
-func (v *Validator) hasKey(t *Verified) bool {
-	if !t.ofStore {
-		return true // configured keys stay
-	}
-	key, err := v.follower.current.Load().find(t.scope, t.keyID)
-	return err == nil && key == t.key
 }
 
 // validate is Validate without the cache. With an error it also returns what is
@@ -209,7 +200,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	if err := v.checkScope(want, claims); err != nil {
 		return err
 	}
-	unknown := v.checkRevoked(ctx, want.Scope, claims.ID)
+	unknown := v.checkStore(ctx, t)
 	if unknown != nil && !errors.Is(unknown, token.ErrUnavailable) {
 		return unknown
 	}
@@ -324,9 +315,10 @@ func (v *Validator) checkScope(want Want, claims *token.Claims) error {
 	return fmt.Errorf("%w: its scopes are %.64q%s, asked for %.64q", token.ErrScope, scopes, more, want.ZoneScope)
 }
 
-// checkRevoked returns token.ErrRevoked, or an error matching
-// token.ErrUnavailable if the lists cannot be read or are not current.
-func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id string) error {
+// checkStore makes the checks that depend on the store: the key and the
+// revocation lists. Each answer rests on one state. With two, a read that
+// succeeds between them would make an old answer pass for a current one.
+func (v *Validator) checkStore(ctx context.Context, t *Verified) error {
 	if v.follower == nil {
 		return nil
 	}
@@ -334,24 +326,25 @@ func (v *Validator) checkRevoked(ctx context.Context, scope keystore.Scope, id s
 	if err != nil {
 		return err
 	}
-	if err := s.checkRevoked(scope, id); err != nil {
+	if err := s.check(t); err != nil {
 		return err
 	}
-	tooStale := func() error {
+	tooStale := func(s *state) error {
 		now := time.Now()
-		return v.follower.current.Load().reading(scope, now).tooStale(now, v.config.maxStale)
+		return s.reading(t.scope, now).tooStale(now, v.config.maxStale)
 	}
-	err = tooStale()
-	if err == nil || !v.follower.mayRead(scope) {
+	err = tooStale(s)
+	if err == nil || !v.follower.mayRead(t.scope) {
 		return err
 	}
-	if err := v.follower.reread(ctx, scope, func() bool { return tooStale() == nil }); err != nil {
+	if err := v.follower.reread(ctx, t.scope, func() bool { return tooStale(v.follower.current.Load()) == nil }); err != nil {
 		return err
 	}
-	if err := v.follower.current.Load().checkRevoked(scope, id); err != nil {
+	s = v.follower.current.Load()
+	if err := s.check(t); err != nil {
 		return err
 	}
-	return tooStale()
+	return tooStale(s)
 }
 
 // checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and
