@@ -677,6 +677,45 @@ func TestTokensThatAreTurnedAwayCauseNoReads(t *testing.T) {
 	})
 }
 
+func TestTokensThatDoNotWaitForAHangingReadLeaveNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(quiet)
+		good := f.issue(30 * day)
+		f.accepts(good)
+		f.store.setList(hanging)
+		putRecord(t, f.store.Memory, "default", "dataplane-token-of-no-concern", nil) // announced
+		synctest.Wait()
+		heap := hostileHeap()
+		ended, end := context.WithCancel(t.Context())
+		end()
+		for i := range 50_000 {
+			_, err := f.validator.Validate(ended, fmt.Sprintf("mesh-%d", i), good)
+			require.ErrorIs(t, err, token.ErrUnavailable)
+		}
+		assert.Less(t, hostileHeap()-heap, int64(1<<20))
+		runtime.KeepAlive(f)
+	})
+}
+
+func TestTokensThatLeaveDuringAReadDoNotKeepItFromBeingMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(quiet)
+		good := f.issue(30 * day)
+		f.accepts(good)
+		f.store.setList(hanging)
+		f.revoke(good) // announced
+		synctest.Wait()
+		ended, end := context.WithCancel(t.Context())
+		end()
+		_, err := f.validator.Validate(ended, "default", f.withKid(good, "2"))
+		require.ErrorIs(t, err, token.ErrUnavailable)
+		f.pass(5 * time.Second) // the read has failed
+		f.store.setList(nil)
+		f.pass(5*time.Second + recovery) // it pauses for as long as it took
+		f.refuses(good, token.ErrRevoked)
+	})
+}
+
 func raceDetector() bool {
 	info, _ := debug.ReadBuildInfo()
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

@@ -79,6 +79,8 @@ type job struct {
 	due    time.Time     // not before
 	retry  time.Duration // the pause after the latest failure
 	demand *demand       // of waiting tokens, or nil
+
+	reading bool // by readScope, which needs the job again if the read fails
 }
 
 // demand is shared by all tokens that wait for the same read.
@@ -391,8 +393,12 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	now := time.Now()
 	f.mu.Lock()
 	j := f.jobs[scope]
+	if j == nil { // all waiting tokens have left
+		f.mu.Unlock()
+		return
+	}
 	wanted, waits := j.wanted, j.demand
-	j.wanted, j.demand = false, nil
+	j.wanted, j.demand, j.reading = false, nil, true
 	waits.begin(now)
 	if !wanted {
 		f.peerRead[scope] = now
@@ -439,15 +445,17 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 		}
 	}
 	waits.finish(err)
-	if err == nil {
-		f.mu.Lock()
-		j.retry, j.due = 0, now
-		if f.failing && !f.partly.Load() { // the store is there
-			f.partly.Store(true)
-			f.all.want(now)
-			f.all.due = now
-		}
-		f.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j.reading = false
+	if err != nil {
+		return
+	}
+	j.retry, j.due = 0, now
+	if f.failing && !f.partly.Load() { // the store is there
+		f.partly.Store(true)
+		f.all.want(now)
+		f.all.due = now
 	}
 }
 
@@ -539,8 +547,11 @@ func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func
 
 	f.mu.Lock()
 	d.waiters--
-	if j := f.jobs[scope]; d.waiters == 0 && j != nil && j.demand == d {
-		j.demand = nil // no token waits for it any more
+	if j := f.jobs[scope]; d.waiters == 0 && j != nil && j.demand == d { // no token waits for it any more
+		j.demand = nil
+		if !j.wanted && !j.reading { // not left to next, which does not run while a read hangs
+			delete(f.jobs, scope)
+		}
 	}
 	f.mu.Unlock()
 	return err
