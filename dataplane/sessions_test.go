@@ -821,6 +821,29 @@ func TestASessionThatWasBoundWhileTheClockWasBehindEndsWhenItIsPutRight(t *testi
 	})
 }
 
+func TestASessionThatWasBoundWhileTheClockWasBehindForAMomentEndsInTime(t *testing.T) {
+	for name, first := range map[string]bool{"the first session": true, "one of several": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, clock := newFollowing(t), &shiftedClock{}
+				f.start(dataplane.WithClock(clock.now))
+				raw, far := f.issue(time.Hour), f.issue(30*day)
+				if !first {
+					assertOpen(t, f.session(far))
+				}
+				f.pass(10 * time.Second)
+				clock.jump(-4 * time.Minute)
+				session := f.session(raw)
+				clock.jump(4 * time.Minute)
+				f.pass(time.Hour - 10*time.Second + defaultLeeway - time.Nanosecond)
+				assertOpen(t, session)
+				f.pass(2 * time.Second)
+				assertEnded(t, session, token.ErrExpired)
+			})
+		})
+	}
+}
+
 func TestAClockThatRunsFastEndsASessionByTheClock(t *testing.T) {
 	for _, gain := range []int64{1, 10, 50, 99, 500} { // milliseconds a second
 		t.Run(fmt.Sprint(gain), func(t *testing.T) {

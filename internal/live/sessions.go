@@ -46,7 +46,7 @@ type sessions struct {
 	queue   expiryQueue
 	timer   *time.Timer   // nil while there is no session
 	due     time.Duration // when it fires
-	drifted time.Duration // how far the wall clock was ahead at the last check
+	drifted time.Duration // how far the wall clock was ahead at the last check, or at the binding of a session since
 }
 
 // keyID is a key and the kid that names it: a configured key may have several.
@@ -134,6 +134,7 @@ func (s *sessions) add(x *session) bool {
 	now := s.monotonic()
 	x.at = now + left - x.jitter()
 	heap.Push(&s.queue, x)
+	s.drifted = min(s.drifted, s.ahead(now)) // if the clock was put back just now, the next check sees it put right
 
 	t := x.token
 	if id := t.claims.ID; id != "" {
@@ -322,6 +323,12 @@ func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
 
 func (s *sessions) monotonic() time.Duration { return time.Since(s.epoch) }
 
+// ahead returns how far the wall clock is ahead of the monotonic clock, counted
+// from epoch.
+func (s *sessions) ahead(now time.Duration) time.Duration {
+	return s.wallClock().Round(0).Sub(s.wall.Round(0)) - now
+}
+
 // left returns for how long a token is still valid by the wall clock.
 func (s *sessions) left(x *session) time.Duration {
 	// Round strips the monotonic reading, so that wall clock times are
@@ -356,7 +363,7 @@ func (s *sessions) check() {
 		return
 	}
 	now := s.monotonic()
-	ahead := s.wallClock().Round(0).Sub(s.wall.Round(0)) - now
+	ahead := s.ahead(now)
 	if ahead > s.drifted+clockJump {
 		// A jump forward: tokens that expire earlier by the wall clock end
 		// earlier. After a jump back the times stay, so that no token lives
