@@ -34,10 +34,10 @@ var family = &live.Family{
 // mesh is created, on every replica if need be: of any number of concurrent
 // callers, in any number of processes, one creates the key and all return it.
 //
-// The error matches signing.ErrKey if the newest key cannot be read, and
-// signing.ErrNoKey if the store holds only public keys, as the store of a zone
-// does: the private keys are created elsewhere. Errors of the store are
-// returned as they are.
+// The error matches signing.ErrKey if the newest key cannot sign because its
+// private half cannot be read, and signing.ErrNoKey if the store holds only
+// public keys, as the store of a zone does: the private keys are created
+// elsewhere. Errors of the store are returned as they are.
 func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {

@@ -148,6 +148,16 @@ func TestEnsureKeyDoesNotReplaceAnUnreadableKey(t *testing.T) {
 	assert.Equal(t, before, listAll(t, store))
 }
 
+func TestEnsureKeyReportsAKeyOfWhichOnlyThePublicHalfCanBeRead(t *testing.T) {
+	store, keys := keystore.NewMemory(), signing.DataplaneKeys("default")
+	putKey(t, store, "default", 1, testKey(0))
+	putRecord(t, store, "default", keys.KeyName(2), []byte("damaged"))
+	putRecord(t, store, "default", keys.PublicKeyName(2), testKey(1).Public().PEM())
+	_, err := dataplane.EnsureKey(t.Context(), store, "default")
+	assert.ErrorIs(t, err, signing.ErrKey)
+	assert.ErrorContains(t, err, keys.KeyName(2))
+}
+
 // On a zone there are the public keys of the global control plane. A private key
 // of the same serial would hide one of them, and refuse every token that it signed.
 func TestEnsureKeyHidesNoPublicKeyThatIsThereAlready(t *testing.T) {

@@ -177,14 +177,18 @@ func signer(keys []signing.Key, now time.Time, delay time.Duration) (signing.Key
 // Keys lists the keys of a series by serial, including those that cannot be
 // read.
 func Keys(ctx context.Context, store keystore.KeyStore, series signing.Series) ([]signing.Key, error) {
-	if store == nil {
-		return nil, errors.New("the store is nil")
-	}
-	records, err := store.List(ctx, series.Scope(), series.Prefix())
+	records, err := listKeys(ctx, store, series)
 	if err != nil {
 		return nil, err
 	}
 	return series.PublicSet(records, nil).Keys(), nil
+}
+
+func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) ([]keystore.Record, error) {
+	if store == nil {
+		return nil, errors.New("the store is nil")
+	}
+	return store.List(ctx, series.Scope(), series.Prefix())
 }
 
 // errPublicOnly is returned where the private keys are kept and created
@@ -192,19 +196,23 @@ func Keys(ctx context.Context, store keystore.KeyStore, series signing.Series) (
 // it.
 var errPublicOnly = fmt.Errorf("%w: the store holds public keys only; signing keys are made by the control plane that published them", signing.ErrNoKey)
 
-// signingKey returns the newest key that signs, or signing.ErrNoKey.
+// signingKey returns the newest key that signs, or signing.ErrNoKey. If its
+// private half cannot be read, that is an error, whatever the public half.
 func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
-	keys, err := Keys(ctx, store, series)
+	records, err := listKeys(ctx, store, series)
 	if err != nil {
 		return signing.Key{}, err
 	}
-	for _, key := range keys {
-		if key.Signs {
-			return key, key.Err
+	keys := series.PublicSet(records, nil).Keys()
+	record, serial, err := series.Latest(records)
+	if err != nil {
+		if len(keys) > 0 {
+			err = errPublicOnly
 		}
+		return signing.Key{}, err
 	}
-	if len(keys) > 0 {
-		return signing.Key{}, errPublicOnly
+	if _, err := signing.ParsePrivateKey(record.Data); err != nil {
+		return signing.Key{}, fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
 	}
-	return signing.Key{}, fmt.Errorf("%w: EnsureKey makes the first one", signing.ErrNoKey)
+	return keys[slices.IndexFunc(keys, func(key signing.Key) bool { return key.Serial == serial })], nil
 }
