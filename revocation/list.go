@@ -23,7 +23,8 @@
 // that issued tokens carry.
 //
 // This package writes lists with one comma between two ids and nothing else, so
-// that implementations that only split at commas can read them too.
+// that implementations that only split at commas can read them too. Only a list
+// whose first id begins like an encrypted record begins with a comma.
 package revocation
 
 import (
@@ -32,6 +33,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 var (
@@ -190,7 +192,8 @@ func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 }
 
 func appendItem[T text](data []byte, item T) []byte {
-	if len(data) > 0 {
+	// A list that begins with such an item would be taken for an encrypted one.
+	if len(data) > 0 || strings.HasPrefix(string(item), sealedPrefix) {
 		data = append(data, ',')
 	}
 	return append(data, item...)

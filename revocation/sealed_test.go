@@ -1,6 +1,7 @@
 package revocation_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -32,4 +33,30 @@ func TestAnEncryptedListIsUnreadableAndIsNotOverwritten(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, list.Contains("id-1"))
 	assert.Equal(t, 1, list.Len())
+}
+
+func TestAnIDThatLooksLikeAnEncryptedListLeavesItsListReadable(t *testing.T) {
+	ctx, id := t.Context(), "meshpass-sealed-v1"
+	for name, edit := range map[string]func(store keystore.KeyStore) error{
+		"as the only one": func(store keystore.KeyStore) error { return revocation.Zone().Add(ctx, store, id) },
+		"as the first of several": func(store keystore.KeyStore) error {
+			return errors.Join(revocation.Zone().Add(ctx, store, id, "id-1"), revocation.Zone().Remove(ctx, store, "id-1"))
+		},
+		"after the one before it was removed": func(store keystore.KeyStore) error {
+			return errors.Join(revocation.Zone().Add(ctx, store, "id-1", id), revocation.Zone().Remove(ctx, store, "id-1"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := keystore.NewMemory()
+			require.NoError(t, edit(store))
+			list, err := revocation.Zone().Load(ctx, store)
+			require.NoError(t, err)
+			assert.Equal(t, []string{id}, list.IDs())
+		})
+	}
+	data, err := revocation.Format([]string{id})
+	require.NoError(t, err)
+	list, err := revocation.Parse(data)
+	require.NoError(t, err)
+	assert.True(t, list.Contains(id))
 }
