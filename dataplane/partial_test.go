@@ -642,6 +642,50 @@ func TestAListInWhichARecordStandsTwiceOrOutOfOrderIsAFailedRead(t *testing.T) {
 	}
 }
 
+func TestATokenThatWaitsIsAnsweredThoughOneThatCameLaterLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		announce := make(chan keystore.Scope)
+		f.store.setWatch(func(ctx context.Context, changed func(keystore.Scope)) error {
+			changed(keystore.AllScopes)
+			for {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case scope := <-announce:
+					changed(scope)
+				}
+			}
+		})
+		f.start()
+		f.refuses(f.withSerial("7", 2), token.ErrUnknownKey) // the next such read may begin in a second
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			switch scope {
+			case keystore.AllScopes:
+				time.Sleep(100 * time.Millisecond)
+				return nil, errStoreDown
+			case keystore.Global:
+				time.Sleep(200 * time.Millisecond)
+			}
+			return f.store.Memory.List(ctx, scope, prefix)
+		})
+
+		first := make(chan error)
+		go func() { first <- f.check(f.withSerial("8", 2)) }()
+		f.pass(10 * time.Millisecond)
+		announce <- keystore.AllScopes
+		f.pass(10 * time.Millisecond) // everything is being read, which fails
+		ctx, leave := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		defer leave()
+		_, err := f.validator.Validate(ctx, "default", f.withSerial("9", 2))
+		assert.ErrorIs(t, err, token.ErrUnavailable)
+
+		err = <-first
+		assert.ErrorIs(t, err, token.ErrUnknownKey, "the mesh was read since")
+		assert.NotErrorIs(t, err, token.ErrUnavailable)
+	})
+}
+
 func TestTokensThatAreTurnedAwayCauseNoReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)

@@ -547,9 +547,11 @@ func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func
 
 	f.mu.Lock()
 	d.waiters--
-	if j := f.jobs[scope]; d.waiters == 0 && j != nil && j.demand == d { // no token waits for it any more
-		j.demand = nil
-		if !j.wanted && !j.reading { // not left to next, which does not run while a read hangs
+	if j := f.jobs[scope]; j != nil {
+		for j.demand != nil && j.demand.waiters == 0 { // no token waits for it any more
+			j.demand = j.demand.also
+		}
+		if j.demand == nil && !j.wanted && !j.reading { // not left to next, which does not run while a read hangs
 			delete(f.jobs, scope)
 		}
 	}
