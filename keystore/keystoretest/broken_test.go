@@ -794,13 +794,25 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"takes a little too much",
-		[]string{"Sizes/says_ErrTooLarge_for_one_byte_more,_and_stores_nothing"},
+		[]string{"Sizes/says_ErrTooLarge_for_one_byte_more,_names_the_limit,_and_stores_nothing"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, create: func(ctx context.Context, r record) (record, error) {
 				if len(r.Data) == maxData+1 {
 					r.Data = r.Data[:maxData]
 				}
 				return m.Create(ctx, r)
+			}}
+		},
+	},
+	{
+		"does not say how much it takes",
+		[]string{"Sizes/says_ErrTooLarge_for_one_byte_more,_names_the_limit,_and_stores_nothing"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, update: func(ctx context.Context, r record) (record, error) {
+				if len(r.Data) > maxData {
+					return record{}, fmt.Errorf("%w: %q in scope %q has %d bytes", keystore.ErrTooLarge, r.Name, r.Scope, len(r.Data))
+				}
+				return m.Update(ctx, r)
 			}}
 		},
 	},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -252,18 +254,38 @@ var sizeTests = []test{
 		f.update(mesh, "key-2", data)
 		f.wantData(mesh, "key-2", data)
 	}},
-	{"says ErrTooLarge for one byte more, and stores nothing", func(f *fixture) {
+	{"says ErrTooLarge for one byte more, names the limit, and stores nothing", func(f *fixture) {
 		data := []byte(sized(f.harness.MaxData + 1))
 		_, err := f.store.Create(f.Context(), keystore.Record{Scope: mesh, Name: "key-1", Data: data})
 		f.wantError("Create over the limit", err, keystore.ErrTooLarge)
+		f.wantLimit("Create over the limit", err)
 		f.wantMissing(mesh, "key-1")
 		f.wantList(mesh, "")
 
 		r := f.create(mesh, "key-1", "content")
 		_, err = f.store.Update(f.Context(), keystore.Record{Scope: mesh, Name: "key-1", Data: data, Version: r.Version})
 		f.wantError("Update over the limit", err, keystore.ErrTooLarge)
+		f.wantLimit("Update over the limit", err)
 		f.wantSame("Get", f.get(mesh, "key-1"), r)
 	}},
+}
+
+var number = regexp.MustCompile(`\d+`)
+
+// wantLimit fails unless the error about data of one byte too many says, in
+// digits, how many bytes the store takes. A store around another one, which adds
+// to the data, may name the limit of that.
+func (f *fixture) wantLimit(what string, err error) {
+	f.Helper()
+	if err == nil {
+		return
+	}
+	for _, digits := range number.FindAllString(err.Error(), -1) {
+		if n, err := strconv.Atoi(digits); err == nil && n >= f.harness.MaxData && n != f.harness.MaxData+1 {
+			return
+		}
+	}
+	f.Errorf("%s: error is %q, want one that names the limit in bytes, such as %d", what, err, f.harness.MaxData)
 }
 
 // sized returns n bytes of which no part repeats, the same ones each time.
