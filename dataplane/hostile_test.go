@@ -306,6 +306,32 @@ func TestHostileTokensGetTheAnswersThatTheyMustAndNothingElse(t *testing.T) {
 	assert.Zero(t, requests.Load(), "requests to addresses in tokens")
 }
 
+func TestHostileKeysAreReportedByTheirNamesAtLoad(t *testing.T) {
+	store := newHostileStore(t)
+	synctest.Test(t, func(t *testing.T) {
+		log := newHostileLog()
+		newHostileValidator(t, store, log)
+		logged := log.take().text.String()
+		for kid, found := range map[string]string{
+			hostileKidShort:         "an RSA key of 1024 bits",
+			hostileKidExponent1:     "the public exponent 1,",
+			hostileKidExponentEven:  "the public exponent 65536",
+			hostileKidExponentLarge: "the public exponent 4294967297",
+			hostileKidLong:          "an RSA key of 8193 bits",
+			hostileKidCorrupt:       "no PEM block",
+		} {
+			name, reported := "dataplane-token-signing-public-key-default-"+kid, 0
+			for line := range strings.Lines(logged) {
+				if strings.Contains(line, "record problem") && strings.Contains(line, name) {
+					reported++
+					assert.Contains(t, line, found)
+				}
+			}
+			assert.Equal(t, 1, reported, "reports of %s", name)
+		}
+	})
+}
+
 // hostileFlood presents tokens, all of them at once, round after round, and waits
 // for the answers to each round. In every round the good token is answered at once,
 // and no more than 1,024 others wait.

@@ -151,6 +151,7 @@ func TestAListIsReadHoweverItIsWritten(t *testing.T) {
 		"tabs":                     {func(id string) []byte { return []byte("\ta\t,\t" + id + "\t") }, revoked, accepted, false},
 		"an id in upper case":      {func(id string) []byte { return []byte(strings.ToUpper(id)) }, accepted, accepted, false},
 		"an id in braces":          {func(id string) []byte { return []byte("{" + id + "}") }, accepted, accepted, false},
+		"an id after urn:uuid:":    {func(id string) []byte { return []byte("urn:uuid:" + id) }, accepted, accepted, false},
 		"malformed items":          {func(id string) []byte { return []byte("größe," + id + ",\xff") }, revoked, accepted, true},
 		"UTF-16":                   {inUTF16, unknown, unknown, true},
 		"not one readable id":      {func(string) []byte { return []byte("größe,\xff") }, unknown, unknown, true},
