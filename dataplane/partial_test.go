@@ -765,30 +765,46 @@ func raceDetector() bool {
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-func TestAMillionTokensOfMeshesAndKeysThatDoNotExistCostLittle(t *testing.T) {
+func TestAMillionTokensThatAreNotAcceptedCostLittle(t *testing.T) {
 	if testing.Short() || raceDetector() {
 		t.Skip("a million tokens take a minute with the race detector")
 	}
 	const rounds, each = 100, 10_000
-	for name, make := range map[string]func(f *following, good string, n int) (mesh, raw string){
-		"meshes": func(_ *following, good string, n int) (string, string) { return fmt.Sprintf("mesh-%d", n), good },
-		"serials": func(f *following, good string, n int) (string, string) {
-			return "default", f.withKid(good, fmt.Sprint(2+n))
-		},
+	for name, c := range map[string]struct {
+		make func(f *following, good string) func(n int) (mesh, raw string)
+		want error // or token.ErrUnavailable
+	}{
+		"of meshes that do not exist": {func(_ *following, good string) func(int) (string, string) {
+			return func(n int) (string, string) { return fmt.Sprintf("mesh-%d", n), good }
+		}, token.ErrUnknownKey},
+		"of serials that do not exist": {func(f *following, good string) func(int) (string, string) {
+			return func(n int) (string, string) { return "default", f.withKid(good, fmt.Sprint(2+n)) }
+		}, token.ErrUnknownKey},
+		"refused for any other reason": {func(f *following, good string) func(int) (string, string) {
+			revoked, expired := f.issue(30*day), f.issue(time.Second)
+			f.revoke(revoked)
+			f.pass(time.Minute)
+			_, payload, _ := strings.Cut(good, ".")
+			raws := []string{"", "not.a.token", strings.Repeat("a", 16<<20), "e30." + payload, f.withKid(good, "x"), tampered(good),
+				signPayload(t, testKey(0), "1", `{"Zone":"west","exp":4000000000,"jti":"a"}`), signPayload(t, testKey(0), "1", `{"Mesh":"other","exp":4000000000,"jti":"a"}`),
+				signPayload(t, testKey(0), "1", `{"Mesh":"default"}`), revoked, expired}
+			return func(n int) (string, string) { return "default", raws[n%len(raws)] }
+		}, token.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFollowing(t).start()
 				good := f.issue(30 * day)
 				f.accepts(good)
+				make := c.make(f, good)
 				heap := hostileHeap()
-				began, since := time.Now(), len(f.store.readsSoFar())
+				began, since, logged := time.Now(), len(f.store.readsSoFar()), f.log.count("")
 				for round := range rounds / 2 { // half a million of each
 					var all sync.WaitGroup
 					for i := range each {
 						all.Go(func() {
-							mesh, raw := make(f, good, round*each+i)
-							if err := check(t, f.validator, mesh, raw); !errors.Is(err, token.ErrUnknownKey) && !errors.Is(err, token.ErrUnavailable) {
+							mesh, raw := make(round*each + i)
+							if err := check(t, f.validator, mesh, raw); !errors.Is(err, c.want) && !errors.Is(err, token.ErrUnavailable) {
 								t.Errorf("the answer is %v", err)
 							}
 						})
@@ -797,12 +813,13 @@ func TestAMillionTokensOfMeshesAndKeysThatDoNotExistCostLittle(t *testing.T) {
 					f.accepts(good)
 				}
 				seconds := int(time.Since(began)/time.Second) + 1
-				reads, lines := len(f.store.readsSoFar())-since, f.log.count("")
+				reads, lines := len(f.store.readsSoFar())-since, f.log.count("")-logged
 				t.Logf("in %d s: %d reads, %d lines, heap grew by %d KiB", seconds, reads, lines, (hostileHeap()-heap)>>10)
 				assert.LessOrEqual(t, reads, 10*seconds+seconds/20+10)
 				assert.LessOrEqual(t, lines, seconds+20)
 				assert.Less(t, hostileHeap()-heap, int64(8<<20))
 				runtime.KeepAlive(f)
+				runtime.KeepAlive(make)
 			})
 		})
 	}
