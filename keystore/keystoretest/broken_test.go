@@ -1074,6 +1074,19 @@ func TestTheSuiteRefusesAStoreThatCannotHoldTheRecordsOfTokens(t *testing.T) {
 	assert.NotContains(t, output, "=== RUN   "+t.Name()+"/")
 }
 
+func TestTheSuiteRefusesAStoreThatTakesLessThan512KiB(t *testing.T) {
+	if os.Getenv(whichBroken) != "" {
+		h := harness(func(m *keystore.Memory) *broken { return &broken{Memory: m} })
+		h.MaxData = 512<<10 - 1
+		keystoretest.Run(t, h)
+		return
+	}
+	output, err := runSuite(t, "^"+t.Name()+"$", "none")
+	require.Error(t, err)
+	assert.Contains(t, output, "Harness.MaxData is 524287, want at least 524288")
+	assert.NotContains(t, output, "=== RUN   "+t.Name()+"/")
+}
+
 func TestTheSuiteSaysWhyItSkipsReadOnlyStores(t *testing.T) {
 	if os.Getenv(whichBroken) != "" {
 		keystoretest.Run(t, keystoretest.Harness{
