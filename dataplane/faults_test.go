@@ -99,6 +99,21 @@ func TestAReadEndsAfterFiveSeconds(t *testing.T) {
 	})
 }
 
+func TestAChangeWhoseReadHungCountsWithinASecondOfTheStoresReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		revoked := f.issue(30 * day)
+		f.accepts(revoked)
+		f.store.setList(hanging)
+		f.revoke(revoked) // is announced, and the watch goes on
+		f.pass(5*time.Second + 10*time.Millisecond)
+		f.accepts(revoked, "the read has just failed")
+		f.store.setList(nil)
+		f.pass(recovery)
+		f.refuses(revoked, token.ErrRevoked)
+	})
+}
+
 func TestAMeshThatTheStoresEngineCannotHoldIsUnknownAndNoFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)

@@ -418,11 +418,13 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	case err != nil:
 		f.publish(current.withReading(scope, reading{failed: now, err: err}))
 		f.mu.Lock()
-		// A scope whose reads hang must not keep the others from being read: it
-		// pauses for as long as its read took.
+		// A scope whose reads hang must not keep the others from being read: while
+		// those can be read, it pauses for as long as its read took.
 		took := time.Since(now)
-		if wanted {
+		if wanted && f.partly.Load() {
 			j.again(took)
+		} else if wanted {
+			j.again(0)
 		} else if prev != nil {
 			// All tokens of the scope depend on it: it is read again soon, by
 			// itself if complete reads fail because of another scope.
