@@ -69,7 +69,8 @@ const (
 	listAllSQL = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE name >= $1 AND name < $2`
 
 	createSQL = `INSERT INTO meshpass_records (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING RETURNING version::text, created`
-	updateSQL = `UPDATE meshpass_records SET data = $3 WHERE scope = $1 AND name = $2 AND version = $4 RETURNING version::text, created`
+	// The version also where the table was copied without its triggers.
+	updateSQL = `UPDATE meshpass_records SET data = $3, version = gen_random_uuid() WHERE scope = $1 AND name = $2 AND version = $4 RETURNING version::text, created`
 	deleteSQL = `DELETE FROM meshpass_records WHERE scope = $1 AND name = $2`
 	existsSQL = `SELECT FROM meshpass_records WHERE scope = $1 AND name = $2`
 )

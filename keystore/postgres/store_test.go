@@ -63,6 +63,20 @@ func TestWhatReplicationBringsHasANewVersionToo(t *testing.T) {
 	require.NotEqual(t, r.Version, changed.Version)
 }
 
+func TestAnUpdateGivesANewVersionAlsoWhereTheTriggersAreMissing(t *testing.T) {
+	url := newSchema(t, engines.SharedPostgres(t).URL())
+	migrate(t, url)
+	execute(t, url, "ALTER TABLE meshpass_records RENAME TO old; CREATE TABLE meshpass_records (LIKE old INCLUDING ALL)")
+	store := open(t, url)
+	old, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("content")})
+	require.NoError(t, err)
+	changed, err := store.Update(t.Context(), old)
+	require.NoError(t, err)
+	require.NotEqual(t, old.Version, changed.Version)
+	_, err = store.Update(t.Context(), old)
+	require.ErrorIs(t, err, keystore.ErrConflict)
+}
+
 func TestAVersionThatTheStoreNeverGaveIsAConflict(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)

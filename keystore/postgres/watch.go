@@ -37,7 +37,8 @@ const proofPrefix = "?"
 // connection lives, and is lost if there is no answer within another 3 s.
 //
 // Watch returns an error if notifications do not arrive, as is the case behind a
-// pooler in transaction mode, or if the server cannot listen, such as a standby.
+// pooler in transaction mode, if the server cannot listen, such as a standby, or if
+// the table has lost the trigger that sends them.
 // [keystore.Follow] then announces AllScopes about every second, or every five where
 // the pool has no connection to spare. The watch outlives the pool's Close.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
@@ -153,8 +154,8 @@ func nextNotification(ctx context.Context, listener *pgx.Conn) (*pgconn.Notifica
 	return notification, err
 }
 
-// checkChannel returns an error unless the connection lives and the table is still
-// the one that announces its changes on the channel.
+// checkChannel returns an error unless the connection lives and the table still
+// announces its changes on the channel.
 func checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkInterval)
 	defer cancel()
@@ -165,14 +166,23 @@ func checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error
 	return err
 }
 
+// channelSQL selects the channel on which the table announces its changes, and the
+// state of the trigger that does so: A and O are those in which it runs.
+const channelSQL = `SELECT concat('meshpass_', t.oid), g.tgenabled::text
+	FROM (SELECT 'meshpass_records'::regclass::oid) t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = 'meshpass_announce'`
+
 // channelOf returns the name of the channel on which the table announces its
-// changes.
+// changes, and an error if it does not.
 func channelOf(ctx context.Context, conn *pgx.Conn) (string, error) {
-	result := conn.PgConn().ExecParams(ctx, "SELECT concat('meshpass_', 'meshpass_records'::regclass::oid)", nil, nil, nil, nil).Read()
+	result := conn.PgConn().ExecParams(ctx, channelSQL, nil, nil, nil, nil).Read()
 	if result.Err != nil {
 		return "", result.Err
 	}
-	return string(result.Rows[0][0]), nil
+	channel, state := string(result.Rows[0][0]), string(result.Rows[0][1])
+	if state != "A" && state != "O" {
+		return "", errors.New("the table meshpass_records announces no changes: its trigger meshpass_announce is missing or disabled; see schema.sql")
+	}
+	return channel, nil
 }
 
 // closeSoon closes a connection, without waiting long for a server that is silent.

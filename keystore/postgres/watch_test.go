@@ -252,6 +252,24 @@ func TestAWatchOfATableThatWasReplacedIsLost(t *testing.T) {
 	migrate(t, url)
 	w := watch(t, open(t, url))
 	w.waitFor(keystore.AllScopes)
-	execute(t, url, "ALTER TABLE meshpass_records RENAME TO old; CREATE TABLE meshpass_records (LIKE old INCLUDING ALL)")
+	execute(t, url, `ALTER TABLE meshpass_records RENAME TO old; CREATE TABLE meshpass_records (LIKE old INCLUDING ALL);
+		CREATE TRIGGER meshpass_announce AFTER INSERT OR UPDATE OR DELETE ON meshpass_records FOR EACH ROW EXECUTE FUNCTION meshpass_announce()`)
 	require.ErrorContains(t, w.waitEnd(), "was replaced")
+}
+
+func TestAWatchOfATableThatAnnouncesNothingIsRefusedOrLost(t *testing.T) {
+	t.Parallel()
+	url := newSchema(t, engines.SharedPostgres(t).URL())
+	migrate(t, url)
+	w := watch(t, open(t, url))
+	w.waitFor(keystore.AllScopes)
+	execute(t, url, "ALTER TABLE meshpass_records DISABLE TRIGGER meshpass_announce")
+	require.ErrorContains(t, w.waitEnd(), "meshpass_announce")
+	w = watch(t, open(t, url))
+	require.ErrorContains(t, w.waitEnd(), "meshpass_announce")
+	require.Empty(t, w.heard())
+	f := follow(t, open(t, url)) // is polled
+	f.waitFor(keystore.AllScopes)
+	f.forget()
+	f.waitFor(keystore.AllScopes)
 }
