@@ -28,6 +28,10 @@ type Fault struct {
 
 	// For is how long the engine stays away.
 	For time.Duration
+
+	// Beside opens stores that the fault does not touch, as another replica has
+	// them. It is nil if there are none, since the engine itself is away.
+	Beside Opener
 }
 
 // callTimeout is what the writers and readers of Outage give each call.
@@ -40,9 +44,10 @@ const callTimeout = 2 * time.Second
 //     refused because of the writer's own earlier one that was acknowledged;
 //   - no reader ever sees half a record, or one older than an acknowledged write;
 //   - the validator accepts a good token at every moment;
-//   - a token that is revoked once the engine is back is soon refused.
+//   - soon after the engine is back a token can be revoked, and is refused;
+//   - so is one that a replica beside the fault revoked meanwhile.
 //
-// It logs how long after Mend the revocation was known to the validator.
+// It logs how long after Mend the revocations were known to the validator.
 func Outage(t *testing.T, open Opener, fault Fault) {
 	ctx, stop := context.WithCancel(audit.WithLogger(t.Context(), discard))
 	defer stop()
@@ -50,10 +55,15 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	issuer, validator := issuerAndValidator(t, store, open(t), "default")
 	good, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "good"}, day)
 	must(t, err)
-	doomed, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "doomed"}, day)
-	must(t, err)
-	verified, err := validator.Validate(ctx, "default", doomed)
-	must(t, err)
+	doom := func(name string) (raw, id string) {
+		raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: name}, day)
+		must(t, err)
+		verified, err := validator.Validate(ctx, "default", raw)
+		must(t, err)
+		return raw, verified.Registered().ID
+	}
+	doomed, doomedID := doom("doomed")
+	missed, missedID := doom("missed")
 
 	writers := make([]*writer, 4)
 	var busy sync.WaitGroup
@@ -100,6 +110,12 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 
 	answered := answers.Load()
 	fault.Break(t)
+	if fault.Beside != nil {
+		beside := fault.Beside(t)
+		eventually(t, "a token is revoked beside the fault", func() (struct{}, error) {
+			return struct{}{}, dataplane.Revoke(ctx, beside, "default", missedID)
+		})
+	}
 	if fault.For > 0 {
 		select { // not an event: the fault itself lasts that long
 		case <-time.After(fault.For):
@@ -111,16 +127,27 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	}
 	fault.Mend(t)
 	back := time.Now()
-	eventually(t, "a token is revoked after the fault", func() (struct{}, error) {
+	soon := func(what string, do func() error) { // all of it together
+		t.Helper()
+		within(t, patience-time.Since(back), what, func() (struct{}, error) { return struct{}{}, do() })
+	}
+	refused := func(raw string) func() error {
+		return func() error {
+			_, err := validator.Validate(ctx, "default", raw)
+			return want(err, token.ErrRevoked)
+		}
+	}
+	if fault.Beside != nil {
+		soon("the token that was revoked meanwhile is refused", refused(missed))
+		t.Logf("the engine was back; a revocation from before was known to the validator %.0f ms later", milliseconds(time.Since(back)))
+	}
+	soon("a token is revoked after the fault", func() error {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		return struct{}{}, dataplane.Revoke(ctx, store, "default", verified.Registered().ID)
+		return dataplane.Revoke(ctx, store, "default", doomedID)
 	})
 	revoked := time.Now()
-	eventually(t, "the revoked token is refused", func() (struct{}, error) {
-		_, err := validator.Validate(ctx, "default", doomed)
-		return struct{}{}, want(err, token.ErrRevoked)
-	})
+	soon("the revoked token is refused", refused(doomed))
 	t.Logf("the engine was back; a revocation was written %.0f ms later, and known to the validator another %.0f ms later",
 		milliseconds(revoked.Sub(back)), milliseconds(time.Since(revoked)))
 	progress("after the fault")

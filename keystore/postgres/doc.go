@@ -1,7 +1,7 @@
 // Package postgres keeps keys and revocation lists in PostgreSQL, version 13 or
 // later, for control planes with several replicas.
 //
-//	pool, err := pgxpool.New(ctx, "postgres://control_plane@db.internal/mesh?target_session_attrs=read-write&pool_ping_timeout=2s")
+//	pool, err := pgxpool.New(ctx, "postgres://control_plane@db.internal/mesh?target_session_attrs=read-write&connect_timeout=2&pool_ping_timeout=2s")
 //	store, err := postgres.New(pool)
 //	err = store.Migrate(ctx) // makes the tables, if there are none
 //
@@ -10,7 +10,9 @@
 //
 // New takes a pool, and no connection string, since a control plane that uses
 // PostgreSQL has a pool already: the store shares it, with its TLS, its credentials
-// (also those that change), its limits and its hooks, and opens no other.
+// (also those that change), its limits and its hooks, and opens no other. The two
+// timeouts above let it work again within seconds when a network that lost
+// everything is back, instead of minutes.
 //
 // # Tables
 //

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,9 +66,10 @@ func TestNothingAcknowledgedIsLostWhenAllConnectionsAreEnded(t *testing.T) {
 	server := engines.NewPostgres(t)
 	migrate(t, server.URL())
 	storetest.Outage(t, opener(server.URL()), storetest.Fault{
-		Break: func(tb testing.TB) { endConnections(tb, server.URL()) },
-		Mend:  func(tb testing.TB) { endConnections(tb, server.URL()) },
-		For:   300 * time.Millisecond,
+		Break:  func(tb testing.TB) { endConnections(tb, server.URL()) },
+		Mend:   func(tb testing.TB) { endConnections(tb, server.URL()) },
+		For:    300 * time.Millisecond,
+		Beside: opener(server.URL()),
 	})
 }
 
@@ -77,9 +79,57 @@ func TestNothingAcknowledgedIsLostWhenTheNetworkFallsSilent(t *testing.T) {
 	migrate(t, direct)
 	network, url := newProxy(t, server.Socket(), direct)
 	storetest.Outage(t, opener(url), storetest.Fault{
-		Break: func(testing.TB) { network.freeze() },
-		Mend:  func(testing.TB) { network.thaw() }, // what was sent long ago arrives now
-		For:   5 * time.Second,
+		Break:  func(testing.TB) { network.freeze() },
+		Mend:   func(testing.TB) { network.thaw() }, // what was sent long ago arrives now
+		For:    5 * time.Second,
+		Beside: opener(direct),
+	})
+}
+
+func TestNothingAcknowledgedIsLostWhenTheNetworkSwallowsConnections(t *testing.T) {
+	server := engines.SharedPostgres(t)
+	direct := newSchema(t, server.URL())
+	migrate(t, direct)
+	network, url := newProxy(t, server.Socket(), with(with(direct, "connect_timeout", "2"), "pool_ping_timeout", "2s")) // as README advises
+	defer network.cut()                                                                                                 // or the pools wait for the connections' end
+	storetest.Outage(t, opener(url), storetest.Fault{
+		Break:  func(testing.TB) { network.vanish() },
+		Mend:   func(testing.TB) { network.comeBack() },
+		For:    12 * time.Second, // so long that reads, and the watch, have tried to connect
+		Beside: opener(direct),
+	})
+}
+
+func TestNothingAcknowledgedIsLostWhenStatementsSleep(t *testing.T) {
+	url := engines.NewPostgres(t).URL()
+	migrate(t, url)
+	// Row security holds for roles that do not own the table, and whatever they do there.
+	execute(t, url, `CREATE TABLE faults ();
+		CREATE FUNCTION stall() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			IF EXISTS (SELECT FROM faults) THEN PERFORM pg_sleep(3600); END IF;
+			RETURN true;
+		END $$;
+		ALTER TABLE meshpass_records ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY stall ON meshpass_records USING ((SELECT stall())) WITH CHECK ((SELECT stall()));
+		CREATE ROLE control_plane LOGIN;
+		GRANT SELECT ON meshpass_schema TO control_plane;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON meshpass_records TO control_plane`)
+	asleep := func() string {
+		return execute(t, url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+	}
+	storetest.Outage(t, opener(strings.Replace(url, "postgres@", "control_plane@", 1)), storetest.Fault{
+		Break: func(tb testing.TB) {
+			execute(tb, url, "INSERT INTO faults DEFAULT VALUES")
+			require.Eventually(tb, func() bool { return asleep() != "0" }, patience, time.Millisecond)
+		},
+		// The statements that sleep end with the contexts of their calls, 2 and 5 s.
+		Mend: func(tb testing.TB) {
+			execute(tb, url, "DELETE FROM faults")
+			require.Eventually(tb, func() bool { return asleep() == "0" }, patience, time.Millisecond)
+		},
+		For:    6 * time.Second,
+		Beside: opener(url),
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 // A replica of a control plane starts.
 func Example() {
 	ctx := context.Background()
-	pool, err := pgxpool.New(ctx, "postgres://control_plane@db.internal/mesh?search_path=mesh&target_session_attrs=read-write")
+	pool, err := pgxpool.New(ctx, "postgres://control_plane@db.internal/mesh?search_path=mesh&target_session_attrs=read-write&connect_timeout=2&pool_ping_timeout=2s")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -18,6 +18,8 @@ type proxy struct {
 
 	mu    sync.Mutex
 	links []*link
+	lost  []net.Conn // those of which nothing is heard
+	gone  bool       // nothing is heard of new connections, now or later
 }
 
 // link is one connection through the proxy.
@@ -58,6 +60,15 @@ func newProxy(t testing.TB, socket, connString string) (*proxy, string) {
 }
 
 func (p *proxy) add(client net.Conn) {
+	p.mu.Lock()
+	gone := p.gone
+	if gone {
+		p.lost = append(p.lost, client)
+	}
+	p.mu.Unlock()
+	if gone {
+		return
+	}
 	server, err := net.Dial("unix", p.server)
 	if err != nil {
 		client.Close()
@@ -111,6 +122,21 @@ func (p *proxy) each(do func(l *link)) {
 	}
 }
 
+// vanish makes the network lose everything, until comeBack: of the connections that
+// there are, and of those begun meanwhile, nothing is heard again.
+func (p *proxy) vanish() {
+	p.mu.Lock()
+	p.gone = true
+	p.mu.Unlock()
+	p.freeze()
+}
+
+func (p *proxy) comeBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = false
+}
+
 // freeze keeps what the present connections carry, in both directions, until thaw.
 // New connections are not frozen.
 func (p *proxy) freeze() {
@@ -130,6 +156,12 @@ func (p *proxy) thaw() {
 
 // cut ends the present connections.
 func (p *proxy) cut() {
+	p.mu.Lock()
+	for _, client := range p.lost {
+		client.Close()
+	}
+	p.lost = nil
+	p.mu.Unlock()
 	p.thaw()
 	p.each(func(l *link) {
 		l.client.Close()
