@@ -90,8 +90,9 @@ func TestNothingAcknowledgedIsLostWhenTheNetworkSwallowsConnections(t *testing.T
 	server := engines.SharedPostgres(t)
 	direct := newSchema(t, server.URL())
 	migrate(t, direct)
-	network, url := newProxy(t, server.Socket(), with(with(direct, "connect_timeout", "2"), "pool_ping_timeout", "2s")) // as README advises
-	defer network.cut()                                                                                                 // or the pools wait for the connections' end
+	advised := with(with(direct, "connect_timeout", "2"), "pool_ping_timeout", "2s") // by README
+	network, url := newProxy(t, server.Socket(), advised)
+	defer network.cut() // or the pools wait for the connections' end
 	storetest.Outage(t, opener(url), storetest.Fault{
 		Break:  func(testing.TB) { network.vanish() },
 		Mend:   func(testing.TB) { network.comeBack() },

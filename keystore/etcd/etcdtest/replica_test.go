@@ -47,15 +47,15 @@ func TestALeaderThatDies(t *testing.T) {
 	})
 }
 
-func TestAClusterThatLosesItsMajorityAndGetsItBack(t *testing.T) {
+func TestAClusterThatLosesItsLeaderAndThenItsMajorityAndGetsThemBack(t *testing.T) {
 	c := startCluster(t, 3)
 	var killed []int
 	storetest.Outage(t, c.opener(), storetest.Fault{
 		Break: func(tb testing.TB) {
-			leader := c.leader(tb)
-			killed = []int{leader, (leader + 1) % 3}
-			for _, number := range killed {
-				c.kill(number)
+			for range 2 { // the second one is the leader of the two that are left
+				leader := c.leader(tb)
+				c.kill(leader)
+				killed = append(killed, leader)
 			}
 		},
 		For:  3 * time.Second,
@@ -91,16 +91,22 @@ func TestAServerThatIsKilled(t *testing.T) {
 func TestANetworkThatCloses(t *testing.T) {
 	c := startCluster(t, 1)
 	p := startProxy(t, c.members[0])
-	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{Break: p.cut, For: 3 * time.Second, Mend: p.mend})
+	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{
+		Break:  p.cut,
+		For:    3 * time.Second,
+		Mend:   p.mend,
+		Beside: func(tb testing.TB) keystore.KeyStore { return open(tb, c.config()) },
+	})
 }
 
 func TestANetworkThatGoesSilent(t *testing.T) {
 	c := startCluster(t, 1)
 	p := startProxy(t, c.members[0])
 	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{
-		Break: p.silence,
-		For:   20 * time.Second, // long enough for the connections to be given up
-		Mend:  func(testing.TB) { p.speak() },
+		Break:  p.silence,
+		For:    20 * time.Second, // long enough for the connections to be given up
+		Mend:   func(testing.TB) { p.speak() },
+		Beside: func(tb testing.TB) keystore.KeyStore { return open(tb, c.config()) },
 	})
 }
 

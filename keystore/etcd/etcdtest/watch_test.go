@@ -205,3 +205,47 @@ func TestAWatchThatWasHeldUpAnnouncesEveryScopeAfterwards(t *testing.T) {
 	}
 	require.Empty(t, w.lost)
 }
+
+func TestAWatchWhoseBacklogWasCompactedIsLostAndTheNextOneAnnouncesAllScopes(t *testing.T) {
+	c := startCluster(t, 1)
+	store, writer := open(t, c.config()), open(t, c.config())
+	held, goOn := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	ended := make(chan error, 1) // what the first watch returned
+	w := begin(t, func(ctx context.Context, changed func(keystore.Scope)) error {
+		ended <- store.Watch(ctx, func(scope keystore.Scope) {
+			first.Do(func() {
+				close(held)
+				<-goOn
+			})
+			changed(scope)
+		})
+		return store.Watch(ctx, changed)
+	})
+	<-held
+	// More than all buffers between hold: 10 MiB stop the stream, and then more
+	// events than etcd keeps for one watch.
+	for i := range 10 {
+		create(t, writer, "large", fmt.Sprint("key-", i), string(make([]byte, etcd.MaxData)))
+	}
+	client := connect(t, c.config())
+	var revision int64
+	for i := range 500 {
+		response, err := client.Put(t.Context(), "/meshpass/meshes/small/key-1", fmt.Sprint(i))
+		require.NoError(t, err)
+		revision = response.Header.Revision
+	}
+	_, err := client.Compact(t.Context(), revision)
+	require.NoError(t, err)
+	close(goOn)
+	select {
+	case err := <-ended:
+		require.ErrorContains(t, err, "compacted")
+	case <-time.After(patience):
+		require.FailNow(t, "a watch goes on that misses what was compacted")
+	}
+	w.await(keystore.AllScopes) // of the first watch
+	w.await(keystore.AllScopes)
+	create(t, writer, "default", "key-1", "content")
+	w.await("default")
+}
