@@ -123,6 +123,32 @@ func TestOneOfManyUpdatesSucceedsAtEveryIsolationLevel(t *testing.T) {
 	}
 }
 
+func TestTheCollationOfTheDatabaseChangesNothing(t *testing.T) {
+	server := engines.SharedPostgres(t)
+	if execute(t, server.URL(), "SHOW server_version_num") < "150000" {
+		t.Skip("a database has had a collation of ICU since PostgreSQL 15")
+	}
+	name := fmt.Sprint("collated_", schemas.Add(1))
+	execute(t, server.URL(), "CREATE DATABASE "+name+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'")
+	url := strings.Replace(server.URL(), "/postgres?", "/"+name+"?", 1)
+	require.Equal(t, "t", execute(t, url, "SELECT 'a' < 'B'"), "or the collation is none")
+	migrate(t, url)
+	store := open(t, url)
+	for _, name := range []string{"a", "A", "b", "B", "a-b", "aB", "a_b", "ab", "a1"} {
+		_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: name})
+		require.NoError(t, err)
+	}
+	for prefix, wanted := range map[string]string{"": "A B a a-b a1 aB a_b ab b", "a": "a a-b a1 aB a_b ab", "a_": "a_b", "A": "A"} {
+		records, err := store.List(t.Context(), "default", prefix)
+		require.NoError(t, err)
+		var names []string
+		for _, r := range records {
+			names = append(names, r.Name)
+		}
+		require.Equal(t, wanted, strings.Join(names, " "), "prefix %q", prefix)
+	}
+}
+
 func TestListReadsTheIndexAndNotTheTable(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
