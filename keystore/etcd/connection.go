@@ -97,14 +97,32 @@ func checkEndpoints(config clientv3.Config) error {
 			return fmt.Errorf("endpoint %d is empty, want one such as https://etcd-1:2379", i+1)
 		case strings.Contains(endpoint, "@"):
 			return fmt.Errorf("endpoint %d has an @: a user and a password belong into config.Username and config.Password", i+1)
-		case config.TLS != nil && strings.HasPrefix(endpoint, "http://"):
+		case config.TLS != nil && scheme(endpoint) == "http":
 			return fmt.Errorf("endpoint %q is without TLS though config.TLS is set, want https", endpoint)
+		}
+	}
+	// Without config.TLS the client speaks with all as the first one asks.
+	first := config.Endpoints[0]
+	for _, endpoint := range config.Endpoints {
+		if config.TLS == nil && asksForTLS(endpoint) != asksForTLS(first) {
+			return fmt.Errorf("endpoints %q and %q: one asks for TLS and one does not, want https for both or for neither", first, endpoint)
 		}
 	}
 	if (config.Username == "") != (config.Password == "") {
 		return errors.New("config has one of Username and Password, want both or none")
 	}
 	return nil
+}
+
+func asksForTLS(endpoint string) bool {
+	return scheme(endpoint) == "https" || scheme(endpoint) == "unixs"
+}
+
+// scheme returns what stands before the first colon, as the client reads it: in
+// small letters.
+func scheme(endpoint string) string {
+	before, _, _ := strings.Cut(endpoint, ":")
+	return strings.ToLower(before)
 }
 
 // connect makes the client, which asks etcd for a token if it has a password.

@@ -21,17 +21,20 @@ func TestOpenRefusesWhatItCannotUseAndNamesIt(t *testing.T) {
 		config  clientv3.Config
 		options []etcd.Option
 	}{
-		"no Endpoints":              {},
-		"endpoint 2 is empty":       {config: clientv3.Config{Endpoints: []string{"http://a:1", ""}}},
-		"endpoint 1 has an @":       {config: clientv3.Config{Endpoints: []string{"http://user:secret@a:1"}}},
-		"without TLS":               {config: clientv3.Config{Endpoints: []string{"http://a:1"}, TLS: &tls.Config{}}},
-		"one of Username and":       {config: clientv3.Config{Endpoints: []string{"http://a:1"}, Password: "secret"}},
-		"Username and Password":     {config: clientv3.Config{Endpoints: []string{"http://a:1"}, Username: "secret"}},
-		"option 1 of 1 is nil":      {config: nowhere, options: []etcd.Option{nil}},
-		"the prefix is empty":       {config: nowhere, options: []etcd.Option{etcd.WithPrefix("")}},
-		`"/a/meshes/" ends in`:      {config: nowhere, options: []etcd.Option{etcd.WithPrefix("/a/meshes")}},
-		`"/a/global/" ends in`:      {config: nowhere, options: []etcd.Option{etcd.WithPrefix("/a/global/")}},
-		`"meshes/" ends in meshes/`: {config: nowhere, options: []etcd.Option{etcd.WithPrefix("meshes")}},
+		"no Endpoints":                   {},
+		"endpoint 2 is empty":            {config: clientv3.Config{Endpoints: []string{"http://a:1", ""}}},
+		"endpoint 1 has an @":            {config: clientv3.Config{Endpoints: []string{"http://user:secret@a:1"}}},
+		"without TLS":                    {config: clientv3.Config{Endpoints: []string{"http://a:1"}, TLS: &tls.Config{}}},
+		`"HTTP://b:1" is without TLS`:    {config: clientv3.Config{Endpoints: []string{"a:1", "HTTP://b:1"}, TLS: &tls.Config{}}},
+		`"http://a:1" and "https://b:1"`: {config: clientv3.Config{Endpoints: []string{"http://a:1", "https://b:1"}}},
+		`"HTTPS://a:1" and "b:1"`:        {config: clientv3.Config{Endpoints: []string{"HTTPS://a:1", "b:1"}}},
+		"one of Username and":            {config: clientv3.Config{Endpoints: []string{"http://a:1"}, Password: "secret"}},
+		"Username and Password":          {config: clientv3.Config{Endpoints: []string{"http://a:1"}, Username: "secret"}},
+		"option 1 of 1 is nil":           {config: nowhere, options: []etcd.Option{nil}},
+		"the prefix is empty":            {config: nowhere, options: []etcd.Option{etcd.WithPrefix("")}},
+		`"/a/meshes/" ends in`:           {config: nowhere, options: []etcd.Option{etcd.WithPrefix("/a/meshes")}},
+		`"/a/global/" ends in`:           {config: nowhere, options: []etcd.Option{etcd.WithPrefix("/a/global/")}},
+		`"meshes/" ends in meshes/`:      {config: nowhere, options: []etcd.Option{etcd.WithPrefix("meshes")}},
 	} {
 		store, err := etcd.Open(t.Context(), c.config, c.options...)
 		require.ErrorContains(t, err, wanted)
