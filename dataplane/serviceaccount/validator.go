@@ -66,6 +66,7 @@ func NewValidator(reviews authenticationv1.TokenReviewInterface, audiences []str
 		audiences: slices.Clone(audiences),
 		config:    c,
 		answers:   newAnswers(c.ttl, c.perSecond),
+		sessions:  sessions{now: c.now},
 		refusals:  newReporter(c.log),
 		unchecked: newReporter(c.log),
 	}

@@ -78,80 +78,115 @@ func (t Verified) LogValue() slog.Value {
 // matters, validate the token again from time to time; within the validator's
 // cache that costs nothing.
 //
-// A bound context uses no goroutine.
+// A bound context uses no goroutine, and nothing looks at it until its token expires.
 func (t Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	bound, end := context.WithCancelCause(ctx)
 	if t.review == nil {
 		end(fmt.Errorf("%w: there is no token", token.ErrInvalid))
 		return bound, func() {}
 	}
-	s := &session{review: t.review, ctx: bound, end: end}
-	s.expires = time.Now().Add(t.review.expires.Sub(t.review.validator.config.now().Round(0)))
-	s.timer = time.AfterFunc(sessionCheck, s.check)
-	if !t.review.validator.sessions.add(s) {
-		end(token.ErrClosed)
-	}
-	s.check()
+	s := &session{of: &t.review.validator.sessions, expires: t.review.expires, end: end}
+	s.of.add(s)
 	return bound, func() { s.release(nil) }
 }
 
-// sessionCheck is the interval at which a session looks at the wall clock, which
-// may have jumped.
-const sessionCheck = 10 * time.Second
+const (
+	// clockCheck is the interval at which one timer checks, for all sessions, whether
+	// the wall clock has jumped.
+	clockCheck = 10 * time.Second
+
+	// clockJump is the smallest difference between the wall clock and the monotonic
+	// clock that counts as a jump.
+	clockJump = 100 * time.Millisecond
+)
 
 // session is a bound context.
 type session struct {
-	review  *review
-	ctx     context.Context
-	end     context.CancelCauseFunc
-	expires time.Time // by the monotonic clock
-	timer   *time.Timer
+	of       *sessions
+	end      context.CancelCauseFunc
+	expires  time.Time   // by the wall clock
+	deadline time.Time   // by the monotonic clock: when the timer fires
+	timer    *time.Timer // nil if it had expired at once
 }
 
-// check ends the session if the token has expired, and otherwise comes back.
-func (s *session) check() {
-	v := s.review.validator
-	left := min(s.review.expires.Sub(v.config.now().Round(0)), time.Until(s.expires))
-	switch {
-	case s.ctx.Err() != nil:
-		s.release(nil)
-	case left <= 0:
-		s.release(fmt.Errorf("%w at %s", token.ErrExpired, s.review.expires.Format(time.RFC3339)))
-	default:
-		s.timer.Reset(min(left, sessionCheck))
-	}
+func (s *session) expire() {
+	s.release(fmt.Errorf("%w at %s", token.ErrExpired, s.expires.Format(time.RFC3339)))
 }
 
 func (s *session) release(reason error) {
-	s.timer.Stop()
-	s.review.validator.sessions.remove(s)
+	s.of.remove(s)
 	s.end(reason)
 }
 
-// sessions holds the open sessions of a validator, for its Close.
+// sessions holds the open sessions of a validator.
 type sessions struct {
+	now func() time.Time // the wall clock
+
 	mu     sync.Mutex
 	closed bool
 	open   map[*session]struct{}
+	timer  *time.Timer // nil while there is no session
+
+	wall, monotonic time.Time // the two clocks when they last agreed
 }
 
-func (x *sessions) add(s *session) bool {
+// add opens a session, or ends its context.
+func (x *sessions) add(s *session) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.closed {
-		return false
+	wall, monotonic := x.now().Round(0), time.Now() // Round strips the monotonic reading
+	left := s.expires.Sub(wall)
+	closed := x.closed
+	if !closed && left > 0 {
+		if x.timer == nil {
+			x.open = make(map[*session]struct{})
+			x.wall, x.monotonic = wall, monotonic
+			x.timer = time.AfterFunc(clockCheck, x.checkClock)
+		}
+		x.open[s] = struct{}{}
+		s.deadline = monotonic.Add(left)
+		s.timer = time.AfterFunc(left, s.expire)
 	}
-	if x.open == nil {
-		x.open = make(map[*session]struct{})
+	x.mu.Unlock()
+	switch { // mu is not held, since ending a context may run other code
+	case closed:
+		s.end(token.ErrClosed)
+	case left <= 0:
+		s.expire()
 	}
-	x.open[s] = struct{}{}
-	return true
 }
 
+// remove forgets a session. Removing it twice is no error.
 func (x *sessions) remove(s *session) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	delete(x.open, s)
+}
+
+// checkClock brings the ends of sessions forward if the wall clock has jumped ahead.
+// If it has jumped back they stay, so that no session lives longer.
+func (x *sessions) checkClock() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.open) == 0 {
+		x.timer = nil
+		return
+	}
+	wall, monotonic := x.now().Round(0), time.Now()
+	ahead := wall.Sub(x.wall) - monotonic.Sub(x.monotonic)
+	if ahead > clockJump {
+		for s := range x.open {
+			left := min(s.expires.Sub(wall), s.deadline.Sub(monotonic))
+			s.deadline = monotonic.Add(left)
+			s.timer.Reset(left)
+		}
+	}
+	if ahead.Abs() > clockJump {
+		x.wall, x.monotonic = wall, monotonic
+	}
+	x.timer.Reset(clockCheck)
 }
 
 // close ends all sessions; later ones end at once.
@@ -160,9 +195,11 @@ func (x *sessions) close() {
 	x.closed = true
 	open := x.open
 	x.open = nil
-	x.mu.Unlock()
-	for s := range open { // mu is not held, since ending a context may run other code
-		s.end(token.ErrClosed)
+	for s := range open {
 		s.timer.Stop()
+	}
+	x.mu.Unlock()
+	for s := range open {
+		s.end(token.ErrClosed)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,41 @@ func TestAWallClockThatGoesBackDoesNotProlongASession(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.ErrorIs(t, context.Cause(ctx), token.ErrExpired)
+	})
+}
+
+func TestNothingLooksAtASessionUntilItsTokenExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int64
+		v := open(t, good(), serviceaccount.WithClock(func() time.Time { looks.Add(1); return time.Now() }))
+		defer v.Close()
+		verified, err := v.Validate(t.Context(), unsigned(map[string]any{"exp": time.Now().Add(time.Hour).Unix()}))
+		require.NoError(t, err)
+		const sessions = 10_000
+		for range sessions {
+			_, stop := verified.Bind(t.Context())
+			defer stop()
+		}
+		looks.Store(0)
+		time.Sleep(time.Hour - time.Second)
+		require.Less(t, looks.Load(), int64(sessions), "one look at the clock is for all of them")
+	})
+}
+
+func TestAWallClockThatRunsAheadSlowlyEndsASessionInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		clock := func() time.Time { return began.Add(time.Since(began) * 1005 / 1000) } // 50 ms in 10 s
+		v := open(t, good(), serviceaccount.WithClock(clock))
+		defer v.Close()
+		expires := began.Add(time.Hour)
+		verified, err := v.Validate(t.Context(), unsigned(map[string]any{"exp": expires.Unix()}))
+		require.NoError(t, err)
+		ctx, stop := verified.Bind(t.Context())
+		defer stop()
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), token.ErrExpired)
+		require.Less(t, clock().Sub(expires), 10*time.Second)
 	})
 }
 
