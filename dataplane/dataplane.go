@@ -53,7 +53,8 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signi
 // be stored. It matches signing.ErrNoKey if the mesh has no signing key yet
 // (see [EnsureKey]) or if the store holds only public keys, as the store of a
 // zone does. It matches keystore.ErrExists if another caller added the same
-// serial at the same time.
+// serial at the same time, and keystore.ErrNameTaken if another scope has the name
+// in a store that has each name only once.
 func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *signing.PrivateKey) (signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {

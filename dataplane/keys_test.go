@@ -420,6 +420,18 @@ func TestOfTwoWhoAddAKeyAtOnceOneIsTold(t *testing.T) {
 	assert.Equal(t, []signing.Serial{1, 2}, serialsOf(t, store, "default"))
 }
 
+// As where a store has each name only once, and mesh default-2 a key without a serial.
+func TestAddKeySaysWhoseTheNameIsInsteadOfSomebodyElseAddedTheKey(t *testing.T) {
+	store := &refusingStore{faultStore: newFaultStore()}
+	putKey(t, store, "default", 1, testKey(0))
+	taken := fmt.Errorf("%w: scope %q has it", keystore.ErrNameTaken, "default-2")
+	store.err.Store(&taken)
+	_, err := dataplane.AddKey(t.Context(), store, "default", testKey(1))
+	require.ErrorIs(t, err, keystore.ErrNameTaken)
+	require.ErrorContains(t, err, `scope "default-2" has it`)
+	require.NotContains(t, err.Error(), "at the same time", "another try would not help")
+}
+
 func TestARemovedKeyIsGoneWithBothHalves(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))

@@ -52,7 +52,8 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error
 // be stored. It matches signing.ErrNoKey if there is no signing key yet (see
 // [EnsureKey]) or if the store holds only public keys, as the store of a zone
 // does. It matches keystore.ErrExists if another caller added the same serial
-// at the same time.
+// at the same time, and keystore.ErrNameTaken if another scope has the name in a
+// store that has each name only once.
 func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
 	return live.AddKey(ctx, store, signing.ZoneKeys(), key)
 }

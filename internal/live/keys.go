@@ -52,7 +52,7 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 		return signing.Key{}, fmt.Errorf("adding a key: serial %d is the highest there can be", latest)
 	}
 	key, err := create(ctx, store, series, audit.AddKey, next, private)
-	if errors.Is(err, keystore.ErrExists) {
+	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
 		return signing.Key{}, fmt.Errorf("adding key %d: somebody else added it at the same time: %w", next, err)
 	}
 	return key, err
