@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,6 +50,7 @@ func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
 	dp, zp, kds := "config: "+dpKeys, "config: "+zpKeys, "config: "+kdsKeys
 	huge := inFile(t, strings.Repeat("a", 1<<17))
 	private := inFile(t, privatePEM(t))
+	der, _ := pem.Decode([]byte(privatePEM(t)))
 
 	for name, c := range map[string]struct {
 		document string
@@ -76,6 +79,11 @@ func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
 		"a huge file":                          {set(dpKeys, list{object{"kid": "1", "keyFile": huge}}), dp + `[0] (kid "1"): keyFile: ` + huge + ` has more than 65536 bytes`},
 		"a private key in line":                {set(dpKeys, list{object{"kid": "1", "key": privatePEM(t)}}), dp + `[0] (kid "1"): key: unusable key: found an RSA private key (PKCS#1) where a public key belongs`},
 		"a private key in the place of a file": {set(dpKeys, list{object{"kid": "1", "keyFile": privatePEM(t)}}), dp + `[0] (kid "1"): keyFile: it holds a key itself, want the path of a file; a key belongs into key`},
+		// The form in which tools print signing keys.
+		"a private key in base64 in the place of a file": {set(dpKeys, list{object{"kid": "1", "keyFile": base64.StdEncoding.EncodeToString([]byte(privatePEM(t)))}}),
+			dp + `[0] (kid "1"): keyFile: it holds a key itself, want the path of a file; a key belongs into key`},
+		"a private key as DER in base64 in the place of a file": {set(zpKeys, list{object{"kid": "1", "keyFile": base64.StdEncoding.EncodeToString(der.Bytes)}}),
+			zp + `[0] (kid "1"): keyFile: it holds a key itself, want the path of a file; a key belongs into key`},
 		"a private key in a file": {set(zpKeys, list{object{"kid": "1", "keyFile": private}}),
 			zp + `[0] (kid "1"): keyFile: ` + private + `: unusable key: found an RSA private key (PKCS#1) where a public key belongs`},
 		"a path where the key belongs": {set(dpKeys, list{object{"kid": "1", "key": "/keys/1.pem"}}), dp + `[0] (kid "1"): key: unusable key: found no PEM block`},
@@ -117,6 +125,7 @@ func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
 			assert.Contains(t, err.Error(), c.want)
 			assert.NotContains(t, err.Error(), "\n", "one problem, one line")
 			assert.NotContains(t, err.Error(), "MII", "no part of a key")
+			assert.NotContains(t, err.Error(), "LS0tLS1C", "nor in base64")
 		})
 	}
 }
