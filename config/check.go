@@ -85,6 +85,9 @@ func (p *problems) oneOf(entry, value string, known ...string) {
 
 // token checks a token that is set, and that at most one of it and its path is.
 func (p *problems) token(entry, inlineName string, inline Secret, pathName, path string) {
+	if _, err := token.ParseUnverified(strings.TrimSpace(path)); err == nil { // it would be shown wherever the path is
+		p.addf(entry+"."+pathName, "it holds a token itself, want the path of a file; a token belongs into %s", inlineName)
+	}
 	if inline.IsZero() {
 		return
 	}

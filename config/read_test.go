@@ -270,6 +270,10 @@ func TestAnInlineTokenIsChecked(t *testing.T) {
 		"a proxy's, not readable": {set("dataplaneRuntime.dataplaneToken", "hunter2"), `config: dataplaneRuntime.dataplaneToken: malformed token`},
 		"both": {set("kmesh.multizone.zone.kds.auth", object{"cpTokenInline": good, "cpTokenPath": "/t"}),
 			`config: kmesh.multizone.zone.kds.auth: both cpTokenInline and cpTokenPath are set, want at most one of them`},
+		"a token for its path": {set("kmesh.multizone.zone.kds.auth.cpTokenPath", good),
+			`config: kmesh.multizone.zone.kds.auth.cpTokenPath: it holds a token itself, want the path of a file; a token belongs into cpTokenInline`},
+		"a token for its path, of a proxy": {set("dataplaneRuntime.dataplaneTokenPath", dp+"\n"),
+			`config: dataplaneRuntime.dataplaneTokenPath: it holds a token itself, want the path of a file; a token belongs into dataplaneToken`},
 		"both, of a proxy": {set("dataplaneRuntime", object{"dataplaneToken": dp, "dataplaneTokenPath": "/t"}),
 			`config: dataplaneRuntime: both dataplaneToken and dataplaneTokenPath are set, want at most one of them`},
 	} {

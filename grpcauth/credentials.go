@@ -33,6 +33,9 @@ func NewTokenFileCredentials(path string, options ...CredentialsOption) (credent
 	if path == "" {
 		return nil, errors.New("grpcauth: the token file has no name")
 	}
+	if _, err := token.ParseUnverified(strings.TrimSpace(path)); err == nil { // each error about the file would show it
+		return nil, errors.New("grpcauth: the name of the token file is a token itself, which NewTokenCredentials takes")
+	}
 	return newTokenCredentials(func() (string, error) { return readToken(path) }, options)
 }
 

@@ -182,6 +182,10 @@ func TestATokenDoesNotTravelWithoutTLSUnlessToldTo(t *testing.T) {
 func TestUnusableArgumentsOfCredentialsAreRefused(t *testing.T) {
 	_, err := grpcauth.NewTokenFileCredentials("")
 	require.ErrorContains(t, err, "no name")
+	g := newGlobal(t)
+	raw := g.issue(time.Hour)
+	_, err = grpcauth.NewTokenFileCredentials(raw + "\n")
+	require.EqualError(t, err, "grpcauth: the name of the token file is a token itself, which NewTokenCredentials takes")
 	for raw, want := range map[string]string{
 		"":                                   "empty",
 		" \n":                                "empty",
