@@ -71,7 +71,7 @@ func NewClient(baseURL string, client *http.Client, options ...ClientOption) (*C
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, errors.New("httpapi: NewClient: want a URL with http or https and a host") // it may hold a password
 	}
-	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+	if base.User != nil || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" {
 		return nil, errors.New("httpapi: NewClient: want a URL without a user, a query and a fragment")
 	}
 	c := &Client{base: strings.TrimSuffix(base.String(), "/"), http: http.Client{Timeout: 30 * time.Second}}
@@ -325,10 +325,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any, limit in
 	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	switch {
 	case !ok:
-		if bearer != "" { // a proxy may show what it was sent
-			data = bytes.ReplaceAll(data, []byte(bearer), []byte("(bearer)"))
-		}
-		return nil, parseError(response.StatusCode, data)
+		e := parseError(response.StatusCode, data)
+		e.hide(bearer)
+		return nil, e
 	case err != nil:
 		return nil, &unanswered{err}
 	case int64(len(data)) > limit:
@@ -346,6 +345,20 @@ func parseError(status int, data []byte) *Error {
 	}
 	e.Status = status
 	return &e
+}
+
+// hide removes the bearer token, since a server may show what it was sent.
+func (e *Error) hide(bearer string) {
+	if bearer == "" {
+		return
+	}
+	texts := []*string{&e.Type, &e.Title, &e.Detail}
+	for i := range e.InvalidParameters {
+		texts = append(texts, &e.InvalidParameters[i].Field, &e.InvalidParameters[i].Reason)
+	}
+	for _, text := range texts {
+		*text = strings.ReplaceAll(*text, bearer, "(bearer)")
+	}
 }
 
 // unanswered is an error that no answer came, or none that can be used.

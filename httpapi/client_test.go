@@ -358,7 +358,7 @@ func TestAnErrorFromSomethingElseIsBoundedAndQuoted(t *testing.T) {
 }
 
 func TestAClientRefusesWhatCannotBe(t *testing.T) {
-	for _, base := range []string{"", "control-plane:5682", "ftp://host", "https://", "https://host?x=1", "https://host#x", "https://user:secret@host", "https://host:port", ":"} {
+	for _, base := range []string{"", "control-plane:5682", "ftp://host", "https://", "https://host?x=1", "https://host?", "https://host#x", "https://user:secret@host", "https://host:port", ":"} {
 		_, err := httpapi.NewClient(base, nil)
 		require.Error(t, err, base)
 		assert.NotContains(t, err.Error(), "secret")
@@ -448,16 +448,26 @@ func TestAClientMayAuthenticateByCertificate(t *testing.T) {
 }
 
 func TestNoErrorShowsTheBearerTokenThatAServerEchoes(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintf(w, `{"title":"x","detail":"bad header %s"}`, r.Header.Get("Authorization"))
-	}))
-	defer server.Close()
-	client, err := httpapi.NewClient(server.URL, nil, httpapi.WithBearer(func(context.Context) (string, error) { return "s3cr3t", nil }))
-	require.NoError(t, err)
-	_, err = client.RevokedZone(t.Context())
-	assert.ErrorContains(t, err, "bad header Bearer (bearer)")
-	assert.NotContains(t, err.Error(), "s3cr3t")
+	const secret = "s3c/r3t=="
+	for name, write := range map[string]func(string) string{
+		"as it is":     func(s string) string { return s },
+		"with escapes": func(s string) string { return strings.NewReplacer("/", `\/`, "=", `\u003d`).Replace(s) },
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got := write(r.Header.Get("Authorization"))
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"type":"%[1]s","title":"no %[1]s","detail":"bad header %[1]s","invalid_parameters":[{"field":"%[1]s","reason":"is %[1]s"}]}`, got)
+		}))
+		defer server.Close()
+		client, err := httpapi.NewClient(server.URL, nil, httpapi.WithBearer(func(context.Context) (string, error) { return secret, nil }))
+		require.NoError(t, err)
+		_, err = client.RevokedZone(t.Context())
+		assert.ErrorContains(t, err, "bad header Bearer (bearer)", name)
+		assert.NotContains(t, fmt.Sprintf("%v %#v", err, err), secret, name)
+		var e *httpapi.Error
+		require.ErrorAs(t, err, &e)
+		assert.NotContains(t, fmt.Sprintf("%#v", *e), secret, name)
+	}
 }
 
 func TestAListWithWhatIsNoIDIsNoAnswer(t *testing.T) {
