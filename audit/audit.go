@@ -13,6 +13,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -45,14 +46,17 @@ type Event struct {
 	// same. Its text must not hold a token.
 	Err error
 
-	Kind    token.Kind
-	Mesh    string
-	Name    string // of the proxy that may use the token
-	Zone    string
-	Scope   []string // of a zone token
-	TokenID string   // the token's jti
-	KeyID   string   // the kid of the key that signed, or that the action is about
-	Expires time.Time
+	Kind     token.Kind
+	Mesh     string
+	Name     string // of the proxy that may use the token, as are the next three
+	Type     string
+	Workload string
+	Tags     map[string][]string
+	Zone     string
+	Scope    []string // of a zone token
+	TokenID  string   // the token's jti
+	KeyID    string   // the kid of the key that signed, or that the action is about
+	Expires  time.Time
 }
 
 type contextKey int
@@ -77,8 +81,8 @@ func WithLogger(ctx context.Context, log *slog.Logger) context.Context {
 // Log records an event: at Info with the message "audit: done", or at Warn with
 // "audit: not done" and the attribute "reason" (which tells refusals from stores
 // that did not answer, of which the outcome is not known). The attributes are action, actor,
-// kind, mesh, name, zone, scope, jti, kid and expires (RFC 3339), as far as they
-// are known; text with characters that do not print is quoted, and long text is cut
+// kind, mesh, name, type, workload, tags (as JSON), zone, scope, jti, kid and expires
+// (RFC 3339), as far as they are known; text with characters that do not print is quoted, and long text is cut
 // at 1,024 bytes. The event goes to the context's logger, or else to log, or if that
 // is nil to slog.Default().
 func Log(ctx context.Context, log *slog.Logger, e Event) {
@@ -94,7 +98,7 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 12), slog.String("action", string(e.Action)))
+	attrs := append(make([]slog.Attr, 0, 16), slog.String("action", string(e.Action)))
 	text := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, printable(value)))
@@ -105,6 +109,12 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	text("kind", string(e.Kind))
 	text("mesh", e.Mesh)
 	text("name", e.Name)
+	text("type", e.Type)
+	text("workload", e.Workload)
+	if len(e.Tags) > 0 {
+		tags, _ := json.Marshal(e.Tags) // never fails; other forms leave open where a value ends
+		text("tags", string(tags))
+	}
 	text("zone", e.Zone)
 	text("scope", strings.Join(e.Scope, ","))
 	text("jti", e.TokenID)

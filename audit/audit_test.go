@@ -29,6 +29,9 @@ func TestAnEventSaysWhoDidWhatToWhich(t *testing.T) {
 	assert.Equal(t, `level=INFO msg="audit: done" action=issue actor=alice@example.com kind=zone zone=west scope=cp,egress jti=7 kid=3 expires=2026-01-02T03:04:05Z`+"\n",
 		logged(ctx, audit.Event{Action: audit.Issue, Kind: token.KindZone, Zone: "west", Scope: []string{"cp", "egress"},
 			TokenID: "7", KeyID: "3", Expires: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}))
+	assert.Equal(t, `level=INFO msg="audit: done" action=issue kind=dataplane mesh=default type=ingress workload=shop tags="{\"region\":[\"a,b\",\"c\"],\"team\":[\"x\"]}"`+"\n",
+		logged(t.Context(), audit.Event{Action: audit.Issue, Kind: token.KindDataplane, Mesh: "default", Type: "ingress", Workload: "shop",
+			Tags: map[string][]string{"team": {"x"}, "region": {"a,b", "c"}}}))
 	assert.Equal(t, `level=WARN msg="audit: not done" action="remove key" kind=dataplane mesh=default name=dp-1 reason="the key signs"`+"\n",
 		logged(t.Context(), audit.Event{Action: audit.RemoveKey, Kind: token.KindDataplane, Mesh: "default", Name: "dp-1",
 			Err: errors.New("the key signs")}))
@@ -47,7 +50,8 @@ func TestNoValueForgesALineOrFloodsTheLog(t *testing.T) {
 	for _, hostile := range []string{"a\nlevel=INFO msg=forged", "a\u202eb", "a\x1b[31m", "\xff", strings.Repeat("x", 1<<20)} {
 		b.Reset()
 		audit.Log(audit.WithActor(t.Context(), hostile), plain, audit.Event{
-			Action: audit.Issue, Mesh: hostile, Name: hostile, Zone: hostile, Scope: []string{hostile}, Err: errors.New(hostile)})
+			Action: audit.Issue, Mesh: hostile, Name: hostile, Zone: hostile, Scope: []string{hostile}, Err: errors.New(hostile),
+			Type: hostile, Workload: hostile, Tags: map[string][]string{hostile: {hostile}}})
 		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
 		assert.NotContains(t, b.String(), "\x1b")
 		assert.NotContains(t, b.String(), "\u202e")

@@ -61,6 +61,19 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	assert.NotContains(t, log.String(), raw, "a token was logged")
 }
 
+func TestAnEventSaysWhatTheTokenPermits(t *testing.T) {
+	ctx, log := audited(t)
+	issuer := newOfflineIssuer(t, testKey(0), "key-1")
+	claims := token.Dataplane{Mesh: "default", Type: "ingress", Workload: "shop", Tags: map[string][]string{"region": {"eu", "us"}}}
+	_, err := issuer.Issue(ctx, claims, day)
+	require.NoError(t, err)
+	_, err = issuer.Issue(ctx, claims, 0)
+	require.ErrorIs(t, err, token.ErrNotIssuable)
+	for _, decision := range []string{"audit: done", "audit: not done"} {
+		assert.Equal(t, 1, log.count(decision, "mesh=default", "type=ingress", "workload=shop", `tags="{\"region\":[\"eu\",\"us\"]}"`), decision)
+	}
+}
+
 func TestAnIssuersEventsGoToItsOwnLogUnlessTheContextNamesOne(t *testing.T) {
 	var own logBuffer
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithLogger(own.logger()))

@@ -262,13 +262,16 @@ func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request
 // logRefused records a refusal of which no issuer and no list will know.
 func (h *handler) logRefused(ctx context.Context, what Request, err error) {
 	audit.Log(ctx, h.log, audit.Event{
-		Action:  audit.Action(what.Action),
-		Err:     err,
-		Kind:    what.Kind,
-		Mesh:    what.Mesh,
-		Name:    what.Dataplane.Name,
-		Zone:    what.Zone.Zone,
-		Scope:   what.Zone.Scope,
-		TokenID: strings.Join(what.TokenIDs, ","), // one event, or a refused client could write very many
+		Action:   audit.Action(what.Action),
+		Err:      err,
+		Kind:     what.Kind,
+		Mesh:     what.Mesh,
+		Name:     what.Dataplane.Name,
+		Type:     what.Dataplane.Type,
+		Workload: what.Dataplane.Workload,
+		Tags:     what.Dataplane.Tags,
+		Zone:     what.Zone.Zone,
+		Scope:    what.Zone.Scope,
+		TokenID:  strings.Join(what.TokenIDs, ","), // one event, or a refused client could write very many
 	})
 }

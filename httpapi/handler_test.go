@@ -170,6 +170,8 @@ func TestEveryDecisionIsAnAuditEventWithItsActor(t *testing.T) {
 
 	w.do(t, "POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default"}`, "As", "mallory")
 	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=mallory", "mesh=default", "name=dp-1", "the secret list"))
+	w.do(t, "POST", "/tokens/dataplane", `{"mesh":"default","type":"ingress","workload":"shop","tags":{"region":["eu"]}}`, "As", "bob")
+	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=bob", "type=ingress", "workload=shop", `tags="{\"region\":[\"eu\"]}"`))
 	w.do(t, "POST", "/tokens/zone", `{"zone":"west","scope":["cp"]}`, "As", "bob")
 	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=bob", "kind=zone", "zone=west", "scope=cp", "on holiday"))
 	w.do(t, "POST", "/tokens/dataplane", `{"mesh":"default","validFor":"-1h"}`)

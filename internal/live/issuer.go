@@ -103,12 +103,15 @@ func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
 // decides is an audit event.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (string, error) {
 	event := audit.Event{
-		Action: audit.Issue,
-		Kind:   i.family.Kind,
-		Mesh:   claims.Dataplane.Mesh,
-		Name:   claims.Dataplane.Name,
-		Zone:   claims.Zone.Zone,
-		Scope:  claims.Zone.Scope,
+		Action:   audit.Issue,
+		Kind:     i.family.Kind,
+		Mesh:     claims.Dataplane.Mesh,
+		Name:     claims.Dataplane.Name,
+		Type:     claims.Dataplane.Type,
+		Workload: claims.Dataplane.Workload,
+		Tags:     claims.Dataplane.Tags,
+		Zone:     claims.Zone.Zone,
+		Scope:    claims.Zone.Scope,
 	}
 	raw, kid, err := i.issue(ctx, scope, &claims, validFor)
 	if event.Err = err; err == nil {
