@@ -10,10 +10,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/assert/yaml"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/config"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // testKey is a key that was generated once, for signing offline.
@@ -179,12 +181,68 @@ func TestEverySettingHasTheSameNameInJSONAndYAML(t *testing.T) {
 	}
 }
 
-func TestTheSampleInTheDocumentationHasTheSettingsThatThereAre(t *testing.T) {
+// sample is the YAML document in the package comment.
+func sample(t *testing.T) string {
 	source, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
-	_, sample, _ := strings.Cut(string(source), "//\tenvironment:")
-	sample, _, _ = strings.Cut("//\tenvironment:"+sample, "//\n")
+	_, text, _ := strings.Cut(string(source), "//\tenvironment:")
+	text, _, _ = strings.Cut("//\tenvironment:"+text, "//\n")
+	return strings.ReplaceAll(text, "//\t", "")
+}
 
+func TestTheSampleInTheDocumentationIsReadAsYAML(t *testing.T) {
+	public := publicPEM()
+	file := inFile(t, public)
+	text := sample(t)
+	text = strings.Replace(text, "/keys/key-1.pem", file, 1)
+	c := config.Default()
+	require.NoError(t, yaml.Unmarshal([]byte(text), &c))
+	assert.Equal(t, []config.MeshPublicKey{{KID: "key-1", Mesh: "default", KeyFile: file}}, c.DPServer.Authn.DPProxy.DPToken.Validator.PublicKeys)
+	assert.Equal(t, []config.PublicKey{{KID: "key-2", Key: "-----BEGIN PUBLIC KEY-----\n...\n"}}, c.DPServer.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys)
+	assert.Equal(t, "/var/run/token", c.DataplaneRuntime.TokenPath)
+	assert.Equal(t, "...", c.DataplaneRuntime.Token.Reveal())
+
+	// Where it has no placeholders, it has the defaults.
+	c.DPServer.Authn.DPProxy.DPToken.Validator.PublicKeys = []config.MeshPublicKey{}
+	c.DPServer.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []config.PublicKey{}
+	c.DataplaneRuntime = config.Default().DataplaneRuntime
+	c.KMesh.Multizone.Zone = config.Default().KMesh.Multizone.Zone
+	assert.Equal(t, config.Default(), c)
+}
+
+func TestADocumentIsTheSameInYAMLAsInJSON(t *testing.T) {
+	raw := offlineZoneToken(t, "west", zone.ScopeCP)
+	key := object{"kid": "key-2", "key": publicPEM()}
+	text, err := json.Marshal(object{
+		"environment": "kubernetes",
+		"dpServer": object{"auth": object{"enableReloadableTokens": true}, "authn": object{
+			"enableReloadableTokens": true,
+			"dpProxy": object{"type": "none", "dpToken": object{"enableIssuer": false, "validator": object{
+				"useSecrets": false, "publicKeys": list{object{"kid": "key-1", "mesh": "default", "keyFile": inFile(t, publicPEM())}}}}},
+			"zoneProxy": object{"type": "none", "zoneToken": object{"enableIssuer": false, "validator": object{
+				"useSecrets": false, "publicKeys": list{key}}}}}},
+		"dataplaneRuntime": object{"dataplaneTokenPath": "/run/dp"},
+		"kmesh": object{"multizone": object{
+			"global": object{"kds": object{"auth": object{"type": "cpToken", "cpToken": object{"validator": object{
+				"useSecrets": false, "publicKeys": list{key}}}}}},
+			"zone": object{"kds": object{"auth": object{"cpTokenInline": raw}}}}},
+	})
+	require.NoError(t, err)
+	want, err := config.Read(text, nil)
+	require.NoError(t, err)
+	got := config.Default()
+	require.NoError(t, yaml.Unmarshal(text, &got)) // JSON is YAML
+	require.NoError(t, got.Check())
+	inline := &got.KMesh.Multizone.Zone.KDS.Auth.CPTokenInline
+	assert.Equal(t, raw, inline.Reveal())
+	wantText, err := json.Marshal(want)
+	require.NoError(t, err)
+	gotText, err := json.Marshal(got)
+	require.NoError(t, err)
+	assert.Equal(t, string(wantText), string(gotText))
+}
+
+func TestTheSampleInTheDocumentationHasTheSettingsThatThereAre(t *testing.T) {
 	all := map[string]reflect.StructTag{}
 	settings(reflect.TypeFor[config.Config](), "", all)
 	delete(all, "dpServer.auth") // the other place of one setting
@@ -202,8 +260,8 @@ func TestTheSampleInTheDocumentationHasTheSettingsThatThereAre(t *testing.T) {
 	}
 	var above []level
 	seen := map[string]bool{}
-	for line := range strings.Lines(sample) {
-		line = strings.TrimSuffix(strings.TrimPrefix(line, "//\t"), "\n")
+	for line := range strings.Lines(sample(t)) {
+		line = strings.TrimSuffix(line, "\n")
 		name, _, found := strings.Cut(strings.TrimLeft(line, " -"), ":")
 		if !found {
 			continue // of the key in PEM
