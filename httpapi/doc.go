@@ -47,6 +47,10 @@
 // one second; if it is absent the token is valid for 10 years (87600h), as in
 // Kuma.
 //
+// A mesh's revocation list is the one in its own scope. Validators also apply one in
+// the global scope, if there is such a record; it is neither shown nor changed here:
+// see revocation.DataplaneGlobal.
+//
 // # Answers
 //
 // A token is answered with 200 and the bare token as text/plain, a change of a

@@ -142,6 +142,20 @@ func TestWhatTheAuthoriserRefusesTouchesNothing(t *testing.T) {
 	}
 }
 
+func TestAnAuthoriserThatPanicsAllowsNothing(t *testing.T) {
+	w := newWorld(t)
+	var err error
+	w.handler, err = httpapi.New(w.store, w.dataplanes, w.zones, func(*http.Request, httpapi.Request) (string, error) { panic("of the operator's code") },
+		httpapi.WithLogger(w.log.logger()))
+	require.NoError(t, err)
+	for _, c := range everyRequest {
+		assert.PanicsWithValue(t, "of the operator's code", func() { w.do(t, c[0], c[1], c[2]) }, "%s %s", c[0], c[1])
+	}
+	assert.Zero(t, w.issued())
+	assert.Zero(t, w.store.reads())
+	assert.Zero(t, w.log.count("audit: done"))
+}
+
 func TestOnlyPublicKeysMayBeDeclaredPublic(t *testing.T) {
 	w := newWorld(t, httpapi.WithPublicKeySets())
 	for _, c := range everyRequest {

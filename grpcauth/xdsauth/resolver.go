@@ -40,7 +40,9 @@ const (
 // restrict the proxy, nothing is verified. A control plane that has records of
 // its proxies should look them up instead.
 //
-// The node id is the mesh, a dot and the name, which may contain dots. The tags
+// The node id is the mesh, a dot and the name, which may contain dots. A mesh with a
+// dot in its name needs a resolver of its own: "a.b.c" is b.c of mesh a, to whoever
+// has a token for that, also where the server has it for c of mesh a.b. The tags
 // are in the node's metadata, in the fields above: at most 128 tags, each a
 // value or a list of 1 to 128 values. A single value applies to every inbound.
 // Each value of a list applies to one inbound, in order; there are as many
