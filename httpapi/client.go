@@ -327,6 +327,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any, limit in
 	case !ok:
 		e := parseError(response.StatusCode, data)
 		e.hide(bearer)
+		e.issuing = strings.HasPrefix(path, "/tokens/")
 		return nil, e
 	case err != nil:
 		return nil, &unanswered{err}

@@ -180,6 +180,9 @@ func TestAnErrorMatchesWhatHappened(t *testing.T) {
 			require.NoError(t, err)
 			w.serve(t, disabled, w.zones)
 		}, issue("default", time.Hour), token.ErrIssuingDisabled},
+		"a mesh that the store cannot hold": {"alice", failing(keystore.ErrName), func(c *httpapi.Client) error {
+			return c.RevokeDataplane(t.Context(), "Prod", "an-id")
+		}, nil},
 		"read-only": {"alice", failing(keystore.ErrReadOnly), revoke, keystore.ErrReadOnly},
 		"full":      {"alice", failing(keystore.ErrTooLarge), revoke, keystore.ErrTooLarge},
 		"unreadable list": {"alice", func(t *testing.T, w *world) {

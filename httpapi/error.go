@@ -47,6 +47,8 @@ type Error struct {
 	Title             string             `json:"title"`  // the same for every error of its sort
 	Detail            string             `json:"detail"` // about this one
 	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
+
+	issuing bool // a client has asked for a token
 }
 
 // InvalidParameter is what is wrong with one field of a request. An answer has
@@ -73,7 +75,7 @@ func (e *Error) Is(target error) bool {
 		return e.Status == http.StatusBadRequest && e.Title == titleNotIssued && slices.Contains(disabledDetails, e.Detail)
 	case token.ErrNotIssuable:
 		return e.Status == http.StatusBadRequest && e.Title == titleNotIssued && !slices.Contains(disabledDetails, e.Detail) ||
-			e.Status == http.StatusBadRequest && e.Title == titleInvalid
+			e.Status == http.StatusBadRequest && e.Title == titleInvalid && e.issuing
 	case ErrUnauthenticated:
 		return e.Status == http.StatusUnauthorized
 	case token.ErrDenied:
