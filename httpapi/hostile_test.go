@@ -1,15 +1,18 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -236,6 +239,29 @@ func TestABodyThatEndsEarlyIsRefused(t *testing.T) {
 	answer, text := w.answer(t, r)
 	assert.Equal(t, 400, answer.StatusCode)
 	assertIsError(t, answer, text)
+	assert.Zero(t, w.issued())
+}
+
+func TestABodyThatDoesNotComeIsRefusedWhenTheServersPatienceEnds(t *testing.T) {
+	w := newWorld(t)
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.ReadTimeout = 100 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	// The object is whole, and yet one byte is missing.
+	_, err = io.WriteString(conn, "POST /tokens/dataplane HTTP/1.1\r\nHost: host\r\nAs: alice\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n"+`{"mesh":"default"}`)
+	require.NoError(t, err)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	assert.Equal(t, 400, answer.StatusCode)
+	assertIsError(t, answer, string(text))
+	assert.Empty(t, w.asked.all())
 	assert.Zero(t, w.issued())
 }
 
