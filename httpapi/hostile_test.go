@@ -107,6 +107,7 @@ var hostileRequests = map[string][]string{
 		`{"mesh":"default","tags":"kuma.io/service=backend"}`, `{"mesh":"default","tags":[]}`, `{"mesh":"default","tags":1}`,
 		`{"mesh":"default","tags":{"a":"b"}}`, `{"mesh":"default","tags":{"a":[]}}`, `{"mesh":"default","tags":{"a":null}}`,
 		`{"mesh":"default","tags":{"a":[1]}}`, `{"mesh":"default","tags":{"a":[null]}}`, `{"mesh":"default","tags":{"a":[["b"]]}}`,
+		`{"mesh":"default","tags":{"\ud800":["b"]}}`, "{\"mesh\":\"default\",\"tags\":{\"\xff\":[\"b\"]}}", `{"mesh":"default","tags":{"a":["\udc00"]}}`,
 		`{"mesh":"default","tags":{"a":{"b":"c"}}}`, `{"mesh":"default","tags":{"a":["b"],"a":["c"]}}`, `{"mesh":"default","tags":{"a":["b"],"\u0061":["c"]}}`,
 		`{"mesh":"default","validFor":3600}`, `{"mesh":"default","validFor":1e3}`, `{"mesh":"default","validFor":["1h"]}`,
 		`{"mesh":"default","validFor":"0"}`, `{"mesh":"default","validFor":"0s"}`, `{"mesh":"default","validFor":"-24h"}`, `{"mesh":"default","validFor":"999ms"}`,
