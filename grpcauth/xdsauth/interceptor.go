@@ -16,13 +16,14 @@ import (
 const defaultTimeout = 10 * time.Second
 
 // StreamServerInterceptor returns an interceptor that authenticates an xDS
-// stream by the token in its metadata, or however the authenticator does it, passes on requests only if the token
-// permits their node, and ends the stream with the token's session, as
-// grpcauth.StreamServerInterceptor does. The codes are those of
-// grpcauth.Status:
+// stream by the token in its metadata, or however the authenticator does it,
+// passes on requests only if the token permits their node, and ends the stream
+// with the token's session, as grpcauth.StreamServerInterceptor does. The codes
+// are those of grpcauth.Status:
 //
 //   - Unauthenticated: the token is missing, not valid or no longer valid, or
-//     no request came in time;
+//     no request came in time. Metadata "authorization" of another form is
+//     refused whatever the authenticator, even one that asks for no token;
 //   - PermissionDenied: the token does not permit the node; the node has no id,
 //     changed its id, or contradicts itself; or the handler receives a message
 //     other than DiscoveryRequest or DeltaDiscoveryRequest, so that the service

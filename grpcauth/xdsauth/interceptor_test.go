@@ -436,6 +436,10 @@ func TestAnInsecureServerTakesProxiesWithoutATokenAndStillHoldsThemToTheirNode(t
 		assert.Equal(t, "version-1", cluster)
 		require.NoError(t, p.request(node("default.dp-2", nil)))
 		assert.Equal(t, codes.PermissionDenied, endOf(p).Code())
+
+		p, err = v.open(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic nonsense"), z.conn)
+		require.NoError(t, err)
+		assert.Equal(t, codes.Unauthenticated, endOf(p).Code(), "what is no token in either form is refused in any case")
 	})
 }
 
