@@ -32,16 +32,19 @@ func (a *app) read(path string) ([]byte, error) {
 			return nil, advise(fmt.Errorf("there is no file %q", path), "check the path")
 		}
 		if err != nil {
-			return nil, err
+			return nil, advise(err, "want a file that you may read")
 		}
 		defer file.Close()
 		from = file
 	}
 	data, err := io.ReadAll(io.LimitReader(from, maxFile+1))
 	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("%s has more than %d bytes", path, maxFile)
+		err = fmt.Errorf("%s has more than %d bytes", nameOf(path), maxFile)
 	}
-	return data, err
+	if err != nil {
+		return nil, advise(err, "check the path")
+	}
+	return data, nil
 }
 
 // readSecret is read for a file whose content only its owner should know.
@@ -145,6 +148,8 @@ func (o *output) check() error {
 	switch {
 	case err == nil && info.IsDir():
 		return usagef("--output: %s is a folder, want a file", o.file)
+	case err == nil && !info.Mode().IsRegular(): // such as /dev/null, which a rename would replace for everybody
+		return usagef("--output: %s is a device, a link or the like, want an ordinary file", o.file)
 	case err == nil && !o.overwrite:
 		return advise(fmt.Errorf("%s exists", o.file), "choose another name, or replace it with --overwrite")
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -173,7 +178,7 @@ func (a *app) write(o output, data []byte) (err error) {
 	}
 	temporary, err := os.CreateTemp(filepath.Dir(o.file), ".meshpass-*")
 	if err != nil {
-		return err
+		return advise(fmt.Errorf("cannot write %s: %w", o.file, err), "choose a folder that you may write to")
 	}
 	defer os.Remove(temporary.Name())
 	_, err = temporary.Write(data)

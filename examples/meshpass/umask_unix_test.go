@@ -41,6 +41,23 @@ func TestFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
 	}
 }
 
+// A rename would put an ordinary file in their place: of /dev/null, for everybody.
+func TestAnOutputThatIsNoOrdinaryFileIsLeftAlone(t *testing.T) {
+	c := newToolWithKeys(t)
+	require.NoError(t, syscall.Mkfifo("pipe", 0o600))
+	require.NoError(t, os.Symlink(os.DevNull, "link"))
+	for _, path := range []string{"pipe", "link"} {
+		before, err := os.Lstat(path)
+		require.NoError(t, err)
+		for _, overwrite := range []string{"--overwrite=false", "--overwrite"} {
+			require.Contains(t, c.fails(exitUsage, "generate", "dataplane-token", "--output", path, overwrite), path+" is a device, a link or the like, want an ordinary file")
+		}
+		now, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.True(t, os.SameFile(before, now), path)
+	}
+}
+
 func TestASecretThatOthersCanReadIsWarnedOf(t *testing.T) {
 	c := newTool(t)
 	c.write("key", c.done("generate", "signing-key"))
