@@ -73,10 +73,21 @@ func parseStoreURL(where place) (storeURL, error) {
 		return storeURL{}, usagef("cannot read the URL of the store, %s", wantURL)
 	}
 	u := storeURL{scheme: scheme, whole: whole}
+	// A password may hold a ? as it is. The @ behind that is in the name of a parameter
+	// then, or where PostgreSQL, as libpq does, takes it for the end of the password.
+	end := strings.IndexAny(rest, "@/")
+	if strings.HasPrefix(scheme, "postgres") && end >= 0 && rest[end] == '@' && strings.Contains(rest[:end], "?") {
+		return storeURL{}, errUserinfo
+	}
 	rest, query, _ := strings.Cut(rest, "?")
 	var err error
 	if u.query, err = url.ParseQuery(query); err != nil {
 		return storeURL{}, usagef("cannot read what is after the ? in the URL of the store")
+	}
+	for name := range u.query {
+		if strings.Contains(name, "@") {
+			return storeURL{}, errUserinfo
+		}
 	}
 	// A password that holds a slash as it is ends at the last @, too.
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
@@ -86,7 +97,7 @@ func parseStoreURL(where place) (storeURL, error) {
 		}
 		var userErr error
 		if u.user, userErr = url.PathUnescape(user); err != nil || userErr != nil {
-			return storeURL{}, usagef("cannot read the user and the password in the URL of the store: write special characters as %% and their hexadecimal code")
+			return storeURL{}, errUserinfo
 		}
 		if both && !where.fromEnvironment {
 			return storeURL{}, errPassword
@@ -104,6 +115,8 @@ func parseStoreURL(where place) (storeURL, error) {
 	}
 	return u, nil
 }
+
+var errUserinfo = &usageError{errors.New("cannot read the user and the password in the URL of the store: write special characters as % and their hexadecimal code")}
 
 var errPassword = &usageError{errors.New("the URL of the store has a password, which every user of this machine can see in a command line" +
 	" (change it): set MESHPASS_STORE to the URL, or for PostgreSQL PGPASSWORD or PGPASSFILE, or for etcd add ?password-file=FILE")}
