@@ -29,6 +29,7 @@ func main() {
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	report   report // to out, line by line
 	getenv   func(string) string
 	now      func() time.Time
 
@@ -44,11 +45,16 @@ type app struct {
 // run executes a command line and returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
+	a.report.to = a.out
 	root.SetArgs(args)
 	root.SetIn(a.in)
-	root.SetOut(a.out)
+	root.SetOut(&a.report)
 	root.SetErr(a.err)
+	correctCobra(root)
 	command, err := root.ExecuteContextC(ctx)
+	if a.report.err != nil && (err == nil || errors.Is(err, errRefused)) {
+		err = a.report.err
+	}
 	var usage *usageError
 	switch {
 	case err == nil:
@@ -68,6 +74,21 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	a.say("%s", err)
 	return exitFailed
+}
+
+// report is text for people, from several places. It remembers the first error of its
+// writer, such as that of a full disk.
+type report struct {
+	to  io.Writer
+	err error
+}
+
+func (r *report) Write(text []byte) (int, error) {
+	n, err := r.to.Write(text)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // say writes a line to standard error.

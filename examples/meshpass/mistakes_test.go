@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -21,6 +23,9 @@ func TestAMistypedCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 		"generate dataplane-token --name":        "meshpass: flag needs an argument: --name; see meshpass generate dataplane-token --help",
 		"generate dp-token":                      "meshpass: unknown command \"dp-token\"; see meshpass generate --help",
 		"generate zone-tokn":                     "meshpass: unknown command \"zone-tokn\", did you mean zone-token? See meshpass generate --help",
+		"completion korn":                        "meshpass: unknown command \"korn\"; see meshpass completion --help",
+		"help genrate":                           "meshpass: unknown command \"genrate\", did you mean generate? See meshpass help --help",
+		"help generate zebra":                    "meshpass: unknown command \"zebra\"; see meshpass help --help",
 		"keys lst":                               "meshpass: unknown command \"lst\", did you mean list? See meshpass keys --help",
 		"inspct":                                 "meshpass: unknown command \"inspct\", did you mean inspect? See meshpass --help",
 		"inspect a b":                            "meshpass: there are 2 arguments, want one file with a token; see meshpass inspect --help",
@@ -32,7 +37,7 @@ func TestAMistypedCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 
 func TestAGroupOfCommandsIsNoCommand(t *testing.T) {
 	c := newTool(t)
-	for _, group := range [][]string{nil, {"generate"}, {"keys"}, {"revocations"}} {
+	for _, group := range [][]string{nil, {"generate"}, {"keys"}, {"revocations"}, {"completion"}} {
 		r := c.run(group...)
 		require.Equal(t, exitUsage, r.status)
 		require.Empty(t, r.out, "nobody takes help for a token")
@@ -65,6 +70,9 @@ func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
 		{"", "", []string{"--store", "kubernetes:///x"}, "name a namespace"},
 		{"", "", []string{"--store", "kubernetes://ns?cluster=x"}, `unknown parameter "cluster", want context, kubeconfig`},
 		{"", "", []string{"--store", "dir:./keys", "--ca-cert", "x"}, "are about --control-plane"},
+		{"postgres://user:geheim?x@localhost/db", "", nil, "write special characters as %"},
+		{"postgres://user:geheim?x=y@localhost/db", "", nil, "write special characters as %"},
+		{"etcd://user:x?geheim@localhost", "", nil, "write special characters as %"},
 		{"", "", []string{"--control-plane", "localhost:5682"}, "want one such as https://localhost:5682"},
 		{"", "", []string{"--control-plane", "unix:"}, "path of a socket"},
 		{"", "", []string{"--control-plane", "https://user:geheim@localhost"}, "--auth-token-file"},
@@ -81,6 +89,28 @@ func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
 	require.Contains(t, c.fails(exitUsage, "keys", "add", "--mesh", "default"), "a control plane does not add keys: do it in its store, with --store")
 	require.Contains(t, c.fails(exitUsage, "keys", "remove", "1", "--mesh", "default"), "a control plane does not remove keys")
 }
+
+func TestWhatCannotBePrintedIsAFailure(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("generate", "dataplane-token", "--output", "dp-1.token")
+	c.done("generate", "signing-key", "--output", "key.pem")
+	c.done("revocations", "add", "an-id", "--mesh", "default")
+	c.write("no.token", "x.y.z")
+	for _, line := range []string{
+		"generate dataplane-token", "generate signing-key", "generate public-key --signing-key-path key.pem",
+		"inspect dp-1.token", "inspect no.token", "keys list --mesh default", "revocations list --mesh default",
+		"completion bash", "help keys", "--help",
+	} {
+		var stderr bytes.Buffer
+		a := &app{out: fullDisk{}, err: &stderr, getenv: func(name string) string { return c.env[name] }, now: time.Now}
+		require.Equal(t, exitFailed, a.run(t.Context(), strings.Fields(line)), line)
+		require.Equal(t, "meshpass: no space left\n", stderr.String(), line)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestASecretOnTheCommandLineIsRefusedAndNotRepeated(t *testing.T) {
 	c := newToolWithKeys(t)
@@ -103,6 +133,10 @@ func TestASecretOnTheCommandLineIsRefusedAndNotRepeated(t *testing.T) {
 		{raw},
 		{"keys", "list", "--mesh", "default", "--store", "postgres://user:geheim@localhost/db"},
 		{"keys", "list", "--mesh", "default", "--store", "postgres://user:geh/eim@localhost/db"},
+		{"keys", "list", "--mesh", "default", "--store", "postgres://user:geh?eim@localhost/db"},
+		{"keys", "list", "--mesh", "default", "--store", "postgres://user:geh?x=eim@localhost/db"},
+		{"keys", "list", "--mesh", "default", "--store", "postgres://user:geh/?eim@localhost/db"},
+		{"keys", "list", "--mesh", "default", "--store", "etcd://user:geh?eim@localhost"},
 		{"keys", "list", "--mesh", "default", "--store", "postgres://user@localhost/db?password=geheim"},
 		{"keys", "list", "--mesh", "default", "--store", "postgres://user@localhost/db?pass%77ord=geheim"},
 		{"keys", "list", "--mesh", "default", "--store", "etcd://user:geheim@localhost"},

@@ -122,27 +122,55 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// group returns a command that only has others below it. Called by itself it is a
-// mistake, whose help must not be taken for a token: it goes to standard error.
+// group returns a command that only has others below it.
 func group(use, short string) *cobra.Command {
-	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args: func(command *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
+	return asGroup(&cobra.Command{Use: use, Short: short})
+}
+
+// asGroup makes calling a group by itself a mistake, whose help must not be taken for
+// a token or a script: it goes to standard error.
+func asGroup(group *cobra.Command) *cobra.Command {
+	group.SuggestionsMinimumDistance = 2
+	group.Args = func(command *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return unknownCommand(command, args[0])
+	}
+	group.RunE = func(command *cobra.Command, _ []string) error {
+		fmt.Fprint(command.ErrOrStderr(), command.UsageString())
+		return usagef("which command?")
+	}
+	return group
+}
+
+func unknownCommand(group *cobra.Command, name string) error {
+	problem := fmt.Sprintf("unknown command %q", name)
+	if close := group.SuggestionsFor(name); len(close) > 0 {
+		problem += fmt.Sprintf(", did you mean %s?", strings.Join(close, " or "))
+	}
+	return usagef("%s", problem)
+}
+
+// correctCobra has the two commands that cobra adds answer a mistyped name as ours do.
+// By themselves they print other help than was asked for, and succeed. Where the root
+// writes to must be set: completion looks at it here.
+func correctCobra(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, command := range root.Commands() {
+		switch command.Name() {
+		case "completion":
+			asGroup(command)
+		case "help":
+			command.Args = func(_ *cobra.Command, args []string) error {
+				found, rest, err := root.Find(args)
+				if err == nil && len(rest) > 0 {
+					err = unknownCommand(found, rest[0])
+				}
+				return err
 			}
-			problem := fmt.Sprintf("unknown command %q", args[0])
-			if close := command.SuggestionsFor(args[0]); len(close) > 0 {
-				problem += fmt.Sprintf(", did you mean %s?", strings.Join(close, " or "))
-			}
-			return usagef("%s", problem)
-		},
-		RunE: func(command *cobra.Command, _ []string) error {
-			fmt.Fprint(command.ErrOrStderr(), command.UsageString())
-			return usagef("which command?")
-		},
-		SuggestionsMinimumDistance: 2,
+		}
 	}
 }
 
