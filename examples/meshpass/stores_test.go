@@ -51,6 +51,14 @@ func TestOperatorsWorkOnPostgreSQL(t *testing.T) {
 	require.Contains(t, c.done("keys", "list", "--mesh", "default", "--store", u.String()), "signs", "without a password it may be in a flag")
 }
 
+func TestOperatorsWorkOnEtcd(t *testing.T) {
+	c := newTool(t)
+	c.env["MESHPASS_STORE"] = "etcd://" + engines.NewEtcd(t) + "/keys/?tls=off"
+	lifeOfAToken(t, c)
+	other := strings.Replace(c.env["MESHPASS_STORE"], "/keys/", "/others/", 1)
+	require.Empty(t, c.done("keys", "list", "--mesh", "default", "--store", other), "a prefix is a store of its own")
+}
+
 func TestOperatorsWorkOnKubernetes(t *testing.T) {
 	c := newTool(t)
 	cluster := engines.NewKubernetes(t)

@@ -59,7 +59,7 @@ func NewKubernetes(tb testing.TB) *Kubernetes {
 	tb.Helper()
 	k := &Kubernetes{tb: tb, folder: kubernetesFolder(tb), data: tb.TempDir()}
 	k.makeCertificates()
-	k.startEtcd()
+	k.etcd = "http://" + startEtcd(tb, k.folder, k.data)
 	k.address = freeAddress(tb)
 	k.URL = "https://" + k.address
 	tb.Cleanup(func() {
@@ -90,16 +90,25 @@ func kubernetesFolder(tb testing.TB) string {
 	return folder
 }
 
-func (k *Kubernetes) startEtcd() {
-	k.tb.Helper()
-	address := freeAddress(k.tb)
-	k.etcd = "http://" + address
-	etcd := startProcess(k.tb, filepath.Join(k.data, "etcd.log"), filepath.Join(k.folder, "server"),
-		"--data-dir="+filepath.Join(k.data, "etcd"),
-		"--listen-client-urls="+k.etcd, "--advertise-client-urls="+k.etcd, "--listen-peer-urls=http://127.0.0.1:0",
+// NewEtcd starts an etcd with one member, without TLS and users, and waits until it is
+// ready. It ends with the test. It returns the address, HOST:PORT.
+func NewEtcd(tb testing.TB) string {
+	tb.Helper()
+	return startEtcd(tb, kubernetesFolder(tb), tb.TempDir())
+}
+
+// startEtcd starts the binary in a folder, with its data in another.
+func startEtcd(tb testing.TB, folder, data string) (address string) {
+	tb.Helper()
+	address = freeAddress(tb)
+	url := "http://" + address
+	etcd := startProcess(tb, filepath.Join(data, "etcd.log"), filepath.Join(folder, "server"),
+		"--data-dir="+filepath.Join(data, "etcd"),
+		"--listen-client-urls="+url, "--advertise-client-urls="+url, "--listen-peer-urls=http://127.0.0.1:0",
 		"--unsafe-no-fsync", "--log-level=warn")
-	k.tb.Cleanup(etcd.kill)
-	etcd.waitUntilReady(k.tb, &http.Client{Timeout: requestTimeout}, k.etcd+"/health")
+	tb.Cleanup(etcd.kill)
+	etcd.waitUntilReady(tb, &http.Client{Timeout: requestTimeout}, url+"/health")
+	return address
 }
 
 // Start starts the API server again after Kill, on the same address and data, and
