@@ -17,10 +17,13 @@
 //   - signing: RSA keys, their serial numbers and record names
 //   - revocation: lists of revoked token ids
 //   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
-//     proxy against a token
+//     proxy against a token; dataplane/serviceaccount, a module of its own, takes
+//     Kubernetes service account tokens instead, dataplane/insecure everybody
 //   - zone: Issuer and Validator of zone tokens
 //   - config: both from the settings that Kuma and Kong Mesh document
 //   - httpapi: tokens, revocation lists and public keys over HTTP
+//   - grpcauth, a module of its own: gRPC interceptors that end streams with their
+//     tokens, xDS authentication (grpcauth/xdsauth), client credentials
 //   - audit: who did what to tokens and keys, as events on log/slog
 //   - keystore/keystoretest: the test suite that every store passes
 //

@@ -11,7 +11,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// An IssuerOption is an option of [NewIssuer] and [NewOfflineIssuer].
+// An IssuerOption is an option of [NewIssuer], [NewOfflineIssuer] and
+// [NewDisabledIssuer].
 type IssuerOption = live.IssuerOption
 
 // A ValidatorOption is an option of [NewValidator] and [NewOfflineValidator].
@@ -26,10 +27,13 @@ type RemoveOption = live.RemoveOption
 // A KeyOption is an option of issuers and of [RemoveKey].
 type KeyOption = live.KeyOption
 
-// A Rotation is a schedule for [Rotate]. Its fields: Every, the age at which the
-// next key is added; PublishDelay, as in [WithPublishDelay]; MaxLifetime, as in
-// [WithMaxLifetime], which must be set; Bits, the size of new keys, 2048 by default;
-// and Logger.
+// A Rotation is a schedule for [Rotate]. Its fields:
+//
+//	Every        time.Duration // age at which the next key is added; more than PublishDelay
+//	PublishDelay time.Duration // as in WithPublishDelay
+//	MaxLifetime  time.Duration // as in WithMaxLifetime; required
+//	Bits         int           // size of new keys: 2048, the default, 3072 or 4096
+//	Logger       *slog.Logger  // for audit events and failures; by default slog.Default()
 type Rotation = live.Rotation
 
 // WithLogger sets the logger; the default is slog.Default(). An issuer logs its

@@ -53,8 +53,13 @@ type Validator interface {
 }
 
 // KeyUse describes how one process has used one key. It is plain data with JSON
-// tags, so that reports of several processes can be combined. Its fields: Scope (the
-// mesh), KeyID, Validations, LastUsed, and Sessions, those that are open.
+// tags, so that reports of several processes can be combined. Its fields:
+//
+//	Scope       keystore.Scope // the mesh; in JSON "mesh"
+//	KeyID       string         // the kid
+//	Validations uint64         // how often a token was accepted
+//	LastUsed    time.Time      // when the latest was accepted, by the wall clock
+//	Sessions    int            // bound contexts that are open
 type KeyUse = live.KeyUse
 
 // NewValidator returns a validator that uses the keys and the revocation lists

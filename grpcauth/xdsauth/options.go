@@ -10,7 +10,7 @@ import (
 	"github.com/meshpass/meshpass/grpcauth"
 )
 
-// Option is an option of [StreamServerInterceptor].
+// Option is an option of [StreamServerInterceptor] and [UnaryServerInterceptor].
 type Option func(*authenticator) error
 
 // WithResolver sets how a node is resolved to the proxy that the token must
