@@ -127,8 +127,8 @@ func WithSessionJitter(limit time.Duration) ValidatorOption { return live.WithSe
 
 // WithCache sets how many accepted tokens a validator remembers, by their
 // SHA-256 digests: 16,384 by default, about a kilobyte each. For a remembered
-// token only form and signature are not checked again. With zero the validator
-// remembers none.
+// token only form, header and signature are not checked again. With zero the
+// validator remembers none.
 func WithCache(tokens int) ValidatorOption { return live.WithCache(tokens) }
 
 // WithPublicKey configures a public key for the tokens of one mesh, in addition

@@ -4,7 +4,7 @@ go 1.25.0
 
 replace github.com/meshpass/meshpass => ../
 
-require github.com/meshpass/meshpass v0.0.0-00010101000000-000000000000
+require github.com/meshpass/meshpass v0.0.0
 
 require (
 	github.com/decred/dcrd/dcrec/secp256k1/v4 v4.4.1 // indirect

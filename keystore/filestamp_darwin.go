@@ -1,34 +1,8 @@
 package keystore
 
 import (
-	"io/fs"
 	"syscall"
 	"time"
 )
 
-// fileStamp is different after a change of a file, unless that follows another
-// one too closely. The time of change counts too, since no program can set it.
-type fileStamp struct {
-	device, inode uint64
-	size          int64
-	mode          fs.FileMode
-	modified      int64 // ns
-	changed       int64 // ns
-}
-
-// stampOf returns a file's stamp, and its latest time.
-func stampOf(info fs.FileInfo) (stamp fileStamp, latest time.Time) {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fileStamp{}, time.Now()
-	}
-	changed := time.Unix(stat.Ctimespec.Unix())
-	return fileStamp{
-		device:   uint64(stat.Dev),
-		inode:    stat.Ino,
-		size:     info.Size(),
-		mode:     info.Mode(),
-		modified: info.ModTime().UnixNano(),
-		changed:  changed.UnixNano(),
-	}, changed
-}
+func changedAt(stat *syscall.Stat_t) time.Time { return time.Unix(stat.Ctimespec.Unix()) }
