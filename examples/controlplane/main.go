@@ -35,6 +35,17 @@ func main() {
 	}
 }
 
+const usage = `usage: controlplane [SUBCOMMAND [FLAGS]]
+
+  scene           starts all of it on the loopback interface and plays a scene (the default)
+  global          a global control plane
+  zone            a zone control plane
+  proxy           stands in for Envoy: connects to a zone with a token
+  certificates    makes the certificates of control planes
+
+Each subcommand tells its flags with -help.
+`
+
 // run runs a subcommand until it is done or ctx ends.
 func run(ctx context.Context, args []string) error {
 	name := "scene"
@@ -45,6 +56,9 @@ func run(ctx context.Context, args []string) error {
 	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	ctx = audit.WithLogger(ctx, log)
 	switch name {
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(os.Stderr, usage)
+		return flag.ErrHelp
 	case "scene":
 		ctx = audit.WithLogger(ctx, slog.New(slog.DiscardHandler)) // it says by itself what it does
 		return runScene(ctx, flags, args, os.Stdout)

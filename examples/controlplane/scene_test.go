@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -98,4 +99,14 @@ func shortTempDir(t *testing.T) string {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
+}
+
+func TestHelpIsNoMistake(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"global", "-help"}} {
+		program := exec.CommandContext(t.Context(), os.Args[0], args...)
+		program.Env = append(os.Environ(), asProgram+"=1")
+		output, err := program.CombinedOutput()
+		require.NoError(t, err, "%v: %s", args, output)
+		require.Regexp(t, "(?i)^usage", string(output), args)
+	}
 }
