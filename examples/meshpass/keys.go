@@ -158,6 +158,8 @@ The first key of a mesh, or of zone tokens, is made with --first, which does not
 			a.say("there is a key for %s already, number %s: nothing to do", of, added.Serial.KeyID())
 		case first:
 			a.say("made key %s of %s: it signs", added.Serial.KeyID(), of)
+		case len(before.keys) == 0: // somebody has made the first one since
+			a.say("added key %s of %s", added.Serial.KeyID(), of)
 		default:
 			a.say(`added key %s of %s; next, give everybody a new token, then remove the old key with "meshpass keys remove %s %s"`,
 				added.Serial.KeyID(), of, before.keys[0].kid, of.flag())
