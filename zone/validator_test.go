@@ -133,6 +133,8 @@ func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
 		"no lifetime":                {zone.WithMaxLifetime(0), "0s"},
 		"too much leeway":            {zone.WithLeeway(121 * time.Second), "2m1s"},
 		"negative leeway":            {zone.WithLeeway(-time.Second), "-1s"},
+		"negative cache":             {zone.WithCache(-1), "-1"},
+		"jitter over a minute":       {zone.WithSessionJitter(61 * time.Second), "1m1s"},
 		"negative staleness":         {zone.WithMaxStale(-time.Second), "-1s"},
 		"a kid twice":                {zone.WithPublicKey("key-1", testKey(1).Public()), `"key-1"`},
 		"a nil key":                  {zone.WithPublicKey("key-2", nil), `"key-2"`},
