@@ -542,7 +542,7 @@ func TestAllSessionsOfATokenEndWhenItIsRevoked(t *testing.T) {
 var manyTokens = sync.OnceValue(func() []string { return makeTokens(1000) })
 
 func makeTokens(n int) []string {
-	issuer, err := dataplane.NewOfflineIssuer(testKey(0), "1",
+	issuer, err := dataplane.NewOfflineIssuer(testKey(0), "1", quiet,
 		dataplane.WithClock(func() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }))
 	if err != nil {
 		panic(err)

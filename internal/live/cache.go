@@ -34,10 +34,11 @@ func newCache(tokens int) *cache {
 	return c
 }
 
-func digestOf(raw string) digest {
-	// A view instead of a copy: Sum256 only reads.
-	return sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))
-}
+func digestOf(raw string) digest { return sha256.Sum256(view(raw)) }
+
+// view returns the bytes of a text without a copy, for a function that only
+// reads them.
+func view(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
 func (c *cache) shard(d digest) *shard { return &c.shards[int(d[0])%len(c.shards)] }
 

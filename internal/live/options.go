@@ -23,8 +23,8 @@ const (
 // common holds the options of both issuers and validators.
 type common struct {
 	log         *slog.Logger
-	now         func() time.Time
-	maxLifetime time.Duration // 0: no limit
+	clock       func() time.Time // nil: the system's
+	maxLifetime time.Duration    // 0: no limit
 }
 
 // issuerConfig holds the options of an issuer.
@@ -81,7 +81,18 @@ type validatorOption func(*validatorConfig) error
 func (o validatorOption) applyValidator(c *validatorConfig) error { return o(c) }
 
 func defaults() common {
-	return common{log: slog.Default(), now: time.Now}
+	return common{log: slog.Default()}
+}
+
+// now returns the time by the wall clock.
+func (c *common) now() time.Time { return c.wallClock(time.Now()) }
+
+// wallClock is now for a caller that has just read the system's clock.
+func (c *common) wallClock(system time.Time) time.Time {
+	if c.clock != nil {
+		return c.clock()
+	}
+	return system
 }
 
 // WithLogger sets the logger.
@@ -101,7 +112,7 @@ func WithClock(now func() time.Time) Option {
 		if now == nil {
 			return errors.New("WithClock: the clock is nil")
 		}
-		c.now = now
+		c.clock = now
 		return nil
 	})
 }

@@ -113,10 +113,13 @@ func (s *sessions) bind(parent context.Context, t *Verified, recheck func() erro
 		s.remove(x)
 		end(err)
 	}
-	return ctx, func() {
-		s.remove(x)
-		x.end(nil)
-	}
+	return ctx, x.stop
+}
+
+// stop ends a session at the request of its caller.
+func (x *session) stop() {
+	x.token.validator.sessions.remove(x)
+	x.end(nil)
 }
 
 func (s *sessions) add(x *session) bool {

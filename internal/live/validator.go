@@ -128,7 +128,6 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t)
 			if err == nil {
-				t.use.count(v.config.now())
 				return t, nil
 			}
 			if errors.Is(err, token.ErrUnavailable) { // it may be good again: keep it, and wait once only
@@ -144,7 +143,6 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 		v.logRefusal(ctx, want, u, t, err)
 		return nil, err
 	}
-	t.use.count(v.config.now())
 	if v.cache != nil {
 		v.cache.put(known, t)
 	}
@@ -171,7 +169,7 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if err != nil {
 		return nil, u, err
 	}
-	if err := key.Verify([]byte(u.SigningInput()), u.Signature()); err != nil {
+	if err := key.Verify(view(u.SigningInput()), u.Signature()); err != nil {
 		return nil, u, err
 	}
 	if !remembered {
@@ -182,16 +180,12 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 		return nil, u, err
 	}
 	t := &Verified{validator: v, claims: claims, scope: want.Scope, keyID: header.KeyID, key: key, ofStore: ofStore}
-	if err := v.decide(ctx, want, t); err != nil {
-		return t, u, err
-	}
-	t.use = v.uses.of(t.scope, keyID{t.keyID, t.key})
-	return t, u, nil
+	return t, u, v.decide(ctx, want, t)
 }
 
-// decide makes the checks on a token whose signature is good. Definite refusals
-// come first, in order: the answer is token.ErrUnavailable only if no other
-// check rejects the token.
+// decide makes the checks on a token whose signature is good, and counts it if
+// it is accepted. Definite refusals come first, in order: the answer is
+// token.ErrUnavailable only if no other check rejects the token.
 func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	claims := &t.claims
 	if err := v.checkRequired(claims); err != nil {
@@ -200,14 +194,22 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	if err := v.checkScope(want, claims); err != nil {
 		return err
 	}
-	unknown := v.checkStore(ctx, t)
+	now, unknown := v.checkStore(ctx, t)
 	if unknown != nil && !errors.Is(unknown, token.ErrUnavailable) {
 		return unknown
 	}
-	if err := v.checkTimes(claims); err != nil {
+	now = v.config.wallClock(now)
+	if err := v.checkTimes(claims, now); err != nil {
 		return err
 	}
-	return unknown
+	if unknown != nil {
+		return unknown
+	}
+	if t.use == nil { // seen for the first time
+		t.use = v.uses.of(t.scope, keyID{t.keyID, t.key})
+	}
+	t.use.count(now)
+	return nil
 }
 
 // findKey returns the key with a kid, configured or from the store.
@@ -318,39 +320,48 @@ func (v *Validator) checkScope(want Want, claims *token.Claims) error {
 // checkStore makes the checks that depend on the store: the key and the
 // revocation lists. Each answer rests on one state. With two, a read that
 // succeeds between them would make an old answer pass for a current one.
-func (v *Validator) checkStore(ctx context.Context, t *Verified) error {
+//
+// It also returns the time of the answer by the system's clock, which takes too
+// long to read to be read for each check.
+func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, error) {
 	if v.follower == nil {
-		return nil
+		return time.Now(), nil
 	}
 	s, err := v.follower.loaded(ctx)
+	now := time.Now()
 	if err != nil {
-		return err
+		return now, err
 	}
 	if err := s.check(t); err != nil {
-		return err
+		return now, err
 	}
+	err = s.reading(t.scope, now).tooStale(now, v.config.maxStale)
+	if err == nil || !v.follower.mayRead(t.scope) {
+		return now, err
+	}
+	err = v.checkReread(ctx, t)
+	return time.Now(), err
+}
+
+// checkReread is checkStore after another read of the token's scope.
+func (v *Validator) checkReread(ctx context.Context, t *Verified) error {
 	tooStale := func(s *state) error {
 		now := time.Now()
 		return s.reading(t.scope, now).tooStale(now, v.config.maxStale)
 	}
-	err = tooStale(s)
-	if err == nil || !v.follower.mayRead(t.scope) {
-		return err
-	}
 	if err := v.follower.reread(ctx, t.scope, func() bool { return tooStale(v.follower.current.Load()) == nil }); err != nil {
 		return err
 	}
-	s = v.follower.current.Load()
+	s := v.follower.current.Load()
 	if err := s.check(t); err != nil {
 		return err
 	}
 	return tooStale(s)
 }
 
-// checkTimes compares exp and nbf with the clock (RFC 7519, sections 4.1.4 and
-// 4.1.5).
-func (v *Validator) checkTimes(claims *token.Claims) error {
-	now := v.config.now()
+// checkTimes compares exp and nbf with the wall clock (RFC 7519, sections 4.1.4
+// and 4.1.5).
+func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if !now.Before(claims.ExpiresAt.Add(v.config.leeway)) {
 		return fmt.Errorf("%w at %s", token.ErrExpired, claims.ExpiresAt.Format(time.RFC3339))
 	}

@@ -38,7 +38,7 @@ func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFun
 // nil.
 func (t *Verified) recheck() error {
 	v := t.validator
-	if err := v.checkTimes(&t.claims); err != nil {
+	if err := v.checkTimes(&t.claims, v.config.now()); err != nil {
 		return err
 	}
 	if v.follower == nil {
