@@ -721,6 +721,36 @@ func TestTokensThatAreTurnedAwayCauseNoReads(t *testing.T) {
 	})
 }
 
+func TestAChangeIsReadBeforeAllMeshesWereReadOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const meshes, each = 2000, 10 * time.Millisecond // 20 s to read them all
+		f := newFollowing(t)
+		for i := range meshes {
+			putRecord(t, f.store.Memory, keystore.Scope(fmt.Sprintf("mesh-%d", i)), "dataplane-token-of-no-concern", nil)
+		}
+		f.start(quiet)
+		fail := f.store.failingIn("bad")
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			time.Sleep(each)
+			return fail(ctx, scope, prefix)
+		})
+		f.pass(time.Minute)
+		for range 20 {
+			raw := f.issue(30 * day)
+			f.accepts(raw)
+			f.revoke(raw)
+			f.pass(5 * each)
+			f.refuses(raw, token.ErrRevoked)
+			f.pass(2 * time.Second)
+		}
+		seen := map[keystore.Scope]bool{}
+		for _, r := range f.store.readsSoFar() {
+			seen[r.scope] = true
+		}
+		assert.Greater(t, len(seen), meshes, "the meshes were read meanwhile")
+	})
+}
+
 func TestTokensThatDoNotWaitForAHangingReadLeaveNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)

@@ -38,7 +38,7 @@ const (
 // A read covers either all scopes or one. Reads that are due are made in the
 // order of the requests. A failed read is delayed by itself, so that a scope
 // that cannot be read blocks no other. While reading all scopes at once fails,
-// they are read one by one.
+// they are read one by one, in turns with the reads that are requested.
 type follower struct {
 	family *Family
 	store  keystore.KeyStore
@@ -68,8 +68,10 @@ type follower struct {
 
 	// Used by the reading goroutine only:
 	fullDue time.Time
-	failing bool        // the latest read of all scopes failed
-	partly  atomic.Bool // while single scopes could be read
+	failing bool             // the latest read of all scopes failed
+	partly  atomic.Bool      // while single scopes could be read
+	sweep   []keystore.Scope // to be read by themselves instead, whether they changed or not
+	jobLast bool             // the latest read of one scope was not of the sweep
 }
 
 // job is a requested read.
@@ -268,10 +270,30 @@ func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait tim
 			scope, all = s, false
 		}
 	}
+	if first == nil || f.jobLast && !all {
+		if swept, ok := f.nextOfSweep(now); ok {
+			f.jobLast = false
+			return swept, false, 0
+		}
+	}
 	if first != nil {
-		wait = 0
+		wait, f.jobLast = 0, !all
 	}
 	return scope, all, wait
+}
+
+// nextOfSweep requests the read of the next scope of the sweep. The caller holds
+// mu.
+func (f *follower) nextOfSweep(now time.Time) (keystore.Scope, bool) {
+	for len(f.sweep) > 0 {
+		scope := f.sweep[0]
+		f.sweep = f.sweep[1:]
+		if j := f.job(scope, now); !j.wanted { // else it will be read anyway
+			j.want(now)
+			return scope, true
+		}
+	}
+	return "", false
 }
 
 // allowedAt returns when tokens may cause a read of the scope. The caller holds
@@ -346,6 +368,7 @@ func (f *follower) readAll(ctx context.Context) {
 		f.all.retry, f.all.due = 0, now
 		f.mu.Unlock()
 		f.partly.Store(false)
+		f.sweep = nil
 	}
 	if f.failing != (err != nil) {
 		f.failing = err != nil
@@ -383,8 +406,14 @@ func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
 		f.all.again(0)
 		return
 	}
+	left := make(map[keystore.Scope]bool, len(f.sweep)) // they come first
+	for _, scope := range f.sweep {
+		left[scope] = true
+	}
 	for scope := range f.current.Load().scopes {
-		f.job(scope, now).want(now)
+		if !left[scope] {
+			f.sweep = append(f.sweep, scope)
+		}
 	}
 }
 
@@ -436,10 +465,13 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 		}
 		f.mu.Unlock()
 	case len(records) > 0:
-		next := *f.family.parse(scope, records, prev, now)
-		next.own.confirmed = now
-		f.publish(current.with(scope, &next))
-		f.published(scope, prev, &next)
+		next := f.family.parse(scope, records, prev, now)
+		if next == prev {
+			f.publish(current.withReading(scope, reading{confirmed: now}))
+			break
+		}
+		f.publish(current.with(scope, next).withReading(scope, reading{confirmed: now}))
+		f.published(scope, prev, next)
 	default:
 		f.publish(current.with(scope, nil).withReading(scope, reading{confirmed: now}))
 		if prev != nil {

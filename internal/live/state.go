@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -15,8 +16,9 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// state is the parsed content of the store. It is immutable: each read that
-// finds a change makes a new one.
+// state is the parsed content of the store. It is immutable, except that it
+// learns of later reads of one scope that found the same: each read that finds a
+// change makes a new one.
 type state struct {
 	scopes map[keystore.Scope]*scopeState // only scopes that have records
 	full   reading                        // of the latest reads of all scopes
@@ -34,7 +36,10 @@ type scopeState struct {
 	unreadable map[string]time.Time // since when, by kid
 
 	problems []string // as text, to log each once
-	own      reading  // from reads of this scope alone
+
+	// From reads of this scope alone, or nil. It is replaced in place: a new state
+	// for each would take a copy of the map of all scopes.
+	own atomic.Pointer[reading]
 
 	records []recordID // the records that were parsed
 }
@@ -125,10 +130,14 @@ func (s *state) reading(scope keystore.Scope, now time.Time) reading {
 
 // own returns the latest reads of a scope alone.
 func (s *state) own(scope keystore.Scope) reading {
-	if own := s.scopes[scope]; own != nil {
-		return own.own
+	own := s.scopes[scope]
+	if own == nil {
+		return s.empty[scope]
 	}
-	return s.empty[scope]
+	if r := own.own.Load(); r != nil {
+		return *r
+	}
+	return reading{}
 }
 
 // find returns the key with a kid for the tokens of a scope. The error is
@@ -239,12 +248,13 @@ func (s *state) with(scope keystore.Scope, next *scopeState) *state {
 	return &state{scopes: scopes, full: s.full, empty: s.empty}
 }
 
-// withReading returns a state with one more read of a scope alone.
+// withReading returns a state with one more read of a scope alone, which has
+// failed or found what the state holds.
 func (s *state) withReading(scope keystore.Scope, r reading) *state {
 	if own := s.scopes[scope]; own != nil {
-		next := *own
-		next.own = own.own.merge(r)
-		return s.with(scope, &next)
+		r = s.own(scope).merge(r)
+		own.own.Store(&r)
+		return s
 	}
 	next := *s
 	next.empty = maps.Clone(s.empty)
