@@ -751,6 +751,30 @@ func TestAChangeIsReadBeforeAllMeshesWereReadOneByOne(t *testing.T) {
 	})
 }
 
+func TestAStoreThatFailsAltogetherIsSparedHoweverManyMeshesThereAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const meshes = 2000
+		f := newFollowing(t)
+		for i := range meshes {
+			putRecord(t, f.store.Memory, keystore.Scope(fmt.Sprintf("mesh-%d", i)), "dataplane-token-of-no-concern", nil)
+		}
+		f.start(quiet)
+		f.store.setList(f.store.failingIn("bad"))
+		f.pass(time.Minute) // they are read one by one
+		f.store.setList(failing)
+		f.pass(time.Minute)
+		before := len(f.store.readsSoFar())
+		f.pass(time.Minute)
+		assert.Less(t, len(f.store.readsSoFar())-before, 25*60)
+
+		f.store.setList(nil)
+		raw := f.issue(30 * day)
+		f.revoke(raw)
+		f.pass(recovery)
+		f.refuses(raw, token.ErrRevoked)
+	})
+}
+
 func TestTokensThatDoNotWaitForAHangingReadLeaveNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)

@@ -23,6 +23,9 @@ const (
 	minRetry = 50 * time.Millisecond // after a failed read, doubling
 	maxRetry = 500 * time.Millisecond
 
+	maxFailures = 16                    // reads that fail in a row, before the store is spared
+	failurePace = 50 * time.Millisecond // between reads from then on
+
 	peerWait        = time.Second            // the longest wait of a token for a read
 	peerGrace       = 250 * time.Millisecond // more, for a read that has begun no longer ago
 	beginGrace      = 10 * time.Millisecond  // more, for a read that has not begun
@@ -72,6 +75,7 @@ type follower struct {
 	partly  atomic.Bool      // while single scopes could be read
 	sweep   []keystore.Scope // to be read by themselves instead, whether they changed or not
 	jobLast bool             // the latest read of one scope was not of the sweep
+	failed  int              // reads, since one has succeeded
 }
 
 // job is a requested read.
@@ -208,19 +212,26 @@ func (f *follower) run(ctx context.Context) {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		scope, all, wait := f.next(time.Now())
-		switch {
-		case all:
-			f.readAll(ctx)
-			continue
-		case wait == 0:
-			f.readScope(ctx, scope)
+		if wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-ctx.Done():
+			case <-f.wake:
+			case <-timer.C:
+			}
 			continue
 		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-		case <-f.wake:
-		case <-timer.C:
+		if all {
+			f.readAll(ctx)
+		} else {
+			f.readScope(ctx, scope)
+		}
+		if f.failed > maxFailures { // each scope is delayed by itself, but there may be thousands
+			timer.Reset(failurePace)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
 		}
 	}
 }
@@ -332,6 +343,7 @@ func (f *follower) readAll(ctx context.Context) {
 	f.mu.Unlock()
 
 	records, err := f.list(ctx, f.family.Within)
+	f.count(err)
 	if ctx.Err() != nil {
 		return // waiting tokens see f.ended
 	}
@@ -438,6 +450,7 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	f.mu.Unlock()
 
 	records, err := f.list(ctx, scope)
+	f.count(err)
 	if ctx.Err() != nil {
 		return
 	}
@@ -490,6 +503,14 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 		f.partly.Store(true)
 		f.all.want(now)
 		f.all.due = now
+	}
+}
+
+// count counts the reads that fail in a row.
+func (f *follower) count(err error) {
+	f.failed++
+	if err == nil {
+		f.failed = 0
 	}
 }
 
