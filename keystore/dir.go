@@ -66,6 +66,8 @@ const (
 // continues: their writes, and possibly their Lists, wait until their contexts
 // end. A call that is inside an operation of the file system notices the end of
 // its context when that operation returns.
+//
+// The zero value is not usable: all its methods return an error.
 type Dir struct {
 	path string // absolute
 
@@ -421,6 +423,9 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 // openRoot opens the folder of a store. The separator at the end makes the
 // system refuse a named pipe, instead of waiting for its writer.
 func openRoot(absolute string) (*os.Root, error) {
+	if absolute == "" {
+		return nil, errNotOpened
+	}
 	return os.OpenRoot(absolute + string(filepath.Separator))
 }
 
@@ -472,6 +477,9 @@ func checkMissing(root *os.Root, file string) error {
 	}
 	return errAppeared
 }
+
+// errNotOpened: the path of the zero Dir would lead to the root of the file system.
+var errNotOpened = errors.New("the store was not opened: use OpenDir")
 
 func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 	f, err := openFile(root, folder, openFolder)

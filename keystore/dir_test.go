@@ -56,6 +56,21 @@ func filesIn(t *testing.T, folder string) []string {
 	return found
 }
 
+func TestADirThatWasNotOpenedIsRefusedAndNotTheRootOfTheFileSystem(t *testing.T) {
+	var d keystore.Dir
+	ctx, r := t.Context(), keystore.Record{Scope: "default", Name: "name"}
+	_, getErr := d.Get(ctx, r.Scope, r.Name)
+	_, listErr := d.List(ctx, keystore.AllScopes, "")
+	_, createErr := d.Create(ctx, r)
+	_, updateErr := d.Update(ctx, r)
+	for doing, err := range map[string]error{
+		"get": getErr, "list": listErr, "create": createErr, "update": updateErr,
+		"delete": d.Delete(ctx, r.Scope, r.Name), "watch": d.Watch(ctx, func(keystore.Scope) {}),
+	} {
+		assert.ErrorContains(t, err, "OpenDir", doing)
+	}
+}
+
 func TestDirConforms(t *testing.T) {
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {

@@ -102,10 +102,11 @@ func (m *Memory) List(ctx context.Context, scope Scope, prefix string) ([]Record
 	}
 	var found []Record
 	m.mu.Lock()
-	for s, records := range m.locked().scopes {
-		if s != scope && scope != AllScopes {
-			continue
-		}
+	scopes := m.locked().scopes
+	if scope != AllScopes {
+		scopes = map[Scope]map[string]Record{scope: scopes[scope]}
+	}
+	for _, records := range scopes {
 		for name, r := range records {
 			if strings.HasPrefix(name, prefix) {
 				found = append(found, r)
