@@ -358,6 +358,19 @@ func TestAnErrorFromSomethingElseIsBoundedAndQuoted(t *testing.T) {
 	assert.NotContains(t, err.Error(), "\n")
 	assert.NotContains(t, err.Error(), "\x1b")
 	assert.Less(t, len(err.Error()), 2000)
+
+	// Of an error without an end no more than 64 KiB is read.
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(403)
+		_, err := io.WriteString(w, `{"title":"`)
+		for ; err == nil; _, err = io.WriteString(w, strings.Repeat("t", 1<<10)) {
+		}
+	}))
+	defer endless.Close()
+	client, err = httpapi.NewClient(endless.URL, nil)
+	require.NoError(t, err)
+	_, err = client.RevokedZone(ctx)
+	assert.EqualError(t, err, `httpapi: 403 "Forbidden": ""`)
 }
 
 func TestAClientRefusesWhatCannotBe(t *testing.T) {
