@@ -183,7 +183,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	if err := checkID(scope, name); err != nil {
 		return err
 	}
-	for {
+	for refused := ""; ; {
 		secret, err := s.find(ctx, scope, name)
 		if err == nil {
 			// What is deleted is what was looked at, and not what another scope has made
@@ -194,13 +194,15 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 			if err == nil && len(secret.Finalizers) > 0 {
 				err = fmt.Errorf("it is to be deleted, but its finalizers %q keep it", secret.Finalizers)
 			}
+			if apierrors.IsConflict(err) && secret.ResourceVersion != refused {
+				refused = secret.ResourceVersion // it has changed, or admission says so
+				continue
+			}
 		}
-		switch {
-		case err == nil || errors.Is(err, keystore.ErrNotFound) || notFound(err):
+		if err == nil || errors.Is(err, keystore.ErrNotFound) || notFound(err) {
 			return nil
-		case !apierrors.IsConflict(err):
-			return failed(ctx, "delete", scope, name, err)
 		}
+		return failed(ctx, "delete", scope, name, err)
 	}
 }
 
