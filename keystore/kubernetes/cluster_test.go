@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,34 +24,34 @@ import (
 	"github.com/meshpass/meshpass/keystore/kubernetes"
 )
 
-// cluster is an API server with the users of rbac.yaml.
+// cluster is an API server and its administrator.
 type cluster struct {
 	*engines.Kubernetes
-	admin, controlPlane, validator *rest.Config
+	admin *rest.Config
 }
 
 func newCluster(tb testing.TB) *cluster {
 	k := engines.NewKubernetes(tb)
-	user := func(cert, key []byte) *rest.Config {
-		return &rest.Config{
-			Host:            k.URL,
-			TLSClientConfig: rest.TLSClientConfig{CAData: k.CA, CertData: cert, KeyData: key},
-			QPS:             -1,
-		}
-	}
-	return &cluster{
-		Kubernetes:   k,
-		admin:        user(k.Cert, k.Key),
-		controlPlane: user(k.ClientCert("control-plane")),
-		validator:    user(k.ClientCert("validator")),
+	c := &cluster{Kubernetes: k}
+	c.admin = c.user(k.Cert, k.Key)
+	return c
+}
+
+func (c *cluster) user(cert, key []byte) *rest.Config {
+	return &rest.Config{
+		Host:            c.URL,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.CA, CertData: cert, KeyData: key},
+		QPS:             -1,
 	}
 }
 
-// namespace is one in which the roles of rbac.yaml are bound.
+// namespace is one to which rbac.yaml was applied, with the service accounts that
+// it names.
 type namespace struct {
 	*cluster
-	name    string
-	secrets typedcorev1.SecretInterface // as an administrator
+	name                    string
+	secrets                 typedcorev1.SecretInterface // as an administrator
+	controlPlane, validator *rest.Config
 }
 
 // newNamespace makes a namespace. It stays: nobody here could delete it.
@@ -61,10 +62,11 @@ func (c *cluster) newNamespace(tb testing.TB) *namespace {
 	_, err := coreClient(tb, c.admin).Namespaces().Create(tb.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.name}}, metav1.CreateOptions{})
 	require.NoError(tb, err)
 	n.applyRoles(tb)
+	n.controlPlane, n.validator = n.account(tb, "control-plane"), n.account(tb, "validator")
 	return n
 }
 
-// applyRoles applies rbac.yaml, with users in the place of service accounts.
+// applyRoles applies rbac.yaml as it is.
 func (n *namespace) applyRoles(tb testing.TB) {
 	tb.Helper()
 	rbac, err := typedrbacv1.NewForConfig(n.admin)
@@ -82,24 +84,35 @@ func (n *namespace) applyRoles(tb testing.TB) {
 		case "RoleBinding":
 			var binding rbacv1.RoleBinding
 			require.NoError(tb, yaml.UnmarshalStrict([]byte(document), &binding))
-			for i := range binding.Subjects {
-				binding.Subjects[i].Kind = "User"
-			}
 			_, err = rbac.RoleBindings(n.name).Create(tb.Context(), &binding, metav1.CreateOptions{})
 		default:
 			require.Fail(tb, "unknown kind", kind.Kind)
 		}
 		require.NoError(tb, err)
 	}
-	for _, user := range []*rest.Config{n.controlPlane, n.validator} {
-		require.Eventually(tb, func() bool { // the API server hears of it by a watch of its own
-			_, err := secretsOf(tb, user, n.name).List(tb.Context(), metav1.ListOptions{})
-			if !apierrors.IsForbidden(err) {
-				require.NoError(tb, err)
-			}
-			return err == nil
-		}, 10*time.Second, time.Millisecond)
-	}
+}
+
+// account makes a service account and returns the configuration of a Pod that runs
+// as it, once its role is in force.
+func (n *namespace) account(tb testing.TB, name string) *rest.Config {
+	tb.Helper()
+	accounts := coreClient(tb, n.admin).ServiceAccounts(n.name)
+	_, err := accounts.Create(tb.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	require.NoError(tb, err)
+	day := int64(24 * 60 * 60)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
+	request, err = accounts.CreateToken(tb.Context(), name, request, metav1.CreateOptions{})
+	require.NoError(tb, err)
+	account := n.user(nil, nil)
+	account.BearerToken = request.Status.Token
+	require.Eventually(tb, func() bool { // the API server hears of it by a watch of its own
+		_, err := secretsOf(tb, account, n.name).List(tb.Context(), metav1.ListOptions{})
+		if !apierrors.IsForbidden(err) {
+			require.NoError(tb, err)
+		}
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+	return account
 }
 
 // open returns a store for the control plane.
@@ -135,13 +148,13 @@ func coreClient(tb testing.TB, user *rest.Config) *typedcorev1.CoreV1Client {
 
 // storage is what another process needs to open the store.
 type storage struct {
-	Host, Namespace string
-	TLS             rest.TLSClientConfig
+	Host, Namespace, Token string
+	TLS                    rest.TLSClientConfig
 }
 
 func (n *namespace) storage(tb testing.TB) string {
 	tb.Helper()
-	text, err := json.Marshal(storage{n.controlPlane.Host, n.name, n.controlPlane.TLSClientConfig})
+	text, err := json.Marshal(storage{n.controlPlane.Host, n.name, n.controlPlane.BearerToken, n.controlPlane.TLSClientConfig})
 	require.NoError(tb, err)
 	return string(text)
 }
@@ -151,7 +164,7 @@ func openStorage(text string) (keystore.KeyStore, error) {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return nil, err
 	}
-	client, err := typedcorev1.NewForConfig(&rest.Config{Host: s.Host, TLSClientConfig: s.TLS, QPS: -1})
+	client, err := typedcorev1.NewForConfig(&rest.Config{Host: s.Host, BearerToken: s.Token, TLSClientConfig: s.TLS, QPS: -1})
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package kubernetes_test
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -291,6 +293,27 @@ func TestSecrets(t *testing.T) {
 		n.wantMissing(t, "key-1")
 	})
 
+	t.Run("that the API server refuses to delete though nothing has changed are errors", func(t *testing.T) {
+		n := c.newNamespace(t)
+		secret := kumaSecret("default", "key")
+		secret.Name = "key-1"
+		n.create(t, secret)
+		// The API server answers as it would to a change, each time.
+		refused := through(n.controlPlane, func(r *http.Request) {
+			if r.Method == http.MethodDelete {
+				const body = `{"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "of-another"}}`
+				r.Header.Set("Content-Type", "application/json")
+				r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := newStore(t, refused, n.name).Delete(ctx, "default", "key-1")
+		require.ErrorContains(t, err, `cannot delete "key-1" in scope "default"`)
+		require.NoError(t, ctx.Err(), "it asks again and again")
+		n.get(t, "key-1")
+	})
+
 	t.Run("that changed meanwhile are not updated", func(t *testing.T) {
 		n := c.newNamespace(t)
 		r, err := n.open(t).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("key")})
@@ -341,9 +364,7 @@ func TestSecrets(t *testing.T) {
 
 	t.Run("that the user may not read are errors that say so", func(t *testing.T) {
 		n := c.newNamespace(t)
-		nobody := rest.CopyConfig(n.controlPlane)
-		nobody.TLSClientConfig.CertData, nobody.TLSClientConfig.KeyData = c.ClientCert("nobody")
-		store := newStore(t, nobody, n.name)
+		store := newStore(t, c.user(c.ClientCert("nobody")), n.name)
 		_, err := store.Get(t.Context(), "default", "key-1")
 		require.ErrorContains(t, err, `User "nobody" cannot get resource "secrets"`)
 		require.False(t, isContract(err))
@@ -358,7 +379,7 @@ func TestSecrets(t *testing.T) {
 		n := c.newNamespace(t)
 		_, err := n.openReadOnly(t).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
 		require.ErrorIs(t, err, keystore.ErrReadOnly)
-		require.ErrorContains(t, err, `User "validator" cannot create resource "secrets"`)
+		require.ErrorContains(t, err, `User "system:serviceaccount:`+n.name+`:validator" cannot create resource "secrets"`)
 	})
 }
 

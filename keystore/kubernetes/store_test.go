@@ -5,9 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
+	"github.com/meshpass/meshpass/signing"
 )
 
 func TestMain(m *testing.M) {
@@ -17,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The users have the roles of rbac.yaml and no others.
+// The service accounts have the roles of rbac.yaml and no others.
 func TestStoreKeepsTheContract(t *testing.T) {
 	c := newCluster(t)
 	keystoretest.Run(t, keystoretest.Harness{
@@ -58,6 +62,33 @@ func TestTokens(t *testing.T) {
 	t.Run("are of one first key, though many processes make it", func(t *testing.T) {
 		n := c.newNamespace(t)
 		storetest.ManyProcessesMakeOneFirstKey(t, n.storage(t), n.open)
+	})
+	t.Run("get no new key where another mesh has its name, and the error names that mesh", func(t *testing.T) {
+		n := c.newNamespace(t)
+		store := n.open(t)
+		key, err := signing.Generate(signing.DefaultBits)
+		require.NoError(t, err)
+		for _, taken := range []string{"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-default-2"} {
+			// Of mesh other-1 or default-2, and without a serial.
+			mesh := strings.TrimPrefix(taken, "dataplane-token-signing-key-")
+			_, err = store.Create(t.Context(), keystore.Record{Scope: keystore.Scope(mesh), Name: taken, Data: []byte("key")})
+			require.NoError(t, err)
+		}
+		_, err = dataplane.EnsureKey(t.Context(), store, "other")
+		require.ErrorIs(t, err, keystore.ErrNameTaken)
+		require.ErrorContains(t, err, `scope "other-1" has it`)
+		_, err = dataplane.EnsureKey(t.Context(), store, "default")
+		require.NoError(t, err)
+		_, err = dataplane.AddKey(t.Context(), store, "default", key)
+		require.ErrorIs(t, err, keystore.ErrNameTaken)
+		require.ErrorContains(t, err, `scope "default-2" has it`)
+		require.NotContains(t, err.Error(), "somebody else added it", "that would be worth another try")
+
+		_, err = store.Create(t.Context(), keystore.Record{Name: "dataplane-token-revocations-default"})
+		require.NoError(t, err)
+		err = dataplane.Revoke(t.Context(), store, "default", "some-id")
+		require.ErrorIs(t, err, keystore.ErrNameTaken)
+		require.ErrorContains(t, err, "the global scope has it")
 	})
 	t.Run("are revoked on another replica", func(t *testing.T) {
 		n := c.newNamespace(t)
