@@ -1,7 +1,7 @@
 package token
 
 import (
-	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -73,8 +73,9 @@ func (u Unverified) SigningInput() string { return u.parts().signingInput }
 // Signature returns the decoded, unverified signature. The caller may change
 // the slice.
 func (u Unverified) Signature() []byte {
-	// ParseUnverified has checked the text.
-	signature, _ := base64.RawURLEncoding.DecodeString(u.parts().signature)
+	part := u.parts().signature
+	signature := make([]byte, decodedLen(part))
+	decode(signature, part)
 	return signature
 }
 
@@ -174,16 +175,38 @@ var sextets = func() (table [256]byte) {
 	return table
 }()
 
+func decodedLen(part string) int { return len(part) * 6 / 8 }
+
+// decode decodes a part that was checked into decodedLen bytes. It takes a
+// quarter of the time of encoding/base64, which would check the part again.
+func decode(bytes []byte, part string) {
+	for len(part) >= 4 && len(bytes) >= 4 { // the fourth byte is overwritten
+		binary.BigEndian.PutUint32(bytes, uint32(sextets[part[0]])<<26|uint32(sextets[part[1]])<<20|
+			uint32(sextets[part[2]])<<14|uint32(sextets[part[3]])<<8)
+		bytes, part = bytes[3:], part[4:]
+	}
+	bits, n := uint32(0), 0
+	for i := range len(part) {
+		bits, n = bits<<6|uint32(sextets[part[i]]), n+6
+		if n >= 8 {
+			n -= 8
+			bytes[0] = byte(bits >> n)
+			bytes = bytes[1:]
+		}
+	}
+}
+
 // decodeText decodes a part that was checked. Its only allocation is the
 // string.
 func decodeText(part string) string {
 	var text strings.Builder
-	text.Grow(base64.RawURLEncoding.DecodedLen(len(part)))
+	text.Grow(decodedLen(part))
 	var block [384]byte
 	for len(part) > 0 {
 		chars := min(len(part), len(block)/3*4)
-		n, _ := base64.RawURLEncoding.Decode(block[:], []byte(part[:chars]))
-		text.Write(block[:n])
+		decoded := block[:decodedLen(part[:chars])]
+		decode(decoded, part[:chars])
+		text.Write(decoded)
 		part = part[chars:]
 	}
 	return text.String()
