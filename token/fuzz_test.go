@@ -45,7 +45,7 @@ func FuzzParseUnverified(f *testing.F) {
 		}
 		require.Equal(t, parts[0], u.EncodedHeader())
 		require.Equal(t, parts[0]+"."+parts[1], u.SigningInput())
-		require.Equal(t, parts[2], base64.RawURLEncoding.EncodeToString(u.Signature()))
+		require.Equal(t, parts[2], base64.RawURLEncoding.EncodeToString(u.AppendSignature(nil)))
 		if _, err := u.Header(); err != nil {
 			require.ErrorIs(t, err, token.ErrHeader)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 )
 
@@ -70,13 +71,13 @@ func (u Unverified) EncodedHeader() string { return u.parts().header }
 // the bearer token: do not log it.
 func (u Unverified) SigningInput() string { return u.parts().signingInput }
 
-// Signature returns the decoded, unverified signature. The caller may change
-// the slice.
-func (u Unverified) Signature() []byte {
+// AppendSignature appends the decoded, unverified signature to b and returns the
+// extended slice. b may be nil.
+func (u Unverified) AppendSignature(b []byte) []byte {
 	part := u.parts().signature
-	signature := make([]byte, decodedLen(part))
-	decode(signature, part)
-	return signature
+	all := slices.Grow(b, decodedLen(part))[:len(b)+decodedLen(part)]
+	decode(all[len(b):], part)
+	return all
 }
 
 // Format writes "token.Unverified" under every verb, never the token. It

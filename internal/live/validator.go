@@ -169,7 +169,10 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if err != nil {
 		return nil, u, err
 	}
-	if err := key.Verify(view(u.SigningInput()), u.Signature()); err != nil {
+	buffer := signatures.Get().(*[signing.MaxBits / 8]byte)
+	err = key.Verify(view(u.SigningInput()), u.AppendSignature(buffer[:0]))
+	signatures.Put(buffer)
+	if err != nil {
 		return nil, u, err
 	}
 	if !remembered {
@@ -182,6 +185,9 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	t := &Verified{validator: v, claims: claims, scope: want.Scope, keyID: header.KeyID, key: key, ofStore: ofStore}
 	return t, u, v.decide(ctx, want, t)
 }
+
+// signatures holds buffers for decoded signatures.
+var signatures = sync.Pool{New: func() any { return new([signing.MaxBits / 8]byte) }}
 
 // decide makes the checks on a token whose signature is good, and counts it if
 // it is accepted. Definite refusals come first, in order: the answer is

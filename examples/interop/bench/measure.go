@@ -183,7 +183,7 @@ func newBench(tokens int) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.tokens = append(b.tokens, sample{text, []byte(unverified.SigningInput()), unverified.Signature()})
+		b.tokens = append(b.tokens, sample{text, []byte(unverified.SigningInput()), unverified.AppendSignature(nil)})
 	}
 	b.tokens, b.warmUp = b.tokens[:tokens], b.tokens[tokens]
 	return b, b.revoke(listStore)
