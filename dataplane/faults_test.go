@@ -282,13 +282,32 @@ func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
 			f.accepts(first)
 			f.refuses(second, token.ErrUnknownKey)
 			assert.Equal(t, 1, f.log.count("key is gone", "kid=2"))
-			assert.Equal(t, 1, f.log.count("revocation list got shorter", "before=1", "after=0"))
+			assert.Equal(t, 1, f.log.count("ids are gone from a revocation list", "ids=1"))
 
 			f.store.setList(nil)
 			f.pass(silentWatchFound)
 			f.refuses(first, token.ErrRevoked)
 			f.accepts(second)
 			assert.Equal(t, 1, f.log.count("new key", "kid=2"))
+		})
+	})
+	t.Run("an older list of the same length", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFollowing(t)
+			first, second := f.issue(30*day), f.issue(30*day)
+			f.revoke(first)
+			older, err := f.store.remembering(t.Context())
+			require.NoError(t, err)
+			f.restore(first)
+			f.revoke(second)
+			f.start()
+			f.refuses(second, token.ErrRevoked)
+
+			f.store.setList(older)
+			f.pass(silentWatchFound)
+			f.refuses(first, token.ErrRevoked)
+			f.accepts(second)
+			assert.Equal(t, 1, f.log.count("level=WARN", "ids are gone from a revocation list", "ids=1"))
 		})
 	})
 	t.Run("an empty one", func(t *testing.T) {
@@ -303,7 +322,7 @@ func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
 			f.pass(2 * time.Second) // the next read that a token may cause is due in one
 			f.refuses(revoked, token.ErrUnknownKey)
 			assert.Equal(t, 1, f.log.count("level=WARN", "key is gone", "kid=1"))
-			assert.Equal(t, 1, f.log.count("level=WARN", "revocation list got shorter"))
+			assert.Equal(t, 1, f.log.count("level=WARN", "ids are gone from a revocation list"))
 		})
 	})
 }

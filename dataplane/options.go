@@ -50,7 +50,7 @@ type Rotation = live.Rotation
 //     Warn;
 //   - "new key" at Info, and "key is gone: tokens that it signed are refused"
 //     at Warn;
-//   - "revocation list got shorter" at Warn;
+//   - "ids are gone from a revocation list" at Warn, with their number;
 //   - "reading the store fails: answers rest on what was read before" at Warn,
 //     and "reading the store works again" at Info.
 //

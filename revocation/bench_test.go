@@ -126,3 +126,16 @@ func BenchmarkAdd(b *testing.B) {
 	b.ReportMetric(addition.median()/load.median(), "add/load")
 	b.ReportMetric(removal.median()/load.median(), "remove/load")
 }
+
+// BenchmarkMissingFrom compares a list of a million ids with a later state of it.
+func BenchmarkMissingFrom(b *testing.B) {
+	list, err := revocation.Parse(millionUUIDs())
+	require.NoError(b, err)
+	later, err := revocation.Parse(millionUUIDs()[37:])
+	require.NoError(b, err)
+	for b.Loop() {
+		if n := list.MissingFrom(later); n != 1 {
+			b.Fatal(n)
+		}
+	}
+}

@@ -142,6 +142,28 @@ func (l *List) IDs() []string {
 	return ids
 }
 
+// MissingFrom returns how many ids of the list are not on another one, as when
+// tokens are restored.
+func (l *List) MissingFrom(other *List) (n int) {
+	if l == nil {
+		return 0
+	}
+	for _, u := range l.table {
+		if u != (uuid{}) && !other.has(u) {
+			n++
+		}
+	}
+	if l.nilUUID && (other == nil || !other.nilUUID) {
+		n++
+	}
+	for id := range l.others {
+		if !other.Contains(id) {
+			n++
+		}
+	}
+	return n
+}
+
 // Problems describes the malformed items, which revoke nothing: the offset in
 // bytes from the start of the list, the fault, and the first 32 bytes, quoted.
 // It describes the first ten; one more error gives the number of the others.
@@ -248,7 +270,13 @@ func contains[T text](l *List, id T) bool {
 		return found
 	case u == uuid{}:
 		return l.nilUUID
-	case l.uuids == 0:
+	}
+	return l.has(u)
+}
+
+// has reports whether a UUID other than the nil UUID is on the list.
+func (l *List) has(u uuid) bool {
+	if l == nil || l.uuids == 0 {
 		return false
 	}
 	_, found := l.find(u)

@@ -137,6 +137,25 @@ func TestNilAndZeroListsAreEmpty(t *testing.T) {
 	}
 }
 
+func TestAListTellsHowManyOfItsIDsAnotherLacks(t *testing.T) {
+	const nilUUID = "00000000-0000-0000-0000-000000000000"
+	parse := func(text string) *revocation.List {
+		list, err := revocation.Parse([]byte(text))
+		require.NoError(t, err)
+		return list
+	}
+	all := parse("a,b," + someUUID + "," + nilUUID)
+	for other, want := range map[string]int{
+		"": 4, "c": 4, "a": 3, "a,b": 2, someUUID: 3, nilUUID: 3, "a," + someUUID: 2,
+		"c,a,b," + someUUID + "," + nilUUID: 0,
+	} {
+		assert.Equal(t, want, all.MissingFrom(parse(other)), "%q", other)
+	}
+	assert.Equal(t, 4, all.MissingFrom(nil))
+	assert.Zero(t, parse("").MissingFrom(all))
+	assert.Zero(t, (*revocation.List)(nil).MissingFrom(all))
+}
+
 func TestIDsAreComparedAsTheyAreWritten(t *testing.T) {
 	spellings := []string{
 		someUUID,

@@ -59,6 +59,18 @@ type list struct {
 	since   time.Time // when err was first seen, on the monotonic clock
 }
 
+// missingFrom returns how many ids of the list are not on a later one, which is
+// nil if there is none. An unreadable list has no ids of which that can be said.
+func (l *list) missingFrom(later *list) int {
+	switch {
+	case l == later || later != nil && later.err != nil:
+		return 0
+	case later == nil:
+		return l.ids.Len()
+	}
+	return l.ids.MissingFrom(later.ids)
+}
+
 // reading holds when the store last confirmed a state and when a read last
 // failed. Both are the times at which the read began, on the monotonic clock.
 type reading struct {

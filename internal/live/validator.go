@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -482,9 +481,13 @@ func (v *Validator) report(scope keystore.Scope, prev, next *scopeState) {
 			log.Info("new key", slog.String("kid", kid))
 		}
 	}
-	for owner, n := range before.revoked {
-		if after.revoked[owner] < n && n != math.MaxInt {
-			log.Warn("revocation list got shorter", slog.Int("before", n), slog.Int("after", after.revoked[owner]))
+	for owner, l := range prev.lists {
+		var now *list
+		if next != nil {
+			now = next.lists[owner]
+		}
+		if n := l.missingFrom(now); n > 0 {
+			log.Warn("ids are gone from a revocation list", slog.Int("ids", n))
 		}
 	}
 }
@@ -493,11 +496,10 @@ func (v *Validator) report(scope keystore.Scope, prev, next *scopeState) {
 type description struct {
 	problems map[string]bool
 	keys     map[string]bool // by kid
-	revoked  map[keystore.Scope]int
 }
 
 func describe(s *scopeState) description {
-	d := description{problems: map[string]bool{}, keys: map[string]bool{}, revoked: map[keystore.Scope]int{}}
+	d := description{problems: map[string]bool{}, keys: map[string]bool{}}
 	if s == nil {
 		return d
 	}
@@ -507,12 +509,6 @@ func describe(s *scopeState) description {
 	if s.keys != nil {
 		for _, key := range s.keys.Keys() {
 			d.keys[key.Serial.KeyID()] = true
-		}
-	}
-	for owner, l := range s.lists {
-		d.revoked[owner] = l.ids.Len()
-		if l.err != nil { // reported as a problem, not as a shorter list
-			d.revoked[owner] = math.MaxInt
 		}
 	}
 	return d
