@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,14 @@ import (
 func TestANilClientIsRefused(t *testing.T) {
 	_, err := kubernetes.New(nil)
 	require.ErrorContains(t, err, "the client of Secrets is nil")
+}
+
+func TestTheREADMEShowsTheRolesThatTheTestsRunWith(t *testing.T) {
+	manifest, err := os.ReadFile("rbac.yaml")
+	require.NoError(t, err)
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	require.Contains(t, string(readme), "\n```yaml\n"+string(manifest)+"```\n")
 }
 
 func TestSecrets(t *testing.T) {
