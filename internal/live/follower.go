@@ -20,18 +20,8 @@ const (
 	readTimeout  = 5 * time.Second  // after which a read has failed
 	maxHanging   = 4                // reads that timed out and have not returned yet
 
-	minRetry = 50 * time.Millisecond // after a failed read, doubling
-	maxRetry = 500 * time.Millisecond
-
 	maxFailures = 16                    // reads that fail in a row, before the store is spared
 	failurePace = 50 * time.Millisecond // between reads from then on
-
-	peerWait        = time.Second            // the longest wait of a token for a read
-	peerGrace       = 250 * time.Millisecond // more, for a read that has begun no longer ago
-	beginGrace      = 10 * time.Millisecond  // more, for a read that has not begun
-	maxWaiting      = 1024                   // tokens waiting at once
-	knownInterval   = time.Second            // between reads of one scope that tokens cause
-	unknownInterval = 100 * time.Millisecond
 )
 
 // follower keeps the state of a family up to date with its store. One goroutine
@@ -76,26 +66,6 @@ type follower struct {
 	sweep   []keystore.Scope // to be read by themselves instead, whether they changed or not
 	jobLast bool             // the latest read of one scope was not of the sweep
 	failed  int              // reads, since one has succeeded
-}
-
-// job is a requested read.
-type job struct {
-	since  time.Time     // time of the request: the oldest goes first
-	wanted bool          // by more than waiting tokens
-	due    time.Time     // not before
-	retry  time.Duration // the pause after the latest failure
-	demand *demand       // of waiting tokens, or nil
-
-	reading bool // by readScope, which needs the job again if the read fails
-}
-
-// demand is shared by all tokens that wait for the same read.
-type demand struct {
-	done    chan struct{}
-	began   atomic.Pointer[time.Time] // the read; nil before
-	waiters int
-	err     error   // set before done is closed
-	also    *demand // an older one, which the same read serves
 }
 
 // follow starts to follow a store, until close.
@@ -151,54 +121,6 @@ func (f *follower) note(scope keystore.Scope) {
 	f.signal()
 }
 
-func (j *job) want(now time.Time) {
-	if !j.wanted {
-		j.wanted, j.since = true, now
-	}
-}
-
-// again requests the read once more, after a growing pause of at least the given
-// time.
-func (j *job) again(atLeast time.Duration) {
-	now := time.Now()
-	j.retry = min(max(2*j.retry, minRetry), maxRetry)
-	j.due = now.Add(max(j.retry, atLeast))
-	j.want(now)
-}
-
-// beginning returns when the read began, or nil if it has not, or if there is none.
-func (d *demand) beginning() *time.Time {
-	if d == nil {
-		return nil
-	}
-	return d.began.Load()
-}
-
-// begin reports that the read begins.
-func (d *demand) begin(now time.Time) {
-	for ; d != nil; d = d.also {
-		d.began.Store(&now)
-	}
-}
-
-// finish reports the result of the read to the waiting tokens.
-func (d *demand) finish(err error) {
-	for ; d != nil; d = d.also {
-		d.err = err
-		close(d.done)
-	}
-}
-
-// job returns the job of a scope. The caller holds mu.
-func (f *follower) job(scope keystore.Scope, now time.Time) *job {
-	j := f.jobs[scope]
-	if j == nil {
-		j = &job{since: now}
-		f.jobs[scope] = j
-	}
-	return j
-}
-
 func (f *follower) signal() {
 	select {
 	case f.wake <- struct{}{}:
@@ -234,95 +156,6 @@ func (f *follower) run(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// next returns the read to make now, of those that are due the one requested
-// first: of all scopes, or of one. If none is due, it returns how long to wait.
-func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var first *job
-	wait = fullInterval
-	consider := func(j *job, due time.Time) bool {
-		if due.After(now) {
-			wait = min(wait, due.Sub(now))
-			return false
-		}
-		if first != nil && !j.since.Before(first.since) {
-			return false
-		}
-		first = j
-		return true
-	}
-	if f.all.wanted {
-		all = consider(f.all, f.all.due)
-	} else if all = !f.fullDue.After(now); all {
-		f.all.since = f.fullDue
-		first = f.all
-	} else {
-		wait = f.fullDue.Sub(now)
-	}
-	if f.current.Load() == nil {
-		if all {
-			return "", true, 0
-		}
-		return "", false, wait // one scope can be added only to a complete read
-	}
-	for s, j := range f.jobs {
-		due := j.due
-		if !j.wanted {
-			if j.demand == nil { // all waiting tokens have left
-				delete(f.jobs, s)
-				continue
-			}
-			due = f.allowedAt(s, now)
-		}
-		if consider(j, due) {
-			scope, all = s, false
-		}
-	}
-	if first == nil || f.jobLast && !all {
-		if swept, ok := f.nextOfSweep(now); ok {
-			f.jobLast = false
-			return swept, false, 0
-		}
-	}
-	if first != nil {
-		wait, f.jobLast = 0, !all
-	}
-	return scope, all, wait
-}
-
-// nextOfSweep requests the read of the next scope of the sweep. The caller holds
-// mu.
-func (f *follower) nextOfSweep(now time.Time) (keystore.Scope, bool) {
-	for len(f.sweep) > 0 {
-		scope := f.sweep[0]
-		f.sweep = f.sweep[1:]
-		if j := f.job(scope, now); !j.wanted { // else it will be read anyway
-			j.want(now)
-			return scope, true
-		}
-	}
-	return "", false
-}
-
-// allowedAt returns when tokens may cause a read of the scope. The caller holds
-// mu.
-func (f *follower) allowedAt(scope keystore.Scope, now time.Time) time.Time {
-	due := now
-	if last, ok := f.peerRead[scope]; ok {
-		due = last.Add(knownInterval)
-	}
-	if next := f.unknown.Add(unknownInterval); !f.known(scope) && next.After(due) {
-		due = next
-	}
-	return due
-}
-
-func (f *follower) known(scope keystore.Scope) bool {
-	s := f.current.Load()
-	return s != nil && s.scopes[scope] != nil
 }
 
 // readAll reads every scope of the family.
@@ -554,118 +387,6 @@ func (f *follower) publish(s *state) {
 	close(f.updated)
 	f.updated = make(chan struct{})
 	f.mu.Unlock()
-}
-
-// mayRead reports whether a read of the scope by itself may succeed although the
-// latest complete read failed.
-func (f *follower) mayRead(scope keystore.Scope) bool {
-	return f.partly.Load() || f.current.Load().reading(scope, time.Now()).confirmed.IsZero()
-}
-
-// loaded returns the state. It waits for the first read to end.
-func (f *follower) loaded(ctx context.Context) (*state, error) {
-	if s := f.current.Load(); s != nil {
-		return s, nil
-	}
-	leave, err := f.enter()
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	err = f.await(ctx, nil, func() bool { return f.current.Load() != nil })
-	return f.current.Load(), err
-}
-
-// reread waits for a read of the scope that starts after the call, or until
-// enough returns true for a new state. If there is no such read, or it fails,
-// the error matches token.ErrUnavailable.
-func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func() bool) error {
-	leave, err := f.enter()
-	if err != nil {
-		return err
-	}
-	defer leave()
-	f.mu.Lock()
-	j := f.job(scope, time.Now())
-	if j.demand == nil {
-		j.demand = &demand{done: make(chan struct{})}
-		if !j.wanted {
-			j.since = time.Now()
-		}
-	}
-	d := j.demand
-	d.waiters++
-	f.mu.Unlock()
-	f.signal()
-
-	err = f.await(ctx, d, enough)
-
-	f.mu.Lock()
-	d.waiters--
-	if j := f.jobs[scope]; j != nil {
-		for j.demand != nil && j.demand.waiters == 0 { // no token waits for it any more
-			j.demand = j.demand.also
-		}
-		if j.demand == nil && !j.wanted && !j.reading { // not left to next, which does not run while a read hangs
-			delete(f.jobs, scope)
-		}
-	}
-	f.mu.Unlock()
-	return err
-}
-
-// enter counts a waiting token, up to maxWaiting.
-func (f *follower) enter() (leave func(), err error) {
-	if f.waiting.Add(1) > maxWaiting {
-		f.waiting.Add(-1)
-		return nil, fmt.Errorf("%w: too many tokens wait for the store to be read", token.ErrUnavailable)
-	}
-	return func() { f.waiting.Add(-1) }, nil
-}
-
-// await waits until the read of d is done or enough returns true, for at most
-// peerWait. A read that begins only then, since tokens have caused one a
-// knownInterval ago, is given peerGrace. A nil d stands for no particular read.
-func (f *follower) await(ctx context.Context, d *demand, enough func() bool) error {
-	var done chan struct{} // nil blocks forever
-	if d != nil {
-		done = d.done
-	}
-	timer := time.NewTimer(peerWait)
-	defer timer.Stop()
-	last := false // the wait for the read to begin
-	for {
-		f.mu.Lock()
-		updated := f.updated
-		f.mu.Unlock()
-		if enough() {
-			return nil
-		}
-		select {
-		case <-done:
-			if d.err != nil {
-				return fmt.Errorf("%w: a read of the store failed: %w", token.ErrUnavailable, d.err)
-			}
-			return nil
-		case <-updated:
-		case now := <-timer.C:
-			began := d.beginning()
-			if d != nil && began == nil && !last { // it may be due at this very moment
-				last = true
-				timer.Reset(beginGrace)
-				continue
-			}
-			if began != nil && now.Sub(*began) < peerGrace {
-				timer.Reset(peerGrace - now.Sub(*began))
-				continue
-			}
-			return fmt.Errorf("%w: the store was not read within %s", token.ErrUnavailable, peerWait)
-		case <-ctx.Done():
-			return unavailable(context.Cause(ctx))
-		case <-f.ended.Done():
-			return token.ErrClosed
-		}
-	}
 }
 
 // unavailable wraps an error with token.ErrUnavailable.

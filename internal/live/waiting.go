@@ -1,0 +1,162 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+)
+
+const (
+	peerWait   = time.Second            // the longest wait of a token for a read
+	peerGrace  = 250 * time.Millisecond // more, for a read that has begun no longer ago
+	beginGrace = 10 * time.Millisecond  // more, for a read that has not begun
+	maxWaiting = 1024                   // tokens waiting at once
+)
+
+// demand is shared by all tokens that wait for the same read.
+type demand struct {
+	done    chan struct{}
+	began   atomic.Pointer[time.Time] // the read; nil before
+	waiters int
+	err     error   // set before done is closed
+	also    *demand // an older one, which the same read serves
+}
+
+// beginning returns when the read began, or nil if it has not, or if there is none.
+func (d *demand) beginning() *time.Time {
+	if d == nil {
+		return nil
+	}
+	return d.began.Load()
+}
+
+// begin reports that the read begins.
+func (d *demand) begin(now time.Time) {
+	for ; d != nil; d = d.also {
+		d.began.Store(&now)
+	}
+}
+
+// finish reports the result of the read to the waiting tokens.
+func (d *demand) finish(err error) {
+	for ; d != nil; d = d.also {
+		d.err = err
+		close(d.done)
+	}
+}
+
+// loaded returns the state. It waits for the first read to end.
+func (f *follower) loaded(ctx context.Context) (*state, error) {
+	if s := f.current.Load(); s != nil {
+		return s, nil
+	}
+	leave, err := f.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	err = f.await(ctx, nil, func() bool { return f.current.Load() != nil })
+	return f.current.Load(), err
+}
+
+// mayRead reports whether a read of the scope by itself may succeed although the
+// latest complete read failed.
+func (f *follower) mayRead(scope keystore.Scope) bool {
+	return f.partly.Load() || f.current.Load().reading(scope, time.Now()).confirmed.IsZero()
+}
+
+// reread waits for a read of the scope that starts after the call, or until
+// enough returns true for a new state. If there is no such read, or it fails,
+// the error matches token.ErrUnavailable.
+func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func() bool) error {
+	leave, err := f.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	f.mu.Lock()
+	j := f.job(scope, time.Now())
+	if j.demand == nil {
+		j.demand = &demand{done: make(chan struct{})}
+		if !j.wanted {
+			j.since = time.Now()
+		}
+	}
+	d := j.demand
+	d.waiters++
+	f.mu.Unlock()
+	f.signal()
+
+	err = f.await(ctx, d, enough)
+
+	f.mu.Lock()
+	d.waiters--
+	if j := f.jobs[scope]; j != nil {
+		for j.demand != nil && j.demand.waiters == 0 { // no token waits for it any more
+			j.demand = j.demand.also
+		}
+		if j.demand == nil && !j.wanted && !j.reading { // not left to next, which does not run while a read hangs
+			delete(f.jobs, scope)
+		}
+	}
+	f.mu.Unlock()
+	return err
+}
+
+// enter counts a waiting token, up to maxWaiting.
+func (f *follower) enter() (leave func(), err error) {
+	if f.waiting.Add(1) > maxWaiting {
+		f.waiting.Add(-1)
+		return nil, fmt.Errorf("%w: too many tokens wait for the store to be read", token.ErrUnavailable)
+	}
+	return func() { f.waiting.Add(-1) }, nil
+}
+
+// await waits until the read of d is done or enough returns true, for at most
+// peerWait. A read that begins only then, since tokens have caused one a
+// knownInterval ago, is given peerGrace. A nil d stands for no particular read.
+func (f *follower) await(ctx context.Context, d *demand, enough func() bool) error {
+	var done chan struct{} // nil blocks forever
+	if d != nil {
+		done = d.done
+	}
+	timer := time.NewTimer(peerWait)
+	defer timer.Stop()
+	last := false // the wait for the read to begin
+	for {
+		f.mu.Lock()
+		updated := f.updated
+		f.mu.Unlock()
+		if enough() {
+			return nil
+		}
+		select {
+		case <-done:
+			if d.err != nil {
+				return fmt.Errorf("%w: a read of the store failed: %w", token.ErrUnavailable, d.err)
+			}
+			return nil
+		case <-updated:
+		case now := <-timer.C:
+			began := d.beginning()
+			if d != nil && began == nil && !last { // it may be due at this very moment
+				last = true
+				timer.Reset(beginGrace)
+				continue
+			}
+			if began != nil && now.Sub(*began) < peerGrace {
+				timer.Reset(peerGrace - now.Sub(*began))
+				continue
+			}
+			return fmt.Errorf("%w: the store was not read within %s", token.ErrUnavailable, peerWait)
+		case <-ctx.Done():
+			return unavailable(context.Cause(ctx))
+		case <-f.ended.Done():
+			return token.ErrClosed
+		}
+	}
+}
