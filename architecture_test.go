@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"revocation":            {"audit", "keystore", "token"},
 	"internal/engines":      {},
 	"internal/forge":        {},
+	"internal/logtest":      {},
 	"internal/live":         {"audit", "signing", "revocation", "keystore", "token"},
 	"dataplane/insecure":    {"dataplane"},
 	"dataplane":             {"internal/live", "signing", "revocation", "keystore", "token"},

@@ -12,15 +12,16 @@ import (
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
 // audited is a context of alice, and the log of its events.
-func audited(t *testing.T) (context.Context, *logBuffer) {
-	log := &logBuffer{}
-	return audit.WithActor(audit.WithLogger(t.Context(), log.logger()), "alice"), log
+func audited(t *testing.T) (context.Context, *logtest.Buffer) {
+	log := &logtest.Buffer{}
+	return audit.WithActor(audit.WithLogger(t.Context(), log.Logger()), "alice"), log
 }
 
 func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
@@ -28,36 +29,36 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	store := keystore.NewMemory()
 	_, err := dataplane.EnsureKey(ctx, store, "default")
 	require.NoError(t, err)
-	assert.Equal(t, 1, log.count("audit: done", `action="create key"`, "actor=alice", "kind=dataplane", "mesh=default", "kid=1"))
+	assert.Equal(t, 1, log.Count("audit: done", `action="create key"`, "actor=alice", "kind=dataplane", "mesh=default", "kid=1"))
 	_, err = dataplane.EnsureKey(ctx, store, "default")
 	require.NoError(t, err)
-	assert.Equal(t, 1, log.count("create key"), "nothing was decided the second time")
+	assert.Equal(t, 1, log.Count("create key"), "nothing was decided the second time")
 
 	issuer := newIssuer(t, store)
 	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, day)
 	require.NoError(t, err)
 	_, claims := inside(t, raw)
-	assert.Equal(t, 1, log.count("audit: done", "action=issue", "actor=alice", "kind=dataplane", "mesh=default", "name=dp-1",
+	assert.Equal(t, 1, log.Count("audit: done", "action=issue", "actor=alice", "kind=dataplane", "mesh=default", "name=dp-1",
 		"jti="+claims.ID, "kid=1", "expires="+claims.ExpiresAt.Format(time.RFC3339)))
 	_, err = issuer.Issue(ctx, token.Dataplane{Mesh: "other"}, day)
 	require.ErrorIs(t, err, signing.ErrNoKey)
-	assert.Equal(t, 1, log.count("audit: not done", "action=issue", "actor=alice", "mesh=other", "reason="))
+	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "actor=alice", "mesh=other", "reason="))
 
 	require.NoError(t, dataplane.Revoke(ctx, store, "default", claims.ID, "another-id"))
-	assert.Equal(t, 1, log.count("audit: done", "action=revoke", "actor=alice", "kind=dataplane", "mesh=default", "jti="+claims.ID))
-	assert.Equal(t, 1, log.count("audit: done", "action=revoke", "jti=another-id"))
+	assert.Equal(t, 1, log.Count("audit: done", "action=revoke", "actor=alice", "kind=dataplane", "mesh=default", "jti="+claims.ID))
+	assert.Equal(t, 1, log.Count("audit: done", "action=revoke", "jti=another-id"))
 	require.NoError(t, dataplane.Restore(ctx, store, "default", claims.ID))
-	assert.Equal(t, 1, log.count("audit: done", "action=restore", "jti="+claims.ID))
+	assert.Equal(t, 1, log.Count("audit: done", "action=restore", "jti="+claims.ID))
 	require.Error(t, dataplane.Revoke(ctx, store, "default", "not, an id"))
-	assert.Equal(t, 1, log.count("audit: not done", "action=revoke", `jti="not, an id"`, "reason="))
+	assert.Equal(t, 1, log.Count("audit: not done", "action=revoke", `jti="not, an id"`, "reason="))
 
 	_, err = dataplane.AddKey(ctx, store, "default", testKey(1))
 	require.NoError(t, err)
-	assert.Equal(t, 1, log.count("audit: done", `action="add key"`, "kid=2"))
+	assert.Equal(t, 1, log.Count("audit: done", `action="add key"`, "kid=2"))
 	require.ErrorIs(t, dataplane.RemoveKey(ctx, store, "default", 2), signing.ErrInUse)
-	assert.Equal(t, 1, log.count("audit: not done", `action="remove key"`, "kid=2", "it signs"))
+	assert.Equal(t, 1, log.Count("audit: not done", `action="remove key"`, "kid=2", "it signs"))
 	require.NoError(t, dataplane.RemoveKey(ctx, store, "default", 1))
-	assert.Equal(t, 1, log.count("audit: done", `action="remove key"`, "kid=1"))
+	assert.Equal(t, 1, log.Count("audit: done", `action="remove key"`, "kid=1"))
 	assert.NotContains(t, log.String(), raw, "a token was logged")
 }
 
@@ -70,22 +71,22 @@ func TestAnEventSaysWhatTheTokenPermits(t *testing.T) {
 	_, err = issuer.Issue(ctx, claims, 0)
 	require.ErrorIs(t, err, token.ErrNotIssuable)
 	for _, decision := range []string{"audit: done", "audit: not done"} {
-		assert.Equal(t, 1, log.count(decision, "mesh=default", "type=ingress", "workload=shop", `tags="{\"region\":[\"eu\",\"us\"]}"`), decision)
+		assert.Equal(t, 1, log.Count(decision, "mesh=default", "type=ingress", "workload=shop", `tags="{\"region\":[\"eu\",\"us\"]}"`), decision)
 	}
 }
 
 func TestAnIssuersEventsGoToItsOwnLogUnlessTheContextNamesOne(t *testing.T) {
-	var own logBuffer
-	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithLogger(own.logger()))
+	var own logtest.Buffer
+	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithLogger(own.Logger()))
 	_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 	require.NoError(t, err)
-	assert.Equal(t, 1, own.count("audit: done", "action=issue", "kid=key-1"))
+	assert.Equal(t, 1, own.Count("audit: done", "action=issue", "kid=key-1"))
 
 	ctx, log := audited(t)
 	_, err = issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
 	require.NoError(t, err)
-	assert.Equal(t, 1, log.count("action=issue"))
-	assert.Equal(t, 1, own.count("action=issue"))
+	assert.Equal(t, 1, log.Count("action=issue"))
+	assert.Equal(t, 1, own.Count("action=issue"))
 }
 
 func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
@@ -105,8 +106,8 @@ func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 		return forbidden
 	}))
 	ctx := context.WithValue(t.Context(), policyContext{}, "of the caller")
-	var log logBuffer
-	ctx = audit.WithLogger(ctx, log.logger())
+	var log logtest.Buffer
+	ctx = audit.WithLogger(ctx, log.Logger())
 
 	raw, err := issuer.Issue(ctx, request, 2*time.Hour)
 	assert.ErrorIs(t, err, token.ErrDenied)
@@ -115,7 +116,7 @@ func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 	assert.NotErrorIs(t, err, token.ErrNotIssuable)
 	assert.Empty(t, raw)
 	assert.Empty(t, store.readsSoFar())
-	assert.Equal(t, 1, log.count("audit: not done", "action=issue", "backend is not yours"))
+	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "backend is not yours"))
 
 	allow = true
 	raw, err = issuer.Issue(ctx, request, 2*time.Hour)
@@ -148,12 +149,12 @@ func TestAPolicyIsGivenOnce(t *testing.T) {
 }
 
 func TestIssuingCanBeSwitchedOff(t *testing.T) {
-	var log logBuffer
-	issuer, err := dataplane.NewDisabledIssuer(dataplane.WithLogger(log.logger()))
+	var log logtest.Buffer
+	issuer, err := dataplane.NewDisabledIssuer(dataplane.WithLogger(log.Logger()))
 	require.NoError(t, err)
 	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 	assert.ErrorIs(t, err, token.ErrIssuingDisabled)
 	assert.NotErrorIs(t, err, token.ErrNotIssuable)
 	assert.Empty(t, raw)
-	assert.Equal(t, 1, log.count("audit: not done", "action=issue", "mesh=default", "switched off"))
+	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "mesh=default", "switched off"))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -36,8 +37,8 @@ func TestAnAuthenticatorTakesTokensOfEveryMeshForThatMeshOnly(t *testing.T) {
 }
 
 func TestAnAuthenticatorRefusesWhatIsNoDataplaneToken(t *testing.T) {
-	var log logBuffer
-	authenticator := dataplane.NewAuthenticator(newValidator(t, keystore.NewMemory(), dataplane.WithLogger(log.logger())))
+	var log logtest.Buffer
+	authenticator := dataplane.NewAuthenticator(newValidator(t, keystore.NewMemory(), dataplane.WithLogger(log.Logger())))
 	for name, raw := range map[string]string{
 		"nothing":      "",
 		"no token":     "not a token",
@@ -48,6 +49,6 @@ func TestAnAuthenticatorRefusesWhatIsNoDataplaneToken(t *testing.T) {
 		assert.ErrorIs(t, err, token.ErrInvalid, name)
 		assert.Nil(t, session, name)
 	}
-	assert.Equal(t, 4, log.count("token refused"))
+	assert.Equal(t, 4, log.Count("token refused"))
 	assert.Nil(t, dataplane.NewAuthenticator(nil))
 }

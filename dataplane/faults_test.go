@@ -77,8 +77,8 @@ func TestWhileReadsFailTokensAreJudgedByWhatWasReadLast(t *testing.T) {
 				f.pass(c.recovery)
 				f.accepts(good, "the store works again")
 				definite()
-				assert.Equal(t, 1, f.log.count("reading the store fails"))
-				assert.Equal(t, 1, f.log.count("reading the store works again"))
+				assert.Equal(t, 1, f.log.Count("reading the store fails"))
+				assert.Equal(t, 1, f.log.Count("reading the store works again"))
 			})
 		})
 	}
@@ -127,7 +127,7 @@ func TestAMeshThatTheStoresEngineCannotHoldIsUnknownAndNoFault(t *testing.T) {
 		err := check(t, f.validator, "Prod", f.issue(day))
 		assert.ErrorIs(t, err, token.ErrUnknownKey)
 		assert.NotErrorIs(t, err, token.ErrUnavailable)
-		assert.Zero(t, f.log.count("fails"))
+		assert.Zero(t, f.log.Count("fails"))
 	})
 }
 
@@ -146,7 +146,7 @@ func TestASlowStoreIsStillFollowed(t *testing.T) {
 		f.refuses(good, token.ErrRevoked)
 		f.pass(24 * time.Hour)
 		f.accepts(f.issue(day))
-		assert.Zero(t, f.log.count("reading the store fails"))
+		assert.Zero(t, f.log.Count("reading the store fails"))
 	})
 }
 
@@ -281,14 +281,14 @@ func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
 			f.pass(silentWatchFound)
 			f.accepts(first)
 			f.refuses(second, token.ErrUnknownKey)
-			assert.Equal(t, 1, f.log.count("key is gone", "kid=2"))
-			assert.Equal(t, 1, f.log.count("ids are gone from a revocation list", "ids=1"))
+			assert.Equal(t, 1, f.log.Count("key is gone", "kid=2"))
+			assert.Equal(t, 1, f.log.Count("ids are gone from a revocation list", "ids=1"))
 
 			f.store.setList(nil)
 			f.pass(silentWatchFound)
 			f.refuses(first, token.ErrRevoked)
 			f.accepts(second)
-			assert.Equal(t, 1, f.log.count("new key", "kid=2"))
+			assert.Equal(t, 1, f.log.Count("new key", "kid=2"))
 		})
 	})
 	t.Run("an older list of the same length", func(t *testing.T) {
@@ -307,7 +307,7 @@ func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
 			f.pass(silentWatchFound)
 			f.refuses(first, token.ErrRevoked)
 			f.accepts(second)
-			assert.Equal(t, 1, f.log.count("level=WARN", "ids are gone from a revocation list", "ids=1"))
+			assert.Equal(t, 1, f.log.Count("level=WARN", "ids are gone from a revocation list", "ids=1"))
 		})
 	})
 	t.Run("an empty one", func(t *testing.T) {
@@ -321,8 +321,8 @@ func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
 			f.refuses(good, token.ErrUnknownKey)
 			f.pass(2 * time.Second) // the next read that a token may cause is due in one
 			f.refuses(revoked, token.ErrUnknownKey)
-			assert.Equal(t, 1, f.log.count("level=WARN", "key is gone", "kid=1"))
-			assert.Equal(t, 1, f.log.count("level=WARN", "ids are gone from a revocation list"))
+			assert.Equal(t, 1, f.log.Count("level=WARN", "key is gone", "kid=1"))
+			assert.Equal(t, 1, f.log.Count("level=WARN", "ids are gone from a revocation list"))
 		})
 	})
 }
@@ -345,7 +345,7 @@ func TestAChangeThatIsAnnouncedIsFoundAtOnce(t *testing.T) {
 		require.NoError(t, dataplane.RemoveKey(t.Context(), f.store.Memory, "default", 1))
 		synctest.Wait()
 		f.refuses(second, token.ErrUnknownKey)
-		assert.Equal(t, 1, f.log.count("key is gone", "kid=1"))
+		assert.Equal(t, 1, f.log.Count("key is gone", "kid=1"))
 	})
 }
 
@@ -467,7 +467,7 @@ func TestOneUnreadableKeyIsReportedOnceAndTheOthersServe(t *testing.T) {
 		f.accepts(first)
 		f.cannotTell(second, "there is a key, and nobody can read it")
 		assert.ErrorContains(t, f.check(second), name)
-		assert.Equal(t, 1, f.log.count("level=WARN", "record problem", name))
+		assert.Equal(t, 1, f.log.Count("level=WARN", "record problem", name))
 		assert.NotContains(t, f.log.String(), "damaged\"")
 
 		_, err := f.issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
@@ -506,7 +506,7 @@ func TestRecordsThatAreNotKeysAreReportedOnceAndIgnored(t *testing.T) {
 				f.refuses(f.withSerial("0", 1), token.ErrUnknownKey)
 				f.pass(2 * time.Second) // the next read that a token may cause is due in one
 				f.refuses(f.withSerial("2", 1), token.ErrUnknownKey)
-				assert.Equal(t, 1, f.log.count("level=WARN", "record problem", c.record))
+				assert.Equal(t, 1, f.log.Count("level=WARN", "record problem", c.record))
 			})
 		})
 	}
@@ -523,7 +523,7 @@ func TestWhenAKeysBytesChangeWhatTheOldOnesSignedIsRefused(t *testing.T) {
 		f.refuses(old, token.ErrSignature)
 		f.accepts(f.issue(30 * day))
 		name := signing.DataplaneKeys("default").KeyName(1)
-		assert.Equal(t, 1, f.log.count("level=WARN", "record problem", name, testKey(0).Public().Fingerprint()))
+		assert.Equal(t, 1, f.log.Count("level=WARN", "record problem", name, testKey(0).Public().Fingerprint()))
 
 		require.NoError(t, f.store.Delete(t.Context(), "default", name))
 		putKey(t, f.store.Memory, "default", 1, testKey(0))
@@ -954,7 +954,7 @@ func TestReadsThatFailForAPeersMeshHoldUpNothingElse(t *testing.T) {
 		f.refuses(revoked, token.ErrRevoked, "the change was announced")
 		<-done
 		f.accepts(good)
-		assert.LessOrEqual(t, f.log.count("reading the store"), 10, "peers make the log grow")
+		assert.LessOrEqual(t, f.log.Count("reading the store"), 10, "peers make the log grow")
 	})
 }
 

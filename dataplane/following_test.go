@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -21,7 +22,7 @@ type following struct {
 	t         testing.TB
 	store     *faultStore
 	issuer    dataplane.Issuer // is not touched by the store's faults
-	log       logBuffer
+	log       logtest.Buffer
 	validator dataplane.Validator
 }
 
@@ -37,7 +38,7 @@ func newFollowing(t testing.TB) *following {
 // that answers.
 func (f *following) start(options ...dataplane.ValidatorOption) *following {
 	f.t.Helper()
-	f.validator = newValidator(f.t, f.store, append([]dataplane.ValidatorOption{dataplane.WithLogger(f.log.logger())}, options...)...)
+	f.validator = newValidator(f.t, f.store, append([]dataplane.ValidatorOption{dataplane.WithLogger(f.log.Logger())}, options...)...)
 	synctest.Wait()
 	return f
 }

@@ -56,7 +56,7 @@ func (s *faultStore) failingOnceIn(mesh keystore.Scope, otherwise listFunc) list
 // startOn is start for a validator that is given another store than the faulty one.
 func (f *following) startOn(store keystore.KeyStore, options ...dataplane.ValidatorOption) *following {
 	f.t.Helper()
-	f.validator = newValidator(f.t, store, append([]dataplane.ValidatorOption{dataplane.WithLogger(f.log.logger())}, options...)...)
+	f.validator = newValidator(f.t, store, append([]dataplane.ValidatorOption{dataplane.WithLogger(f.log.Logger())}, options...)...)
 	synctest.Wait()
 	return f
 }
@@ -134,14 +134,14 @@ func TestAMeshThatCannotBeReadKeepsNoOtherFromBeingFollowed(t *testing.T) {
 				err := check(t, f.validator, "bad", ofBad)
 				assert.ErrorIs(t, err, token.ErrUnavailable)
 				assert.NotErrorIs(t, err, token.ErrInvalid)
-				assert.Equal(t, 1, f.log.count("reading the store fails"))
+				assert.Equal(t, 1, f.log.Count("reading the store fails"))
 
 				f.store.setList(nil)
 				f.pass(silentWatchFound)
 				assert.NoError(t, check(t, f.validator, "bad", ofBad))
 				f.accepts(good)
 				f.pass(5 * time.Second) // a read may have hung
-				assert.Equal(t, 1, f.log.count("reading the store works again"))
+				assert.Equal(t, 1, f.log.Count("reading the store works again"))
 			})
 		})
 	}
@@ -384,7 +384,7 @@ func TestAReadThatFailsOnceMakesTokensUnavailableForASecondAtMost(t *testing.T) 
 					f.pass(3 * time.Second)
 					f.accepts(good)
 					if strings.Contains(name, "peer") {
-						assert.Equal(t, 1, f.log.count("level=WARN", "token could not be checked", errStoreDown.Error()))
+						assert.Equal(t, 1, f.log.Count("level=WARN", "token could not be checked", errStoreDown.Error()))
 					}
 				})
 			})
@@ -852,7 +852,7 @@ func TestAMillionTokensThatAreNotAcceptedCostLittle(t *testing.T) {
 				f.accepts(good)
 				make := c.make(f, good)
 				heap := hostileHeap()
-				began, since, logged := time.Now(), len(f.store.readsSoFar()), f.log.count("")
+				began, since, logged := time.Now(), len(f.store.readsSoFar()), f.log.Count("")
 				for round := range rounds / 2 { // half a million of each
 					var all sync.WaitGroup
 					for i := range each {
@@ -867,7 +867,7 @@ func TestAMillionTokensThatAreNotAcceptedCostLittle(t *testing.T) {
 					f.accepts(good)
 				}
 				seconds := int(time.Since(began)/time.Second) + 1
-				reads, lines := len(f.store.readsSoFar())-since, f.log.count("")-logged
+				reads, lines := len(f.store.readsSoFar())-since, f.log.Count("")-logged
 				t.Logf("in %d s: %d reads, %d lines, heap grew by %d KiB", seconds, reads, lines, (hostileHeap()-heap)>>10)
 				assert.LessOrEqual(t, reads, 10*seconds+seconds/20+10)
 				assert.LessOrEqual(t, lines, seconds+20)

@@ -180,14 +180,14 @@ func TestAListIsReadHoweverItIsWritten(t *testing.T) {
 						assert.ErrorContains(t, f.check(raw), ref.Name)
 					}
 				}
-				problems := f.log.count("level=WARN", "record problem", ref.Name)
+				problems := f.log.Count("level=WARN", "record problem", ref.Name)
 				if c.problem {
 					assert.NotZero(t, problems)
 				} else {
 					assert.Zero(t, problems)
 				}
 				f.pass(5 * time.Minute)
-				assert.Equal(t, problems, f.log.count("level=WARN", "record problem", ref.Name), "reported again")
+				assert.Equal(t, problems, f.log.Count("level=WARN", "record problem", ref.Name), "reported again")
 			})
 		})
 	}

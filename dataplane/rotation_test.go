@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -242,9 +243,9 @@ func TestKeysRotateOnScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxLifetime(schedule.MaxLifetime))
 		began := time.Now()
 		issuer := newIssuer(t, f.store.Memory, dataplane.WithMaxLifetime(schedule.MaxLifetime), dataplane.WithPublishDelay(schedule.PublishDelay))
-		var log logBuffer
+		var log logtest.Buffer
 		schedule := schedule
-		schedule.Logger = log.logger()
+		schedule.Logger = log.Logger()
 		for range 2 { // replicas
 			defer rotate(t, f.store.Memory, schedule)()
 		}
@@ -286,12 +287,12 @@ func TestKeysRotateOnScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
 			})
 			f.pass(time.Hour)
 		}
-		assert.Zero(t, log.count("failed"))
+		assert.Zero(t, log.Count("failed"))
 		for _, kid := range []string{"kid=2", "kid=3", "kid=4"} {
-			assert.Equal(t, 1, log.count("audit: done", `action="add key"`, kid))
+			assert.Equal(t, 1, log.Count("audit: done", `action="add key"`, kid))
 		}
 		for _, kid := range []string{"kid=1", "kid=2", "kid=3"} {
-			assert.GreaterOrEqual(t, log.count("audit: done", `action="remove key"`, kid), 1)
+			assert.GreaterOrEqual(t, log.Count("audit: done", `action="remove key"`, kid), 1)
 		}
 		assert.NotContains(t, log.String(), "PRIVATE")
 	})
@@ -300,9 +301,9 @@ func TestKeysRotateOnScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
 func TestReplicasThatRotateAtOnceMakeOneKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const replicas = 3
-		var log logBuffer
+		var log logtest.Buffer
 		schedule := schedule
-		schedule.Logger = log.logger()
+		schedule.Logger = log.Logger()
 		store := newFaultStore()
 		putKey(t, store.Memory, "default", 1, testKey(0))
 		pass(schedule.Every)
@@ -312,8 +313,8 @@ func TestReplicasThatRotateAtOnceMakeOneKey(t *testing.T) {
 		}
 		pass(time.Minute)
 		assert.Equal(t, []signing.Serial{1, 2}, serialsOf(t, store, "default"))
-		assert.Equal(t, 1, log.count(`action="add key"`))
-		assert.Zero(t, log.count("failed"), "that another one was first is no failure")
+		assert.Equal(t, 1, log.Count(`action="add key"`))
+		assert.Zero(t, log.Count("failed"), "that another one was first is no failure")
 
 		pass(schedule.PublishDelay + schedule.MaxLifetime + rotationMargin - 2*time.Minute)
 		assert.Equal(t, []signing.Serial{1, 2}, serialsOf(t, store, "default"))
@@ -321,7 +322,7 @@ func TestReplicasThatRotateAtOnceMakeOneKey(t *testing.T) {
 		store.setList(everyoneReads(store, replicas))
 		pass(10 * time.Second)
 		assert.Equal(t, []signing.Serial{2}, serialsOf(t, store, "default"))
-		assert.Zero(t, log.count("failed"), "that another one removed it is no failure")
+		assert.Zero(t, log.Count("failed"), "that another one removed it is no failure")
 	})
 }
 
@@ -413,16 +414,16 @@ func TestRotationThatFailsIsLoggedAndTriedAgainEveryMinute(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log logBuffer
+				var log logtest.Buffer
 				schedule := schedule
-				schedule.Logger = log.logger()
+				schedule.Logger = log.Logger()
 				store := &refusingStore{faultStore: newFaultStore()}
 				putKey(t, store, "default", 1, testKey(0))
 				pass(schedule.Every)
 				heal := fail(store)
 				defer rotate(t, store, schedule)()
 				pass(4*time.Minute + 10*time.Second)
-				assert.InDelta(t, 5, log.count("rotating keys failed"), 1)
+				assert.InDelta(t, 5, log.Count("rotating keys failed"), 1)
 				heal()
 				if name == "no key" { // the one that is there now is new
 					pass(schedule.Every)
@@ -494,8 +495,8 @@ func TestRotationWithoutAStoreIsRefusedAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	schedule := schedule
-	var log logBuffer
-	schedule.Logger = log.logger()
+	var log logtest.Buffer
+	schedule.Logger = log.Logger()
 	err := dataplane.Rotate(ctx, nil, "default", schedule)
 	require.Error(t, err)
 	assert.NotErrorIs(t, err, context.DeadlineExceeded)

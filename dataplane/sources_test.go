@@ -120,8 +120,8 @@ func TestAConfiguredKeyHidesTheStoresKeyAndTheLogSaysSoOnce(t *testing.T) {
 
 		f.revoke(f.issue(day))
 		f.pass(10 * time.Minute)
-		assert.Equal(t, 1, f.log.count("level=WARN", "configured public key hides", "scope=default", "kid=1"))
-		assert.Equal(t, 1, f.log.count("hides"))
+		assert.Equal(t, 1, f.log.Count("level=WARN", "configured public key hides", "scope=default", "kid=1"))
+		assert.Equal(t, 1, f.log.Count("hides"))
 	})
 }
 
@@ -129,7 +129,7 @@ func TestNothingIsHiddenWhereTheStoresKeysAreNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithoutStoreKeys(), dataplane.WithPublicKey("default", "1", testKey(1).Public()))
 		f.accepts(f.withSerial("1", 1))
-		assert.Zero(t, f.log.count("hides"))
+		assert.Zero(t, f.log.Count("hides"))
 	})
 }
 
@@ -320,7 +320,7 @@ func TestAFloodOfRefusalsIsLoggedAtALimitedRate(t *testing.T) {
 		for range 500 {
 			f.refuses(tampered(good), token.ErrSignature)
 		}
-		burst := f.log.count("token refused")
+		burst := f.log.Count("token refused")
 		assert.NotZero(t, burst)
 		assert.LessOrEqual(t, burst, 10)
 
@@ -328,8 +328,8 @@ func TestAFloodOfRefusalsIsLoggedAtALimitedRate(t *testing.T) {
 			f.pass(100 * time.Millisecond)
 			f.refuses(tampered(good), token.ErrSignature)
 		}
-		assert.InDelta(t, burst+60, f.log.count("token refused"), 2)
-		assert.InDelta(t, 60, f.log.count("token refused", "left_out="), 2, "the log does not say how many lines were left out")
-		assert.Equal(t, f.log.count("token refused"), f.log.count("token refused", "kid=1", "mesh=default", "reason="))
+		assert.InDelta(t, burst+60, f.log.Count("token refused"), 2)
+		assert.InDelta(t, 60, f.log.Count("token refused", "left_out="), 2, "the log does not say how many lines were left out")
+		assert.Equal(t, f.log.Count("token refused"), f.log.Count("token refused", "kid=1", "mesh=default", "reason="))
 	})
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -85,7 +86,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 	failing := func(err error) grpcauth.Authenticator {
 		return func(context.Context, string) (grpcauth.Identity, error) { return nil, err }
 	}
-	closed, err := zone.NewValidator(g.store, zone.WithLogger(g.log.logger()))
+	closed, err := zone.NewValidator(g.store, zone.WithLogger(g.log.Logger()))
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
 	g.service.unary = func(context.Context) error { return nil }
@@ -117,7 +118,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		"an authenticator with no answer": {failing(nil), nil, codes.Unavailable, unavailable, `neither an identity nor an error`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log := &logBuffer{}
+			log := &logtest.Buffer{}
 			server := &global{tb: t, log: log, service: testService{unary: g.service.unary}}
 			server.serve(c.auth)
 			_, err := server.client().EmptyCall(with(t, c.metadata...), &testpb.Empty{})
@@ -131,13 +132,13 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 			if c.reason == "" {
 				assert.Empty(t, log.String())
 			} else {
-				assert.Equal(t, 1, log.count("call refused", c.reason, "EmptyCall", "127.0.0.1"))
-				assert.Equal(t, 1, log.count("call refused", c.reason, "FullDuplexCall"))
+				assert.Equal(t, 1, log.Count("call refused", c.reason, "EmptyCall", "127.0.0.1"))
+				assert.Equal(t, 1, log.Count("call refused", c.reason, "FullDuplexCall"))
 			}
 			assert.NotContains(t, log.String(), good)
 		})
 	}
-	assert.GreaterOrEqual(t, g.log.count("token refused"), 1)
+	assert.GreaterOrEqual(t, g.log.Count("token refused"), 1)
 	assert.NotContains(t, g.log.String(), good)
 }
 
@@ -148,8 +149,8 @@ func TestRefusalsThatAFloodCausesAreLoggedAtALimitedRate(t *testing.T) {
 		_, err := g.client().EmptyCall(with(t), &testpb.Empty{})
 		require.Equal(t, codes.Unauthenticated, status.Code(err))
 	}
-	assert.GreaterOrEqual(t, g.log.count("call refused"), 10)
-	assert.Less(t, g.log.count("call refused"), 100)
+	assert.GreaterOrEqual(t, g.log.Count("call refused"), 10)
+	assert.Less(t, g.log.Count("call refused"), 100)
 }
 
 func TestServicesAreLeftOpenByTheirWholeNames(t *testing.T) {
@@ -235,7 +236,7 @@ func TestAUnaryHandlerThatItsTokensEndStopsIsAnsweredForWithTheStatus(t *testing
 			_, err := g.client().EmptyCall(asWest(t, raw), &testpb.Empty{})
 			assert.Equal(t, codes.Unauthenticated, status.Code(err))
 			assert.Equal(t, "the credentials were not accepted", status.Convert(err).Message())
-			assert.Equal(t, 1, g.log.count("session ended", "token revoked", "zone=west", "EmptyCall"))
+			assert.Equal(t, 1, g.log.Count("session ended", "token revoked", "zone=west", "EmptyCall"))
 		})
 	}
 }
@@ -290,7 +291,7 @@ func TestWhatHappensBetweenValidatingAndBindingCounts(t *testing.T) {
 	assert.Equal(t, codes.Unauthenticated, status.Code(err))
 	assert.Equal(t, codes.Unauthenticated, endOf(g.open(g.issue(time.Hour))).Code())
 	assert.Empty(t, called)
-	assert.Equal(t, 2, g.log.count("session ended", "token revoked"))
+	assert.Equal(t, 2, g.log.Count("session ended", "token revoked"))
 }
 
 func mustToken(t *testing.T, ctx context.Context) string {
@@ -313,7 +314,7 @@ func TestAnIdentityOfOnesOwnIsBoundAndLoggedAsItSays(t *testing.T) {
 	g.serve(func(context.Context, string) (grpcauth.Identity, error) { return visitor{ctx}, nil })
 	assert.Equal(t, codes.PermissionDenied, endOf(g.open("unused")).Code())
 	require.Eventually(t, func() bool {
-		return g.log.count("session ended", "closing time", "name=alice") == 1
+		return g.log.Count("session ended", "closing time", "name=alice") == 1
 	}, patience, time.Millisecond)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/grpcauth/internal/loopback"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -36,7 +37,7 @@ type global struct {
 	store     *outageStore
 	issuer    zone.Issuer
 	validator zone.Validator
-	log       *logBuffer
+	log       *logtest.Buffer
 
 	service testService
 	around  []grpc.StreamServerInterceptor // outside of the authentication
@@ -45,12 +46,12 @@ type global struct {
 }
 
 func newGlobal(tb testing.TB, options ...zone.ValidatorOption) *global {
-	g := &global{tb: tb, store: &outageStore{Memory: keystore.NewMemory()}, log: &logBuffer{}}
+	g := &global{tb: tb, store: &outageStore{Memory: keystore.NewMemory()}, log: &logtest.Buffer{}}
 	g.addKey(1, zoneKey())
 	var err error
 	g.issuer, err = zone.NewIssuer(g.store.Memory)
 	require.NoError(tb, err)
-	options = append([]zone.ValidatorOption{zone.WithLogger(g.log.logger()), zone.WithLeeway(0)}, options...)
+	options = append([]zone.ValidatorOption{zone.WithLogger(g.log.Logger()), zone.WithLeeway(0)}, options...)
 	g.validator, err = zone.NewValidator(g.store, options...)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { g.validator.Close() })
@@ -100,7 +101,7 @@ func idOf(tb testing.TB, raw string) string {
 
 // serve starts the server, with an authenticator, and connects to it.
 func (g *global) serve(auth grpcauth.Authenticator, options ...grpcauth.Option) {
-	options = append([]grpcauth.Option{grpcauth.WithLogger(g.log.logger())}, options...)
+	options = append([]grpcauth.Option{grpcauth.WithLogger(g.log.Logger())}, options...)
 	unary, err := grpcauth.UnaryServerInterceptor(auth, options...)
 	require.NoError(g.tb, err)
 	stream, err := grpcauth.StreamServerInterceptor(auth, options...)

@@ -63,7 +63,7 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 			assert.Equal(t, c.code, got.Code())
 			assert.Equal(t, got.String(), status.Convert(receive(t, handled)).String(), "the handler and the peer learn the same")
 			require.Eventually(t, func() bool {
-				return g.log.count("level=INFO", "session ended", c.reason, "zone=west", "jti="+idOf(t, raw), "FullDuplexCall") == 1
+				return g.log.Count("level=INFO", "session ended", c.reason, "zone=west", "jti="+idOf(t, raw), "FullDuplexCall") == 1
 			}, patience, time.Millisecond)
 			assert.NotContains(t, g.log.String(), raw)
 		})
@@ -260,7 +260,7 @@ func TestAHandlersResultIsPassedOnUnchanged(t *testing.T) {
 			assert.Equal(t, []string{"words"}, stream.Trailer().Get("last"))
 			assert.Equal(t, c.result, receive(t, result))
 			assert.ErrorIs(t, c.result, c.seen)
-			assert.Zero(t, g.log.count("session ended"))
+			assert.Zero(t, g.log.Count("session ended"))
 		})
 	}
 }
@@ -291,7 +291,7 @@ func TestAClientThatLeavesIsNoEndOfASession(t *testing.T) {
 	assert.Equal(t, codes.Canceled, status.Code(err), "what grpc says")
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, codes.Canceled, status.Code(receive(t, over)))
-	assert.Zero(t, g.log.count("session ended"))
+	assert.Zero(t, g.log.Count("session ended"))
 	assert.Equal(t, 0, g.validator.Usage()[0].Sessions, "the session is released")
 }
 
@@ -311,7 +311,7 @@ func TestAHandlersPanicReachesTheInterceptorsAround(t *testing.T) {
 	got := endOf(g.open(g.issue(time.Hour)))
 	assert.Equal(t, codes.DataLoss, got.Code())
 	assert.Equal(t, "recovered out of order", got.Message())
-	assert.Equal(t, 1, g.log.count("handler panicked", "out of order", "stream_test.go"), "with the stack that it came from")
+	assert.Equal(t, 1, g.log.Count("handler panicked", "out of order", "stream_test.go"), "with the stack that it came from")
 }
 
 func TestAPanicAfterTheEndIsOnlyLogged(t *testing.T) {
@@ -329,7 +329,7 @@ func TestAPanicAfterTheEndIsOnlyLogged(t *testing.T) {
 	g.revoke(raw)
 	require.Equal(t, codes.Unauthenticated, endOf(stream).Code())
 	close(over)
-	require.Eventually(t, func() bool { return g.log.count("handler panicked", "too late") == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return g.log.Count("handler panicked", "too late") == 1 }, patience, time.Millisecond)
 }
 
 func TestAHandlerThatExitsItsGoroutineExitsThatOfTheInterceptors(t *testing.T) {

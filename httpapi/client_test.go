@@ -135,7 +135,7 @@ func TestFetchedKeysValidateTokens(t *testing.T) {
 func TestATokenThatAClientRevokesIsRefusedUntilItIsRestored(t *testing.T) {
 	w := newWorld(t)
 	client := w.client(t, "alice")
-	validator, err := dataplane.NewValidator(w.store, dataplane.WithLogger(w.log.logger()))
+	validator, err := dataplane.NewValidator(w.store, dataplane.WithLogger(w.log.Logger()))
 	require.NoError(t, err)
 	defer validator.Close()
 	raw, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -39,12 +40,12 @@ func FuzzRequest(f *testing.F) {
 	require.NoError(f, err)
 	zones, err := zone.NewDisabledIssuer()
 	require.NoError(f, err)
-	var log logBuffer
+	var log logtest.Buffer
 	var asked requests
 	handler, err := httpapi.New(keystore.NewMemory(), dataplanes, zones, func(_ *http.Request, what httpapi.Request) (string, error) {
 		asked.add(what)
 		return "alice", httpapi.Denied("only asking")
-	}, httpapi.WithLogger(log.logger()))
+	}, httpapi.WithLogger(log.Logger()))
 	require.NoError(f, err)
 	client, err := httpapi.NewClient("http://host", &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		recorder := httptest.NewRecorder()
@@ -55,7 +56,7 @@ func FuzzRequest(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, path uint8, body string) {
 		asked.list = nil
-		log.b.Reset()
+		log.Reset()
 		r := httptest.NewRequest("POST", paths[int(path)%len(paths)], strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		recorder := httptest.NewRecorder()

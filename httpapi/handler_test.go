@@ -17,6 +17,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
@@ -138,7 +139,7 @@ func TestWhatTheAuthoriserRefusesTouchesNothing(t *testing.T) {
 		list, err := w.store.Memory.List(t.Context(), keystore.AllScopes, "")
 		require.NoError(t, err)
 		assert.Len(t, list, 2, "only the keys are there")
-		assert.Equal(t, len(everyRequest), w.log.count("audit: not done"), "each refusal is an event")
+		assert.Equal(t, len(everyRequest), w.log.Count("audit: not done"), "each refusal is an event")
 	}
 }
 
@@ -146,14 +147,14 @@ func TestAnAuthoriserThatPanicsAllowsNothing(t *testing.T) {
 	w := newWorld(t)
 	var err error
 	w.handler, err = httpapi.New(w.store, w.dataplanes, w.zones, func(*http.Request, httpapi.Request) (string, error) { panic("of the operator's code") },
-		httpapi.WithLogger(w.log.logger()))
+		httpapi.WithLogger(w.log.Logger()))
 	require.NoError(t, err)
 	for _, c := range everyRequest {
 		assert.PanicsWithValue(t, "of the operator's code", func() { w.do(t, c[0], c[1], c[2]) }, "%s %s", c[0], c[1])
 	}
 	assert.Zero(t, w.issued())
 	assert.Zero(t, w.store.reads())
-	assert.Zero(t, w.log.count("audit: done"))
+	assert.Zero(t, w.log.Count("audit: done"))
 }
 
 func TestOnlyPublicKeysMayBeDeclaredPublic(t *testing.T) {
@@ -175,23 +176,23 @@ func TestEveryDecisionIsAnAuditEventWithItsActor(t *testing.T) {
 	require.NoError(t, err)
 	claims, err := u.Claims()
 	require.NoError(t, err)
-	assert.Equal(t, 1, w.log.count("audit: done", "action=issue", "actor=alice", "mesh=default", "name=dp-1", "jti="+claims.ID, "kid=1"))
+	assert.Equal(t, 1, w.log.Count("audit: done", "action=issue", "actor=alice", "mesh=default", "name=dp-1", "jti="+claims.ID, "kid=1"))
 
 	w.do(t, "POST", "/revocations/dataplane/default", `{"ids":["`+claims.ID+`"]}`)
-	assert.Equal(t, 1, w.log.count("audit: done", "action=revoke", "actor=alice", "kind=dataplane", "mesh=default", "jti="+claims.ID))
+	assert.Equal(t, 1, w.log.Count("audit: done", "action=revoke", "actor=alice", "kind=dataplane", "mesh=default", "jti="+claims.ID))
 	w.do(t, "DELETE", "/revocations/dataplane/default", `{"ids":["`+claims.ID+`"]}`)
-	assert.Equal(t, 1, w.log.count("audit: done", "action=restore", "actor=alice", "jti="+claims.ID))
+	assert.Equal(t, 1, w.log.Count("audit: done", "action=restore", "actor=alice", "jti="+claims.ID))
 
 	w.do(t, "POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default"}`, "As", "mallory")
-	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=mallory", "mesh=default", "name=dp-1", "the secret list"))
+	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "actor=mallory", "mesh=default", "name=dp-1", "the secret list"))
 	w.do(t, "POST", "/tokens/dataplane", `{"mesh":"default","type":"ingress","workload":"shop","tags":{"region":["eu"]}}`, "As", "bob")
-	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=bob", "type=ingress", "workload=shop", `tags="{\"region\":[\"eu\"]}"`))
+	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "actor=bob", "type=ingress", "workload=shop", `tags="{\"region\":[\"eu\"]}"`))
 	w.do(t, "POST", "/tokens/zone", `{"zone":"west","scope":["cp"]}`, "As", "bob")
-	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=bob", "kind=zone", "zone=west", "scope=cp", "on holiday"))
+	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "actor=bob", "kind=zone", "zone=west", "scope=cp", "on holiday"))
 	w.do(t, "POST", "/tokens/dataplane", `{"mesh":"default","validFor":"-1h"}`)
-	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "mesh=default", "validFor is -1h0m0s"))
+	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "mesh=default", "validFor is -1h0m0s"))
 	w.do(t, "POST", "/tokens/dataplane", `{"mesh":"prod"}`)
-	assert.Equal(t, 1, w.log.count("audit: not done", "action=issue", "actor=alice", "mesh=prod"), "by the issuer, and not twice")
+	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "actor=alice", "mesh=prod"), "by the issuer, and not twice")
 	assert.NotContains(t, w.log.String(), raw, "a token was logged")
 }
 
@@ -201,7 +202,7 @@ func TestARefusedRequestWritesOneEventHoweverManyIDsItHas(t *testing.T) {
 	answer, _ := w.do(t, "POST", "/revocations/zone", `{"ids":[`+ids+`]}`, "As", "")
 	assert.Equal(t, 401, answer.StatusCode)
 	assert.Equal(t, 1, strings.Count(w.log.String(), "\n"))
-	assert.Equal(t, 1, w.log.count("audit: not done", "jti=x,x,x,"))
+	assert.Equal(t, 1, w.log.Count("audit: not done", "jti=x,x,x,"))
 	assert.Less(t, len(w.log.String()), 4<<10)
 }
 
@@ -213,11 +214,11 @@ func TestTheLogOfTheContextIsUsedUnlessTheHandlerHasItsOwn(t *testing.T) {
 	require.NoError(t, err)
 	api, err := httpapi.New(store, dataplanes, zones, func(*http.Request, httpapi.Request) (string, error) { return "alice", nil })
 	require.NoError(t, err)
-	var log logBuffer
-	r := httptest.NewRequestWithContext(audit.WithLogger(t.Context(), log.logger()), "POST", "/revocations/zone", strings.NewReader(`{"ids":["an-id"]}`))
+	var log logtest.Buffer
+	r := httptest.NewRequestWithContext(audit.WithLogger(t.Context(), log.Logger()), "POST", "/revocations/zone", strings.NewReader(`{"ids":["an-id"]}`))
 	r.Header.Set("Content-Type", "application/json")
 	api.ServeHTTP(httptest.NewRecorder(), r)
-	assert.Equal(t, 1, log.count("audit: done", "action=revoke", "actor=alice", "jti=an-id"))
+	assert.Equal(t, 1, log.Count("audit: done", "action=revoke", "actor=alice", "jti=an-id"))
 }
 
 func TestTheCauseOfAFailureIsLoggedAndNotTold(t *testing.T) {
@@ -228,7 +229,7 @@ func TestTheCauseOfAFailureIsLoggedAndNotTold(t *testing.T) {
 		assert.Equal(t, 503, answer.StatusCode, "%s %s", c[0], c[1])
 		assert.NotContains(t, text, "10.1.2.3")
 	}
-	assert.Equal(t, len(everyRequest), w.log.count("request failed", "10.1.2.3"))
+	assert.Equal(t, len(everyRequest), w.log.Count("request failed", "10.1.2.3"))
 }
 
 func TestAClientThatIsGoneIsNoFailure(t *testing.T) {
@@ -241,7 +242,7 @@ func TestAClientThatIsGoneIsNoFailure(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		w.answer(t, r)
 	}
-	assert.Zero(t, w.log.count("request failed"))
+	assert.Zero(t, w.log.Count("request failed"))
 }
 
 func TestAStoreThatHangsIsNotWaitedForForever(t *testing.T) {

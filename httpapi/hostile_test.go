@@ -178,8 +178,8 @@ func TestHostileRequestsAreRefusedAndNothingIsDone(t *testing.T) {
 	assert.Empty(t, w.asked.all(), "the authoriser was asked")
 	assert.Zero(t, w.issued(), "an issuer was asked")
 	assert.Zero(t, w.store.reads(), "the store was read")
-	assert.Zero(t, w.log.count("audit: done"))
-	assert.Equal(t, refused, w.log.count("audit: not done"), "each refusal is an event")
+	assert.Zero(t, w.log.Count("audit: done"))
+	assert.Equal(t, refused, w.log.Count("audit: not done"), "each refusal is an event")
 	assert.Equal(t, refused, strings.Count(w.log.String(), "\n"))
 }
 

@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -31,7 +31,7 @@ type world struct {
 	store      *faultStore
 	dataplanes *countingDataplanes
 	zones      *countingZones
-	log        *logBuffer
+	log        *logtest.Buffer
 	asked      *requests // what the authoriser was asked about
 	handler    http.Handler
 }
@@ -40,7 +40,7 @@ type world struct {
 // keys 0 and 1, each with serial 1.
 func newWorld(t testing.TB, options ...httpapi.Option) *world {
 	t.Helper()
-	w := &world{store: &faultStore{Memory: keystore.NewMemory()}, log: &logBuffer{}, asked: &requests{}}
+	w := &world{store: &faultStore{Memory: keystore.NewMemory()}, log: &logtest.Buffer{}, asked: &requests{}}
 	put(t, w.store, "default", signing.DataplaneKeys("default").KeyName(1), pemOf(t, testKey(0)))
 	put(t, w.store, keystore.Global, signing.ZoneKeys().KeyName(1), pemOf(t, testKey(1)))
 	dataplanes, err := dataplane.NewIssuer(w.store)
@@ -56,7 +56,7 @@ func (w *world) serve(t testing.TB, dataplanes dataplane.Issuer, zones zone.Issu
 	t.Helper()
 	w.dataplanes, w.zones = &countingDataplanes{Issuer: dataplanes}, &countingZones{Issuer: zones}
 	var err error
-	w.handler, err = httpapi.New(w.store, w.dataplanes, w.zones, w.authorize, append(options, httpapi.WithLogger(w.log.logger()))...)
+	w.handler, err = httpapi.New(w.store, w.dataplanes, w.zones, w.authorize, append(options, httpapi.WithLogger(w.log.Logger()))...)
 	require.NoError(t, err)
 }
 
@@ -215,40 +215,6 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 	}
 	return s.Memory.List(ctx, scope, prefix)
 }
-
-// logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// count returns how many lines hold all of the parts.
-func (l *logBuffer) count(parts ...string) (n int) {
-lines:
-	for line := range strings.Lines(l.String()) {
-		for _, part := range parts {
-			if !strings.Contains(line, part) {
-				continue lines
-			}
-		}
-		n++
-	}
-	return n
-}
-
-func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 var testKeys = func() (keys [3]func() *signing.PrivateKey) {
 	for i := range keys {

@@ -109,7 +109,7 @@ func TestAnUnreadableKeyIsLeftOutAndReportedOnce(t *testing.T) {
 			assert.Equal(t, map[string]string{"1": modulus(testKey(0))}, kids(t, text))
 			time.Sleep(time.Second)
 		}
-		assert.Equal(t, 1, w.log.count("key records with faults", "default-2", "0003"))
+		assert.Equal(t, 1, w.log.Count("key records with faults", "default-2", "0003"))
 
 		replace(t, w.store, "default", keys.KeyName(1), []byte("spoilt too"))
 		answer, text := w.do(t, "GET", "/jwks/dataplane/default", "")
@@ -138,7 +138,7 @@ func TestAKeySetIsReadOnceASecondAndBuiltOncePerKeyChange(t *testing.T) {
 			group.Wait()
 			return etag
 		}
-		built := func() int { return w.log.count("built key set") }
+		built := func() int { return w.log.Count("built key set") }
 
 		first := ask(10_000)
 		assert.Equal(t, 1, w.store.reads())
@@ -199,11 +199,11 @@ func TestAKeySetThatCannotBeReadIsNotServedFromMemory(t *testing.T) {
 			assert.Equal(t, 503, status())
 		}
 		assert.Equal(t, before+1, w.store.reads(), "a failed read is shared too")
-		assert.Equal(t, 1, w.log.count("request failed"))
+		assert.Equal(t, 1, w.log.Count("request failed"))
 		w.store.set(nil, false)
 		time.Sleep(time.Second)
 		assert.Equal(t, 200, status())
-		assert.Equal(t, 1, w.log.count("built key set"), "it is still the one from before")
+		assert.Equal(t, 1, w.log.Count("built key set"), "it is still the one from before")
 
 		require.NoError(t, dataplane.RemoveKey(quiet(t), w.store, "default", 1, dataplane.Forced()))
 		time.Sleep(time.Second)
@@ -237,7 +237,7 @@ func TestUnknownMeshesCauseFewReads(t *testing.T) {
 		seconds := int(time.Since(began) / time.Second)
 		assert.Equal(t, map[int]int{404: 10 * seconds, 503: 100_000 - 10*seconds}, statuses)
 		assert.LessOrEqual(t, w.store.reads(), 12*seconds+1)
-		assert.Equal(t, seconds, w.log.count("request failed", "more than 10 meshes"), "logged once a second")
+		assert.Equal(t, seconds, w.log.Count("request failed", "more than 10 meshes"), "logged once a second")
 	})
 }
 

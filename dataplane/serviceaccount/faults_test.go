@@ -19,6 +19,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane/serviceaccount"
 	"github.com/meshpass/meshpass/internal/forge"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -147,19 +148,19 @@ func TestAnErrorOfTheAPIServerIsNeverARefusalAndIsNotRemembered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var well atomic.Bool
-			var log logBuffer
+			var log logtest.Buffer
 			v := newValidator(t, oddServer(t, func(w http.ResponseWriter, r *authentication.TokenReview) {
 				if well.Load() {
 					says(accepted())(w, r)
 					return
 				}
 				fail(w, r)
-			}), serviceaccount.WithLogger(log.logger()))
+			}), serviceaccount.WithLogger(log.Logger()))
 			raw := unsigned(nil)
 			_, err := v.Validate(t.Context(), raw)
 			require.ErrorIs(t, err, token.ErrUnavailable)
 			require.NotErrorIs(t, err, token.ErrInvalid)
-			require.Equal(t, 1, log.count("level=WARN", "token could not be checked", "account=shop:backend", "jti=c4b6f1a0"), log.String())
+			require.Equal(t, 1, log.Count("level=WARN", "token could not be checked", "account=shop:backend", "jti=c4b6f1a0"), log.String())
 
 			well.Store(true)
 			_, err = v.Validate(t.Context(), raw)
@@ -204,8 +205,8 @@ func TestWhatTheAPIServerSaysIsEscapedShortenedAndWithoutTheToken(t *testing.T) 
 		})),
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log logBuffer
-			v := newValidator(t, oddServer(t, answer), serviceaccount.WithLogger(log.logger()))
+			var log logtest.Buffer
+			v := newValidator(t, oddServer(t, answer), serviceaccount.WithLogger(log.Logger()))
 			_, err := v.Validate(t.Context(), raw)
 			require.Error(t, err)
 			for _, text := range []string{err.Error(), strings.TrimSuffix(log.String(), "\n")} {

@@ -20,6 +20,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/dataplane/serviceaccount"
 	"github.com/meshpass/meshpass/internal/forge"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -56,14 +57,14 @@ func (c *cluster) testTheManifestsOfTheREADMEAreEnough(t *testing.T) {
 	raw, _ := c.token(t, pod.Namespace, pod.Spec.ServiceAccountName, pod, source.Audience)
 
 	credentials, _ := c.token(t, controlPlane.Namespace, controlPlane.Name, nil)
-	var log logBuffer
+	var log logtest.Buffer
 	v := newValidator(t, c.reviews(t, &rest.Config{Host: c.URL, QPS: -1, BearerToken: credentials,
-		TLSClientConfig: rest.TLSClientConfig{CAData: c.CA}}), serviceaccount.WithLogger(log.logger()))
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.CA}}), serviceaccount.WithLogger(log.Logger()))
 
 	_, err = v.Validate(t.Context(), raw)
 	require.ErrorIs(t, err, token.ErrUnavailable, "the control plane has no rights yet")
 	require.NotErrorIs(t, err, token.ErrInvalid)
-	require.Equal(t, 1, log.count("level=WARN", "token could not be checked", controlPlane.Name,
+	require.Equal(t, 1, log.Count("level=WARN", "token could not be checked", controlPlane.Name,
 		`cannot create resource \"tokenreviews\" in API group \"authentication.k8s.io\"`), log.String())
 
 	_, err = c.rbac.ClusterRoles().Create(t.Context(), manifest[rbac.ClusterRole](t, "ClusterRole"), meta.CreateOptions{})
@@ -170,8 +171,8 @@ func (c *cluster) testWhatIsNotGoodIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			reviews := c.reviews(t, c.admin())
-			var log logBuffer
-			v := newValidator(t, reviews, serviceaccount.WithLogger(log.logger()))
+			var log logtest.Buffer
+			v := newValidator(t, reviews, serviceaccount.WithLogger(log.Logger()))
 			for range 3 {
 				verified, err := v.Validate(t.Context(), refused.raw)
 				require.ErrorIs(t, err, refused.want)
@@ -184,7 +185,7 @@ func (c *cluster) testWhatIsNotGoodIsRefused(t *testing.T) {
 				}
 				require.Less(t, len(err.Error()), 2000)
 			}
-			require.Equal(t, 3, log.count("level=INFO", "token refused"))
+			require.Equal(t, 3, log.Count("level=INFO", "token refused"))
 			require.Equal(t, refused.reviews, reviews.n.Load())
 
 			verified, err := v.Validate(t.Context(), good)
@@ -207,8 +208,8 @@ func (c *cluster) testAGoodTokenIsServedDuringAFlood(t *testing.T) {
 	good, _ := c.token(t, namespace, "backend", c.pod(t, namespace, "backend", "backend-0"), audience)
 	reviews := c.reviews(t, c.admin())
 	const limit = 20
-	var log logBuffer
-	v := newValidator(t, reviews, serviceaccount.WithReviewLimit(limit), serviceaccount.WithCacheTTL(0), serviceaccount.WithLogger(log.logger()))
+	var log logtest.Buffer
+	v := newValidator(t, reviews, serviceaccount.WithReviewLimit(limit), serviceaccount.WithCacheTTL(0), serviceaccount.WithLogger(log.Logger()))
 	_, err := v.Validate(t.Context(), good)
 	require.NoError(t, err)
 
@@ -238,8 +239,8 @@ func (c *cluster) testAGoodTokenIsServedDuringAFlood(t *testing.T) {
 	t.Logf("%d reviews of bad tokens in %v, and %d of the good one", asked, took, served)
 	require.Positive(t, served)
 	require.LessOrEqual(t, asked, int64(limit+limit*took.Seconds()), "a burst, and then so many a second")
-	require.Less(t, log.count(""), 100, "the log is limited")
-	require.NotZero(t, log.count("token could not be checked", "left_out="))
+	require.Less(t, log.Count(""), 100, "the log is limited")
+	require.NotZero(t, log.Count("token could not be checked", "left_out="))
 }
 
 func (c *cluster) testASessionEndsWithItsToken(t *testing.T) {
@@ -322,8 +323,8 @@ func TestAnAPIServerThatIsDownRefusesNobodyAndServesAgainWhenItIsBack(t *testing
 	namespace := c.namespace(t, "backend")
 	raw, _ := c.token(t, namespace, "backend", c.pod(t, namespace, "backend", "backend-0"), audience)
 	fresh, _ := c.token(t, namespace, "backend", nil, audience)
-	var log logBuffer
-	v := newValidator(t, c.reviews(t, c.admin()), serviceaccount.WithCacheTTL(0), serviceaccount.WithLogger(log.logger()))
+	var log logtest.Buffer
+	v := newValidator(t, c.reviews(t, c.admin()), serviceaccount.WithCacheTTL(0), serviceaccount.WithLogger(log.Logger()))
 	verified, err := v.Validate(t.Context(), raw)
 	require.NoError(t, err)
 	session, stop := verified.Bind(t.Context())
@@ -336,7 +337,7 @@ func TestAnAPIServerThatIsDownRefusesNobodyAndServesAgainWhenItIsBack(t *testing
 		require.NotErrorIs(t, err, token.ErrInvalid)
 		require.NotContains(t, err.Error(), raw)
 	}
-	require.Equal(t, 3, log.count("level=WARN", "token could not be checked"), log.String())
+	require.Equal(t, 3, log.Count("level=WARN", "token could not be checked"), log.String())
 	_, err = v.Validate(t.Context(), "garbage")
 	require.ErrorIs(t, err, token.ErrInvalid, "that needs no API server")
 	require.NoError(t, session.Err(), "an outage ends no session")

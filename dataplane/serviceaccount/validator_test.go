@@ -21,6 +21,7 @@ import (
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 
 	"github.com/meshpass/meshpass/dataplane/serviceaccount"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -425,43 +426,43 @@ func TestCloseWaitsForEveryReviewAndNoneBeginsAfterIt(t *testing.T) {
 
 func TestAFloodIsLoggedALineASecondAndDoesNotHideAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log logtest.Buffer
 		raw := unsigned(nil)
 		v := open(t, &fixed{answer: func(context.Context, string) (authentication.TokenReviewStatus, error) {
 			return authentication.TokenReviewStatus{}, errors.New("down")
-		}}, serviceaccount.WithLogger(log.logger()))
+		}}, serviceaccount.WithLogger(log.Logger()))
 		defer v.Close()
 		for range 10_000 {
 			_, err := v.Validate(t.Context(), "garbage")
 			require.Error(t, err)
 		}
-		require.Equal(t, 10, log.count("level=INFO", "token refused", "malformed token"))
+		require.Equal(t, 10, log.Count("level=INFO", "token refused", "malformed token"))
 		_, err := v.Validate(t.Context(), raw)
 		require.Error(t, err)
-		require.Equal(t, 1, log.count("level=WARN", "token could not be checked", "down"))
+		require.Equal(t, 1, log.Count("level=WARN", "token could not be checked", "down"))
 		time.Sleep(time.Second)
 		_, err = v.Validate(t.Context(), "garbage")
 		require.Error(t, err)
-		require.Equal(t, 1, log.count("token refused", "left_out=9990"))
+		require.Equal(t, 1, log.Count("token refused", "left_out=9990"))
 	})
 }
 
 func TestACallerThatWentAwayIsNoWarning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log logtest.Buffer
 		api := good()
 		api.answer = func(ctx context.Context, _ string) (authentication.TokenReviewStatus, error) {
 			time.Sleep(time.Second)
 			return accepted(), nil
 		}
-		v := open(t, api, serviceaccount.WithLogger(log.logger()))
+		v := open(t, api, serviceaccount.WithLogger(log.Logger()))
 		defer v.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err := v.Validate(ctx, unsigned(nil))
 		require.ErrorIs(t, err, token.ErrUnavailable)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, 1, log.count("level=INFO", "token could not be checked"))
+		require.Equal(t, 1, log.Count("level=INFO", "token could not be checked"))
 	})
 }
 

@@ -256,7 +256,7 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 				assert.Equal(t, c.code, endOf(p).Code())
 				receive(t, closed) // the server has let go of the stream
 				require.Eventually(t, func() bool {
-					return z.log.count("level=INFO", "session ended", c.reason, "mesh=default", "name=dp-1", "jti="+idOf(t, raw)) == 1
+					return z.log.Count("level=INFO", "session ended", c.reason, "mesh=default", "name=dp-1", "jti="+idOf(t, raw)) == 1
 				}, patience, time.Millisecond)
 				if c.code == codes.Unauthenticated {
 					z.publish("2")
@@ -272,7 +272,7 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 func TestAServerThatDoesNotHeedTheEndIsLeftBehind(t *testing.T) {
 	z := newZoneCP(t)
 	stubborn := &stubbornServer{release: make(chan struct{}), left: make(chan error, 1)}
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.logger()))
+	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
 	z.serveXDS(stubborn, auth)
 	raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
@@ -317,7 +317,7 @@ func TestAStreamWithoutARequestEndsSoonAndOneWithARequestStays(t *testing.T) {
 		speaking := z.welcome(v, raw, node("default.dp-1", nil))
 		silent := z.open(v, raw) // and so its time is over later than it would be for the other
 		assert.Equal(t, codes.Unauthenticated, endOf(silent).Code())
-		require.Eventually(t, func() bool { return z.log.count("session ended", "no request within 1s") == 1 }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return z.log.Count("session ended", "no request within 1s") == 1 }, patience, time.Millisecond)
 		z.publish("2")
 		cluster, err := speaking.receive()
 		require.NoError(t, err)
@@ -425,7 +425,7 @@ func TestOtherServicesAreRefusedUnlessLeftOpen(t *testing.T) {
 func TestAnInsecureServerTakesProxiesWithoutATokenAndStillHoldsThemToTheirNode(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z := newZoneCP(t)
-		auth, err := xdsauth.StreamServerInterceptor(insecure.Authenticator{}, xdsauth.WithLogger(z.log.logger()))
+		auth, err := xdsauth.StreamServerInterceptor(insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
 		require.NoError(t, err)
 		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), auth)
 		p, err := v.open(t.Context(), z.conn)

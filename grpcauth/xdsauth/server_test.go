@@ -28,6 +28,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/internal/loopback"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/internal/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -42,7 +43,7 @@ type zoneCP struct {
 	store     *outageStore
 	issuer    dataplane.Issuer
 	validator dataplane.Validator
-	log       *logBuffer
+	log       *logtest.Buffer
 
 	snapshots cachev3.SnapshotCache
 	callbacks serverv3.CallbackFuncs
@@ -50,13 +51,13 @@ type zoneCP struct {
 }
 
 func newZoneCP(tb testing.TB, options ...dataplane.ValidatorOption) *zoneCP {
-	z := &zoneCP{tb: tb, store: &outageStore{Memory: keystore.NewMemory()}, log: &logBuffer{}}
+	z := &zoneCP{tb: tb, store: &outageStore{Memory: keystore.NewMemory()}, log: &logtest.Buffer{}}
 	addKey(tb, z.store, "default", 1, meshKey())
 	addKey(tb, z.store, "other", 1, otherMeshKey())
 	var err error
-	z.issuer, err = dataplane.NewIssuer(z.store.Memory, dataplane.WithLogger(z.log.logger()))
+	z.issuer, err = dataplane.NewIssuer(z.store.Memory, dataplane.WithLogger(z.log.Logger()))
 	require.NoError(tb, err)
-	options = append([]dataplane.ValidatorOption{dataplane.WithLogger(z.log.logger()), dataplane.WithLeeway(0)}, options...)
+	options = append([]dataplane.ValidatorOption{dataplane.WithLogger(z.log.Logger()), dataplane.WithLeeway(0)}, options...)
 	z.validator, err = dataplane.NewValidator(z.store, options...)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { z.validator.Close() })
@@ -128,7 +129,7 @@ func idOf(tb testing.TB, raw string) string {
 
 // serve starts go-control-plane's server and connects to it.
 func (z *zoneCP) serve(options ...xdsauth.Option) {
-	options = append([]xdsauth.Option{xdsauth.WithLogger(z.log.logger())}, options...)
+	options = append([]xdsauth.Option{xdsauth.WithLogger(z.log.Logger())}, options...)
 	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), options...)
 	require.NoError(z.tb, err)
 	server := serverv3.NewServer(context.Background(), z.snapshots, z.callbacks)

@@ -26,7 +26,7 @@ func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 	z := newZoneCP(t)
 	stream, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator))
 	require.NoError(t, err)
-	unary, err := xdsauth.UnaryServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.logger()))
+	unary, err := xdsauth.UnaryServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
 	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), stream, unary)
 	raw, revoked := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour), z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
