@@ -751,6 +751,31 @@ func TestAChangeIsReadBeforeAllMeshesWereReadOneByOne(t *testing.T) {
 	})
 }
 
+func TestChangesInThousandsOfMeshesAreReadAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const meshes, each = 2000, 10 * time.Millisecond // 20 s to read them one by one
+		f := newFollowing(t)
+		for i := range meshes {
+			putRecord(t, f.store.Memory, keystore.Scope(fmt.Sprintf("mesh-%d", i)), "dataplane-token-of-no-concern", nil)
+		}
+		f.start(quiet)
+		f.store.setList(f.store.slowly(each))
+		for range 3 { // as when the keys of all meshes are rotated
+			for i := range meshes {
+				replaceRecord(t, f.store.Memory, keystore.Scope(fmt.Sprintf("mesh-%d", i)), "dataplane-token-of-no-concern", nil)
+			}
+			raw := f.issue(30 * day)
+			f.accepts(raw)
+			before := len(f.store.readsSoFar())
+			f.revoke(raw)
+			f.pass(recovery + 5*each)
+			f.refuses(raw, token.ErrRevoked)
+			assert.LessOrEqual(t, len(f.store.readsSoFar())-before, int(recovery/each)+5)
+			f.pass(2 * time.Second)
+		}
+	})
+}
+
 func TestAStoreThatFailsAltogetherIsSparedHoweverManyMeshesThereAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const meshes = 2000

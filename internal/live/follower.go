@@ -60,12 +60,13 @@ type follower struct {
 	unknown  time.Time                    // when they last caused one of a scope not known to exist
 
 	// Used by the reading goroutine only:
-	fullDue time.Time
-	failing bool             // the latest read of all scopes failed
-	partly  atomic.Bool      // while single scopes could be read
-	sweep   []keystore.Scope // to be read by themselves instead, whether they changed or not
-	jobLast bool             // the latest read of one scope was not of the sweep
-	failed  int              // reads, since one has succeeded
+	fullRead time.Time // when the latest complete read began
+	fullDue  time.Time
+	failing  bool             // the latest read of all scopes failed
+	partly   atomic.Bool      // while single scopes could be read
+	sweep    []keystore.Scope // to be read by themselves instead, whether they changed or not
+	jobLast  bool             // the latest read of one scope was not of the sweep
+	failed   int              // reads, since one has succeeded
 }
 
 // follow starts to follow a store, until close.
@@ -184,7 +185,7 @@ func (f *follower) readAll(ctx context.Context) {
 	if prev == nil {
 		prev = &state{}
 	}
-	f.fullDue = now.Add(fullInterval - rand.N(fullInterval/10))
+	f.fullRead, f.fullDue = now, now.Add(fullInterval-rand.N(fullInterval/10))
 	if err != nil {
 		next := *prev
 		next.full.failed, next.full.err = now, err

@@ -10,6 +10,11 @@ const (
 	minRetry = 50 * time.Millisecond // after a failed read, doubling
 	maxRetry = 500 * time.Millisecond
 
+	// More changes than this are read with all scopes at once, if that was not
+	// done within the interval.
+	manyChanges  = 100
+	manyInterval = time.Second
+
 	knownInterval   = time.Second // between reads of one scope that tokens cause
 	unknownInterval = 100 * time.Millisecond
 )
@@ -51,7 +56,8 @@ func (f *follower) job(scope keystore.Scope, now time.Time) *job {
 }
 
 // next returns the read to make now, of those that are due the one requested
-// first: of all scopes, or of one. If none is due, it returns how long to wait.
+// first: of all scopes, or of one. If many scopes have changed, that is the read
+// of all. If none is due, it returns how long to wait.
 func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,6 +88,7 @@ func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait tim
 		}
 		return "", false, wait // one scope can be added only to a complete read
 	}
+	changes := 0
 	for s, j := range f.jobs {
 		due := j.due
 		if !j.wanted {
@@ -91,9 +98,15 @@ func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait tim
 			}
 			due = f.allowedAt(s, now)
 		}
+		if j.wanted && !due.After(now) {
+			changes++
+		}
 		if consider(j, due) {
 			scope, all = s, false
 		}
+	}
+	if changes > manyChanges && !f.failing && now.Sub(f.fullRead) >= manyInterval {
+		return "", true, 0
 	}
 	if first == nil || f.jobLast && !all {
 		if swept, ok := f.nextOfSweep(now); ok {
