@@ -383,10 +383,10 @@ var contextTests = []test{
 		for i := range 20 {
 			// Names of their own: an engine may still carry out what was given up.
 			updated, created := fmt.Sprint("updated-", i), fmt.Sprint("created-", i)
-			f.create(mesh, updated, before)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i*i)*10*time.Microsecond)
-			r := f.get(mesh, updated)
+			r := f.create(mesh, updated, before)
 			r.Data = []byte(after)
+			// Up to 130 ms, so that on a busy machine too some end in the middle.
+			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i*i*i*i)*time.Microsecond)
 			var updateErr, createErr error
 			f.promptly("Update", func() { _, updateErr = f.store.Update(ctx, r) })
 			f.promptly("Create", func() {
