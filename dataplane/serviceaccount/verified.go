@@ -127,7 +127,7 @@ type sessions struct {
 	open   map[*session]struct{}
 	timer  *time.Timer // nil while there is no session
 
-	wall, monotonic time.Time // the two clocks when they last agreed
+	wall, monotonic time.Time // the two clocks when they last agreed, or at a session's start if the first had been put back
 }
 
 // add opens a session, or ends its context.
@@ -141,6 +141,9 @@ func (x *sessions) add(s *session) {
 			x.open = make(map[*session]struct{})
 			x.wall, x.monotonic = wall, monotonic
 			x.timer = time.AfterFunc(clockCheck, x.checkClock)
+		}
+		if x.ahead(wall, monotonic) < 0 { // if the clock was put back just now, the next check sees it put right
+			x.wall, x.monotonic = wall, monotonic
 		}
 		x.open[s] = struct{}{}
 		s.deadline = monotonic.Add(left)
@@ -165,6 +168,11 @@ func (x *sessions) remove(s *session) {
 	delete(x.open, s)
 }
 
+// ahead returns how far the wall clock has come ahead since the two agreed.
+func (x *sessions) ahead(wall, monotonic time.Time) time.Duration {
+	return wall.Sub(x.wall) - monotonic.Sub(x.monotonic)
+}
+
 // checkClock brings the ends of sessions forward if the wall clock has jumped ahead.
 // If it has jumped back they stay, so that no session lives longer.
 func (x *sessions) checkClock() {
@@ -175,7 +183,7 @@ func (x *sessions) checkClock() {
 		return
 	}
 	wall, monotonic := x.now().Round(0), time.Now()
-	ahead := wall.Sub(x.wall) - monotonic.Sub(x.monotonic)
+	ahead := x.ahead(wall, monotonic)
 	if ahead > clockJump {
 		for s := range x.open {
 			left := min(s.expires.Sub(wall), s.deadline.Sub(monotonic))

@@ -98,6 +98,28 @@ func TestAWallClockThatGoesBackDoesNotProlongASession(t *testing.T) {
 	})
 }
 
+func TestASessionThatIsBoundWhileTheWallClockIsPutBackEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var behind atomic.Int64
+		v := open(t, good(), serviceaccount.WithClock(func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) }))
+		defer v.Close()
+		expires := time.Now().Add(time.Hour)
+		verified, err := v.Validate(t.Context(), unsigned(map[string]any{"exp": expires.Unix()}))
+		require.NoError(t, err)
+		_, stopFirst := verified.Bind(t.Context())
+		defer stopFirst()
+		time.Sleep(time.Minute + time.Second)
+		behind.Store(int64(30 * time.Minute))
+		ctx, stop := verified.Bind(t.Context())
+		defer stop()
+		time.Sleep(time.Second)
+		behind.Store(0)
+		time.Sleep(time.Until(expires) + 10*time.Second)
+		synctest.Wait()
+		require.ErrorIs(t, context.Cause(ctx), token.ErrExpired)
+	})
+}
+
 func TestNothingLooksAtASessionUntilItsTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int64
