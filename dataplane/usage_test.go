@@ -297,3 +297,20 @@ func TestEachUnlessUsedHasItsOwnTime(t *testing.T) {
 		dataplane.UnlessUsed(at, dataplane.KeyUse{Scope: "default", KeyID: "1", LastUsed: at.Add(time.Minute)}), // too late
 		dataplane.UnlessUsed(at.Add(time.Hour), dataplane.KeyUse{Scope: "default", KeyID: "1", LastUsed: at})))
 }
+
+func TestUsageCountsAlsoTheTokensThatWereKnownBeforeTheirKeyWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		raw := f.issue(day)
+		f.accepts(raw)
+		f.removeKey(1)
+		f.pass(2 * time.Second)
+		require.Empty(t, f.validator.Usage())
+		putKey(t, f.store.Memory, "default", 1, testKey(0))
+		f.pass(2 * time.Second)
+		f.accepts(raw)
+		usage := f.validator.Usage()
+		require.Len(t, usage, 1, "or the key could be removed as unused")
+		assert.EqualValues(t, 1, usage[0].Validations)
+	})
+}

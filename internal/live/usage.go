@@ -32,6 +32,7 @@ type KeyUse struct {
 type keyUse struct {
 	validations atomic.Uint64
 	lastUsed    atomic.Int64 // nanoseconds since 1970
+	forgotten   atomic.Bool  // no longer in the table
 }
 
 func (u *keyUse) count(now time.Time) {
@@ -72,8 +73,9 @@ func (u *useTable) of(scope keystore.Scope, key keyID) *keyUse {
 func (u *useTable) forget(scope keystore.Scope, keep func(keyID) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key := range u.byScope[scope] {
+	for key, use := range u.byScope[scope] {
 		if !keep(key) {
+			use.forgotten.Store(true)
 			delete(u.byScope[scope], key)
 		}
 	}

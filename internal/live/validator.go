@@ -210,10 +210,12 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	if unknown != nil {
 		return unknown
 	}
-	if t.use == nil { // seen for the first time
-		t.use = v.uses.of(t.scope, keyID{t.keyID, t.key})
+	use := t.use.Load()
+	if use == nil || use.forgotten.Load() { // seen for the first time, or its key was away meanwhile
+		use = v.uses.of(t.scope, keyID{t.keyID, t.key})
+		t.use.Store(use)
 	}
-	t.use.count(now)
+	use.count(now)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -10,8 +11,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Verified is a token that a validator has accepted. It is immutable, and only
-// a validator makes one.
+// Verified is a token that a validator has accepted. It is immutable,
+// except for where its use is counted, and only a validator makes one.
 type Verified struct {
 	validator *Validator
 	claims    token.Claims
@@ -19,7 +20,7 @@ type Verified struct {
 	keyID     string
 	key       *signing.PublicKey
 	ofStore   bool // the key is from the store, which may remove it
-	use       *keyUse
+	use       atomic.Pointer[keyUse]
 }
 
 // Claims returns the claims of the token. They must not be changed.
