@@ -903,3 +903,68 @@ func TestAMillionTokensThatAreNotAcceptedCostLittle(t *testing.T) {
 		})
 	}
 }
+
+func TestAPolledStoreOfWhichAPartCannotBeReadIsFollowedAllTheSame(t *testing.T) {
+	for name, c := range map[string]struct {
+		list   func(*faultStore) listFunc
+		heeded time.Duration
+	}{
+		"the global scope fails":   {func(s *faultStore) listFunc { return s.failingIn(keystore.Global) }, time.Second},
+		"the reads of a mesh hang": {func(s *faultStore) listFunc { return s.hangingIn("bad") }, 20 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t)
+				putKey(t, f.store.Memory, "bad", 1, testKey(1))
+				for i := range 100 {
+					putKey(t, f.store.Memory, fmt.Sprintf("mesh-%d", i), 1, testKey(1))
+				}
+				f.startOn(f.polled())
+				f.store.setList(c.list(f.store))
+				f.pass(2 * time.Minute)
+				raw := f.issue(30 * day)
+				f.accepts(raw)
+				f.revoke(raw)
+				f.pass(c.heeded)
+				f.refuses(raw, token.ErrRevoked)
+			})
+		})
+	}
+}
+
+func TestAPeerWhoseReadFailsDoesNotMakeTheOthersOfAMeshWithoutRecordsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithMaxStale(5*time.Second), dataplane.WithPublicKey("bare", "key-1", testKey(1).Public()))
+		raw := issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "bare", 30*day)
+		f.pass(10 * time.Second)
+		f.store.setList(f.store.failingOnceIn("bare", f.store.Memory.List))
+		assert.ErrorIs(t, check(t, f.validator, "bare", f.withKid(raw, "7")), token.ErrUnavailable)
+		f.pass(recovery)
+		assert.NoError(t, check(t, f.validator, "bare", raw))
+	})
+}
+
+func TestTokensThatLeaveWhileEverythingIsReadCauseNoReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		f.startOn(f.polled())
+		good := f.issue(30 * day)
+		f.store.setList(f.store.hangingIn("bad"))
+		f.pass(2*time.Minute + 300*time.Millisecond)
+		ctx, leave := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for round := range 20 { // some of them when everything begins to be read
+			for i := range 100 {
+				waiting.Go(func() { _, _ = f.validator.Validate(ctx, fmt.Sprintf("left-%d-%d", round, i), good) })
+			}
+			f.pass(time.Second)
+		}
+		leave()
+		waiting.Wait()
+		since := len(f.store.readsSoFar())
+		f.pass(time.Minute)
+		for _, r := range f.store.readsSoFar()[since:] {
+			assert.NotContains(t, string(r.scope), "left")
+		}
+	})
+}

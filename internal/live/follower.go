@@ -56,17 +56,17 @@ type follower struct {
 	updated  chan struct{} // closed when the next state is published
 	all      *job          // the read of all scopes
 	jobs     map[keystore.Scope]*job
+	sweep    []keystore.Scope             // to be read by themselves instead, whether they changed or not
 	peerRead map[keystore.Scope]time.Time // when tokens last caused a read of a scope
 	unknown  time.Time                    // when they last caused one of a scope not known to exist
 
 	// Used by the reading goroutine only:
 	fullRead time.Time // when the latest complete read began
 	fullDue  time.Time
-	failing  bool             // the latest read of all scopes failed
-	partly   atomic.Bool      // while single scopes could be read
-	sweep    []keystore.Scope // to be read by themselves instead, whether they changed or not
-	jobLast  bool             // the latest read of one scope was not of the sweep
-	failed   int              // reads, since one has succeeded
+	failing  bool        // the latest read of all scopes failed
+	partly   atomic.Bool // while single scopes could be read
+	jobLast  bool        // the latest read of one scope was not of the sweep
+	failed   int         // reads, since one has succeeded
 }
 
 // follow starts to follow a store, until close.
@@ -109,11 +109,10 @@ func (f *follower) note(scope keystore.Scope) {
 	now := time.Now()
 	switch {
 	case scope == keystore.AllScopes:
-		due := now.Add(f.all.retry)
-		if !f.all.wanted || due.Before(f.all.due) {
-			f.all.due = due
-		}
 		f.all.want(now)
+		if f.partly.Load() && f.all.due.After(now) {
+			f.sweepKnown()
+		}
 	case f.family.Within != keystore.AllScopes && f.family.Within != scope:
 	case keystore.CheckScope(scope) == nil: // else the scope cannot be read
 		f.job(scope, now).want(now)
@@ -134,7 +133,7 @@ func (f *follower) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		scope, all, wait := f.next(time.Now())
+		r, wait := f.next(time.Now())
 		if wait > 0 {
 			timer.Reset(wait)
 			select {
@@ -144,10 +143,10 @@ func (f *follower) run(ctx context.Context) {
 			}
 			continue
 		}
-		if all {
+		if r.scope == keystore.AllScopes {
 			f.readAll(ctx)
 		} else {
-			f.readScope(ctx, scope)
+			f.readScope(ctx, r)
 		}
 		if f.failed > maxFailures { // each scope is delayed by itself, but there may be thousands
 			timer.Reset(failurePace)
@@ -190,7 +189,7 @@ func (f *follower) readAll(ctx context.Context) {
 		next := *prev
 		next.full.failed, next.full.err = now, err
 		f.publish(&next)
-		f.goOnOneByOne(pending, err)
+		f.goOnOneByOne(pending, time.Since(now), err)
 	} else {
 		next := &state{scopes: make(map[keystore.Scope]*scopeState), full: reading{confirmed: now}}
 		for scope, group := range split(records) {
@@ -212,9 +211,9 @@ func (f *follower) readAll(ctx context.Context) {
 		}
 		f.mu.Lock()
 		f.all.retry, f.all.due = 0, now
+		f.sweep = nil
 		f.mu.Unlock()
 		f.partly.Store(false)
-		f.sweep = nil
 	}
 	if f.failing != (err != nil) {
 		f.failing = err != nil
@@ -226,8 +225,8 @@ func (f *follower) readAll(ctx context.Context) {
 // complete one, and meanwhile each requested scope by itself. Once a single
 // scope could be read, the store works but some record in it cannot be read.
 // From then on every known scope is read by itself, and complete reads return
-// to their usual interval.
-func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
+// to their usual interval, with pauses of twice the time that they take.
+func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Duration, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.family.Within != keystore.AllScopes {
@@ -239,6 +238,9 @@ func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
 	}
 	now := time.Now()
 	for scope, j := range pending {
+		if j.forsaken() {
+			continue
+		}
 		if added := f.jobs[scope]; added != nil { // requested again meanwhile
 			j.wanted = j.wanted || added.wanted
 			if added.demand != nil {
@@ -247,26 +249,28 @@ func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, err error) {
 		}
 		f.jobs[scope] = j
 	}
-	f.job(keystore.Global, now).want(now)
+	global := f.job(keystore.Global, now)
+	global.want(now)
+	global.since = time.Time{} // first, since the tokens of all scopes depend on it
 	if !f.partly.Load() {
 		f.all.again(0)
+		for scope := range f.current.Load().scopes { // a random one: the global scope may be what cannot be read
+			f.sweep = []keystore.Scope{scope}
+			break
+		}
 		return
 	}
-	left := make(map[keystore.Scope]bool, len(f.sweep)) // they come first
-	for _, scope := range f.sweep {
-		left[scope] = true
-	}
-	for scope := range f.current.Load().scopes {
-		if !left[scope] {
-			f.sweep = append(f.sweep, scope)
-		}
-	}
+	f.all.pause(2 * took) // the scope may hang for as long, and the others must be read too
+	f.sweepKnown()
 }
 
 // readScope reads one scope of the family.
-func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
-	now := time.Now()
+func (f *follower) readScope(ctx context.Context, r read) {
+	scope, now := r.scope, time.Now()
 	f.mu.Lock()
+	if r.swept {
+		f.job(scope, now)
+	}
 	j := f.jobs[scope]
 	if j == nil { // all waiting tokens have left
 		f.mu.Unlock()
@@ -275,7 +279,7 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	wanted, waits := j.wanted, j.demand
 	j.wanted, j.demand, j.reading = false, nil, true
 	waits.begin(now)
-	if !wanted {
+	if !wanted && !r.swept {
 		f.peerRead[scope] = now
 		if !f.known(scope) {
 			f.unknown = now
@@ -292,23 +296,21 @@ func (f *follower) readScope(ctx context.Context, scope keystore.Scope) {
 	prev := current.scopes[scope]
 	switch {
 	case err != nil:
-		f.publish(current.withReading(scope, reading{failed: now, err: err}))
+		if wanted || prev != nil { // else only a peer knows of the scope, and it is not read again soon
+			f.publish(current.withReading(scope, reading{failed: now, err: err}))
+		}
 		f.mu.Lock()
-		// A scope whose reads hang must not keep the others from being read: while
-		// those can be read, it pauses for as long as its read took.
-		took := time.Since(now)
-		if wanted && f.partly.Load() {
-			j.again(took)
-		} else if wanted {
+		// All tokens of the scope depend on it: it is read again soon, by itself if
+		// complete reads fail because of another scope.
+		switch partly := f.partly.Load(); {
+		case partly && (wanted || prev != nil):
+			// A scope whose reads hang must not keep the others from being read: while
+			// those can be read, it pauses for as long as its read took.
+			j.again(time.Since(now))
+		case wanted:
 			j.again(0)
-		} else if prev != nil {
-			// All tokens of the scope depend on it: it is read again soon, by
-			// itself if complete reads fail because of another scope.
-			if f.partly.Load() {
-				j.again(took)
-			} else if !f.all.wanted {
-				f.all.again(0)
-			}
+		case prev != nil && !f.all.wanted:
+			f.all.again(0)
 		}
 		f.mu.Unlock()
 	case len(records) > 0:

@@ -36,13 +36,31 @@ func (j *job) want(now time.Time) {
 	}
 }
 
-// again requests the read once more, after a growing pause of at least the given
-// time.
-func (j *job) again(atLeast time.Duration) {
-	now := time.Now()
+// pause puts the next read off for a growing time of at least the given one.
+func (j *job) pause(atLeast time.Duration) {
 	j.retry = min(max(2*j.retry, minRetry), maxRetry)
-	j.due = now.Add(max(j.retry, atLeast))
-	j.want(now)
+	j.due = time.Now().Add(max(j.retry, atLeast))
+}
+
+// again requests the read once more, after a pause.
+func (j *job) again(atLeast time.Duration) {
+	j.pause(atLeast)
+	j.want(time.Now())
+}
+
+// forsaken forgets the tokens that wait no longer, and reports whether nobody is
+// left who requests the read.
+func (j *job) forsaken() bool {
+	for j.demand != nil && j.demand.waiters == 0 {
+		j.demand = j.demand.also
+	}
+	return !j.wanted && j.demand == nil
+}
+
+// read is a read to make now.
+type read struct {
+	scope keystore.Scope // AllScopes: all of the family
+	swept bool           // it is the sweep's turn, whether it was requested or not
 }
 
 // job returns the job of a scope. The caller holds mu.
@@ -56,78 +74,77 @@ func (f *follower) job(scope keystore.Scope, now time.Time) *job {
 }
 
 // next returns the read to make now, of those that are due the one requested
-// first: of all scopes, or of one. If many scopes have changed, that is the read
-// of all. If none is due, it returns how long to wait.
-func (f *follower) next(now time.Time) (scope keystore.Scope, all bool, wait time.Duration) {
+// first. If many scopes have changed, that is the read of all. If none is due, it
+// returns how long to wait.
+func (f *follower) next(now time.Time) (r read, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var first *job
 	wait = fullInterval
-	consider := func(j *job, due time.Time) bool {
+	consider := func(j *job, due time.Time, scope keystore.Scope) {
 		if due.After(now) {
 			wait = min(wait, due.Sub(now))
-			return false
+		} else if first == nil || j.since.Before(first.since) {
+			first, r.scope = j, scope
 		}
-		if first != nil && !j.since.Before(first.since) {
-			return false
-		}
-		first = j
-		return true
 	}
 	if f.all.wanted {
-		all = consider(f.all, f.all.due)
-	} else if all = !f.fullDue.After(now); all {
-		f.all.since = f.fullDue
-		first = f.all
+		consider(f.all, f.all.due, keystore.AllScopes)
 	} else {
-		wait = f.fullDue.Sub(now)
-	}
-	if f.current.Load() == nil {
-		if all {
-			return "", true, 0
-		}
-		return "", false, wait // one scope can be added only to a complete read
+		f.all.since = f.fullDue
+		consider(f.all, f.fullDue, keystore.AllScopes)
 	}
 	changes := 0
-	for s, j := range f.jobs {
-		due := j.due
-		if !j.wanted {
-			if j.demand == nil { // all waiting tokens have left
-				delete(f.jobs, s)
+	if f.current.Load() != nil { // else one scope could not be added to anything
+		for scope, j := range f.jobs {
+			if j.forsaken() {
+				delete(f.jobs, scope)
 				continue
 			}
-			due = f.allowedAt(s, now)
-		}
-		if j.wanted && !due.After(now) {
-			changes++
-		}
-		if consider(j, due) {
-			scope, all = s, false
+			due := j.due
+			if !j.wanted {
+				due = f.allowedAt(scope, now)
+			}
+			if j.wanted && !due.After(now) {
+				changes++
+			}
+			consider(j, due, scope)
 		}
 	}
 	if changes > manyChanges && !f.failing && now.Sub(f.fullRead) >= manyInterval {
-		return "", true, 0
+		return read{scope: keystore.AllScopes}, 0
 	}
-	if first == nil || f.jobLast && !all {
-		if swept, ok := f.nextOfSweep(now); ok {
+	if first == nil || f.jobLast && first != f.all {
+		if scope, ok := f.nextOfSweep(); ok {
 			f.jobLast = false
-			return swept, false, 0
+			return read{scope, true}, 0
 		}
 	}
 	if first != nil {
-		wait, f.jobLast = 0, !all
+		wait, f.jobLast = 0, first != f.all
 	}
-	return scope, all, wait
+	return r, wait
 }
 
-// nextOfSweep requests the read of the next scope of the sweep. The caller holds
-// mu.
-func (f *follower) nextOfSweep(now time.Time) (keystore.Scope, bool) {
+// sweepKnown has every known scope read by itself. The caller holds mu.
+func (f *follower) sweepKnown() {
+	left := make(map[keystore.Scope]bool, len(f.sweep)) // they come first
+	for _, scope := range f.sweep {
+		left[scope] = true
+	}
+	for scope := range f.current.Load().scopes {
+		if !left[scope] {
+			f.sweep = append(f.sweep, scope)
+		}
+	}
+}
+
+// nextOfSweep returns the next scope of the sweep. The caller holds mu.
+func (f *follower) nextOfSweep() (keystore.Scope, bool) {
 	for len(f.sweep) > 0 {
 		scope := f.sweep[0]
 		f.sweep = f.sweep[1:]
-		if j := f.job(scope, now); !j.wanted { // else it will be read anyway
-			j.want(now)
+		if j := f.jobs[scope]; j == nil || !j.wanted { // else it will be read anyway
 			return scope, true
 		}
 	}

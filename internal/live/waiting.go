@@ -95,13 +95,8 @@ func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func
 
 	f.mu.Lock()
 	d.waiters--
-	if j := f.jobs[scope]; j != nil {
-		for j.demand != nil && j.demand.waiters == 0 { // no token waits for it any more
-			j.demand = j.demand.also
-		}
-		if j.demand == nil && !j.wanted && !j.reading { // not left to next, which does not run while a read hangs
-			delete(f.jobs, scope)
-		}
+	if j := f.jobs[scope]; j != nil && j.forsaken() && !j.reading { // not left to next, which does not run while a read hangs
+		delete(f.jobs, scope)
 	}
 	f.mu.Unlock()
 	return err
@@ -124,7 +119,7 @@ func (f *follower) await(ctx context.Context, d *demand, enough func() bool) err
 	if d != nil {
 		done = d.done
 	}
-	timer := time.NewTimer(peerWait)
+	start, timer := time.Now(), time.NewTimer(peerWait)
 	defer timer.Stop()
 	last := false // the wait for the read to begin
 	for {
@@ -148,9 +143,11 @@ func (f *follower) await(ctx context.Context, d *demand, enough func() bool) err
 				timer.Reset(beginGrace)
 				continue
 			}
-			if began != nil && now.Sub(*began) < peerGrace {
-				timer.Reset(peerGrace - now.Sub(*began))
-				continue
+			if began != nil { // the latest, if one before it has failed
+				if left := min(peerGrace-now.Sub(*began), peerWait+peerGrace-now.Sub(start)); left > 0 {
+					timer.Reset(left)
+					continue
+				}
 			}
 			return fmt.Errorf("%w: the store was not read within %s", token.ErrUnavailable, peerWait)
 		case <-ctx.Done():
