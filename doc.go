@@ -32,7 +32,7 @@
 // When a mesh is created, it gets its first signing key. Several replicas of
 // the control plane may do this at the same time.
 //
-//	store, err := keystore.OpenDir("/var/lib/mesh/keys")
+//	store, err := dir.Open("/var/lib/mesh/keys")
 //	_, err = dataplane.EnsureKey(ctx, store, "default")
 //
 // An operator issues a token for a proxy, with an explicit lifetime.

@@ -19,7 +19,7 @@ import (
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	store := keystore.NewMemory() // or keystore.OpenDir, or your own store
+	store := keystore.NewMemory() // or dir.Open, or your own store
 
 	// The mesh is created.
 	old, err := dataplane.EnsureKey(ctx, store, "default")

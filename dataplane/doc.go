@@ -7,7 +7,7 @@
 // returns a [Verified]. [Verified.Permits] then compares its claims with the
 // [Proxy] that connects.
 //
-//	store, err := keystore.OpenDir("/var/lib/mesh/keys")
+//	store, err := dir.Open("/var/lib/mesh/keys")
 //	_, err = dataplane.EnsureKey(ctx, store, "default") // when the mesh is created
 //
 //	issuer, err := dataplane.NewIssuer(store)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -62,7 +63,7 @@ func Example_session() {
 func ExampleRotate() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	store, err := keystore.OpenDir("/var/lib/mesh/keys")
+	store, err := dir.Open("/var/lib/mesh/keys")
 	if err != nil {
 		log.Fatal(err)
 	}

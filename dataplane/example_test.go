@@ -17,7 +17,7 @@ import (
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	store := keystore.NewMemory() // or keystore.OpenDir
+	store := keystore.NewMemory() // or dir.Open
 
 	// When the mesh is created.
 	if _, err := dataplane.EnsureKey(ctx, store, "default"); err != nil {

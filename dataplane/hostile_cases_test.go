@@ -20,7 +20,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/internal/forge"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )

@@ -22,6 +22,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -254,25 +255,25 @@ func TestAllWhoEnsureAKeyAtOnceGetTheSameOne(t *testing.T) {
 const ensureKeyIn = "MESHPASS_TEST_ENSURE_KEY_IN"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(ensureKeyIn); dir != "" {
-		if err := ensureKeyAndIssue(dir); err != nil {
+	if folder := os.Getenv(ensureKeyIn); folder != "" {
+		if err := ensureKeyAndIssue(folder); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	if dir := os.Getenv(keepChangingKeysIn); dir != "" {
-		fmt.Fprintln(os.Stderr, keepChangingKeys(dir)) // until it is killed
+	if folder := os.Getenv(keepChangingKeysIn); folder != "" {
+		fmt.Fprintln(os.Stderr, keepChangingKeys(folder)) // until it is killed
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
 // ensureKeyAndIssue prints the serial of the key that it was given, and a token.
-func ensureKeyAndIssue(dir string) error {
+func ensureKeyAndIssue(folder string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	store, err := keystore.OpenDir(dir)
+	store, err := dir.Open(folder)
 	if err != nil {
 		return err
 	}
@@ -298,7 +299,7 @@ func ensureKeyAndIssue(dir string) error {
 
 func TestSixtyFourProcessesThatEnsureAKeyAtOnceSignWithTheSameOne(t *testing.T) {
 	const processes = 64
-	dir := t.TempDir()
+	folder := t.TempDir()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	starting, start, err := os.Pipe()
@@ -310,7 +311,7 @@ func TestSixtyFourProcessesThatEnsureAKeyAtOnceSignWithTheSameOne(t *testing.T) 
 	outputs := make([]*bufio.Reader, processes)
 	for i := range commands {
 		command := exec.CommandContext(t.Context(), self)
-		command.Env = append(os.Environ(), ensureKeyIn+"="+dir)
+		command.Env = append(os.Environ(), ensureKeyIn+"="+folder)
 		command.Stdin = starting
 		command.Stderr = os.Stderr
 		output, err := command.StdoutPipe()
@@ -339,7 +340,7 @@ func TestSixtyFourProcessesThatEnsureAKeyAtOnceSignWithTheSameOne(t *testing.T) 
 	}
 	assert.Len(t, fingerprints, 1, "not everybody was given the same key")
 
-	store, err := keystore.OpenDir(dir)
+	store, err := dir.Open(folder)
 	require.NoError(t, err)
 	assert.Equal(t, []signing.Serial{1}, serialsOf(t, store, "default"))
 	validator := newValidator(t, store)

@@ -16,8 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
+
+	"github.com/meshpass/meshpass/keystore/dir"
 )
 
 // keepChangingKeysIn is set for the processes that are killed: the directory of
@@ -26,10 +27,10 @@ const keepChangingKeysIn = "MESHPASS_TEST_KEEP_CHANGING_KEYS_IN"
 
 // keepChangingKeys makes, adds and removes keys of mesh default until it is killed,
 // and prints what it is about to do and what it has done.
-func keepChangingKeys(dir string) error {
+func keepChangingKeys(folder string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	store, err := keystore.OpenDir(dir)
+	store, err := dir.Open(folder)
 	if err != nil {
 		return err
 	}
@@ -69,10 +70,10 @@ func TestAProcessThatIsKilledWhileItChangesKeysLeavesAStoreThatWorks(t *testing.
 	self, err := os.Executable()
 	require.NoError(t, err)
 	for range 30 {
-		dir := t.TempDir()
-		has := killWhileItChangesKeys(t, self, dir)
+		folder := t.TempDir()
+		has := killWhileItChangesKeys(t, self, folder)
 
-		store, err := keystore.OpenDir(dir)
+		store, err := dir.Open(folder)
 		require.NoError(t, err)
 		names := map[string]bool{}
 		for _, r := range listAll(t, store) {
@@ -106,10 +107,10 @@ func TestAProcessThatIsKilledWhileItChangesKeysLeavesAStoreThatWorks(t *testing.
 
 // killWhileItChangesKeys returns the keys, by serial, that the process said it has
 // made and did not say it is removing.
-func killWhileItChangesKeys(t *testing.T, self, dir string) map[string]string {
+func killWhileItChangesKeys(t *testing.T, self, folder string) map[string]string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), self)
-	command.Env = append(os.Environ(), keepChangingKeysIn+"="+dir)
+	command.Env = append(os.Environ(), keepChangingKeysIn+"="+folder)
 	command.Stderr = os.Stderr
 	output, err := command.StdoutPipe()
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 func Example() {
 	quiet := slog.New(slog.DiscardHandler)
 	ctx := audit.WithLogger(context.Background(), quiet)
-	store := keystore.NewMemory() // or keystore.OpenDir
+	store := keystore.NewMemory() // or dir.Open
 	if _, err := dataplane.EnsureKey(ctx, store, "shop"); err != nil {
 		log.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
-	"github.com/meshpass/meshpass/internal/logtest"
+	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"

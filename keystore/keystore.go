@@ -2,49 +2,13 @@
 // keys, public keys and revocation lists, as named bytes in a scope.
 //
 // A [KeyStore] knows nothing of cryptography. It keeps bytes, lists them as one
-// consistent view, and lets exactly one of several writers win. [NewMemory] and
-// [OpenDir] return stores that need no server; stores on other engines are
-// modules of their own. The suite in keystoretest checks whether a store of your
+// consistent view, and lets exactly one of several writers win. [NewMemory] returns
+// a store in memory and package dir one in a directory; stores on other engines
+// are modules of their own. The suite in keystoretest checks whether a store of your
 // own keeps the same contract.
 package keystore
 
-import (
-	"context"
-	"errors"
-)
-
-// The errors of a KeyStore. A store wraps them with the scope and the name of
-// the record; match them with errors.Is. Any other error means that the store
-// could not do its work: the caller then knows nothing about the record.
-var (
-	// ErrNotFound: Get or Update named a record that does not exist.
-	ErrNotFound = errors.New("keystore: record not found")
-
-	// ErrExists: Create named a record that exists already.
-	ErrExists = errors.New("keystore: record already exists")
-
-	// ErrNameTaken: Create named a record whose name another scope holds, in a
-	// store that has each name only once. It also matches ErrExists.
-	ErrNameTaken error = nameTaken{}
-
-	// ErrConflict: Update was given a Version that is not the current one.
-	ErrConflict = errors.New("keystore: record was changed by somebody else")
-
-	// ErrReadOnly: the store takes no writes.
-	ErrReadOnly = errors.New("keystore: store is read-only")
-
-	// ErrTooLarge: the data is over the store's limit, which the text names.
-	ErrTooLarge = errors.New("keystore: record too large")
-
-	// ErrName: the scope or the name is not one that the store takes; see CheckScope
-	// and CheckName. A store on an engine that cannot hold all of those takes fewer.
-	ErrName = errors.New("keystore: unusable name")
-)
-
-type nameTaken struct{}
-
-func (nameTaken) Error() string { return "keystore: name is taken in another scope" }
-func (nameTaken) Unwrap() error { return ErrExists }
+import "context"
 
 // KeyStore keeps records. All methods may be called concurrently, by many
 // goroutines and by many processes on the same underlying storage.

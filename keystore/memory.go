@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -78,26 +77,26 @@ func (m *Memory) locked() *memoryContents {
 // Get implements [KeyStore].
 func (m *Memory) Get(ctx context.Context, scope Scope, name string) (Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, failed("get", scope, name, err)
+		return Record{}, Failed("get", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := CheckID(scope, name); err != nil {
 		return Record{}, err
 	}
 	m.mu.Lock()
 	r, ok := m.locked().scopes[scope][name]
 	m.mu.Unlock()
 	if !ok {
-		return Record{}, about(ErrNotFound, scope, name)
+		return Record{}, Failed("get", scope, name, ErrNotFound)
 	}
-	return clone(r), nil
+	return r.Clone(), nil
 }
 
 // List implements [KeyStore]. With AllScopes the whole list is one consistent view.
 func (m *Memory) List(ctx context.Context, scope Scope, prefix string) ([]Record, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, cannotList(scope, err)
+		return nil, Failed("list", scope, "", err)
 	}
-	if err := checkListed(scope); err != nil {
+	if err := CheckListed(scope); err != nil {
 		return nil, err
 	}
 	var found []Record
@@ -116,30 +115,30 @@ func (m *Memory) List(ctx context.Context, scope Scope, prefix string) ([]Record
 	m.mu.Unlock()
 	for i := range found { // outside of the lock too
 		if err := ctx.Err(); err != nil {
-			return nil, cannotList(scope, err)
+			return nil, Failed("list", scope, "", err)
 		}
-		found[i] = clone(found[i])
+		found[i] = found[i].Clone()
 	}
-	sortRecords(found)
+	slices.SortFunc(found, CompareRecords)
 	return found, nil
 }
 
 // Create implements [KeyStore].
 func (m *Memory) Create(ctx context.Context, r Record) (Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, failed("create", r.Scope, r.Name, err)
+		return Record{}, Failed("create", r.Scope, r.Name, err)
 	}
 	if err := CheckRecord(r, maxData); err != nil {
 		return Record{}, err
 	}
-	stored, answer := clone(r), clone(r)       // outside of the lock: it may be a lot of data
+	stored, answer := r.Clone(), r.Clone()     // outside of the lock: it may be a lot of data
 	stored.Created = time.Now().UTC().Round(0) // without the monotonic clock, so that records compare
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	contents := m.locked()
 	if _, ok := contents.scopes[r.Scope][r.Name]; ok {
-		return Record{}, about(ErrExists, r.Scope, r.Name)
+		return Record{}, Failed("create", r.Scope, r.Name, ErrExists)
 	}
 	answer.Version, answer.Created = contents.put(stored), stored.Created
 	return answer, nil
@@ -148,22 +147,22 @@ func (m *Memory) Create(ctx context.Context, r Record) (Record, error) {
 // Update implements [KeyStore].
 func (m *Memory) Update(ctx context.Context, r Record) (Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, failed("update", r.Scope, r.Name, err)
+		return Record{}, Failed("update", r.Scope, r.Name, err)
 	}
 	if err := CheckRecord(r, maxData); err != nil {
 		return Record{}, err
 	}
-	stored, answer := clone(r), clone(r)
+	stored, answer := r.Clone(), r.Clone()
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	contents := m.locked()
 	current, ok := contents.scopes[r.Scope][r.Name]
 	if !ok {
-		return Record{}, about(ErrNotFound, r.Scope, r.Name)
+		return Record{}, Failed("update", r.Scope, r.Name, ErrNotFound)
 	}
 	if current.Version != r.Version {
-		return Record{}, about(ErrConflict, r.Scope, r.Name)
+		return Record{}, Failed("update", r.Scope, r.Name, ErrConflict)
 	}
 	stored.Created = current.Created
 	answer.Version, answer.Created = contents.put(stored), stored.Created
@@ -173,9 +172,9 @@ func (m *Memory) Update(ctx context.Context, r Record) (Record, error) {
 // Delete implements [KeyStore].
 func (m *Memory) Delete(ctx context.Context, scope Scope, name string) error {
 	if err := ctx.Err(); err != nil {
-		return failed("delete", scope, name, err)
+		return Failed("delete", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := CheckID(scope, name); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -246,18 +245,4 @@ func (c *memoryContents) announce(scope Scope) {
 		default: // it is about to look
 		}
 	}
-}
-
-func clone(r Record) Record {
-	r.Data = bytes.Clone(r.Data)
-	return r
-}
-
-func sortRecords(records []Record) {
-	slices.SortFunc(records, func(a, b Record) int {
-		if c := strings.Compare(string(a.Scope), string(b.Scope)); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/keystoretest"
 )
 
-const maxData = 64 << 20 // what the memory and the directory store take
+const maxData = 64 << 20 // bytes of data that the memory store takes
 
 func TestMemoryConforms(t *testing.T) {
 	keystoretest.Run(t, keystoretest.Harness{

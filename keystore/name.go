@@ -3,8 +3,9 @@ package keystore
 import "fmt"
 
 const (
-	maxScopeLength = 128
-	maxNameLength  = 253
+	// MaxScopeLength and MaxNameLength are in bytes.
+	MaxScopeLength = 128
+	MaxNameLength  = 253
 
 	// The form of names, as the texts of errors have it.
 	nameForm = "bytes of A-Z a-z 0-9 . _ -, the first a letter or a digit"
@@ -21,14 +22,14 @@ func CheckScope(scope Scope) error {
 	case AllScopes:
 		return fmt.Errorf("%w: %q stands for every scope, want a single one", ErrName, string(AllScopes))
 	}
-	return checkForm("scope", string(scope), maxScopeLength)
+	return checkForm("scope", string(scope), MaxScopeLength)
 }
 
 // CheckName returns nil if a record can have the name: 1 to 253 bytes of A-Z a-z
 // 0-9 . _ - with a letter or a digit first. Otherwise the error matches [ErrName]
 // and says what is wrong.
 func CheckName(name string) error {
-	return checkForm("record name", name, maxNameLength)
+	return checkForm("record name", name, MaxNameLength)
 }
 
 // CheckRecord returns nil if a store that takes maxData bytes of data can create
@@ -36,27 +37,33 @@ func CheckName(name string) error {
 // limit and never holds data. A store calls CheckRecord first in Create and
 // Update, once it knows that ctx has not ended.
 func CheckRecord(r Record, maxData int) error {
-	if err := CheckScope(r.Scope); err != nil {
+	if err := CheckID(r.Scope, r.Name); err != nil {
 		return err
 	}
-	if err := CheckName(r.Name); err != nil {
-		return err
-	}
-	if len(r.Data) > maxData {
-		return tooLarge(r.Scope, r.Name, int64(len(r.Data)), maxData)
-	}
-	return nil
+	return CheckSize(r.Scope, r.Name, int64(len(r.Data)), maxData)
 }
 
-// checkListed is CheckScope for List, which takes AllScopes too.
-func checkListed(scope Scope) error {
+// CheckSize returns nil if size bytes of data are within a store's limit of maxData.
+// Otherwise the error matches [ErrTooLarge]. It is for a store that learns of the
+// size before it has the data; [CheckRecord] includes it.
+func CheckSize(scope Scope, name string, size int64, maxData int) error {
+	if size <= int64(maxData) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrTooLarge, describe(scope, name), size, maxData)
+}
+
+// CheckListed is [CheckScope] for List, which takes [AllScopes] too.
+func CheckListed(scope Scope) error {
 	if scope == AllScopes {
 		return nil
 	}
 	return CheckScope(scope)
 }
 
-func checkID(scope Scope, name string) error {
+// CheckID returns nil if a record can have the scope and the name: [CheckScope]
+// and [CheckName] together.
+func CheckID(scope Scope, name string) error {
 	if err := CheckScope(scope); err != nil {
 		return err
 	}
@@ -88,35 +95,4 @@ func checkForm(what, s string, maxLength int) error {
 
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-// about adds to an error which record it is about.
-func about(err error, scope Scope, name string) error {
-	return fmt.Errorf("%w: %s", err, describe(scope, name))
-}
-
-// failed is about for errors that are not the contract's own.
-func failed(doing string, scope Scope, name string, err error) error {
-	return fmt.Errorf("keystore: cannot %s %s: %w", doing, describe(scope, name), err)
-}
-
-func cannotList(scope Scope, err error) error {
-	switch scope {
-	case AllScopes:
-		return fmt.Errorf("keystore: cannot list all scopes: %w", err)
-	case Global:
-		return fmt.Errorf("keystore: cannot list the global scope: %w", err)
-	}
-	return fmt.Errorf("keystore: cannot list scope %q: %w", string(scope), err)
-}
-
-func describe(scope Scope, name string) string {
-	if scope == Global {
-		return fmt.Sprintf("%q in the global scope", name)
-	}
-	return fmt.Sprintf("%q in scope %q", name, string(scope))
-}
-
-func tooLarge(scope Scope, name string, size int64, maxData int) error {
-	return fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrTooLarge, describe(scope, name), size, maxData)
 }

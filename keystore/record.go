@@ -1,6 +1,8 @@
 package keystore
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -46,4 +48,16 @@ func (r Record) LogValue() slog.Value {
 		slog.Time("created", r.Created),
 		slog.Int("size", len(r.Data)),
 	)
+}
+
+// Clone returns a copy of the record that shares no Data with it.
+func (r Record) Clone() Record {
+	r.Data = bytes.Clone(r.Data)
+	return r
+}
+
+// CompareRecords compares two records by scope and then name, bytewise: the order
+// of [KeyStore] List.
+func CompareRecords(a, b Record) int {
+	return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Name, b.Name))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 )
 
 var secretRecord = keystore.Record{
@@ -67,7 +68,9 @@ func TestARecordPrintsWithoutItsDataUnderEveryVerb(t *testing.T) {
 
 func TestAStorePrintsWithoutTheDataOfItsRecordsUnderEveryVerb(t *testing.T) {
 	memory := keystore.NewMemory()
-	for name, store := range map[string]keystore.KeyStore{"memory": memory, "directory": openDir(t, t.TempDir())} {
+	directory, err := dir.Open(t.TempDir())
+	require.NoError(t, err)
+	for name, store := range map[string]keystore.KeyStore{"memory": memory, "directory": directory} {
 		_, err := store.Create(t.Context(), secretRecord)
 		require.NoError(t, err)
 		type holder struct {
@@ -101,7 +104,7 @@ func TestAStorePrintsWithoutTheDataOfItsRecordsUnderEveryVerb(t *testing.T) {
 	}
 	type embedded struct{ store keystore.Memory }
 	var zero embedded
-	_, err := zero.store.Create(t.Context(), secretRecord)
+	_, err = zero.store.Create(t.Context(), secretRecord)
 	require.NoError(t, err)
 	for _, format := range []string{"%v", "%+v", "%#v", "%d", "%x"} {
 		assertNoSecret(t, fmt.Sprintf(format, &zero))

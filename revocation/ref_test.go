@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/revocation"
 )
 
@@ -328,7 +329,7 @@ func TestTryingAgainEndsWithTheContext(t *testing.T) {
 }
 
 func TestAdministratorsWhoEditAtOnceLoseNothing(t *testing.T) {
-	directory, err := keystore.OpenDir(t.TempDir())
+	directory, err := dir.Open(t.TempDir())
 	require.NoError(t, err)
 	for name, store := range map[string]keystore.KeyStore{"in memory": keystore.NewMemory(), "in a directory": directory} {
 		t.Run(name, func(t *testing.T) { editAtOnce(t, store) })

@@ -5,7 +5,7 @@
 // authenticates. The scope [ScopeCP] is the zone's control plane. A token that
 // lacks the requested scope is rejected.
 //
-//	store, err := keystore.OpenDir("/var/lib/mesh/keys")
+//	store, err := dir.Open("/var/lib/mesh/keys")
 //	_, err = zone.EnsureKey(ctx, store) // when the control plane is set up
 //
 //	issuer, err := zone.NewIssuer(store)

@@ -17,7 +17,7 @@ import (
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	store := keystore.NewMemory() // or keystore.OpenDir
+	store := keystore.NewMemory() // or dir.Open
 
 	// When the global control plane is set up.
 	if _, err := zone.EnsureKey(ctx, store); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -87,7 +88,7 @@ func TestEnsureKeyMakesTheFirstKeyOnceAndInTheGlobalScope(t *testing.T) {
 
 func TestAllWhoEnsureAKeyAtOnceGetTheSameOne(t *testing.T) {
 	const n = 8
-	store, err := keystore.OpenDir(t.TempDir())
+	store, err := dir.Open(t.TempDir())
 	require.NoError(t, err)
 	start := make(chan struct{})
 	keys := make(chan signing.Key, n)

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshpass/meshpass/dataplane/serviceaccount"
-	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/internal/test/engines"
 )
 
 const audience = "mesh.example.com"

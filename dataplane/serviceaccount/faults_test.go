@@ -18,8 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/meshpass/meshpass/dataplane/serviceaccount"
-	"github.com/meshpass/meshpass/internal/forge"
-	"github.com/meshpass/meshpass/internal/logtest"
+	"github.com/meshpass/meshpass/internal/test/forge"
+	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/token"
 )
 

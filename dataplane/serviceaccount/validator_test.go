@@ -21,7 +21,7 @@ import (
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 
 	"github.com/meshpass/meshpass/dataplane/serviceaccount"
-	"github.com/meshpass/meshpass/internal/logtest"
+	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/token"
 )
 

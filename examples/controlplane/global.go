@@ -13,14 +13,15 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
-	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/zone"
+
+	"github.com/meshpass/meshpass/keystore/dir"
 )
 
 // runGlobal is a global control plane: it has the signing keys, issues tokens with them, and
 // streams to zones what they need to validate those tokens themselves.
 func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.Logger) error {
-	dir := flags.String("dir", "", "`folder` of the control plane: store holds the keys, admin.sock serves the operator")
+	folder := flags.String("dir", "", "`folder` of the control plane: store holds the keys, admin.sock serves the operator")
 	listen := flags.String("listen", "127.0.0.1:0", "`address` to serve zones on")
 	metrics := flags.String("metrics", "127.0.0.1:0", "`address` to serve /metrics on")
 	certificate := flags.String("cert", "", "`file` with the certificate and its key, PEM")
@@ -34,7 +35,7 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	if err != nil {
 		return err
 	}
-	store, err := keystore.OpenDir(filepath.Join(*dir, "store"))
+	store, err := dir.Open(filepath.Join(*folder, "store"))
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 		auth.turnOn()
 	})
 	return runAll(ctx, published.run, func(ctx context.Context) error {
-		return serve(ctx, addresses{*dir, *listen, *metrics}, server, admin, registry, log)
+		return serve(ctx, addresses{*folder, *listen, *metrics}, server, admin, registry, log)
 	})
 }
 

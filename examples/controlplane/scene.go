@@ -15,6 +15,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -37,12 +38,12 @@ func runScene(ctx context.Context, flags *flag.FlagSet, args []string, out io.Wr
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "meshpass-")
+	folder, err := os.MkdirTemp("", "meshpass-")
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	s := &scene{dir: dir, out: out, proxies: map[string]*process{}}
+	s := &scene{folder: folder, out: out, proxies: map[string]*process{}}
 	if *verbose {
 		s.verbose = out
 	}
@@ -70,7 +71,7 @@ func runScene(ctx context.Context, flags *flag.FlagSet, args []string, out io.Wr
 }
 
 type scene struct {
-	dir     string
+	folder  string
 	out     io.Writer
 	verbose io.Writer
 	ask     operator
@@ -79,13 +80,13 @@ type scene struct {
 	global     *controlPlane
 	west, east *controlPlane
 	proxies    map[string]*process
-	store      *keystore.Dir // of the global control plane
+	store      *dir.Store // of the global control plane
 }
 
 // controlPlane is a control plane that runs.
 type controlPlane struct {
 	*process
-	dir, address, metrics string
+	folder, address, metrics string
 }
 
 // say tells what has happened.
@@ -93,18 +94,18 @@ func (s *scene) say(what, format string, args ...any) {
 	fmt.Fprintf(s.out, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 }
 
-func (s *scene) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *scene) path(name string) string { return filepath.Join(s.folder, name) }
 
 // start starts the control planes. Zones have no tokens yet.
 func (s *scene) start(ctx context.Context) error {
-	err := newCertificates(s.dir, globalName, zoneName("west"), zoneName("east"))
+	err := newCertificates(s.folder, globalName, zoneName("west"), zoneName("east"))
 	if err != nil {
 		return err
 	}
 	if s.global, err = s.runGlobal(ctx, "127.0.0.1:0", authNone); err != nil {
 		return err
 	}
-	if s.store, err = keystore.OpenDir(filepath.Join(s.global.dir, "store")); err != nil {
+	if s.store, err = dir.Open(filepath.Join(s.global.folder, "store")); err != nil {
 		return err
 	}
 	for _, zone := range []struct {
@@ -145,11 +146,11 @@ func (s *scene) runZone(ctx context.Context, name, address string) (*controlPlan
 }
 
 func (s *scene) runControlPlane(ctx context.Context, name, subcommand string, args ...string) (*controlPlane, error) {
-	dir := s.path(name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	folder := s.path(name)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}
-	p, err := s.run(name, append([]string{subcommand, "-dir", dir}, args...)...)
+	p, err := s.run(name, append([]string{subcommand, "-dir", folder}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func (s *scene) runControlPlane(ctx context.Context, name, subcommand string, ar
 	if err != nil {
 		return nil, err
 	}
-	return &controlPlane{p, dir, fmt.Sprint(listening["address"]), fmt.Sprint(listening["metrics"])}, nil
+	return &controlPlane{p, folder, fmt.Sprint(listening["address"]), fmt.Sprint(listening["metrics"])}, nil
 }
 
 func (s *scene) run(name string, args ...string) (*process, error) {
@@ -176,7 +177,7 @@ func (s *scene) stop(p *process) error {
 
 // checkZoneStore makes sure that no private key has left the global control plane.
 func (s *scene) checkZoneStore(ctx context.Context, at *controlPlane) error {
-	store, err := keystore.OpenDir(filepath.Join(at.dir, "store"))
+	store, err := dir.Open(filepath.Join(at.folder, "store"))
 	if err != nil {
 		return err
 	}
@@ -224,7 +225,7 @@ func (s *scene) runProxy(ctx context.Context, name string, at, issuer *controlPl
 
 // newToken replaces the token file of a proxy.
 func (s *scene) newToken(ctx context.Context, name string, issuer *controlPlane) (raw string, err error) {
-	raw, err = s.ask.dataplaneToken(ctx, issuer.dir, token.Dataplane{
+	raw, err = s.ask.dataplaneToken(ctx, issuer.folder, token.Dataplane{
 		Mesh: mesh, Name: name, Tags: map[string][]string{"kuma.io/service": {"backend"}}})
 	if err != nil {
 		return "", err
@@ -359,7 +360,7 @@ func (s *scene) removeKey(ctx context.Context) error {
 	replaced := time.Now()
 	var reports []dataplane.KeyUse
 	for _, at := range []*controlPlane{s.west, s.east} {
-		uses, err := s.ask.usage(ctx, at.dir)
+		uses, err := s.ask.usage(ctx, at.folder)
 		if err != nil {
 			return err
 		}
@@ -421,7 +422,7 @@ func (s *scene) authenticateZones(ctx context.Context) error {
 		return err
 	}
 	s.say("zones", `west gets a zone token; the global logs "Zone CP successfully authenticated" zone=west`)
-	if _, err := s.ask.request(ctx, s.global.dir, http.MethodPut, "/zone-authentication", []byte(authCPToken)); err != nil {
+	if _, err := s.ask.request(ctx, s.global.folder, http.MethodPut, "/zone-authentication", []byte(authCPToken)); err != nil {
 		return err
 	}
 	if _, err := s.east.await(ctx, "stream from the global control plane ended", "code", "Unauthenticated"); err != nil {
@@ -446,7 +447,7 @@ func (s *scene) authenticateZones(ctx context.Context) error {
 
 // zoneToken gives a zone a token, and waits until it is connected with it.
 func (s *scene) zoneToken(ctx context.Context, at *controlPlane) error {
-	raw, err := s.ask.zoneToken(ctx, s.global.dir, token.Zone{Zone: at.name, Scope: []string{zone.ScopeCP}})
+	raw, err := s.ask.zoneToken(ctx, s.global.folder, token.Zone{Zone: at.name, Scope: []string{zone.ScopeCP}})
 	if err != nil {
 		return err
 	}
@@ -590,5 +591,5 @@ func (s *scene) cleanUp(failed bool) error {
 	if failed {
 		errs = nil
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	return errors.Join(append(errs, os.RemoveAll(s.folder))...)
 }

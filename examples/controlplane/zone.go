@@ -15,6 +15,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -22,7 +23,7 @@ import (
 // runZone is a zone control plane: it admits the proxies of its zone by what the global
 // control plane has told it, and by tokens that it issues itself.
 func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.Logger) error {
-	dir := flags.String("dir", "", "`folder` of the control plane: store holds what the global one sent, own-keys the zone's keys, admin.sock serves the operator")
+	folder := flags.String("dir", "", "`folder` of the control plane: store holds what the global one sent, own-keys the zone's keys, admin.sock serves the operator")
 	name := flags.String("name", "", "name of the zone")
 	mesh := flags.String("mesh", "default", "mesh of the zone's proxies")
 	listen := flags.String("listen", "127.0.0.1:0", "`address` to serve proxies on")
@@ -47,11 +48,11 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	store, err := keystore.OpenDir(filepath.Join(*dir, "store"))
+	store, err := dir.Open(filepath.Join(*folder, "store"))
 	if err != nil {
 		return err
 	}
-	own, err := keystore.OpenDir(filepath.Join(*dir, "own-keys"))
+	own, err := dir.Open(filepath.Join(*folder, "own-keys"))
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 		return err
 	}
 	return runAll(ctx, client.run, func(ctx context.Context) error {
-		return serve(ctx, addresses{*dir, *listen, *metrics}, server, admin, registry, log)
+		return serve(ctx, addresses{*folder, *listen, *metrics}, server, admin, registry, log)
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/internal/forge"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )

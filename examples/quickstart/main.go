@@ -18,6 +18,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -42,12 +43,12 @@ func run(ctx context.Context, out io.Writer) error {
 	quiet := slog.New(slog.DiscardHandler) // the refusals below are wanted: no need to log them
 	ctx = audit.WithLogger(ctx, quiet)     // what is done, this program says by itself
 
-	dir, err := os.MkdirTemp("", "meshpass-")
+	folder, err := os.MkdirTemp("", "meshpass-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	store, err := keystore.OpenDir(dir)
+	defer os.RemoveAll(folder)
+	store, err := dir.Open(folder)
 	if err != nil {
 		return err
 	}

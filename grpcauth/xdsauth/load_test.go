@@ -24,6 +24,7 @@ import (
 	"github.com/meshpass/meshpass/grpcauth/internal/loopback"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -36,9 +37,9 @@ var stores = []struct {
 }{
 	{"memory", func(testing.TB) keystore.KeyStore { return keystore.NewMemory() }},
 	{"directory", func(tb testing.TB) keystore.KeyStore {
-		dir, err := keystore.OpenDir(tb.TempDir())
+		folder, err := dir.Open(tb.TempDir())
 		require.NoError(tb, err)
-		return dir
+		return folder
 	}},
 }
 

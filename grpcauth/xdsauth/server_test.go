@@ -28,7 +28,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/internal/loopback"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
-	"github.com/meshpass/meshpass/internal/logtest"
+	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"

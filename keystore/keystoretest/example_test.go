@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
 )
 
@@ -14,7 +15,7 @@ func ExampleRun() {
 		New: func(t *testing.T) keystoretest.Storage {
 			path := t.TempDir()
 			return keystoretest.Storage{Open: func(t *testing.T) keystore.KeyStore {
-				store, err := keystore.OpenDir(path)
+				store, err := dir.Open(path)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -3,7 +3,7 @@ package kubernetes_test
 import (
 	"testing"
 
-	"github.com/meshpass/meshpass/internal/storetest"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 )
 
 func BenchmarkReplica(b *testing.B) {

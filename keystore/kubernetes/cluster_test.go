@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/internal/test/engines"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/kubernetes"
 )

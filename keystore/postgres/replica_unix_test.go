@@ -5,8 +5,8 @@ package postgres_test
 import (
 	"testing"
 
-	"github.com/meshpass/meshpass/internal/engines"
-	"github.com/meshpass/meshpass/internal/storetest"
+	"github.com/meshpass/meshpass/internal/test/engines"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 )
 
 func BenchmarkReplica(b *testing.B) {

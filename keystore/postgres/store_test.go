@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/tracelog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/internal/test/engines"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/postgres"
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/internal/test/engines"
 	"github.com/meshpass/meshpass/keystore"
 )
 

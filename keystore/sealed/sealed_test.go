@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
 	"github.com/meshpass/meshpass/keystore/sealed"
 )
@@ -123,7 +124,7 @@ func TestASealedStoreConforms(t *testing.T) {
 			New: func(t *testing.T) keystoretest.Storage {
 				path := t.TempDir()
 				return keystoretest.Storage{Open: func(t *testing.T) keystore.KeyStore {
-					inner, err := keystore.OpenDir(path)
+					inner, err := dir.Open(path)
 					require.NoError(t, err)
 					return newStore(t, inner, aesgcm(t, 1))
 				}}
@@ -162,7 +163,7 @@ func TestNewRefusesWhatIsNil(t *testing.T) {
 
 func TestNothingOfARecordIsInTheFilesOfADirectory(t *testing.T) {
 	path := t.TempDir()
-	inner, err := keystore.OpenDir(path)
+	inner, err := dir.Open(path)
 	require.NoError(t, err)
 	store := newStore(t, inner, aesgcm(t, 1))
 	secret := "-----BEGIN RSA PRIVATE KEY-----\n" + strings.Repeat("q8sTVu3p", 200)
@@ -849,7 +850,7 @@ func BenchmarkList(b *testing.B) {
 		open func() (keystore.KeyStore, error)
 	}{
 		{"memory", func() (keystore.KeyStore, error) { return keystore.NewMemory(), nil }},
-		{"directory", func() (keystore.KeyStore, error) { return keystore.OpenDir(b.TempDir()) }},
+		{"directory", func() (keystore.KeyStore, error) { return dir.Open(b.TempDir()) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			inner, err := c.open()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/sealed"
 	"github.com/meshpass/meshpass/token"
 )
@@ -16,7 +17,7 @@ import (
 // An intruder who can write to the directory and has no key-encryption key.
 func TestAValidatorTakesNothingThatWasPutIntoTheInnerStore(t *testing.T) {
 	path := t.TempDir()
-	inner, err := keystore.OpenDir(path)
+	inner, err := dir.Open(path)
 	require.NoError(t, err)
 	store := newStore(t, inner, aesgcm(t, 1))
 	issuer, err := dataplane.NewIssuer(store)

@@ -5,7 +5,7 @@ package etcdtest
 import (
 	"testing"
 
-	"github.com/meshpass/meshpass/internal/storetest"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 )
 

@@ -1,4 +1,4 @@
-package keystore_test
+package dir_test
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 //go:build unix
 
-package keystore_test
+package dir_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 )
 
 func TestDirGivesFilesAndFoldersToTheirOwnerAloneWhateverTheUmask(t *testing.T) {
@@ -89,7 +90,7 @@ func TestDirDoesNotWaitForTheWriterOfANamedPipeInThePlaceOfAFolder(t *testing.T)
 		require.NoError(t, os.Symlink("pipe", filepath.Join(path, "meshes", "link-to-a-pipe")))
 		require.NoError(t, syscall.Mkfifo(filepath.Join(path, "meshes", "default", strings.Repeat("n", 200)+"%"), 0o600))
 
-		require.NoError(t, returns(t, func() error { _, err := keystore.OpenDir(path); return err }))
+		require.NoError(t, returns(t, func() error { _, err := dir.Open(path); return err }))
 		require.NoError(t, returns(t, list(store, keystore.AllScopes)))
 		require.NoError(t, returns(t, list(store, "default")))
 		watchDir(t, store)
@@ -106,7 +107,7 @@ func TestDirDoesNotWaitForTheWriterOfANamedPipeInThePlaceOfAFolder(t *testing.T)
 		path := t.TempDir()
 		store := openDir(t, path)
 		require.NoError(t, syscall.Mkfifo(filepath.Join(path, "global"), 0o600))
-		require.NoError(t, returns(t, func() error { _, err := keystore.OpenDir(path); return err }))
+		require.NoError(t, returns(t, func() error { _, err := dir.Open(path); return err }))
 		assert.Error(t, returns(t, list(store, keystore.Global)))
 		assert.Error(t, returns(t, list(store, keystore.AllScopes)))
 		assert.Error(t, returns(t, func() error { return store.Watch(context.Background(), func(keystore.Scope) {}) }))
@@ -117,7 +118,7 @@ func TestDirDoesNotWaitForTheWriterOfANamedPipeInThePlaceOfAFolder(t *testing.T)
 		store := openDir(t, path)
 		require.NoError(t, os.RemoveAll(path))
 		require.NoError(t, syscall.Mkfifo(path, 0o600))
-		assert.Error(t, returns(t, func() error { _, err := keystore.OpenDir(path); return err }))
+		assert.Error(t, returns(t, func() error { _, err := dir.Open(path); return err }))
 		assert.Error(t, returns(t, list(store, keystore.AllScopes)))
 	})
 	t.Run("and of a lock that cannot be made", func(t *testing.T) {

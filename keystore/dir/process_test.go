@@ -1,4 +1,4 @@
-package keystore_test
+package dir_test
 
 import (
 	"bufio"
@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 )
 
 // The test binary is started again to be one of several processes: role says
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 	if !ok {
 		os.Exit(m.Run())
 	}
-	store, err := keystore.OpenDir(os.Getenv(folder))
+	store, err := dir.Open(os.Getenv(folder))
 	if err == nil {
 		err = act(context.Background(), store)
 	}

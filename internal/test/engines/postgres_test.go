@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/internal/test/engines"
 )
 
 func TestPostgresKeepsItsDataWhenItIsKilledAndStartedAgain(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/meshpass/meshpass/internal/forge"
+	"github.com/meshpass/meshpass/internal/test/forge"
 )
 
 func TestInspectShowsWhatATokenSaysInWords(t *testing.T) {

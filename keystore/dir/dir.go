@@ -1,4 +1,4 @@
-package keystore
+package dir
 
 import (
 	"bytes"
@@ -13,17 +13,22 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/meshpass/meshpass/keystore"
 )
 
 const (
 	globalFolder = "global"
 	meshesFolder = "meshes"
 	tempPrefix   = ".tmp-"
+
+	maxData = 64 << 20 // bytes in a record
 )
 
-// Dir is a [KeyStore] and a [Watcher] over a folder of a local file system. It
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] over a folder of a local file system. It
 // serves any number of processes on one machine; a network file system is not
 // promised to keep its locks. All methods may be called concurrently.
 //
@@ -54,12 +59,12 @@ const (
 // and keys of Secrets cannot be: a key with capitals at the place of a record is an
 // error. Not with subPath, which is never updated.
 // Each List shows one state of a volume, also while Kubernetes switches it to the
-// next, and Watch sees the switch. A writer gets [ErrReadOnly], since a write would
+// next, and Watch sees the switch. A writer gets [keystore.ErrReadOnly], since a write would
 // be gone with the next state. Created is when Kubernetes wrote the state, and
 // changes with each: a publish delay and scheduled rotation need another store.
 //
 // Where the store may not write to the folder, it can be read and answers
-// writes with [ErrReadOnly]. It reads without the lock files, PATH/.*.lock, if it
+// writes with [keystore.ErrReadOnly]. It reads without the lock files, PATH/.*.lock, if it
 // can neither make nor open them; a List is then not sure to be one consistent
 // view. The system releases the locks of a process that dies, but a process that
 // is stopped (SIGSTOP) while it holds a lock holds up the others until it
@@ -68,23 +73,23 @@ const (
 // its context when that operation returns.
 //
 // The zero value is not usable: all its methods return an error.
-type Dir struct {
+type Store struct {
 	path string // absolute
 
-	// gate is held by the one goroutine of this Dir that is trying for the lock or
+	// gate is held by the one goroutine of this Store that is trying for the lock or
 	// writing, so that the others wait without asking the system all the time.
 	gate chan struct{}
 }
 
-// OpenDir returns the store in the folder at path, which it makes if there is
+// Open returns the store in the folder at path, which it makes if there is
 // none. It removes temporary files that killed writers have left behind, unless a
-// writer is at work. There is nothing to close. OpenDir returns an error if the
+// writer is at work. There is nothing to close. Open returns an error if the
 // folder cannot be made or opened.
 //
 // The store opens the folder anew for every call, so the folder may be moved
 // away, restored or mounted over. While there is none, every method returns an
-// error other than [ErrNotFound].
-func OpenDir(path string) (*Dir, error) {
+// error other than [keystore.ErrNotFound].
+func Open(path string) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("keystore: cannot open a directory store: the path is empty")
 	}
@@ -101,55 +106,55 @@ func OpenDir(path string) (*Dir, error) {
 	}
 	defer root.Close()
 	removeLeftovers(root)
-	return &Dir{path: absolute, gate: make(chan struct{}, 1)}, nil
+	return &Store{path: absolute, gate: make(chan struct{}, 1)}, nil
 }
 
-// Get implements [KeyStore]. It takes no lock: writers only replace whole files.
-func (d *Dir) Get(ctx context.Context, scope Scope, name string) (Record, error) {
+// Get implements [keystore.KeyStore]. It takes no lock: writers only replace whole files.
+func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
-		return Record{}, err
+	if err := keystore.CheckID(scope, name); err != nil {
+		return keystore.Record{}, err
 	}
-	root, err := openRoot(d.path)
+	root, err := openRoot(s.path)
 	if err != nil {
-		return Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
 	defer root.Close()
-	var r Record
+	var r keystore.Record
 	err = readSteady(ctx, root, func(v *view) (err error) {
 		r, err = readRecord(root, v.fileOf(scope, name), scope, name)
 		return err
 	})
 	if err != nil {
-		return Record{}, dirError("get", scope, name, err)
+		return keystore.Record{}, failed("get", scope, name, err)
 	}
 	return r, nil
 }
 
-// List implements [KeyStore]. With AllScopes the whole list is one consistent
+// List implements [keystore.KeyStore]. With AllScopes the whole list is one consistent
 // view, unless scopes are in volumes of their own. A file of more than 64 MiB makes
-// List fail with an [ErrTooLarge] that names the file.
-func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, error) {
+// List fail with an [keystore.ErrTooLarge] that names the file.
+func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, cannotList(scope, err)
+		return nil, keystore.Failed("list", scope, "", err)
 	}
-	if err := checkListed(scope); err != nil {
+	if err := keystore.CheckListed(scope); err != nil {
 		return nil, err
 	}
-	root, err := openRoot(d.path)
+	root, err := openRoot(s.path)
 	if err != nil {
-		return nil, cannotList(scope, err)
+		return nil, keystore.Failed("list", scope, "", err)
 	}
 	defer root.Close()
 	unlock, err := lockList(ctx, root)
 	if err != nil {
-		return nil, cannotList(scope, err)
+		return nil, keystore.Failed("list", scope, "", err)
 	}
 	defer unlock()
 
-	var found []Record
+	var found []keystore.Record
 	err = readSteady(ctx, root, func(v *view) (err error) {
 		found, err = list(ctx, v, scope, prefix)
 		return err
@@ -157,22 +162,22 @@ func (d *Dir) List(ctx context.Context, scope Scope, prefix string) ([]Record, e
 	if err != nil {
 		return nil, err
 	}
-	sortRecords(found)
+	slices.SortFunc(found, keystore.CompareRecords)
 	return found, nil
 }
 
 // list returns the records in no order.
-func list(ctx context.Context, v *view, scope Scope, prefix string) (found []Record, err error) {
-	scopes := []Scope{scope}
-	if scope == AllScopes {
+func list(ctx context.Context, v *view, scope keystore.Scope, prefix string) (found []keystore.Record, err error) {
+	scopes := []keystore.Scope{scope}
+	if scope == keystore.AllScopes {
 		if scopes, err = readScopes(v); err != nil {
-			return nil, cannotList(scope, err)
+			return nil, keystore.Failed("list", scope, "", err)
 		}
 	}
 	for _, s := range scopes {
 		entries, err := readNames(v.root, v.folderOf(s))
 		if err != nil {
-			return nil, cannotList(s, err)
+			return nil, keystore.Failed("list", s, "", err)
 		}
 		for _, entry := range entries {
 			name := entry.name
@@ -180,14 +185,14 @@ func list(ctx context.Context, v *view, scope Scope, prefix string) (found []Rec
 				continue
 			}
 			if err := ctx.Err(); err != nil {
-				return nil, cannotList(scope, err)
+				return nil, keystore.Failed("list", scope, "", err)
 			}
 			r, err := readRecord(v.root, entry.file, s, name)
-			if errors.Is(err, ErrNotFound) {
+			if errors.Is(err, keystore.ErrNotFound) {
 				continue // removed by a program that takes no lock
 			}
 			if err != nil {
-				return nil, dirError("list", s, name, err)
+				return nil, failed("list", s, name, err)
 			}
 			found = append(found, r)
 		}
@@ -195,20 +200,20 @@ func list(ctx context.Context, v *view, scope Scope, prefix string) (found []Rec
 	return found, nil
 }
 
-// Create implements [KeyStore].
-func (d *Dir) Create(ctx context.Context, r Record) (Record, error) {
+// Create implements [keystore.KeyStore].
+func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, failed("create", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
-	if err := CheckRecord(r, maxData); err != nil {
-		return Record{}, err
+	if err := keystore.CheckRecord(r, maxData); err != nil {
+		return keystore.Record{}, err
 	}
-	answer := clone(r)
+	answer := r.Clone()
 	answer.Version = versionOf(r.Data)
-	err := d.write(ctx, r.Scope, func(root *os.Root) error {
+	err := s.write(ctx, r.Scope, func(root *os.Root) error {
 		file := fileOf(r.Scope, r.Name)
 		if _, err := root.Lstat(file); err == nil {
-			return ErrExists // before anything is written
+			return keystore.ErrExists // before anything is written
 		}
 		if err := makeFoldersIn(root, path.Dir(file)); err != nil {
 			return orReadOnly(err)
@@ -222,7 +227,7 @@ func (d *Dir) Create(ctx context.Context, r Record) (Record, error) {
 		// has just put there.
 		err = takeEffect(ctx, root, func() error { return root.Link(temp, file) })
 		if errors.Is(err, fs.ErrExist) {
-			return ErrExists
+			return keystore.ErrExists
 		}
 		if err != nil {
 			return err
@@ -231,29 +236,29 @@ func (d *Dir) Create(ctx context.Context, r Record) (Record, error) {
 		return syncFolders(root, path.Dir(file))
 	})
 	if err != nil {
-		return Record{}, dirError("create", r.Scope, r.Name, err)
+		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
 	}
 	return answer, nil
 }
 
-// Update implements [KeyStore].
-func (d *Dir) Update(ctx context.Context, r Record) (Record, error) {
+// Update implements [keystore.KeyStore].
+func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, failed("update", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 	}
-	if err := CheckRecord(r, maxData); err != nil {
-		return Record{}, err
+	if err := keystore.CheckRecord(r, maxData); err != nil {
+		return keystore.Record{}, err
 	}
-	answer := clone(r)
+	answer := r.Clone()
 	answer.Version = versionOf(r.Data)
-	err := d.write(ctx, r.Scope, func(root *os.Root) error {
+	err := s.write(ctx, r.Scope, func(root *os.Root) error {
 		file := fileOf(r.Scope, r.Name)
 		current, err := readRecord(root, file, r.Scope, r.Name)
 		if err != nil {
 			return err
 		}
 		if current.Version != r.Version {
-			return ErrConflict
+			return keystore.ErrConflict
 		}
 		temp, created, err := writeTemp(root, path.Dir(file), r.Data, current.Created)
 		if err != nil {
@@ -267,20 +272,20 @@ func (d *Dir) Update(ctx context.Context, r Record) (Record, error) {
 		return syncFolders(root, path.Dir(file))
 	})
 	if err != nil {
-		return Record{}, dirError("update", r.Scope, r.Name, err)
+		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
 	}
 	return answer, nil
 }
 
-// Delete implements [KeyStore].
-func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
+// Delete implements [keystore.KeyStore].
+func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
 	if err := ctx.Err(); err != nil {
-		return failed("delete", scope, name, err)
+		return keystore.Failed("delete", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return err
 	}
-	err := d.write(ctx, scope, func(root *os.Root) error {
+	err := s.write(ctx, scope, func(root *os.Root) error {
 		file := fileOf(scope, name)
 		info, err := root.Lstat(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -298,14 +303,14 @@ func (d *Dir) Delete(ctx context.Context, scope Scope, name string) error {
 		return syncFolders(root, path.Dir(file))
 	})
 	if err != nil {
-		return dirError("delete", scope, name, err)
+		return failed("delete", scope, name, err)
 	}
 	return nil
 }
 
 // write calls do while no other writer is at work, in this process or another.
-func (d *Dir) write(ctx context.Context, scope Scope, do func(root *os.Root) error) error {
-	root, err := openRoot(d.path)
+func (s *Store) write(ctx context.Context, scope keystore.Scope, do func(root *os.Root) error) error {
+	root, err := openRoot(s.path)
 	if err != nil {
 		return err
 	}
@@ -314,11 +319,11 @@ func (d *Dir) write(ctx context.Context, scope Scope, do func(root *os.Root) err
 		return err
 	}
 	select {
-	case d.gate <- struct{}{}:
+	case s.gate <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-d.gate }()
+	defer func() { <-s.gate }()
 	unlock, err := lockWrite(ctx, root)
 	if err != nil {
 		return err
@@ -327,43 +332,40 @@ func (d *Dir) write(ctx context.Context, scope Scope, do func(root *os.Root) err
 	return do(root)
 }
 
-// dirError says which record an error is about.
-func dirError(doing string, scope Scope, name string, err error) error {
-	switch {
-	case err == ErrExists || err == ErrNotFound || err == ErrConflict:
-		return about(err, scope, name)
-	case errors.Is(err, ErrTooLarge):
-		return err // which says it
+// failed is keystore.Failed, except for an error that names the record itself.
+func failed(op string, scope keystore.Scope, name string, err error) error {
+	if errors.Is(err, keystore.ErrTooLarge) {
+		return err
 	}
-	return failed(doing, scope, name, err)
+	return keystore.Failed(op, scope, name, err)
 }
 
 // orReadOnly returns err, as an ErrReadOnly if it says that writing is not allowed.
 func orReadOnly(err error) error {
 	if isReadOnly(err) {
-		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+		return fmt.Errorf("%w: %w", keystore.ErrReadOnly, err)
 	}
 	return err
 }
 
-func folderOf(scope Scope) string {
-	if scope == Global {
+func folderOf(scope keystore.Scope) string {
+	if scope == keystore.Global {
 		return globalFolder
 	}
 	return path.Join(meshesFolder, encodeName(string(scope)))
 }
 
-func fileOf(scope Scope, name string) string {
+func fileOf(scope keystore.Scope, name string) string {
 	return path.Join(folderOf(scope), encodeName(name))
 }
 
 // readScopes returns the scopes that have a folder, and the global one, in no
 // order.
-func readScopes(v *view) ([]Scope, error) {
-	scopes := []Scope{Global}
+func readScopes(v *view) ([]keystore.Scope, error) {
+	scopes := []keystore.Scope{keystore.Global}
 	entries, err := readNames(v.root, v.meshes())
 	for _, entry := range entries {
-		if scope := Scope(entry.name); CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.mode) {
+		if scope := keystore.Scope(entry.name); keystore.CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.mode) {
 			scopes = append(scopes, scope)
 		}
 	}
@@ -407,9 +409,9 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 						return err
 					}
 				}
-			} else if name, ok := decodeName(encoded); ok && CheckName(name) == nil {
+			} else if name, ok := decodeName(encoded); ok && keystore.CheckName(name) == nil {
 				found = append(found, namedEntry{name, file, entry.Type()})
-			} else if path.Base(folder) == volumeLink && CheckName(encoded) == nil {
+			} else if path.Base(folder) == volumeLink && keystore.CheckName(encoded) == nil {
 				// The key of a Secret: left out, it could be a list that revokes nothing.
 				return fmt.Errorf("%s in a volume: capitals in file names are encoded, mount the key with items at the path %s", encoded, encodeName(encoded))
 			}
@@ -479,7 +481,7 @@ func checkMissing(root *os.Root, file string) error {
 }
 
 // errNotOpened: the path of the zero Dir would lead to the root of the file system.
-var errNotOpened = errors.New("the store was not opened: use OpenDir")
+var errNotOpened = errors.New("the store was not opened: use dir.Open")
 
 func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 	f, err := openFile(root, folder, openFolder)
@@ -494,33 +496,33 @@ func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 }
 
 // readRecord reads the file of a record.
-func readRecord(root *os.Root, file string, scope Scope, name string) (Record, error) {
+func readRecord(root *os.Root, file string, scope keystore.Scope, name string) (keystore.Record, error) {
 	f, err := openFile(root, file, openNonblock)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Record{}, ErrNotFound
+		return keystore.Record{}, keystore.ErrNotFound
 	}
 	if err != nil {
-		return Record{}, err
+		return keystore.Record{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return Record{}, err
+		return keystore.Record{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return Record{}, fmt.Errorf("%s is not a regular file", file)
+		return keystore.Record{}, fmt.Errorf("%s is not a regular file", file)
 	}
-	if info.Size() > maxData {
-		return Record{}, tooLarge(scope, name, info.Size(), maxData)
+	if err := keystore.CheckSize(scope, name, info.Size(), maxData); err != nil {
+		return keystore.Record{}, err
 	}
 	buffer := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 	if _, err := buffer.ReadFrom(io.LimitReader(f, maxData+1)); err != nil {
-		return Record{}, err
+		return keystore.Record{}, err
 	}
-	if buffer.Len() > maxData { // it has grown meanwhile
-		return Record{}, tooLarge(scope, name, int64(buffer.Len()), maxData)
+	if err := keystore.CheckSize(scope, name, int64(buffer.Len()), maxData); err != nil { // it has grown meanwhile
+		return keystore.Record{}, err
 	}
-	return Record{
+	return keystore.Record{
 		Scope:   scope,
 		Name:    name,
 		Data:    buffer.Bytes(),

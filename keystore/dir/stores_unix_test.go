@@ -1,11 +1,11 @@
 //go:build unix
 
-package keystore_test
+package dir_test
 
 import (
 	"testing"
 
-	"github.com/meshpass/meshpass/internal/storetest"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 )
 
 func BenchmarkDirReplica(b *testing.B) { storetest.BenchmarkReplica(b, openerOfDir(b)) }

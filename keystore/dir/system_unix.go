@@ -1,6 +1,6 @@
 //go:build unix
 
-package keystore
+package dir
 
 import (
 	"errors"

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package keystore
+package dir
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-module github.com/meshpass/meshpass/examples/meshpass
+module github.com/meshpass/meshpass/cmd/meshpass
 
 go 1.25.0
 

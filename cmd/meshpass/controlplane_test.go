@@ -16,6 +16,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -24,7 +25,7 @@ import (
 // by a bearer token. Its store is in the folder keys.
 func newControlPlane(t *testing.T) http.Handler {
 	t.Helper()
-	store, err := keystore.OpenDir("keys")
+	store, err := dir.Open("keys")
 	require.NoError(t, err)
 	dataplanes, err := dataplane.NewIssuer(store, dataplane.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -28,7 +29,7 @@ func TestATokenGoesToStandardOutputBareAndAllElseToStandardError(t *testing.T) {
 	require.Contains(t, r.err, claims.ID, "it is needed to revoke the token")
 	require.NotContains(t, r.err, r.out)
 
-	store, err := keystore.OpenDir("keys")
+	store, err := dir.Open("keys")
 	require.NoError(t, err)
 	validator, err := dataplane.NewValidator(store)
 	require.NoError(t, err)
@@ -202,7 +203,7 @@ func TestAMissingKeyIsReportedWithWhatToDo(t *testing.T) {
 
 func TestAStoreWithPublicKeysOnlySignsNothing(t *testing.T) {
 	c := newTool(t)
-	store, err := keystore.OpenDir("keys")
+	store, err := dir.Open("keys")
 	require.NoError(t, err)
 	key, err := signing.Generate(signing.DefaultBits)
 	require.NoError(t, err)

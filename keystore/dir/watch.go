@@ -1,4 +1,4 @@
-package keystore
+package dir
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/meshpass/meshpass/keystore"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 
 // recordID names a record.
 type recordID struct {
-	scope Scope
+	scope keystore.Scope
 	name  string
 }
 
@@ -39,17 +41,17 @@ type fileState struct {
 	settled bool
 }
 
-// Watch implements [Watcher]. It looks at the folder every 250 ms, or less often
+// Watch implements [keystore.Watcher]. It looks at the folder every 250 ms, or less often
 // where a look takes more than a tenth of that. It compares the identity, the
 // size and all times of each file, and the content where those cannot tell. So it
 // also notices when another program changes nothing but the bytes and sets the
 // time of modification back. The watch is lost when a folder cannot be read.
-func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
-	seen, err := d.look(ctx, nil)
+func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
+	seen, err := s.look(ctx, nil)
 	if err != nil {
 		return err
 	}
-	changed(AllScopes)
+	changed(keystore.AllScopes)
 	pause := watchInterval
 	var took [watchLooks]time.Duration // by the latest looks
 	for looks := 0; ; looks++ {
@@ -59,7 +61,7 @@ func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
 		case <-time.After(pause):
 		}
 		began := time.Now()
-		now, err := d.look(ctx, seen)
+		now, err := s.look(ctx, seen)
 		if err != nil {
 			return err
 		}
@@ -77,11 +79,11 @@ func (d *Dir) Watch(ctx context.Context, changed func(Scope)) error {
 
 // look returns the state of every record's file. What it returned last time
 // spares it the reading of files that have not changed since.
-func (d *Dir) look(ctx context.Context, before map[recordID]fileState) (map[recordID]fileState, error) {
+func (s *Store) look(ctx context.Context, before map[recordID]fileState) (map[recordID]fileState, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	root, err := openRoot(d.path)
+	root, err := openRoot(s.path)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
 	}
@@ -146,8 +148,8 @@ func lookAt(root *os.Root, file string, id recordID, before fileState) (fileStat
 }
 
 // differing returns the scopes in which files differ, sorted.
-func differing(before, now map[recordID]fileState) []Scope {
-	scopes := map[Scope]struct{}{}
+func differing(before, now map[recordID]fileState) []keystore.Scope {
+	scopes := map[keystore.Scope]struct{}{}
 	for id, state := range now {
 		old, ok := before[id]
 		if !ok || old.stamp != state.stamp || old.sum != state.sum {

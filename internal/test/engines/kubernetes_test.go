@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/meshpass/meshpass/internal/engines"
+	"github.com/meshpass/meshpass/internal/test/engines"
 )
 
 func TestKubernetesAuthenticatesByCertificateAndKeepsItsDataThroughACrash(t *testing.T) {

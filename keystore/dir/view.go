@@ -1,10 +1,12 @@
-package keystore
+package dir
 
 import (
 	"context"
 	"fmt"
 	"os"
 	"path"
+
+	"github.com/meshpass/meshpass/keystore"
 )
 
 const (
@@ -75,15 +77,15 @@ func (v *view) target(folder string) string {
 }
 
 // folderOf returns the path of the folder in which a scope's records are.
-func (v *view) folderOf(scope Scope) string {
-	if scope == Global {
+func (v *view) folderOf(scope keystore.Scope) string {
+	if scope == keystore.Global {
 		return v.enter(path.Join(v.enter("."), globalFolder))
 	}
 	return v.enter(path.Join(v.meshes(), encodeName(string(scope))))
 }
 
 // fileOf returns the path of a record's file.
-func (v *view) fileOf(scope Scope, name string) string {
+func (v *view) fileOf(scope keystore.Scope, name string) string {
 	return path.Join(v.folderOf(scope), encodeName(name))
 }
 
@@ -104,11 +106,11 @@ func (v *view) switched() bool {
 
 // checkWritable returns an ErrReadOnly if a scope's records are in a volume: what
 // is written there is gone with the next state.
-func (v *view) checkWritable(scope Scope) error {
+func (v *view) checkWritable(scope keystore.Scope) error {
 	v.folderOf(scope)
 	for folder, target := range v.volumes {
 		if target != "" {
-			return fmt.Errorf("%w: %s is a volume, its %s leads to %s", ErrReadOnly, folder, volumeLink, target)
+			return fmt.Errorf("%w: %s is a volume, its %s leads to %s", keystore.ErrReadOnly, folder, volumeLink, target)
 		}
 	}
 	return nil

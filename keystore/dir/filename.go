@@ -1,6 +1,8 @@
-package keystore
+package dir
 
 import (
+	"github.com/meshpass/meshpass/keystore"
+
 	"fmt"
 	"net/url"
 	"strings"
@@ -51,7 +53,7 @@ func decodeName(path string) (string, bool) {
 func isPiece(path string) bool {
 	pieces, ok := strings.CutSuffix(path, "%")
 	length := len(strings.ReplaceAll(pieces, cut, ""))
-	return ok && length > 0 && length%pieceLength == 0 && length < 3*maxNameLength
+	return ok && length > 0 && length%pieceLength == 0 && length < 3*keystore.MaxNameLength
 }
 
 // isDevice says whether Windows takes a file of this name for a device, which

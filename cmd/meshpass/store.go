@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/sealed"
 )
 
@@ -213,7 +214,7 @@ func openDir(path string, prepare bool) (*openedStore, error) {
 			return nil, fmt.Errorf("%s is a file, and a store is a folder", path)
 		}
 	}
-	store, err := keystore.OpenDir(path)
+	store, err := dir.Open(path)
 	if err != nil {
 		return nil, advise(err, "choose a folder that you may use")
 	}

@@ -1,4 +1,4 @@
-package keystore_test
+package dir_test
 
 import (
 	"context"
@@ -16,12 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
 )
 
-func openDir(t *testing.T, path string) *keystore.Dir {
+const maxData = 64 << 20 // bytes of data that the directory store takes
+
+func openDir(t *testing.T, path string) *dir.Store {
 	t.Helper()
-	store, err := keystore.OpenDir(path)
+	store, err := dir.Open(path)
 	require.NoError(t, err)
 	return store
 }
@@ -57,7 +60,7 @@ func filesIn(t *testing.T, folder string) []string {
 }
 
 func TestADirThatWasNotOpenedIsRefusedAndNotTheRootOfTheFileSystem(t *testing.T) {
-	var d keystore.Dir
+	var d dir.Store
 	ctx, r := t.Context(), keystore.Record{Scope: "default", Name: "name"}
 	_, getErr := d.Get(ctx, r.Scope, r.Name)
 	_, listErr := d.List(ctx, keystore.AllScopes, "")
@@ -67,7 +70,7 @@ func TestADirThatWasNotOpenedIsRefusedAndNotTheRootOfTheFileSystem(t *testing.T)
 		"get": getErr, "list": listErr, "create": createErr, "update": updateErr,
 		"delete": d.Delete(ctx, r.Scope, r.Name), "watch": d.Watch(ctx, func(keystore.Scope) {}),
 	} {
-		assert.ErrorContains(t, err, "OpenDir", doing)
+		assert.ErrorContains(t, err, "dir.Open", doing)
 	}
 }
 
@@ -419,14 +422,14 @@ func TestDirIsBrokenNotEmptyWhileItsFolderIsAway(t *testing.T) {
 }
 
 func TestOpenDirSaysWhyItCannotOpen(t *testing.T) {
-	_, err := keystore.OpenDir("")
+	_, err := dir.Open("")
 	assert.ErrorContains(t, err, "the path is empty")
 
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, "content")
-	_, err = keystore.OpenDir(file)
+	_, err = dir.Open(file)
 	assert.ErrorContains(t, err, file)
-	_, err = keystore.OpenDir(filepath.Join(file, "keys"))
+	_, err = dir.Open(filepath.Join(file, "keys"))
 	assert.ErrorContains(t, err, file)
 }
 
@@ -650,7 +653,7 @@ func BenchmarkDirList(b *testing.B) { benchmarkDir(b, 4) }
 
 func benchmarkDir(b *testing.B, files int) {
 	path := b.TempDir()
-	store, err := keystore.OpenDir(path)
+	store, err := dir.Open(path)
 	require.NoError(b, err)
 	data := []byte(strings.Repeat("k", 1700)) // about what a key of 2048 bits has in PEM
 	for i := range 4 {

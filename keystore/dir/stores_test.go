@@ -1,0 +1,49 @@
+package dir_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/internal/test/storetest"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
+)
+
+// openerOfDir opens a store on one folder.
+func openerOfDir(tb testing.TB) storetest.Opener {
+	folder := tb.TempDir()
+	return func(tb testing.TB) keystore.KeyStore {
+		store, err := dir.Open(folder)
+		require.NoError(tb, err)
+		return store
+	}
+}
+
+func TestTheLifeOfATokenInADir(t *testing.T) {
+	storetest.LifeOfAToken(t, openerOfDir(t))
+}
+
+func TestARevocationInADirEndsASessionOfAnotherProcess(t *testing.T) {
+	storetest.ARevocationEndsASessionOfAnotherReplica(t, openerOfDir(t))
+}
+
+func BenchmarkDirRevocation(b *testing.B) { storetest.BenchmarkRevocation(b, openerOfDir(b)) }
+
+func TestADirWhoseFolderIsAwayForAWhile(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "store")
+	open := func(tb testing.TB) keystore.KeyStore {
+		store, err := dir.Open(folder)
+		require.NoError(tb, err)
+		return store
+	}
+	away := folder + "-away"
+	storetest.Outage(t, open, storetest.Fault{
+		Break: func(tb testing.TB) { require.NoError(tb, os.Rename(folder, away)) },
+		For:   2 * time.Second,
+		Mend:  func(tb testing.TB) { require.NoError(tb, os.Rename(away, folder)) },
+	})
+}
