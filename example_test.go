@@ -55,7 +55,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	for _, raw := range []string{oldToken, newToken} {
+	for _, raw := range []string{oldToken.Token, newToken.Token} {
 		verified, err := validator.Validate(ctx, "default", raw)
 		if err != nil {
 			log.Fatal(err)
@@ -65,7 +65,7 @@ func Example() {
 	}
 
 	// The proxy has its new token: the old key is removed, and its sessions end.
-	verified, err := validator.Validate(ctx, "default", oldToken)
+	verified, err := validator.Validate(ctx, "default", oldToken.Token)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func Example() {
 	fmt.Println("old key removed:", errors.Is(context.Cause(session), token.ErrUnknownKey))
 
 	// The new token leaks: it is revoked.
-	verified, err = validator.Validate(ctx, "default", newToken)
+	verified, err = validator.Validate(ctx, "default", newToken.Token)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	<-session.Done()
-	_, err = validator.Validate(ctx, "default", newToken)
+	_, err = validator.Validate(ctx, "default", newToken.Token)
 	fmt.Println("new token revoked:", errors.Is(err, token.ErrRevoked))
 
 	// Output:

@@ -34,17 +34,17 @@ func logged(t *testing.T, name string, value any) string {
 func offlineDataplaneToken(t *testing.T, claims token.Dataplane) string {
 	issuer, err := dataplane.NewOfflineIssuer(testKey(), kid)
 	require.NoError(t, err)
-	raw, err := issuer.Issue(t.Context(), claims, time.Hour)
+	issued, err := issuer.Issue(t.Context(), claims, time.Hour)
 	require.NoError(t, err)
-	return raw
+	return issued.Token
 }
 
 func offlineZoneToken(t *testing.T, name, scope string) string {
 	issuer, err := zone.NewOfflineIssuer(testKey(), kid)
 	require.NoError(t, err)
-	raw, err := issuer.Issue(t.Context(), token.Zone{Zone: name, Scope: []string{scope}}, time.Hour)
+	issued, err := issuer.Issue(t.Context(), token.Zone{Zone: name, Scope: []string{scope}}, time.Hour)
 	require.NoError(t, err)
-	return raw
+	return issued.Token
 }
 
 // newStore returns a store with keys for mesh default and for zones.
@@ -82,11 +82,11 @@ func TestProxiesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 		accepted   []string
 		refused    []string
 	}{
-		"the store's":             {true, nil, []string{ofStore}, []string{offline, ofDemo}},
-		"one of a mesh":           {false, list{inline}, []string{offline}, []string{ofStore, ofDemo}},
-		"one of every mesh":       {false, list{file}, []string{offline, ofDemo}, []string{ofStore}},
-		"the store's, and of one": {true, list{inline}, []string{ofStore, offline}, []string{ofDemo}},
-		"the store's, and of all": {true, list{file}, []string{ofStore, offline, ofDemo}, nil},
+		"the store's":             {true, nil, []string{ofStore.Token}, []string{offline, ofDemo}},
+		"one of a mesh":           {false, list{inline}, []string{offline}, []string{ofStore.Token, ofDemo}},
+		"one of every mesh":       {false, list{file}, []string{offline, ofDemo}, []string{ofStore.Token}},
+		"the store's, and of one": {true, list{inline}, []string{ofStore.Token, offline}, []string{ofDemo}},
+		"the store's, and of all": {true, list{file}, []string{ofStore.Token, offline, ofDemo}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			configured := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": c.useSecrets, "publicKeys": c.keys}))
@@ -280,7 +280,7 @@ func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 			withStore, err := c.validate(read(t, c.document))
 			require.NoError(t, err)
 			defer withStore.Close()
-			_, err = withStore.Validate(t.Context(), "west", c.scope, ofStore)
+			_, err = withStore.Validate(t.Context(), "west", c.scope, ofStore.Token)
 			require.NoError(t, err)
 			_, err = withStore.Validate(t.Context(), "west", c.scope, offline)
 			require.ErrorIs(t, err, token.ErrUnknownKey)
@@ -294,7 +294,7 @@ func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 			defer withoutStore.Close()
 			_, err = withoutStore.Validate(t.Context(), "west", c.scope, offline)
 			require.NoError(t, err)
-			_, err = withoutStore.Validate(t.Context(), "west", c.scope, ofStore)
+			_, err = withoutStore.Validate(t.Context(), "west", c.scope, ofStore.Token)
 			require.ErrorIs(t, err, token.ErrUnknownKey)
 		})
 	}

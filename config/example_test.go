@@ -55,11 +55,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := offline.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	issued, err := offline.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
-	session, err := proxies.Authenticate(ctx, raw)
+	session, err := proxies.Authenticate(ctx, issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -35,9 +35,9 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	assert.Equal(t, 1, log.Count("create key"), "nothing was decided the second time")
 
 	issuer := newIssuer(t, store)
-	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, day)
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, day)
 	require.NoError(t, err)
-	_, claims := inside(t, raw)
+	_, claims := inside(t, issued.Token)
 	assert.Equal(t, 1, log.Count("audit: done", "action=issue", "actor=alice", "kind=dataplane", "mesh=default", "name=dp-1",
 		"jti="+claims.ID, "kid=1", "expires="+claims.ExpiresAt.Format(time.RFC3339)))
 	_, err = issuer.Issue(ctx, token.Dataplane{Mesh: "other"}, day)
@@ -59,7 +59,7 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	assert.Equal(t, 1, log.Count("audit: not done", `action="remove key"`, "kid=2", "it signs"))
 	require.NoError(t, dataplane.RemoveKey(ctx, store, "default", 1))
 	assert.Equal(t, 1, log.Count("audit: done", `action="remove key"`, "kid=1"))
-	assert.NotContains(t, log.String(), raw, "a token was logged")
+	assert.NotContains(t, log.String(), issued.Token, "a token was logged")
 }
 
 func TestAnEventSaysWhatTheTokenPermits(t *testing.T) {
@@ -109,19 +109,19 @@ func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 	var log logtest.Buffer
 	ctx = audit.WithLogger(ctx, log.Logger())
 
-	raw, err := issuer.Issue(ctx, request, 2*time.Hour)
+	issued, err := issuer.Issue(ctx, request, 2*time.Hour)
 	assert.ErrorIs(t, err, token.ErrDenied)
 	assert.ErrorIs(t, err, forbidden)
 	assert.NotErrorIs(t, err, token.ErrUnavailable)
 	assert.NotErrorIs(t, err, token.ErrNotIssuable)
-	assert.Empty(t, raw)
+	assert.Empty(t, issued)
 	assert.Empty(t, store.readsSoFar())
 	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "backend is not yours"))
 
 	allow = true
-	raw, err = issuer.Issue(ctx, request, 2*time.Hour)
+	issued, err = issuer.Issue(ctx, request, 2*time.Hour)
 	require.NoError(t, err)
-	_, claims := inside(t, raw)
+	_, claims := inside(t, issued.Token)
 	assert.Equal(t, request, claims.Dataplane)
 	assert.True(t, slices.ContainsFunc(store.readsSoFar(), func(r storeRead) bool { return r.scope == "default" }))
 }
@@ -152,9 +152,9 @@ func TestIssuingCanBeSwitchedOff(t *testing.T) {
 	var log logtest.Buffer
 	issuer, err := dataplane.NewDisabledIssuer(dataplane.WithLogger(log.Logger()))
 	require.NoError(t, err)
-	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 	assert.ErrorIs(t, err, token.ErrIssuingDisabled)
 	assert.NotErrorIs(t, err, token.ErrNotIssuable)
-	assert.Empty(t, raw)
+	assert.Empty(t, issued)
 	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "mesh=default", "switched off"))
 }

@@ -239,11 +239,11 @@ func TestAKeyWrittenAnewIsTheSameKeyToTheTokensThatAreRemembered(t *testing.T) {
 func TestWhatIsRememberedIsSharedAndCannotBeChangedByOne(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "own", testKey(0).Public()))
 	want := token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"service": {"backend", "admin"}}}
-	raw, err := newOfflineIssuer(t, testKey(0), "own").Issue(t.Context(), want, time.Hour)
+	issued, err := newOfflineIssuer(t, testKey(0), "own").Issue(t.Context(), want, time.Hour)
 	require.NoError(t, err)
-	first, err := validator.Validate(t.Context(), "default", raw)
+	first, err := validator.Validate(t.Context(), "default", issued.Token)
 	require.NoError(t, err)
-	second, err := validator.Validate(t.Context(), "default", raw)
+	second, err := validator.Validate(t.Context(), "default", issued.Token)
 	require.NoError(t, err)
 	assert.Equal(t, first, second)
 	for _, verified := range []dataplane.Verified{first, second} {
@@ -254,7 +254,7 @@ func TestWhatIsRememberedIsSharedAndCannotBeChangedByOne(t *testing.T) {
 		delete(claims.Tags, "service")
 		claims.Mesh = "other"
 	}
-	third, err := validator.Validate(t.Context(), "default", raw)
+	third, err := validator.Validate(t.Context(), "default", issued.Token)
 	require.NoError(t, err)
 	assert.Equal(t, want, third.Claims())
 	assert.Equal(t, want, first.Claims())
@@ -381,7 +381,7 @@ func TestNoTokenIsKept(t *testing.T) {
 	issued, err := newIssuer(t, store).Issue(t.Context(), token.Dataplane{
 		Mesh: "default", Name: "dp-1", Tags: map[string][]string{"service": {"backend"}}}, time.Hour)
 	require.NoError(t, err)
-	text := []byte(issued)
+	text := []byte(issued.Token)
 	pointer := weak.Make(unsafe.SliceData(text))
 	verified, err := validator.Validate(t.Context(), "default", unsafe.String(unsafe.SliceData(text), len(text)))
 	require.NoError(t, err)
@@ -396,7 +396,7 @@ func TestNoTokenIsKept(t *testing.T) {
 	}
 	assert.Nil(t, pointer.Value(), "something still holds the token's text")
 	assert.NoError(t, session.Err())
-	assert.True(t, isRemembered(t, validator, issued))
+	assert.True(t, isRemembered(t, validator, issued.Token))
 }
 
 func TestManyGoroutinesMayAskForTheSameTokensWhileEverythingChanges(t *testing.T) {

@@ -57,7 +57,7 @@ func Example_handler() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{
+	issued, err := issuer.Issue(ctx, token.Dataplane{
 		Mesh: "default",
 		Tags: map[string][]string{"kuma.io/service": {"backend"}},
 	}, time.Hour)
@@ -90,12 +90,12 @@ func Example_handler() {
 		fmt.Println(response.Status)
 	}
 
-	post(raw, "backend")
-	post(raw, "payments")
+	post(issued.Token, "backend")
+	post(issued.Token, "payments")
 	post("", "backend")
 	post("forged", "backend")
 	validator.Close() // from here on the validator knows nothing
-	post(raw, "backend")
+	post(issued.Token, "backend")
 
 	// Output:
 	// 200 OK

@@ -28,7 +28,7 @@ func Example_session() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func Example_session() {
 	}
 	defer validator.Close()
 
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{
+	issued, err := issuer.Issue(ctx, token.Dataplane{
 		Mesh: "default",
 		Name: "dp-1",
 		Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}},
@@ -44,7 +44,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	for err == nil && ctx.Err() == nil { // the validator follows the store: it knows in a moment
-		_, err = validator.Validate(ctx, "default", raw)
+		_, err = validator.Validate(ctx, "default", issued.Token)
 	}
 	fmt.Println("revoked:", errors.Is(err, token.ErrRevoked))
 
@@ -98,7 +98,7 @@ func Example_rotation() {
 	if _, err := dataplane.AddKey(ctx, store, "default", key); err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, 24*time.Hour)
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, 24*time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func Example_rotation() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func Example_offline() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func Example_offline() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}

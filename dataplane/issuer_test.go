@@ -82,9 +82,9 @@ func newOfflineValidator(t testing.TB, options ...dataplane.ValidatorOption) dat
 
 func issue(t testing.TB, issuer dataplane.Issuer, mesh string, validFor time.Duration) string {
 	t.Helper()
-	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: mesh}, validFor)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: mesh}, validFor)
 	require.NoError(t, err)
-	return raw
+	return issued.Token
 }
 
 func check(t testing.TB, validator dataplane.Validator, mesh, raw string) error {
@@ -127,14 +127,14 @@ func TestAnIssuedTokenSaysWhatWasAskedAndValidates(t *testing.T) {
 		"text outside of ASCII": {Mesh: "default", Name: `größe "1" <&> `, Tags: map[string][]string{"тег": {"\u2028", ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw, err := issuer.Issue(t.Context(), claims, day)
+			issued, err := issuer.Issue(t.Context(), claims, day)
 			require.NoError(t, err)
-			verified, err := validator.Validate(t.Context(), "default", raw)
+			verified, err := validator.Validate(t.Context(), "default", issued.Token)
 			require.NoError(t, err)
 			assert.Equal(t, claims, verified.Claims())
 			assert.Equal(t, "1", verified.KeyID())
 
-			_, decoded := inside(t, raw)
+			_, decoded := inside(t, issued.Token)
 			assert.Equal(t, claims, decoded.Dataplane)
 			assert.Equal(t, decoded.Registered, verified.Registered())
 		})
@@ -174,10 +174,10 @@ func TestLifetimesThatMakeNoSenseAreNotIssued(t *testing.T) {
 
 	for _, validFor := range []time.Duration{0, -1, -time.Hour, math.MinInt64, 999 * time.Millisecond,
 		time.Hour + 1, math.MaxInt64} {
-		raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, validFor)
+		issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, validFor)
 		assert.ErrorIs(t, err, token.ErrNotIssuable, "%s", validFor)
 		assert.ErrorContains(t, err, validFor.String())
-		assert.Empty(t, raw)
+		assert.Empty(t, issued)
 	}
 	assert.Zero(t, signer.calls.Load(), "something was signed")
 }
@@ -241,9 +241,9 @@ func TestWhatAValidatorWouldRefuseIsNotIssuedAndNothingIsSigned(t *testing.T) {
 				newOfflineIssuer(t, key, "key-1", options...),
 				newIssuer(t, store, options...),
 			} {
-				raw, err := issuer.Issue(t.Context(), c.claims, day)
+				issued, err := issuer.Issue(t.Context(), c.claims, day)
 				assert.ErrorIs(t, err, token.ErrNotIssuable)
-				assert.Empty(t, raw)
+				assert.Empty(t, issued)
 				assert.Less(t, len(err.Error()), 512, "the error repeats what was asked at length")
 			}
 		})
@@ -256,13 +256,13 @@ func TestALargeTokenThatJustFitsIsIssuedAndValidates(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
 	length, largest := token.MaxSize*3/4, "" // as base64 that is over the limit, by little
 	for largest == "" {
-		raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: strings.Repeat("n", length)}, day)
+		issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: strings.Repeat("n", length)}, day)
 		if err != nil {
 			require.ErrorIs(t, err, token.ErrNotIssuable)
 			length--
 			continue
 		}
-		largest = raw
+		largest = issued.Token
 	}
 	assert.LessOrEqual(t, len(largest), token.MaxSize)
 	assert.Greater(t, len(largest), token.MaxSize-4)
@@ -277,10 +277,10 @@ func TestAMeshWithoutAKeyGetsNoToken(t *testing.T) {
 	putRecord(t, store, "default", "dataplane-token-signing-key-default-backup", pemOf(t, testKey(0)))
 	before := listAll(t, store)
 
-	raw, err := newIssuer(t, store).Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+	issued, err := newIssuer(t, store).Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 	assert.ErrorContains(t, err, `"default"`)
-	assert.Empty(t, raw)
+	assert.Empty(t, issued)
 	assert.Equal(t, before, listAll(t, store), "issuing changed the store")
 }
 
@@ -292,11 +292,11 @@ func TestAnUnreadableNewestKeyStopsIssuingInsteadOfFallingBack(t *testing.T) {
 
 	name := signing.DataplaneKeys("default").KeyName(2)
 	putRecord(t, store, "default", name, []byte("not a key"))
-	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 	assert.ErrorIs(t, err, signing.ErrKey)
 	assert.ErrorContains(t, err, name)
 	assert.NotContains(t, err.Error(), "not a key")
-	assert.Empty(t, raw)
+	assert.Empty(t, issued)
 
 	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2, dataplane.Forced()))
 	kid, _ := inside(t, issue(t, issuer, "default", day))
@@ -371,11 +371,11 @@ func TestAStoreThatFailsIsNotAMeshWithoutAKey(t *testing.T) {
 			store.setList(c.list)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			defer cancel()
-			raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
+			issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
 			assert.ErrorIs(t, err, token.ErrUnavailable)
 			assert.ErrorIs(t, err, c.want)
 			assert.NotErrorIs(t, err, signing.ErrNoKey)
-			assert.Empty(t, raw)
+			assert.Empty(t, issued)
 		})
 	}
 	store.setList(nil)
@@ -462,9 +462,9 @@ func TestASignerThatFailsOrLiesYieldsNoToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			key, err := signing.NewPrivateKey(c.signer)
 			require.NoError(t, err)
-			raw, err := newOfflineIssuer(t, key, "hsm").Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+			issued, err := newOfflineIssuer(t, key, "hsm").Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 			assert.ErrorIs(t, err, c.want)
-			assert.Empty(t, raw)
+			assert.Empty(t, issued)
 		})
 	}
 }
@@ -477,9 +477,9 @@ func TestManyGoroutinesIssueWhileKeysAreAdded(t *testing.T) {
 	for range 4 {
 		go func() {
 			for range 20 {
-				raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+				issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 				assert.NoError(t, err)
-				raws <- raw
+				raws <- issued.Token
 			}
 		}()
 	}

@@ -667,7 +667,7 @@ func (load rotationLoad) run(t *testing.T) (issued int, refused map[string]int) 
 					time.Sleep(time.Until(began.Add(time.Duration(n)*share + rand.N(share))))
 					validFor := time.Second + rand.N(longest-time.Second)
 					now := time.Now()
-					raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, validFor)
+					made, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, validFor)
 					if !assert.NoError(t, err) {
 						return
 					}
@@ -680,7 +680,7 @@ func (load rotationLoad) run(t *testing.T) (issued int, refused map[string]int) 
 							for _, age := range []time.Duration{0, validFor / 2, time.Until(expires) - time.Nanosecond} {
 								time.Sleep(time.Until(now.Add(age)))
 								if time.Now().Before(expires) {
-									ask(validator, raw, expires)
+									ask(validator, made.Token, expires)
 								}
 							}
 						})

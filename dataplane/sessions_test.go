@@ -553,14 +553,14 @@ func makeTokens(n int) []string {
 	for range runtime.GOMAXPROCS(0) {
 		making.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				raw, err := issuer.Issue(context.Background(), token.Dataplane{
+				issued, err := issuer.Issue(context.Background(), token.Dataplane{
 					Mesh: "default", Name: fmt.Sprintf("backend-7d9c5b6f4-%05d", i),
 					Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}},
 				}, 100*365*day)
 				if err != nil {
 					panic(err)
 				}
-				tokens[i] = raw
+				tokens[i] = issued.Token
 			}
 		})
 	}

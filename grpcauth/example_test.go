@@ -36,7 +36,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
+	issued, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func Example() {
 	go func() { _ = server.Serve(listener) }()
 
 	// The zone. Between processes it would use TLS, and no WithInsecureTransport.
-	creds, err := grpcauth.NewTokenCredentials(raw, grpcauth.WithInsecureTransport())
+	creds, err := grpcauth.NewTokenCredentials(issued.Token, grpcauth.WithInsecureTransport())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func Example() {
 	response, err := watch.Recv()
 	fmt.Println(response.GetStatus(), err)
 
-	unverified, err := token.ParseUnverified(raw)
+	unverified, err := token.ParseUnverified(issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -78,9 +78,9 @@ func (g *global) addKey(serial signing.Serial, key *signing.PrivateKey) {
 
 // issue makes a token of zone west for its control plane.
 func (g *global) issue(validFor time.Duration) string {
-	raw, err := g.issuer.Issue(context.Background(), token.Zone{Zone: west, Scope: []string{zone.ScopeCP}}, validFor)
+	issued, err := g.issuer.Issue(context.Background(), token.Zone{Zone: west, Scope: []string{zone.ScopeCP}}, validFor)
 	require.NoError(g.tb, err)
-	return raw
+	return issued.Token
 }
 
 func (g *global) removeKey(serial signing.Serial) {

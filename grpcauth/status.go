@@ -18,21 +18,21 @@ var (
 // Status returns the status for a peer whose token caused an error. Each code
 // has one constant message, without the reason:
 //
-//   - PermissionDenied for token.ErrNotPermitted and token.ErrScope: the token
-//     is good, but not for this use;
-//   - Unauthenticated for all other errors that match token.ErrInvalid, and for
-//     [ErrUnauthenticated];
-//   - Unavailable for token.ErrUnavailable, which includes token.ErrClosed, and
-//     for all unknown errors, even those with a gRPC status: none of them is a
-//     definite rejection, so the peer may retry;
+//   - PermissionDenied for the class token.NotPermitted: the token is good, but
+//     not for this use;
+//   - Unauthenticated for the class token.Invalid, and for [ErrUnauthenticated];
+//   - Unavailable for the class token.Unavailable, which includes
+//     token.ErrClosed, and for all other errors, even those with a gRPC status:
+//     none of them is a definite rejection, so the peer may retry;
 //   - OK for nil.
 func Status(err error) *status.Status {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil // a nil *Status is OK
-	case errors.Is(err, token.ErrNotPermitted), errors.Is(err, token.ErrScope):
+	}
+	switch class := token.ClassOf(err); {
+	case class == token.NotPermitted:
 		return permissionDenied
-	case errors.Is(err, token.ErrInvalid), errors.Is(err, ErrUnauthenticated):
+	case class == token.Invalid, errors.Is(err, ErrUnauthenticated):
 		return unauthenticated
 	}
 	return unavailable

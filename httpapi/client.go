@@ -110,27 +110,38 @@ type (
 	}
 )
 
-// IssueDataplane asks for a dataplane token that is valid for validFor.
-func (c *Client) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+// IssueDataplane asks for a dataplane token that is valid for validFor. What it
+// returns beside the token is read from the token, which it does not validate.
+func (c *Client) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	return c.issue(ctx, token.KindDataplane,
 		dataplaneRequest{claims.Name, claims.Mesh, claims.Tags, claims.Type, claims.Workload, validFor.String()})
 }
 
-// IssueZone asks for a zone token that is valid for validFor.
-func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+// IssueZone asks for a zone token, as IssueDataplane does for a dataplane token.
+func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
 	return c.issue(ctx, token.KindZone, zoneRequest{claims.Zone, claims.Scope, validFor.String()})
 }
 
-func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (string, error) {
+func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (token.Issued, error) {
 	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, token.MaxSize+1)
 	if err != nil {
-		return "", err
+		return token.Issued{}, err
 	}
-	raw := strings.TrimSpace(string(data))
-	if _, err := token.ParseUnverified(raw); err != nil {
-		return "", unusable(errors.New(err.Error())) // no token was refused
+	issued := token.Issued{Token: strings.TrimSpace(string(data))}
+	unverified, err := token.ParseUnverified(issued.Token)
+	if err != nil {
+		return token.Issued{}, unusable(errors.New(err.Error())) // no token was refused
 	}
-	return raw, nil
+	header, err := unverified.Header()
+	if err != nil {
+		return token.Issued{}, unusable(errors.New(err.Error()))
+	}
+	claims, err := unverified.Claims()
+	if err != nil {
+		return token.Issued{}, unusable(errors.New(err.Error()))
+	}
+	issued.KeyID, issued.ID, issued.ExpiresAt = header.KeyID, claims.ID, claims.ExpiresAt
+	return issued, nil
 }
 
 // RevokeDataplane adds token ids (jti) to the revocation list of a mesh. The ids

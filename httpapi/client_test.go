@@ -75,15 +75,15 @@ func TestAClientDoesAllThatAServerOffers(t *testing.T) {
 	defer zones.Close()
 
 	claims := token.Dataplane{Mesh: "default", Name: "dp-1", Type: "dataplane", Workload: "shop", Tags: map[string][]string{"a": {"b", "c"}}}
-	raw, err := client.IssueDataplane(ctx, claims, 90*time.Minute)
+	issued, err := client.IssueDataplane(ctx, claims, 90*time.Minute)
 	require.NoError(t, err)
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	require.NoError(t, err)
 	assert.Equal(t, claims, verified.Claims())
 	assert.Equal(t, 90*time.Minute, w.asked.last(t).ValidFor)
-	raw, err = client.IssueZone(ctx, token.Zone{Zone: "west", Scope: []string{"cp"}}, time.Hour)
+	issued, err = client.IssueZone(ctx, token.Zone{Zone: "west", Scope: []string{"cp"}}, time.Hour)
 	require.NoError(t, err)
-	_, err = zones.Validate(ctx, "west", zone.ScopeCP, raw)
+	_, err = zones.Validate(ctx, "west", zone.ScopeCP, issued.Token)
 	require.NoError(t, err)
 
 	ids, err := client.RevokedDataplane(ctx, "default")
@@ -119,7 +119,7 @@ func TestFetchedKeysValidateTokens(t *testing.T) {
 	client := w.client(t, "alice")
 	keys, err := client.DataplaneKeys(t.Context(), "default")
 	require.NoError(t, err)
-	raw, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	issued, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
 	require.NoError(t, err)
 	var options []dataplane.ValidatorOption
 	for _, k := range keys {
@@ -128,7 +128,7 @@ func TestFetchedKeysValidateTokens(t *testing.T) {
 	validator, err := dataplane.NewOfflineValidator(options...)
 	require.NoError(t, err)
 	defer validator.Close()
-	_, err = validator.Validate(t.Context(), "default", raw)
+	_, err = validator.Validate(t.Context(), "default", issued.Token)
 	assert.NoError(t, err)
 }
 
@@ -138,12 +138,12 @@ func TestATokenThatAClientRevokesIsRefusedUntilItIsRestored(t *testing.T) {
 	validator, err := dataplane.NewValidator(w.store, dataplane.WithLogger(w.log.Logger()))
 	require.NoError(t, err)
 	defer validator.Close()
-	raw, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	issued, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
 	require.NoError(t, err)
-	verified, err := validator.Validate(t.Context(), "default", raw)
+	verified, err := validator.Validate(t.Context(), "default", issued.Token)
 	require.NoError(t, err)
 	valid := func() error {
-		_, err := validator.Validate(t.Context(), "default", raw)
+		_, err := validator.Validate(t.Context(), "default", issued.Token)
 		return err
 	}
 	require.NoError(t, client.RevokeDataplane(t.Context(), "default", verified.Registered().ID))
@@ -209,9 +209,9 @@ func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
 	raw := func() string { // any token will do
 		issuer, err := dataplane.NewOfflineIssuer(testKey(0), "1")
 		require.NoError(t, err)
-		raw, err := issuer.Issue(quiet(t), token.Dataplane{Mesh: "default"}, time.Hour)
+		issued, err := issuer.Issue(quiet(t), token.Dataplane{Mesh: "default"}, time.Hour)
 		require.NoError(t, err)
-		return raw
+		return issued.Token
 	}()
 	got := map[string]any{}
 	var authorization string
@@ -232,7 +232,7 @@ func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
 	require.NoError(t, err)
 	answer, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"a": {"b"}}}, 24*time.Hour)
 	require.NoError(t, err)
-	assert.Equal(t, raw, answer)
+	assert.Equal(t, raw, answer.Token)
 	assert.Equal(t, "Bearer user-token", authorization)
 	assert.Equal(t, map[string]any{"mesh": "default", "name": "dp-1", "tags": map[string]any{"a": []any{"b"}}, "type": "", "validFor": "24h0m0s"}, got)
 

@@ -59,11 +59,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "shop", Name: "dp-1"}, 24*time.Hour)
+	issued, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "shop", Name: "dp-1"}, 24*time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
-	unverified, err := token.ParseUnverified(raw)
+	unverified, err := token.ParseUnverified(issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}

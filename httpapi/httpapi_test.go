@@ -127,7 +127,7 @@ type countingDataplanes struct {
 	counter
 }
 
-func (c *countingDataplanes) Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+func (c *countingDataplanes) Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	c.add()
 	return c.Issuer.Issue(ctx, claims, validFor)
 }
@@ -137,7 +137,7 @@ type countingZones struct {
 	counter
 }
 
-func (c *countingZones) Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+func (c *countingZones) Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
 	c.add()
 	return c.Issuer.Issue(ctx, claims, validFor)
 }

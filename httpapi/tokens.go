@@ -69,17 +69,17 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 func tagField(name string) string { return fmt.Sprintf("tags[%.64q]", name) }
 
 func (h *handler) issue(ctx context.Context, w http.ResponseWriter, what Request) error {
-	var raw string
+	var issued token.Issued
 	var err error
 	if what.Kind == token.KindDataplane {
-		raw, err = h.dataplanes.Issue(ctx, what.Dataplane, what.ValidFor)
+		issued, err = h.dataplanes.Issue(ctx, what.Dataplane, what.ValidFor)
 	} else {
-		raw, err = h.zones.Issue(ctx, what.Zone, what.ValidFor)
+		issued, err = h.zones.Issue(ctx, what.Zone, what.ValidFor)
 	}
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = io.WriteString(w, raw) // the client is gone: there is nobody to tell
+	_, _ = io.WriteString(w, issued.Token) // the client is gone: there is nobody to tell
 	return nil
 }

@@ -29,7 +29,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, 30*24*time.Hour)
+	issued, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, 30*24*time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,12 +40,12 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "west", zone.ScopeCP, raw)
+	verified, err := validator.Validate(ctx, "west", zone.ScopeCP, issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("valid for", verified.Claims().Zone)
-	_, err = validator.Validate(ctx, "west", zone.ScopeIngress, raw)
+	_, err = validator.Validate(ctx, "west", zone.ScopeIngress, issued.Token)
 	fmt.Println(err)
 
 	// When the token has got into the wrong hands.
@@ -53,7 +53,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	for err = nil; err == nil && ctx.Err() == nil; { // the validator follows the store: it knows in a moment
-		_, err = validator.Validate(ctx, "west", zone.ScopeCP, raw)
+		_, err = validator.Validate(ctx, "west", zone.ScopeCP, issued.Token)
 	}
 	fmt.Println("revoked:", errors.Is(err, token.ErrRevoked))
 
@@ -106,7 +106,7 @@ func Example_offline() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeEgress}}, time.Hour)
+	issued, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeEgress}}, time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func Example_offline() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "west", zone.ScopeEgress, raw)
+	verified, err := validator.Validate(ctx, "west", zone.ScopeEgress, issued.Token)
 	if err != nil {
 		log.Fatal(err)
 	}

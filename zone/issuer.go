@@ -14,9 +14,8 @@ import (
 // Issuer issues zone tokens. It is safe for concurrent use.
 type Issuer interface {
 	// Issue returns a signed token for a zone and its scopes, valid for
-	// validFor from now, in whole seconds. Its id (jti) is a random UUID. To
-	// record the id, read it with token.ParseUnverified. nbf and iat are set
-	// five minutes back, for verifiers whose clocks are behind.
+	// validFor from now, in whole seconds. Its id (jti) is a random UUID. nbf
+	// and iat are set five minutes back, for verifiers whose clocks are behind.
 	//
 	// The error matches one of:
 	//
@@ -32,7 +31,7 @@ type Issuer interface {
 	//
 	// An error of a KMS or HSM signer is returned wrapped. Each call is an audit
 	// event, in the log of the issuer unless ctx names another: see package audit.
-	Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error)
+	Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error)
 }
 
 // NewIssuer returns an issuer that signs with the newest zone key of a store.
@@ -70,6 +69,6 @@ func NewDisabledIssuer(options ...IssuerOption) (Issuer, error) {
 
 type issuer struct{ live *live.Issuer }
 
-func (i issuer) Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+func (i issuer) Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
 	return i.live.Issue(ctx, keystore.Global, token.Claims{Zone: claims}, validFor)
 }

@@ -54,9 +54,9 @@ func newOfflineValidator(t testing.TB, options ...zone.ValidatorOption) zone.Val
 // issueCP makes a token for the control plane of zone west.
 func issueCP(t testing.TB, issuer zone.Issuer) string {
 	t.Helper()
-	raw, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, 30*day)
+	issued, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, 30*day)
 	require.NoError(t, err)
-	return raw
+	return issued.Token
 }
 
 // check validates a token for the control plane of zone west.
@@ -89,14 +89,14 @@ func TestAnIssuedTokenSaysWhatWasAskedAndValidates(t *testing.T) {
 		"a scope that is twice": {Zone: "west", Scope: []string{zone.ScopeCP, zone.ScopeCP}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw, err := issuer.Issue(t.Context(), claims, day)
+			issued, err := issuer.Issue(t.Context(), claims, day)
 			require.NoError(t, err)
 			for _, scope := range claims.Scope {
-				verified, err := validator.Validate(t.Context(), "west", scope, raw)
+				verified, err := validator.Validate(t.Context(), "west", scope, issued.Token)
 				require.NoError(t, err, scope)
 				assert.Equal(t, claims, verified.Claims())
 				assert.Equal(t, "1", verified.KeyID())
-				_, decoded := inside(t, raw)
+				_, decoded := inside(t, issued.Token)
 				assert.Equal(t, decoded.Registered, verified.Registered())
 			}
 		})
@@ -138,9 +138,9 @@ func TestWhatMakesNoSenseIsNotIssued(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, issuer := range []zone.Issuer{newIssuer(t, store, limit), newOfflineIssuer(t, testKey(0), "key-1", limit)} {
-				raw, err := issuer.Issue(t.Context(), c.claims, c.validFor)
+				issued, err := issuer.Issue(t.Context(), c.claims, c.validFor)
 				assert.ErrorIs(t, err, token.ErrNotIssuable)
-				assert.Empty(t, raw)
+				assert.Empty(t, issued)
 			}
 		})
 	}

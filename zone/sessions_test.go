@@ -35,9 +35,9 @@ func openSessions(validator zone.Validator) int {
 // issueFor makes a token for the control plane of zone west.
 func issueFor(t testing.TB, issuer zone.Issuer, validFor time.Duration) string {
 	t.Helper()
-	raw, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, validFor)
+	issued, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, validFor)
 	require.NoError(t, err)
-	return raw
+	return issued.Token
 }
 
 // putList puts text on a revocation list, announced and read when it returns.

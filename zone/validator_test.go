@@ -92,7 +92,7 @@ func TestTokensOfOneKindAreNeverTakenForTheOther(t *testing.T) {
 	require.NoError(t, err)
 	ofZone := issueCP(t, newOfflineIssuer(t, testKey(0), "key-1"))
 
-	assert.ErrorIs(t, check(t, zones, ofMesh), token.ErrKind)
+	assert.ErrorIs(t, check(t, zones, ofMesh.Token), token.ErrKind)
 	_, err = meshes.Validate(t.Context(), "west", ofZone)
 	assert.ErrorIs(t, err, token.ErrKind)
 }

@@ -104,12 +104,12 @@ func (a *app) readRoots(path string) (*x509.CertPool, error) {
 
 func (c *controlPlane) String() string { return c.name }
 
-func (c *controlPlane) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+func (c *controlPlane) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	raw, err := c.Client.IssueDataplane(ctx, claims, validFor)
 	return raw, c.explain(err)
 }
 
-func (c *controlPlane) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+func (c *controlPlane) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
 	raw, err := c.Client.IssueZone(ctx, claims, validFor)
 	return raw, c.explain(err)
 }

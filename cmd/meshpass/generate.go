@@ -57,12 +57,12 @@ func (i *issuing) offline(command *cobra.Command) (bool, error) {
 
 // issuer is what makes tokens: a control plane, a store's newest key, or a key in a file.
 type issuer interface {
-	IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error)
-	IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error)
+	IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error)
+	IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error)
 }
 
 // issue makes a token and hands it out.
-func (a *app) issue(command *cobra.Command, i *issuing, make func(ctx context.Context, from issuer) (string, error)) error {
+func (a *app) issue(command *cobra.Command, i *issuing, kind token.Kind, make func(ctx context.Context, from issuer) (token.Issued, error)) error {
 	offline, err := i.offline(command)
 	if err != nil {
 		return err
@@ -91,32 +91,16 @@ func (a *app) issue(command *cobra.Command, i *issuing, make func(ctx context.Co
 		defer done()
 		from = service
 	}
-	raw, err := make(ctx, from)
+	issued, err := make(ctx, from)
 	if err != nil {
 		return fmt.Errorf("no token was made: %w", err)
 	}
-	if err := a.write(i.output, []byte(raw)); err != nil {
+	if err := a.write(i.output, []byte(issued.Token)); err != nil {
 		return err
 	}
-	a.sayIssued(raw)
+	// By this the token can be revoked.
+	a.say("made a %s token: id %s, key %s, expires %s", kind, plain(issued.ID), plain(issued.KeyID), a.when(issued.ExpiresAt))
 	return nil
-}
-
-// sayIssued tells by what the token can be revoked, without the token.
-func (a *app) sayIssued(raw string) {
-	unverified, err := token.ParseUnverified(raw)
-	if err != nil {
-		return
-	}
-	header, err := unverified.Header()
-	if err != nil {
-		return
-	}
-	claims, err := unverified.Claims()
-	if err != nil {
-		return
-	}
-	a.say("made a %s token: id %s, key %s, expires %s", claims.Kind(), plain(claims.ID), plain(header.KeyID), a.when(claims.ExpiresAt))
 }
 
 // offlineIssuer signs with a key in a file.
@@ -125,18 +109,18 @@ type offlineIssuer struct {
 	kid string
 }
 
-func (o offlineIssuer) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+func (o offlineIssuer) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	issuer, err := dataplane.NewOfflineIssuer(o.key, o.kid)
 	if err != nil {
-		return "", err
+		return token.Issued{}, err
 	}
 	return issuer.Issue(ctx, claims, validFor)
 }
 
-func (o offlineIssuer) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+func (o offlineIssuer) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
 	issuer, err := zone.NewOfflineIssuer(o.key, o.kid)
 	if err != nil {
-		return "", err
+		return token.Issued{}, err
 	}
 	return issuer.Issue(ctx, claims, validFor)
 }
@@ -183,7 +167,7 @@ and --kid.`,
 				return err
 			}
 		}
-		return a.issue(command, &i, func(ctx context.Context, from issuer) (string, error) {
+		return a.issue(command, &i, token.KindDataplane, func(ctx context.Context, from issuer) (token.Issued, error) {
 			return from.IssueDataplane(ctx, claims, i.validFor)
 		})
 	}
@@ -232,7 +216,7 @@ The token is signed with the newest key for zones in --store, or by --control-pl
 				return err
 			}
 		}
-		return a.issue(command, &i, func(ctx context.Context, from issuer) (string, error) {
+		return a.issue(command, &i, token.KindZone, func(ctx context.Context, from issuer) (token.Issued, error) {
 			return from.IssueZone(ctx, claims, i.validFor)
 		})
 	}

@@ -197,19 +197,19 @@ type storeService struct {
 
 func (s *storeService) String() string { return s.name }
 
-func (s *storeService) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (string, error) {
+func (s *storeService) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	issuer, err := dataplane.NewIssuer(s.KeyStore, dataplane.WithPublishDelay(s.publishDelay))
 	if err != nil {
-		return "", err
+		return token.Issued{}, err
 	}
 	raw, err := issuer.Issue(ctx, claims, validFor)
 	return raw, s.explainKey(ctx, err, owner{claims.Mesh})
 }
 
-func (s *storeService) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (string, error) {
+func (s *storeService) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
 	issuer, err := zone.NewIssuer(s.KeyStore, zone.WithPublishDelay(s.publishDelay))
 	if err != nil {
-		return "", err
+		return token.Issued{}, err
 	}
 	raw, err := issuer.Issue(ctx, claims, validFor)
 	return raw, s.explainKey(ctx, err, owner{})

@@ -158,7 +158,7 @@ func (c *cluster) testWhatIsNotGoodIsRefused(t *testing.T) {
 		"1 MB":                           {strings.Repeat("A", 1<<20), token.ErrMalformed, 0},
 		"1 MB of a token":                {good + strings.Repeat("A", 1<<20), token.ErrMalformed, 0},
 		"white space":                    {good + "\n", token.ErrMalformed, 0},
-		"a dataplane token":              {ofOurs, token.ErrClaims, 0},
+		"a dataplane token":              {ofOurs.Token, token.ErrClaims, 0},
 		"for another audience":           {forSomebody, token.ErrClaims, 0},
 		"for the API server":             {forTheAPIServer, token.ErrClaims, 0},
 		"expired":                        {unsigned(map[string]any{"exp": time.Now().Add(-time.Second).Unix()}), token.ErrExpired, 0},

@@ -40,11 +40,11 @@ func TestValidationsAreCountedByOutcomeAndByNoKidThatSomebodyMadeUp(t *testing.T
 	}, func([]byte) ([]byte, error) { return make([]byte, 256), nil })
 	require.NoError(t, err)
 
-	verified, err := validator.Validate(t.Context(), "default", good)
+	verified, err := validator.Validate(t.Context(), "default", good.Token)
 	require.NoError(t, err)
 	_, release := verified.Bind(context.Background())
 	defer release()
-	for _, raw := range []string{expired, madeUp, "rubbish"} {
+	for _, raw := range []string{expired.Token, madeUp, "rubbish"} {
 		_, err := validator.Validate(t.Context(), "default", raw)
 		require.ErrorIs(t, err, token.ErrInvalid)
 	}

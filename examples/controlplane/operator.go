@@ -63,7 +63,8 @@ func (o operator) dataplaneToken(ctx context.Context, dir string, claims token.D
 	if err != nil {
 		return "", err
 	}
-	return api.IssueDataplane(ctx, claims, validFor)
+	issued, err := api.IssueDataplane(ctx, claims, validFor)
+	return issued.Token, err
 }
 
 // zoneToken has the global control plane issue a zone token.
@@ -72,7 +73,8 @@ func (o operator) zoneToken(ctx context.Context, dir string, claims token.Zone) 
 	if err != nil {
 		return "", err
 	}
-	return api.IssueZone(ctx, claims, validFor)
+	issued, err := api.IssueZone(ctx, claims, validFor)
+	return issued.Token, err
 }
 
 // usage asks a zone which keys it has seen in use.

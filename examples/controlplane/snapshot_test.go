@@ -72,13 +72,13 @@ func TestAZoneAdmitsATokenOfTheGlobalByTheSnapshotAlone(t *testing.T) {
 	require.NoError(t, err)
 	issuer, err := dataplane.NewIssuer(global)
 	require.NoError(t, err)
-	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default-2", Name: "dp-1"}, 1e12)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default-2", Name: "dp-1"}, 1e12)
 	require.NoError(t, err)
 
 	validator, err := dataplane.NewValidator(atZone)
 	require.NoError(t, err)
 	defer validator.Close()
-	verified, err := validator.Validate(t.Context(), "default-2", raw)
+	verified, err := validator.Validate(t.Context(), "default-2", issued.Token)
 	require.NoError(t, err)
 	require.Equal(t, "dp-1", verified.Claims().Name)
 }

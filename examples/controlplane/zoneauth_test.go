@@ -24,14 +24,14 @@ func zoneAuth(t *testing.T, kind string) (*zoneAuthentication, string) {
 	require.NoError(t, err)
 	issuer, err := zone.NewIssuer(store)
 	require.NoError(t, err)
-	raw, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
+	issued, err := issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
 	require.NoError(t, err)
 	validator, err := zone.NewValidator(store, zone.WithLogger(quiet))
 	require.NoError(t, err)
 	t.Cleanup(func() { validator.Close() })
 	auth, err := newZoneAuthentication(kind, validator, quiet)
 	require.NoError(t, err)
-	return auth, raw
+	return auth, issued.Token
 }
 
 // call is the context of a call with metadata.

@@ -64,9 +64,9 @@ func dataplaneKind(t *testing.T, store keystore.KeyStore, key interop.Key) kind 
 		key:    key,
 		claims: token.Claims{Dataplane: claims, Registered: registered()},
 		issue: func(t *testing.T) string {
-			raw, err := issuer.Issue(t.Context(), claims, time.Hour)
+			issued, err := issuer.Issue(t.Context(), claims, time.Hour)
 			require.NoError(t, err)
-			return raw
+			return issued.Token
 		},
 		validate: func(raw string) (token.Claims, error) {
 			verified, err := validator.Validate(context.Background(), "default", raw)
@@ -87,9 +87,9 @@ func zoneKind(t *testing.T, store keystore.KeyStore, key interop.Key) kind {
 		key:    key,
 		claims: token.Claims{Zone: claims, Registered: registered()},
 		issue: func(t *testing.T) string {
-			raw, err := issuer.Issue(t.Context(), claims, time.Hour)
+			issued, err := issuer.Issue(t.Context(), claims, time.Hour)
 			require.NoError(t, err)
-			return raw
+			return issued.Token
 		},
 		validate: func(raw string) (token.Claims, error) {
 			verified, err := validator.Validate(context.Background(), "west", zone.ScopeCP, raw)

@@ -113,9 +113,10 @@ func TestOpenSSLVerifiesOurSignature(t *testing.T) {
 	o := newOpenSSL(t)
 	issuer, err := dataplane.NewOfflineIssuer(o.private(t, "pkcs8.pem"), "key-1", dataplane.WithLogger(quiet))
 	require.NoError(t, err)
-	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
 	require.NoError(t, err)
 
+	raw := issued.Token
 	at := strings.LastIndex(raw, ".")
 	signature, err := base64.RawURLEncoding.DecodeString(raw[at+1:])
 	require.NoError(t, err)

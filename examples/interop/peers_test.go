@@ -167,9 +167,9 @@ func TestPeersAndWeUnderstandEachOtherOffline(t *testing.T) {
 		require.NoError(t, err)
 
 		for _, peer := range peersWith(t, key) {
-			claims, err := peer.Verify(ours)
+			claims, err := peer.Verify(ours.Token)
 			require.NoError(t, err, "%s, %d bits", peer.Name, bits)
-			require.Equal(t, claimsOf(t, ours), claims, "%s, %d bits", peer.Name, bits)
+			require.Equal(t, claimsOf(t, ours.Token), claims, "%s, %d bits", peer.Name, bits)
 
 			want := token.Claims{Dataplane: token.Dataplane{Mesh: "default", Name: "dp-2"}, Registered: registered()}
 			theirs, err := peer.Sign(want)

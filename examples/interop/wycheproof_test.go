@@ -342,9 +342,9 @@ func issueAndValidate(t *testing.T, key *signing.PrivateKey) {
 	issuer, err := dataplane.NewOfflineIssuer(key, "wycheproof", dataplane.WithLogger(quiet))
 	require.NoError(t, err)
 	validator := validatorWith(t, map[string]*signing.PublicKey{"wycheproof": key.Public()})
-	raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
 	require.NoError(t, err)
-	_, err = validator.Validate(t.Context(), "default", raw)
+	_, err = validator.Validate(t.Context(), "default", issued.Token)
 	require.NoError(t, err)
 }
 

@@ -71,11 +71,11 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	claims := token.Dataplane{Mesh: "default", Name: "dp-1",
 		Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}}}
-	raw, err := dataplanes.Issue(ctx, claims, month)
+	issued, err := dataplanes.Issue(ctx, claims, month)
 	if err != nil {
 		return err
 	}
-	say("issue      a dataplane token for dp-1, service backend or backend-admin (%d bytes)", len(raw))
+	say("issue      a dataplane token for dp-1, service backend or backend-admin (%d bytes)", len(issued.Token))
 	zones, err := zone.NewIssuer(store)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer zoneValidator.Close()
-	verifiedZone, err := zoneValidator.Validate(ctx, "west", zone.ScopeCP, rawZone)
+	verifiedZone, err := zoneValidator.Validate(ctx, "west", zone.ScopeCP, rawZone.Token)
 	if err != nil {
 		return err
 	}
@@ -127,9 +127,9 @@ func run(ctx context.Context, out io.Writer) error {
 	}{
 		{"a proxy named dp-2", verified.Permits(proxy("dp-2", "backend")), token.ErrNotPermitted},
 		{"dp-1 as service payments", verified.Permits(proxy("dp-1", "payments")), token.ErrNotPermitted},
-		{"west's egress token as its control plane", validateZone(ctx, zoneValidator, rawEgress), token.ErrScope},
-		{"west's zone token as a dataplane token (each kind has keys of its own)", validate(ctx, validator, rawZone), token.ErrInvalid},
-		{"a token with one character changed", validate(ctx, validator, tamper(raw)), token.ErrInvalid},
+		{"west's egress token as its control plane", validateZone(ctx, zoneValidator, rawEgress.Token), token.ErrScope},
+		{"west's zone token as a dataplane token (each kind has keys of its own)", validate(ctx, validator, rawZone.Token), token.ErrInvalid},
+		{"a token with one character changed", validate(ctx, validator, tamper(issued.Token)), token.ErrInvalid},
 	} {
 		if !errors.Is(c.err, c.want) {
 			return fmt.Errorf("%s: got %v, want %v", c.what, c.err, c.want)
@@ -142,16 +142,16 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := validate(ctx, validator, other); err != nil {
+	if err := validate(ctx, validator, other.Token); err != nil {
 		return err
 	}
-	if err := revoke(ctx, store, other); err != nil {
+	if err := revoke(ctx, store, other.Token); err != nil {
 		return err
 	}
-	if err := eventually(ctx, token.ErrRevoked, func() error { return validate(ctx, validator, other) }); err != nil {
+	if err := eventually(ctx, token.ErrRevoked, func() error { return validate(ctx, validator, other.Token) }); err != nil {
 		return err
 	}
-	if err := validate(ctx, validator, raw); err != nil {
+	if err := validate(ctx, validator, issued.Token); err != nil {
 		return err
 	}
 	say("revoke     one token by its id: it is refused, the first one is still good")
@@ -169,7 +169,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []string{raw, newer} {
+	for _, t := range []string{issued.Token, newer.Token} {
 		if err := validate(ctx, validator, t); err != nil {
 			return err
 		}
@@ -178,10 +178,10 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := dataplane.RemoveKey(ctx, store, "default", meshKey.Serial); err != nil {
 		return err
 	}
-	if err := eventually(ctx, token.ErrUnknownKey, func() error { return validate(ctx, validator, raw) }); err != nil {
+	if err := eventually(ctx, token.ErrUnknownKey, func() error { return validate(ctx, validator, issued.Token) }); err != nil {
 		return err
 	}
-	if err := validate(ctx, validator, newer); err != nil {
+	if err := validate(ctx, validator, newer.Token); err != nil {
 		return err
 	}
 	say("rotate     key %d was removed: the old token is refused, the new one is good", meshKey.Serial)
@@ -226,7 +226,7 @@ func offline(ctx context.Context, claims token.Dataplane, say func(string, ...an
 	if err != nil {
 		return err
 	}
-	raw, err := issuer.Issue(ctx, claims, month)
+	issued, err := issuer.Issue(ctx, claims, month)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func offline(ctx context.Context, claims token.Dataplane, say func(string, ...an
 		return err
 	}
 	defer validator.Close()
-	verified, err := validator.Validate(ctx, "default", raw)
+	verified, err := validator.Validate(ctx, "default", issued.Token)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func TestAStreamWithoutAGoodTokenEndsBeforeItsFirstRequest(t *testing.T) {
 		"that is nonsense":             {"nonsense"},
 		"with claims that are no JSON": {parts[0] + ".bm9uZQ." + parts[2]},
 		"with another's signature":     {strings.Join(parts[:2], ".") + "." + strings.Split(revoked, ".")[2]},
-		"that is a zone's":             {ofZone},
+		"that is a zone's":             {ofZone.Token},
 		"that is revoked":              {revoked},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -158,9 +158,9 @@ func tokens(tb testing.TB, n int) []string {
 		}
 		issuer, err := dataplane.NewOfflineIssuer(key, kid)
 		require.NoError(tb, err)
-		raw, err := issuer.Issue(context.Background(), token.Dataplane{Mesh: "default", Name: nameOf(len(issued))}, 24*time.Hour)
+		next, err := issuer.Issue(context.Background(), token.Dataplane{Mesh: "default", Name: nameOf(len(issued))}, 24*time.Hour)
 		require.NoError(tb, err)
-		issued = append(issued, raw)
+		issued = append(issued, next.Token)
 	}
 	return slices.Clone(issued[:n])
 }
@@ -306,13 +306,10 @@ func (l *load) expire() []time.Duration {
 	require.NoError(l.tb, err)
 	expiry := map[int]time.Time{}
 	for _, i := range those {
-		l.raws[i], err = issuer.Issue(context.Background(), token.Dataplane{Mesh: "default", Name: nameOf(i)}, 4*time.Second)
+		issued, err := issuer.Issue(context.Background(), token.Dataplane{Mesh: "default", Name: nameOf(i)}, 4*time.Second)
 		require.NoError(l.tb, err)
-		unverified, err := token.ParseUnverified(l.raws[i])
-		require.NoError(l.tb, err)
-		claims, err := unverified.Claims()
-		require.NoError(l.tb, err)
-		expiry[i] = claims.ExpiresAt
+		l.raws[i] = issued.Token
+		expiry[i] = issued.ExpiresAt
 	}
 	l.openThese(those)
 	return l.end(those, func(proxy int) time.Time { return expiry[proxy] })

@@ -110,9 +110,9 @@ func (z *zoneCP) issue(claims token.Dataplane, validFor time.Duration) string {
 	if claims.Mesh == "" {
 		claims.Mesh = "default"
 	}
-	raw, err := z.issuer.Issue(context.Background(), claims, validFor)
+	issued, err := z.issuer.Issue(context.Background(), claims, validFor)
 	require.NoError(z.tb, err)
-	return raw
+	return issued.Token
 }
 
 func (z *zoneCP) revoke(raw string) {

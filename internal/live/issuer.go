@@ -101,7 +101,7 @@ func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
 
 // Issue returns a token with the claims, valid for validFor from now. Whatever it
 // decides is an audit event.
-func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (string, error) {
+func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
 	event := audit.Event{
 		Action:   audit.Issue,
 		Kind:     i.family.Kind,
@@ -113,34 +113,31 @@ func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.C
 		Zone:     claims.Zone.Zone,
 		Scope:    claims.Zone.Scope,
 	}
-	raw, kid, err := i.issue(ctx, scope, &claims, validFor)
-	if event.Err = err; err == nil {
-		event.TokenID, event.KeyID, event.Expires = claims.ID, kid, claims.ExpiresAt
-	}
+	issued, err := i.issue(ctx, scope, claims, validFor)
+	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
 	audit.Log(ctx, i.config.log, event)
-	return raw, err
+	return issued, err
 }
 
-// issue also sets the registered claims.
-func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims *token.Claims, validFor time.Duration) (raw, kid string, err error) {
+func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
 	if i.disabled {
-		return "", "", token.ErrIssuingDisabled
+		return token.Issued{}, token.ErrIssuingDisabled
 	}
 	if validFor < time.Second {
-		return "", "", fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
+		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
 	}
 	if limit := i.config.maxLifetime; limit != 0 && validFor > limit {
-		return "", "", fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
 	}
 	if _, ok := i.family.Keys(scope); !ok {
-		return "", "", fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
+		return token.Issued{}, fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
 	}
 	if err := keystore.CheckScope(scope); err != nil {
-		return "", "", fmt.Errorf("%w: %w", token.ErrNotIssuable, err)
+		return token.Issued{}, fmt.Errorf("%w: %w", token.ErrNotIssuable, err)
 	}
 	if i.config.policy != nil {
-		if err := i.config.policy(ctx, *claims, validFor); err != nil {
-			return "", "", fmt.Errorf("%w: %w", token.ErrDenied, err)
+		if err := i.config.policy(ctx, claims, validFor); err != nil {
+			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrDenied, err)
 		}
 	}
 	now := i.config.now().Truncate(time.Second).UTC()
@@ -152,10 +149,13 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims *token.
 	}
 	private, kid, err := i.signingKey(ctx, scope)
 	if err != nil {
-		return "", "", err
+		return token.Issued{}, err
 	}
-	raw, err = token.Encode(kid, *claims, private.Sign)
-	return raw, kid, err
+	raw, err := token.Encode(kid, claims, private.Sign)
+	if err != nil {
+		return token.Issued{}, err
+	}
+	return token.Issued{Token: raw, ID: claims.ID, KeyID: kid, ExpiresAt: claims.ExpiresAt}, nil
 }
 
 // signingKey returns the key that signs now. If it cannot be read, that is an

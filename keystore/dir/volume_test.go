@@ -350,9 +350,9 @@ func TestAValidatorOnAVolumeSeesRotationsAndRevocations(t *testing.T) {
 	require.NoError(t, err)
 	issue := func(name string) string {
 		t.Helper()
-		raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: name}, time.Hour)
+		issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: name}, time.Hour)
 		require.NoError(t, err)
-		return raw
+		return issued.Token
 	}
 	_, err = dataplane.EnsureKey(t.Context(), admin, "default")
 	require.NoError(t, err)

@@ -36,9 +36,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 24*time.Hour)
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 24*time.Hour)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(len(raw), "bytes")
+	fmt.Println(len(issued.Token), "bytes")
 }

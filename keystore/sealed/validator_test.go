@@ -24,9 +24,9 @@ func TestAValidatorTakesNothingThatWasPutIntoTheInnerStore(t *testing.T) {
 	require.NoError(t, err)
 	issue := func(issuer dataplane.Issuer, mesh string) string {
 		t.Helper()
-		raw, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: mesh, Name: "dp-1"}, time.Hour)
+		issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: mesh, Name: "dp-1"}, time.Hour)
 		require.NoError(t, err)
-		return raw
+		return issued.Token
 	}
 	for _, mesh := range []string{"default", "other"} {
 		_, err = dataplane.EnsureKey(t.Context(), store, mesh)

@@ -179,11 +179,11 @@ func newBench(tokens int) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		unverified, err := token.ParseUnverified(text)
+		unverified, err := token.ParseUnverified(text.Token)
 		if err != nil {
 			return nil, err
 		}
-		b.tokens = append(b.tokens, sample{text, []byte(unverified.SigningInput()), unverified.AppendSignature(nil)})
+		b.tokens = append(b.tokens, sample{text.Token, []byte(unverified.SigningInput()), unverified.AppendSignature(nil)})
 	}
 	b.tokens, b.warmUp = b.tokens[:tokens], b.tokens[tokens]
 	return b, b.revoke(listStore)
@@ -203,7 +203,7 @@ func (b *bench) revoke(store keystore.KeyStore) error {
 	if err != nil {
 		return err
 	}
-	verified, err := b.validator.Validate(b.ctx, mesh, text)
+	verified, err := b.validator.Validate(b.ctx, mesh, text.Token)
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (b *bench) revoke(store keystore.KeyStore) error {
 		return err
 	}
 	for range 1000 {
-		if _, err := b.withList.Validate(b.ctx, mesh, text); errors.Is(err, token.ErrRevoked) {
+		if _, err := b.withList.Validate(b.ctx, mesh, text.Token); errors.Is(err, token.ErrRevoked) {
 			return nil
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -56,11 +56,11 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	good, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "good"}, day)
 	must(t, err)
 	doom := func(name string) (raw, id string) {
-		raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: name}, day)
+		issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: name}, day)
 		must(t, err)
-		verified, err := validator.Validate(ctx, "default", raw)
+		_, err = validator.Validate(ctx, "default", issued.Token)
 		must(t, err)
-		return raw, verified.Registered().ID
+		return issued.Token, issued.ID
 	}
 	doomed, doomedID := doom("doomed")
 	missed, missedID := doom("missed")
@@ -84,7 +84,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	})
 	busy.Go(func() {
 		for ctx.Err() == nil {
-			if _, err := validator.Validate(ctx, "default", good); err != nil && ctx.Err() == nil {
+			if _, err := validator.Validate(ctx, "default", good.Token); err != nil && ctx.Err() == nil {
 				t.Errorf("a good token was refused: %v", err)
 				return
 			}

@@ -45,9 +45,9 @@ func revoke(tb testing.TB, open Opener, n int) []time.Duration {
 	issuer, validator := issuerAndValidator(tb, store, open(tb), "default")
 	took := make([]time.Duration, n)
 	for i := range took {
-		raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: fmt.Sprint("dp-", i)}, day)
+		issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: fmt.Sprint("dp-", i)}, day)
 		must(tb, err)
-		verified, err := validator.Validate(ctx, "default", raw)
+		verified, err := validator.Validate(ctx, "default", issued.Token)
 		must(tb, err)
 		bound, stop := verified.Bind(ctx)
 		began := time.Now()
@@ -68,10 +68,10 @@ func issuerAndValidator(tb testing.TB, store, other keystore.KeyStore, mesh stri
 	issuer, err := dataplane.NewIssuer(store, quiet)
 	must(tb, err)
 	validator := newValidator(tb, other)
-	raw, err := issuer.Issue(tb.Context(), token.Dataplane{Mesh: mesh}, day)
+	issued, err := issuer.Issue(tb.Context(), token.Dataplane{Mesh: mesh}, day)
 	must(tb, err)
 	eventually(tb, "the validator knows the key", func() (dataplane.Verified, error) {
-		return validator.Validate(tb.Context(), mesh, raw)
+		return validator.Validate(tb.Context(), mesh, issued.Token)
 	})
 	return issuer, validator
 }

@@ -75,9 +75,9 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	claims := token.Dataplane{Mesh: mesh, Name: "dp-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
 	issue := func() string {
 		t.Helper()
-		raw, err := issuer.Issue(ctx, claims, day)
+		issued, err := issuer.Issue(ctx, claims, day)
 		must(t, err)
-		return raw
+		return issued.Token
 	}
 	first, revoked := issue(), issue()
 	validate := func(raw string) (dataplane.Verified, error) { return validator.Validate(ctx, mesh, raw) }
@@ -144,9 +144,9 @@ func lifeOfAZone(t *testing.T, open Opener) {
 	defer validator.Close()
 	issue := func() string {
 		t.Helper()
-		raw, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, day)
+		issued, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, day)
 		must(t, err)
-		return raw
+		return issued.Token
 	}
 	validate := func(raw string) (zone.Verified, error) {
 		return validator.Validate(ctx, "west", zone.ScopeCP, raw)
