@@ -121,21 +121,21 @@ func keysOf(mesh string) (signing.Series, error) {
 // and limits see revocation.Ref.Add.
 //
 // Whether the mesh exists is not checked: a mistyped name revokes nothing.
-func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, ids ...string) error {
+func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return revocation.Dataplane(mesh).Add(ctx, store, ids...)
+	return revocation.Dataplane(mesh).Add(ctx, store, append([]string{id}, more...)...)
 }
 
 // Restore removes token ids from the mesh's revocation list, so that their
 // tokens are valid again. Ids that are not on the list are ignored. A list in
 // the global scope is not changed: see revocation.DataplaneGlobal.
-func Restore(ctx context.Context, store keystore.KeyStore, mesh string, ids ...string) error {
+func Restore(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return revocation.Dataplane(mesh).Remove(ctx, store, ids...)
+	return revocation.Dataplane(mesh).Remove(ctx, store, append([]string{id}, more...)...)
 }
 
 // Revoked reads the mesh's revocation list. Validators also apply a list in the

@@ -148,14 +148,14 @@ func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (token
 // of one call are revoked together or not at all; a request holds about 26,000
 // UUIDs. The error matches revocation.ErrID or keystore.ErrName for an id or a
 // mesh that there cannot be.
-func (c *Client) RevokeDataplane(ctx context.Context, mesh string, ids ...string) error {
-	return c.change(ctx, http.MethodPost, ofMesh(mesh), ids)
+func (c *Client) RevokeDataplane(ctx context.Context, mesh string, id string, more ...string) error {
+	return c.change(ctx, http.MethodPost, ofMesh(mesh), append([]string{id}, more...))
 }
 
 // RestoreDataplane removes token ids from the revocation list of a mesh, as
 // RevokeDataplane adds them.
-func (c *Client) RestoreDataplane(ctx context.Context, mesh string, ids ...string) error {
-	return c.change(ctx, http.MethodDelete, ofMesh(mesh), ids)
+func (c *Client) RestoreDataplane(ctx context.Context, mesh string, id string, more ...string) error {
+	return c.change(ctx, http.MethodDelete, ofMesh(mesh), append([]string{id}, more...))
 }
 
 // RevokedDataplane returns the ids on the revocation list of a mesh, sorted.
@@ -165,13 +165,13 @@ func (c *Client) RevokedDataplane(ctx context.Context, mesh string) ([]string, e
 
 // RevokeZone adds token ids to the revocation list of zone tokens, as
 // RevokeDataplane does to that of a mesh.
-func (c *Client) RevokeZone(ctx context.Context, ids ...string) error {
-	return c.change(ctx, http.MethodPost, ofZones(), ids)
+func (c *Client) RevokeZone(ctx context.Context, id string, more ...string) error {
+	return c.change(ctx, http.MethodPost, ofZones(), append([]string{id}, more...))
 }
 
 // RestoreZone removes token ids from the revocation list of zone tokens.
-func (c *Client) RestoreZone(ctx context.Context, ids ...string) error {
-	return c.change(ctx, http.MethodDelete, ofZones(), ids)
+func (c *Client) RestoreZone(ctx context.Context, id string, more ...string) error {
+	return c.change(ctx, http.MethodDelete, ofZones(), append([]string{id}, more...))
 }
 
 // RevokedZone returns the ids on the revocation list of zone tokens, sorted.
@@ -215,9 +215,6 @@ func ofZones() owner { return owner{path: "/zone"} }
 func (c *Client) change(ctx context.Context, method string, of owner, ids []string) error {
 	if _, err := revocation.Format(ids); of.err != nil || err != nil {
 		return errors.Join(of.err, err)
-	}
-	if len(ids) == 0 {
-		return nil
 	}
 	_, err := c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, 0)
 	return err

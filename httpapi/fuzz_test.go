@@ -71,7 +71,7 @@ func FuzzRequest(f *testing.F) {
 		switch {
 		case understood.Action == httpapi.Revoke:
 			assert.NotEmpty(t, understood.TokenIDs)
-			err = client.RevokeDataplane(context.Background(), understood.Mesh, understood.TokenIDs...)
+			err = client.RevokeDataplane(context.Background(), understood.Mesh, understood.TokenIDs[0], understood.TokenIDs[1:]...)
 		case understood.Mesh != "":
 			assert.GreaterOrEqual(t, understood.ValidFor, time.Second)
 			_, err = client.IssueDataplane(context.Background(), understood.Dataplane, understood.ValidFor)

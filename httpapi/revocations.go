@@ -66,13 +66,13 @@ func (h *handler) change(ctx context.Context, w http.ResponseWriter, what Reques
 	var err error
 	switch {
 	case what.Kind == token.KindDataplane && what.Action == Revoke:
-		err = dataplane.Revoke(ctx, h.store, what.Mesh, what.TokenIDs...)
+		err = dataplane.Revoke(ctx, h.store, what.Mesh, what.TokenIDs[0], what.TokenIDs[1:]...)
 	case what.Kind == token.KindDataplane && what.Action == Restore:
-		err = dataplane.Restore(ctx, h.store, what.Mesh, what.TokenIDs...)
+		err = dataplane.Restore(ctx, h.store, what.Mesh, what.TokenIDs[0], what.TokenIDs[1:]...)
 	case what.Action == Revoke:
-		err = zone.Revoke(ctx, h.store, what.TokenIDs...)
+		err = zone.Revoke(ctx, h.store, what.TokenIDs[0], what.TokenIDs[1:]...)
 	case what.Action == Restore:
-		err = zone.Restore(ctx, h.store, what.TokenIDs...)
+		err = zone.Restore(ctx, h.store, what.TokenIDs[0], what.TokenIDs[1:]...)
 	default:
 		err = errors.New("no change")
 	}

@@ -100,14 +100,14 @@ func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
 // errors and limits see revocation.Ref.Add.
 //
 // Whether a token has the id is not checked: a mistyped id revokes nothing.
-func Revoke(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return revocation.Zone().Add(ctx, store, ids...)
+func Revoke(ctx context.Context, store keystore.KeyStore, id string, more ...string) error {
+	return revocation.Zone().Add(ctx, store, append([]string{id}, more...)...)
 }
 
 // Restore removes token ids from the revocation list, so that their tokens are
 // valid again. Ids that are not on the list are ignored.
-func Restore(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return revocation.Zone().Remove(ctx, store, ids...)
+func Restore(ctx context.Context, store keystore.KeyStore, id string, more ...string) error {
+	return revocation.Zone().Remove(ctx, store, append([]string{id}, more...)...)
 }
 
 // Revoked reads the revocation list of zone tokens.

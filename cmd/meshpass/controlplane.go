@@ -125,16 +125,16 @@ func (c *controlPlane) revoked(ctx context.Context, of owner) (ids []string, err
 
 func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) error {
 	if of.mesh == "" {
-		return c.explain(c.RevokeZone(ctx, ids...))
+		return c.explain(c.RevokeZone(ctx, ids[0], ids[1:]...))
 	}
-	return c.explain(c.RevokeDataplane(ctx, of.mesh, ids...))
+	return c.explain(c.RevokeDataplane(ctx, of.mesh, ids[0], ids[1:]...))
 }
 
 func (c *controlPlane) restore(ctx context.Context, of owner, ids []string) error {
 	if of.mesh == "" {
-		return c.explain(c.RestoreZone(ctx, ids...))
+		return c.explain(c.RestoreZone(ctx, ids[0], ids[1:]...))
 	}
-	return c.explain(c.RestoreDataplane(ctx, of.mesh, ids...))
+	return c.explain(c.RestoreDataplane(ctx, of.mesh, ids[0], ids[1:]...))
 }
 
 func (c *controlPlane) keys(ctx context.Context, of owner) (list keyList, err error) {
