@@ -15,35 +15,52 @@ import (
 
 const module = "github.com/meshpass/meshpass"
 
-// mayImport lists all packages but the examples and the commands, which may import
-// everything, and what each may import of the others.
+// mayImport lists all packages, from the ground up, and what each may import of the
+// others. Examples and commands are not in it: they may import everything that a
+// user can.
 var mayImport = map[string][]string{
-	"":                        {},
-	"token":                   {},
-	"keystore":                {"token"},
-	"keystore/keystoretest":   {"keystore"},
-	"keystore/sealed":         {"keystore"},
-	"signing":                 {"keystore", "token"},
-	"audit":                   {"token"},
-	"revocation":              {"audit", "keystore", "token"},
+	"":         {},
+	"token":    {},
+	"keystore": {"token"},
+	"audit":    {"token"},
+
+	"keystore/dir":          {"keystore"},
+	"keystore/sealed":       {"keystore"},
+	"keystore/keystoretest": {"keystore"},
+
+	"signing":    {"keystore", "token"},
+	"revocation": {"audit", "keystore", "token"},
+
+	"internal/limit":   {},
+	"internal/expiry":  {},
+	"internal/setting": {},
+	"internal/replica": {"signing", "revocation", "keystore", "token"},
+	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "keystore", "token"},
+	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
+		"signing", "revocation", "keystore", "token"},
+
+	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
+		"signing", "revocation", "keystore", "token"},
+	"zone": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
+		"signing", "revocation", "keystore", "token"},
+	"dataplane/insecure": {"dataplane"},
+
+	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
+	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+
+	// What only tests import.
 	"internal/test/engines":   {},
 	"internal/test/forge":     {},
 	"internal/test/logtest":   {},
-	"internal/live":           {"audit", "signing", "revocation", "keystore", "token"},
-	"dataplane/insecure":      {"dataplane"},
-	"dataplane":               {"internal/live", "signing", "revocation", "keystore", "token"},
 	"internal/test/storetest": {"audit", "dataplane", "zone", "signing", "keystore/sealed", "keystore", "token"},
-	"zone":                    {"internal/live", "signing", "revocation", "keystore", "token"},
-	"httpapi":                 {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
-	"config":                  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 
 	// In modules of their own.
 	"keystore/postgres":          {"keystore"},
 	"keystore/etcd":              {"keystore"},
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
-	"dataplane/serviceaccount":   {"dataplane", "token"},
-	"grpcauth":                   {"dataplane", "zone", "token"},
+	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
+	"grpcauth":                   {"dataplane", "zone", "internal/limit", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "token"},
 	"grpcauth/internal/loopback": {},
 }
@@ -51,18 +68,24 @@ var mayImport = map[string][]string{
 // jwxImporter is the one file that knows which library makes and checks signatures.
 const jwxImporter = "signing/jws.go"
 
+// forTests is the wing of what only tests import.
+const forTests = "internal/test/"
+
 func TestImportsRunOneWayAndTheCoreDependsOnJwxAlone(t *testing.T) {
 	seen := map[string]bool{}
 	imports, nested := importsOfFiles(t)
 	for file, imports := range imports {
 		pkg := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(file)), ".")
 		allowed, known := mayImport[pkg]
-		require.True(t, known, "%s is in no package that mayImport lists", file)
+		program := strings.HasPrefix(pkg, "examples/") || strings.HasPrefix(pkg, "cmd/")
+		require.True(t, known || program, "%s is in no package that mayImport lists", file)
 		ofCore := !slices.ContainsFunc(nested, func(folder string) bool { return strings.HasPrefix(file, folder+"/") })
 		seen[pkg] = true
 		for _, path := range imports {
 			own, isOwn := strings.CutPrefix(path, module+"/")
 			switch {
+			case isOwn && program:
+				require.NotContains(t, own, "internal/", "%s imports what no user can", file)
 			case isOwn:
 				require.Contains(t, allowed, own, "%s imports it", file)
 			case !strings.Contains(strings.SplitN(path, "/", 2)[0], "."):
@@ -80,8 +103,18 @@ func TestImportsRunOneWayAndTheCoreDependsOnJwxAlone(t *testing.T) {
 	}
 }
 
-// importsOfFiles maps each file to its imports, tests, examples and commands left out. It also
-// returns the folders of modules other than the core.
+func TestImportsOfProductionHaveNoTestsInThemAndTheKindsOfTokenStayApart(t *testing.T) {
+	for pkg, allowed := range mayImport {
+		for _, own := range allowed {
+			require.True(t, !strings.HasPrefix(own, forTests) || strings.HasPrefix(pkg, forTests), "%q may import %q", pkg, own)
+		}
+	}
+	require.NotContains(t, mayImport["dataplane"], "zone")
+	require.NotContains(t, mayImport["zone"], "dataplane")
+}
+
+// importsOfFiles maps each file to its imports, tests left out. It also returns the
+// folders of modules other than the core.
 func importsOfFiles(t *testing.T) (imports map[string][]string, nested []string) {
 	t.Helper()
 	imports = map[string][]string{}
@@ -91,7 +124,7 @@ func importsOfFiles(t *testing.T) (imports map[string][]string, nested []string)
 			return err
 		}
 		if entry.IsDir() {
-			if path == "examples" || path == "cmd" || strings.HasPrefix(entry.Name(), ".") && path != "." {
+			if strings.HasPrefix(entry.Name(), ".") && path != "." || entry.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil

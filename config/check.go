@@ -51,12 +51,14 @@ func (c Config) load() (loaded, error) {
 	p.oneOf(entryZoneProxy+".type", c.ZoneProxyType(), TypeZoneToken, TypeServiceAccountToken, TypeNone)
 	p.oneOf(entryKDSServer+".type", kds.Type, TypeCPToken, TypeNone)
 
-	dp, zp := c.DPServer.Authn.DPProxy.DPToken.Validator, c.DPServer.Authn.ZoneProxy.ZoneToken.Validator
+	dp, zp, cp := c.DPServer.Authn.DPProxy.DPToken.Validator, c.DPServer.Authn.ZoneProxy.ZoneToken.Validator, kds.CPToken.Validator
+	ofMeshes := p.keys(entryDPValidator, c.DPProxyType() == TypeDPToken, dp.UseSecrets, dp.PublicKeys)
+	ofZoneProxies := p.keys(entryZPValidator, c.ZoneProxyType() == TypeZoneToken, zp.UseSecrets, ofNoMesh(zp.PublicKeys))
+	ofZones := p.keys(entryKDSValidator, kds.Type == TypeCPToken, cp.UseSecrets, ofNoMesh(cp.PublicKeys))
 	l := loaded{
-		dataplanes:  p.keys(entryDPValidator, c.DPProxyType() == TypeDPToken, dp.UseSecrets, dp.PublicKeys, meshOption),
-		zoneProxies: p.keys(entryZPValidator, c.ZoneProxyType() == TypeZoneToken, zp.UseSecrets, ofNoMesh(zp.PublicKeys), zoneOption),
-		kds: p.keys(entryKDSValidator, kds.Type == TypeCPToken, kds.CPToken.Validator.UseSecrets,
-			ofNoMesh(kds.CPToken.Validator.PublicKeys), zoneOption),
+		dataplanes:  dataplaneOptions(dp.UseSecrets, ofMeshes),
+		zoneProxies: zoneOptions(zp.UseSecrets, ofZoneProxies),
+		kds:         zoneOptions(cp.UseSecrets, ofZones),
 	}
 
 	runtime, client := c.DataplaneRuntime, c.KMesh.Multizone.Zone.KDS.Auth

@@ -18,17 +18,19 @@ import (
 // thousand.
 const maxKeyFile = 64 << 10
 
-// keys returns the options for a validator of the section at entry. used tells
+// loadedKey is a public key that was read.
+type loadedKey struct {
+	mesh, kid string
+	public    *signing.PublicKey
+}
+
+// keys reads the public keys of the validator of the section at entry. used tells
 // whether its tokens are asked for, in which case there must be a key for them.
-func (p *problems) keys(entry string, used, useSecrets bool, list []MeshPublicKey,
-	option func(mesh, kid string, key *signing.PublicKey) dataplane.ValidatorOption) []dataplane.ValidatorOption {
+func (p *problems) keys(entry string, used, useSecrets bool, list []MeshPublicKey) []loadedKey {
 	if used && !useSecrets && len(list) == 0 {
 		p.addf(entry, "useSecrets is false and publicKeys is empty, so that no token could be valid")
 	}
-	var options []dataplane.ValidatorOption
-	if !useSecrets {
-		options = append(options, dataplane.WithoutStoreKeys())
-	}
+	var keys []loadedKey
 	first := map[[2]string]int{}
 	for i, k := range list {
 		at := fmt.Sprintf("%s.publicKeys[%d] (kid %.64q)", entry, i, k.KID)
@@ -47,9 +49,9 @@ func (p *problems) keys(entry string, used, useSecrets bool, list []MeshPublicKe
 			p.add(at, err)
 			continue
 		}
-		options = append(options, option(k.Mesh, k.KID, key))
+		keys = append(keys, loadedKey{k.Mesh, k.KID, key})
 	}
-	return options
+	return keys
 }
 
 func ofMesh(mesh string) string {
@@ -59,15 +61,30 @@ func ofMesh(mesh string) string {
 	return fmt.Sprintf(" and mesh %q", mesh)
 }
 
-func meshOption(mesh, kid string, key *signing.PublicKey) dataplane.ValidatorOption {
-	if mesh == "" {
-		return dataplane.WithPublicKeyForEveryMesh(kid, key)
+func dataplaneOptions(useSecrets bool, keys []loadedKey) []dataplane.ValidatorOption {
+	var options []dataplane.ValidatorOption
+	if !useSecrets {
+		options = append(options, dataplane.WithoutStoreKeys())
 	}
-	return dataplane.WithPublicKey(mesh, kid, key)
+	for _, k := range keys {
+		if k.mesh == "" {
+			options = append(options, dataplane.WithPublicKeyForEveryMesh(k.kid, k.public))
+		} else {
+			options = append(options, dataplane.WithPublicKey(k.mesh, k.kid, k.public))
+		}
+	}
+	return options
 }
 
-func zoneOption(_, kid string, key *signing.PublicKey) zone.ValidatorOption {
-	return zone.WithPublicKey(kid, key)
+func zoneOptions(useSecrets bool, keys []loadedKey) []zone.ValidatorOption {
+	var options []zone.ValidatorOption
+	if !useSecrets {
+		options = append(options, zone.WithoutStoreKeys())
+	}
+	for _, k := range keys {
+		options = append(options, zone.WithPublicKey(k.kid, k.public))
+	}
+	return options
 }
 
 // ofNoMesh returns the keys in the form that has a mesh.

@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"runtime"
 	"slices"
@@ -121,7 +122,7 @@ func TestATokenThatIsRememberedIsForItsOwnMeshAlone(t *testing.T) {
 
 func TestATokenThatOneKindOfValidatorRemembersIsNothingToTheOther(t *testing.T) {
 	proxies := newOfflineValidator(t, dataplane.WithPublicKeyForEveryMesh("shared", testKey(0).Public()))
-	zones, err := zone.NewOfflineValidator(zone.WithPublicKey("shared", testKey(0).Public()), quiet)
+	zones, err := zone.NewOfflineValidator(zone.WithPublicKey("shared", testKey(0).Public()), zone.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
 	defer zones.Close()
 	raw := issue(t, newOfflineIssuer(t, testKey(0), "shared"), "default", time.Hour)

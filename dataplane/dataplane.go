@@ -3,29 +3,23 @@ package dataplane
 import (
 	"context"
 	"fmt"
-	"strings"
 
-	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
-const listPrefix = "dataplane-token-revocations-"
-
-var family = &live.Family{
+var family = &replica.Family{
 	Kind:   token.KindDataplane,
 	Within: keystore.AllScopes,
 	Prefix: "dataplane-token-",
 
-	ListPrefix: listPrefix,
 	Keys: func(scope keystore.Scope) (signing.Series, bool) {
 		return signing.DataplaneKeys(string(scope)), scope != keystore.Global
-	},
-	ListOwner: func(name string) (keystore.Scope, bool) {
-		mesh, ok := strings.CutPrefix(name, listPrefix)
-		return keystore.Scope(mesh), ok && mesh != ""
 	},
 }
 
@@ -43,7 +37,7 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signi
 	if err != nil {
 		return signing.Key{}, err
 	}
-	return live.EnsureKey(ctx, store, series)
+	return keylife.EnsureKey(ctx, store, series)
 }
 
 // AddKey adds a key under the mesh's next serial. Issuers sign with it at once,
@@ -60,7 +54,7 @@ func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *sign
 	if err != nil {
 		return signing.Key{}, err
 	}
-	return live.AddKey(ctx, store, series, key)
+	return keylife.AddKey(ctx, store, series, key)
 }
 
 // RemoveKey removes a key of the mesh, both the private and the public half.
@@ -81,7 +75,11 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial
 	if err != nil {
 		return err
 	}
-	return live.RemoveKey(ctx, store, series, serial, options)
+	var r keylife.Removal
+	if err := setting.Apply(&r, options, RemoveOption.applyRemoval); err != nil {
+		return fmt.Errorf("removing key %d: %w", serial, err)
+	}
+	return keylife.RemoveKey(ctx, store, series, serial, r)
 }
 
 // Rotate rotates the keys of a mesh until ctx ends. It adds a key when the
@@ -99,7 +97,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, mesh string, schedule 
 	if err != nil {
 		return err
 	}
-	return live.Rotate(ctx, store, series, schedule)
+	return keylife.Rotate(ctx, store, series, keylife.Rotation(schedule))
 }
 
 // Keys lists the keys of the mesh by ascending serial. A key that cannot be
@@ -109,7 +107,7 @@ func Keys(ctx context.Context, store keystore.KeyStore, mesh string) ([]signing.
 	if err != nil {
 		return nil, err
 	}
-	return live.Keys(ctx, store, series)
+	return keylife.Keys(ctx, store, series)
 }
 
 func keysOf(mesh string) (signing.Series, error) {

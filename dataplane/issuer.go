@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -38,7 +39,11 @@ type Issuer interface {
 // mesh. Each Issue reads the store once and blocks until the store has
 // answered, so a new key signs at once.
 func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error) {
-	i, err := live.NewIssuer(family, store, options)
+	config, err := issuerConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	i, err := keylife.NewIssuer(family, store, config)
 	if err != nil {
 		return nil, fmt.Errorf("dataplane: %w", err)
 	}
@@ -49,7 +54,11 @@ func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error)
 // store. Validators need the public half of the key, configured with
 // [WithPublicKey] under the same kid: 1 to 256 printable ASCII characters.
 func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOption) (Issuer, error) {
-	i, err := live.NewOfflineIssuer(family, key, kid, options)
+	config, err := issuerConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	i, err := keylife.NewOfflineIssuer(family, key, kid, config)
 	if err != nil {
 		return nil, fmt.Errorf("dataplane: %w", err)
 	}
@@ -60,15 +69,23 @@ func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOpti
 // token.ErrIssuingDisabled. It is for control planes whose tokens are all made
 // offline.
 func NewDisabledIssuer(options ...IssuerOption) (Issuer, error) {
-	i, err := live.NewDisabledIssuer(family, options)
+	config, err := issuerConfig(options)
 	if err != nil {
-		return nil, fmt.Errorf("dataplane: %w", err)
+		return nil, err
 	}
-	return issuer{i}, nil
+	return issuer{keylife.NewDisabledIssuer(family, config)}, nil
 }
 
-type issuer struct{ live *live.Issuer }
+func issuerConfig(options []IssuerOption) (keylife.Config, error) {
+	config := keylife.Defaults()
+	if err := setting.Apply(&config, options, IssuerOption.applyIssuer); err != nil {
+		return config, fmt.Errorf("dataplane: %w", err)
+	}
+	return config, nil
+}
+
+type issuer struct{ keys *keylife.Issuer }
 
 func (i issuer) Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
-	return i.live.Issue(ctx, keystore.Scope(claims.Mesh), token.Claims{Dataplane: claims}, validFor)
+	return i.keys.Issue(ctx, keystore.Scope(claims.Mesh), token.Claims{Dataplane: claims}, validFor)
 }

@@ -289,11 +289,11 @@ func ensureKeyAndIssue(folder string) error {
 	if err != nil {
 		return err
 	}
-	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
 	if err != nil {
 		return err
 	}
-	fmt.Println(key.Serial.KeyID(), key.Public.Fingerprint(), raw)
+	fmt.Println(key.Serial.KeyID(), key.Public.Fingerprint(), issued.Token)
 	return nil
 }
 

@@ -16,9 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/signing"
-
 	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/signing"
 )
 
 // keepChangingKeysIn is set for the processes that are killed: the directory of

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/keylife"
 	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -13,28 +15,52 @@ import (
 
 // An IssuerOption is an option of [NewIssuer], [NewOfflineIssuer] and
 // [NewDisabledIssuer].
-type IssuerOption = live.IssuerOption
+type IssuerOption interface{ applyIssuer(*keylife.Config) error }
 
 // A ValidatorOption is an option of [NewValidator] and [NewOfflineValidator].
-type ValidatorOption = live.ValidatorOption
+type ValidatorOption interface{ applyValidator(*live.Config) error }
 
 // An Option is an option of issuers and validators both.
-type Option = live.Option
+type Option interface {
+	IssuerOption
+	ValidatorOption
+}
 
 // A RemoveOption is an option of [RemoveKey].
-type RemoveOption = live.RemoveOption
+type RemoveOption interface{ applyRemoval(*keylife.Removal) error }
 
 // A KeyOption is an option of issuers and of [RemoveKey].
-type KeyOption = live.KeyOption
+type KeyOption interface {
+	IssuerOption
+	RemoveOption
+}
 
-// A Rotation is a schedule for [Rotate]. Its fields:
-//
-//	Every        time.Duration // age at which the next key is added; more than PublishDelay
-//	PublishDelay time.Duration // as in WithPublishDelay
-//	MaxLifetime  time.Duration // as in WithMaxLifetime; required
-//	Bits         int           // size of new keys: 2048, the default, 3072 or 4096
-//	Logger       *slog.Logger  // for audit events and failures; by default slog.Default()
-type Rotation = live.Rotation
+// The options are functions on the settings. Their types keep those of the two kinds
+// of token apart: an option of the other package does not compile.
+type (
+	option          setting.Option
+	issuerOption    keylife.Option
+	validatorOption live.Option
+	removeOption    func(*keylife.Removal) error
+	keyOption       time.Duration // the publish delay
+)
+
+func (o option) applyIssuer(c *keylife.Config) error       { return o(&c.Common) }
+func (o option) applyValidator(c *live.Config) error       { return o(&c.Common) }
+func (o issuerOption) applyIssuer(c *keylife.Config) error { return o(c) }
+func (o validatorOption) applyValidator(c *live.Config) error {
+	return o(c)
+}
+func (o removeOption) applyRemoval(r *keylife.Removal) error { return o(r) }
+
+func (o keyOption) applyIssuer(c *keylife.Config) error {
+	return keylife.WithPublishDelay(time.Duration(o))(c)
+}
+
+func (o keyOption) applyRemoval(r *keylife.Removal) error {
+	r.PublishDelay = time.Duration(o)
+	return nil
+}
 
 // WithLogger sets the logger; the default is slog.Default(). An issuer logs its
 // decisions, as package audit says. No message contains a token. A validator logs, each with
@@ -57,25 +83,25 @@ type Rotation = live.Rotation
 // The first two are limited to a burst of 10 and then one a second, with the
 // number of suppressed messages as left_out. The others are logged once per
 // change.
-func WithLogger(log *slog.Logger) Option { return live.WithLogger(log) }
+func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
 
 // WithClock sets the wall clock for exp, nbf and iat, for the age of keys (see
 // [WithPublishDelay]) and for KeyUse.LastUsed. It is for tests. Durations such
 // as staleness are measured on the monotonic clock instead.
-func WithClock(now func() time.Time) Option { return live.WithClock(now) }
+func WithClock(now func() time.Time) Option { return option(setting.WithClock(now)) }
 
 // WithMaxLifetime limits the lifetime of tokens, both when issuing and when
 // validating. The lifetime counts from iat, or from nbf if there is no iat, to
 // exp; a token with neither is rejected. Five minutes are subtracted, by which
 // issuers set iat back. The limit is at least one second. Without this option
 // there is no limit.
-func WithMaxLifetime(limit time.Duration) Option { return live.WithMaxLifetime(limit) }
+func WithMaxLifetime(limit time.Duration) Option { return option(setting.WithMaxLifetime(limit)) }
 
 // WithPublishDelay keeps a new key from signing until it has been in the store
 // for delay, so that every validator has read it by then. The key before it
 // signs meanwhile. If no key is that old, the oldest one signs. Without this
 // option the newest key signs at once.
-func WithPublishDelay(delay time.Duration) KeyOption { return live.WithPublishDelay(delay) }
+func WithPublishDelay(delay time.Duration) KeyOption { return keyOption(delay) }
 
 // WithPolicy has each request for a token checked before anything is signed or read:
 // the claims, and for how long the token is to be valid. If policy returns an error,
@@ -84,11 +110,11 @@ func WithPublishDelay(delay time.Duration) KeyOption { return live.WithPublishDe
 // concurrently and must not change what it is given.
 func WithPolicy(policy func(ctx context.Context, claims token.Dataplane, validFor time.Duration) error) IssuerOption {
 	if policy == nil {
-		return live.WithPolicy(nil)
+		return issuerOption(keylife.WithPolicy(nil))
 	}
-	return live.WithPolicy(func(ctx context.Context, claims token.Claims, validFor time.Duration) error {
+	return issuerOption(keylife.WithPolicy(func(ctx context.Context, claims token.Claims, validFor time.Duration) error {
 		return policy(ctx, claims.Dataplane, validFor)
-	})
+	}))
 }
 
 // UnlessUsed makes [RemoveKey] refuse a key that is in use according to the
@@ -97,39 +123,63 @@ func WithPolicy(policy func(ctx context.Context, claims token.Dataplane, validFo
 // by which every proxy had its new token. Without reports no key counts as in
 // use.
 func UnlessUsed(after time.Time, reports ...KeyUse) RemoveOption {
-	return live.UnlessUsed(after, reports...)
+	return removeOption(func(r *keylife.Removal) error {
+		for _, use := range reports {
+			r.Used = append(r.Used, keylife.Use{
+				Scope:    keystore.Scope(use.Mesh),
+				KeyID:    use.KeyID,
+				Sessions: use.Sessions,
+				LastUsed: use.LastUsed,
+				Since:    after,
+			})
+		}
+		return nil
+	})
 }
 
 // Forced makes [RemoveKey] remove a key even if it signs or is in use.
-func Forced() RemoveOption { return live.Forced() }
+func Forced() RemoveOption {
+	return removeOption(func(r *keylife.Removal) error {
+		r.Forced = true
+		return nil
+	})
+}
 
 // WithLeeway sets the tolerance for exp and nbf, for clocks that differ: 0 to
 // 120 seconds, 30 by default.
-func WithLeeway(leeway time.Duration) ValidatorOption { return live.WithLeeway(leeway) }
+func WithLeeway(leeway time.Duration) ValidatorOption {
+	return validatorOption(live.WithLeeway(leeway))
+}
 
 // WithMaxStale sets for how long after the last successful read of the store
 // tokens are still validated while reads fail: one hour by default. After that
 // Validate returns token.ErrUnavailable. With zero it does so from the first
 // failed read on.
-func WithMaxStale(limit time.Duration) ValidatorOption { return live.WithMaxStale(limit) }
+func WithMaxStale(limit time.Duration) ValidatorOption {
+	return validatorOption(live.WithMaxStale(limit))
+}
 
 // WithSessionMaxStale sets for how long bound contexts stay open while the
 // store or a revocation list cannot be read: one hour by default. With zero
 // they end at the first failed read.
-func WithSessionMaxStale(limit time.Duration) ValidatorOption { return live.WithSessionMaxStale(limit) }
+func WithSessionMaxStale(limit time.Duration) ValidatorOption {
+	return validatorOption(live.WithSessionMaxStale(limit))
+}
 
 // WithSessionJitter ends each bound context at random up to limit before its
 // token expires, so that proxies whose tokens were issued together do not
 // reconnect together: 0 to 60 seconds, 0 by default, and never more than half
 // of the time that is left. Revocations and removed keys still take effect at
 // once.
-func WithSessionJitter(limit time.Duration) ValidatorOption { return live.WithSessionJitter(limit) }
+func WithSessionJitter(limit time.Duration) ValidatorOption {
+	return validatorOption(live.WithSessionJitter(limit))
+}
 
 // WithCache sets how many accepted tokens a validator remembers, by their
 // SHA-256 digests: 16,384 by default, about a kilobyte each. For a remembered
 // token only form, header and signature are not checked again. With zero the
 // validator remembers none.
-func WithCache(tokens int) ValidatorOption { return live.WithCache(tokens) }
+func WithCache(tokens int) ValidatorOption { return validatorOption(live.WithCache(tokens)) }
 
 // WithPublicKey configures a public key for the tokens of one mesh, in addition
 // to the keys in the store. If the store has a key with the same kid, the
@@ -137,9 +187,9 @@ func WithCache(tokens int) ValidatorOption { return live.WithCache(tokens) }
 // for one mesh is an error.
 func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 	if err := checkMesh(mesh); err != nil {
-		return live.InvalidOption(err)
+		return validatorOption(live.InvalidOption(err))
 	}
-	return live.WithPublicKey(keystore.Scope(mesh), kid, key)
+	return validatorOption(live.WithPublicKey(keystore.Scope(mesh), kid, key))
 }
 
 // WithPublicKeyForEveryMesh configures a public key for the tokens of every
@@ -147,15 +197,15 @@ func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 // that does not exist yet. A key configured for the mesh itself under the same
 // kid takes precedence.
 func WithPublicKeyForEveryMesh(kid string, key *signing.PublicKey) ValidatorOption {
-	return live.WithPublicKeyForEveryScope(kid, key)
+	return validatorOption(live.WithPublicKeyForEveryScope(kid, key))
 }
 
 // WithoutStoreKeys accepts only tokens signed with configured keys, of which
 // there must be at least one. The validator still reads revocation lists from
 // the store.
-func WithoutStoreKeys() ValidatorOption { return live.WithoutStoreKeys() }
+func WithoutStoreKeys() ValidatorOption { return validatorOption(live.WithoutStoreKeys()) }
 
 // WithUnrevocableTokens accepts tokens without an id (jti), which some issuers
 // make. Such a token cannot be revoked; before it expires, only the removal of
 // its key invalidates it.
-func WithUnrevocableTokens() ValidatorOption { return live.WithUnrevocableTokens() }
+func WithUnrevocableTokens() ValidatorOption { return validatorOption(live.WithUnrevocableTokens()) }

@@ -14,7 +14,6 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
-	"github.com/meshpass/meshpass/zone"
 )
 
 func TestKeysComeFromTheStoreFromTheOptionsOrFromBoth(t *testing.T) {
@@ -163,7 +162,6 @@ func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
 		"no mesh":                         {with(dataplane.WithPublicKey("", "key-2", key)), "mesh"},
 		"the mesh that stands for all":    {with(dataplane.WithPublicKey("*", "key-2", key)), `"*"`},
 		"a mesh that cannot be":           {with(dataplane.WithPublicKey("a/b", "key-2", key)), `"a/b"`},
-		"a key for zone tokens":           {with(zone.WithPublicKey("key-2", key)), `"key-2"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newFaultStore()

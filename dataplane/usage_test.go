@@ -50,10 +50,10 @@ func TestUsageTellsWhatWasAcceptedOfEachKey(t *testing.T) {
 			usage[i].LastUsed = usage[i].LastUsed.UTC()
 		}
 		assert.Equal(t, []dataplane.KeyUse{
-			{Scope: "a", KeyID: "1", Validations: 1, LastUsed: now.Round(0).UTC()},
-			{Scope: "default", KeyID: "1", Validations: 3, LastUsed: firstUsed.Round(0).UTC()},
-			{Scope: "default", KeyID: "2", Validations: 2, LastUsed: now.Round(0).UTC(), Sessions: 2},
-			{Scope: "default", KeyID: "own", Validations: 1, LastUsed: now.Round(0).UTC()},
+			{Mesh: "a", KeyID: "1", Validations: 1, LastUsed: now.Round(0).UTC()},
+			{Mesh: "default", KeyID: "1", Validations: 3, LastUsed: firstUsed.Round(0).UTC()},
+			{Mesh: "default", KeyID: "2", Validations: 2, LastUsed: now.Round(0).UTC(), Sessions: 2},
+			{Mesh: "default", KeyID: "own", Validations: 1, LastUsed: now.Round(0).UTC()},
 		}, usage)
 
 		text, err := json.Marshal(usage)
@@ -223,19 +223,18 @@ func TestAKeyIsNotRemovedWhileItsTokensAreInUse(t *testing.T) {
 		refused bool
 	}{
 		"no report":          {nil, false},
-		"an open session":    {[]dataplane.KeyUse{{Scope: "default", KeyID: "1", Sessions: 1, LastUsed: at.Add(-day)}}, true},
-		"used afterwards":    {[]dataplane.KeyUse{{Scope: "default", KeyID: "1", Validations: 9, LastUsed: at.Add(time.Nanosecond)}}, true},
-		"used until then":    {[]dataplane.KeyUse{{Scope: "default", KeyID: "1", Validations: 9, LastUsed: at}}, false},
-		"used before":        {[]dataplane.KeyUse{{Scope: "default", KeyID: "1", Validations: 9, LastUsed: at.Add(-day)}}, false},
-		"another key's":      {[]dataplane.KeyUse{{Scope: "default", KeyID: "2", Sessions: 5, LastUsed: at.Add(day)}}, false},
-		"another mesh's":     {[]dataplane.KeyUse{{Scope: "other", KeyID: "1", Sessions: 5, LastUsed: at.Add(day)}}, false},
-		"a zone key's":       {[]dataplane.KeyUse{{Scope: keystore.Global, KeyID: "1", Sessions: 5, LastUsed: at.Add(day)}}, false},
-		"a configured key's": {[]dataplane.KeyUse{{Scope: "default", KeyID: "zone-1", Sessions: 5, LastUsed: at.Add(day)}}, false},
+		"an open session":    {[]dataplane.KeyUse{{Mesh: "default", KeyID: "1", Sessions: 1, LastUsed: at.Add(-day)}}, true},
+		"used afterwards":    {[]dataplane.KeyUse{{Mesh: "default", KeyID: "1", Validations: 9, LastUsed: at.Add(time.Nanosecond)}}, true},
+		"used until then":    {[]dataplane.KeyUse{{Mesh: "default", KeyID: "1", Validations: 9, LastUsed: at}}, false},
+		"used before":        {[]dataplane.KeyUse{{Mesh: "default", KeyID: "1", Validations: 9, LastUsed: at.Add(-day)}}, false},
+		"another key's":      {[]dataplane.KeyUse{{Mesh: "default", KeyID: "2", Sessions: 5, LastUsed: at.Add(day)}}, false},
+		"another mesh's":     {[]dataplane.KeyUse{{Mesh: "other", KeyID: "1", Sessions: 5, LastUsed: at.Add(day)}}, false},
+		"a configured key's": {[]dataplane.KeyUse{{Mesh: "default", KeyID: "zone-1", Sessions: 5, LastUsed: at.Add(day)}}, false},
 		"one of several processes'": {[]dataplane.KeyUse{
-			{Scope: "default", KeyID: "1", Validations: 1, LastUsed: at.Add(-day)},
-			{Scope: "default", KeyID: "2", Sessions: 3, LastUsed: at.Add(day)},
-			{Scope: "default", KeyID: "1", Validations: 1, LastUsed: at.Add(-day), Sessions: 1},
-			{Scope: "default", KeyID: "1", Validations: 1, LastUsed: at.Add(-day)},
+			{Mesh: "default", KeyID: "1", Validations: 1, LastUsed: at.Add(-day)},
+			{Mesh: "default", KeyID: "2", Sessions: 3, LastUsed: at.Add(day)},
+			{Mesh: "default", KeyID: "1", Validations: 1, LastUsed: at.Add(-day), Sessions: 1},
+			{Mesh: "default", KeyID: "1", Validations: 1, LastUsed: at.Add(-day)},
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -294,8 +293,8 @@ func TestEachUnlessUsedHasItsOwnTime(t *testing.T) {
 	putKey(t, store, "default", 1, testKey(0))
 	putKey(t, store, "default", 2, testKey(1))
 	assertInUse(t, dataplane.RemoveKey(t.Context(), store, "default", 1,
-		dataplane.UnlessUsed(at, dataplane.KeyUse{Scope: "default", KeyID: "1", LastUsed: at.Add(time.Minute)}), // too late
-		dataplane.UnlessUsed(at.Add(time.Hour), dataplane.KeyUse{Scope: "default", KeyID: "1", LastUsed: at})))
+		dataplane.UnlessUsed(at, dataplane.KeyUse{Mesh: "default", KeyID: "1", LastUsed: at.Add(time.Minute)}), // too late
+		dataplane.UnlessUsed(at.Add(time.Hour), dataplane.KeyUse{Mesh: "default", KeyID: "1", LastUsed: at})))
 }
 
 func TestUsageCountsAlsoTheTokensThatWereKnownBeforeTheirKeyWasAway(t *testing.T) {

@@ -50,6 +50,20 @@ func (r Record) LogValue() slog.Value {
 	)
 }
 
+// WithoutData returns the record without its Data, as a cache keeps it of what was
+// parsed.
+func (r Record) WithoutData() Record {
+	r.Data = nil
+	return r
+}
+
+// Unchanged reports whether the record is sure to have the Data that it had when it
+// was before: name, Version and Created are the same. Without a Version it is never
+// sure.
+func (r Record) Unchanged(before Record) bool {
+	return r.Version != "" && r.Version == before.Version && r.Name == before.Name && r.Created.Equal(before.Created)
+}
+
 // Clone returns a copy of the record that shares no Data with it.
 func (r Record) Clone() Record {
 	r.Data = bytes.Clone(r.Data)

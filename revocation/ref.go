@@ -14,7 +14,33 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-const dataplanePrefix = "dataplane-token-revocations-"
+// zoneName is the name of the list of zone tokens. The list of a mesh is named by
+// the prefix and the mesh.
+const (
+	dataplanePrefix = "dataplane-token-revocations-"
+	zoneName        = "zone-token-revocations"
+)
+
+// NamePrefix returns what the names of all lists for the tokens of a kind begin
+// with, for KeyStore.List. Not every record whose name begins so is a list: see
+// [ParseName].
+func NamePrefix(kind token.Kind) string {
+	if kind == token.KindZone {
+		return zoneName
+	}
+	return dataplanePrefix
+}
+
+// ParseName returns whose tokens the list in a record of this name revokes: their
+// kind and, for dataplane tokens, their mesh. It returns false if no list has such
+// a name.
+func ParseName(name string) (kind token.Kind, mesh string, ok bool) {
+	if name == zoneName {
+		return token.KindZone, "", true
+	}
+	mesh, ok = strings.CutPrefix(name, dataplanePrefix)
+	return token.KindDataplane, mesh, ok && mesh != ""
+}
 
 // Ref names the record that holds a list: its scope in a KeyStore and its name.
 // The zero Ref is invalid; a store rejects it with [keystore.ErrName].
@@ -44,7 +70,7 @@ func DataplaneGlobal(mesh string) Ref {
 // Zone returns the list of revoked zone tokens: the record
 // zone-token-revocations in the global scope.
 func Zone() Ref {
-	return Ref{keystore.Global, "zone-token-revocations"}
+	return Ref{keystore.Global, zoneName}
 }
 
 // Load reads the list. A missing record is the empty list. If the list cannot
@@ -144,10 +170,8 @@ func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Act
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", doing, r.description(), err)
 	}
-	event := audit.Event{Action: action, Err: err, Kind: token.KindZone}
-	if mesh, ok := strings.CutPrefix(r.Name, dataplanePrefix); ok {
-		event.Kind, event.Mesh = token.KindDataplane, mesh
-	}
+	event := audit.Event{Action: action, Err: err}
+	event.Kind, event.Mesh, _ = ParseName(r.Name)
 	for _, event.TokenID = range ids {
 		audit.Log(ctx, nil, event)
 	}

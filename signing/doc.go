@@ -25,7 +25,7 @@
 //
 //	keys := signing.DataplaneKeys("default")
 //	records, err := store.List(ctx, keys.Scope(), keys.KeyName(0))
-//	record, serial, err := keys.Latest(records)
+//	record, serial, err := keys.Signing(records, time.Time{})
 //	key, err := signing.ParsePrivateKey(record.Data)
 //	signature, err := key.Sign(signingInput)
 //

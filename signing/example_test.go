@@ -3,6 +3,7 @@ package signing_test
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
@@ -55,15 +56,15 @@ func ExampleSeries() {
 	// true
 }
 
-func ExampleSeries_Latest() {
+func ExampleSeries_Signing() {
 	keys := signing.ZoneKeys()
-	record, serial, err := keys.Latest([]keystore.Record{
+	record, serial, err := keys.Signing([]keystore.Record{
 		{Name: "zone-token-signing-key-10"},
 		{Name: "zone-token-signing-key-9"},
 		{Name: "zone-token-signing-key-11-backup"},
-	})
+	}, time.Time{})
 	fmt.Println(record.Name, serial.KeyID(), err)
-	_, _, err = keys.Latest(nil)
+	_, _, err = keys.Signing(nil, time.Time{})
 	fmt.Println(err)
 	// Output:
 	// zone-token-signing-key-10 10 <nil>

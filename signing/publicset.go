@@ -66,8 +66,7 @@ func read(record keystore.Record, public bool) *reading {
 	if err != nil {
 		err = fmt.Errorf("%s: %w", describeRecord(record), err)
 	}
-	record.Data = nil
-	return &reading{record, key, err}
+	return &reading{record.WithoutData(), key, err}
 }
 
 // PublicSet parses the keys in records and keeps their public halves. It
@@ -85,7 +84,6 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 	}
 	set := &PublicSet{series: s, byKeyID: make(map[string]Key), readings: make(map[string]*reading)}
 	halves := make(map[Serial]struct{ private, public *reading })
-	signs := Serial(-1)
 	for _, record := range records {
 		serial, public, err := s.ParseName(record.Name)
 		switch {
@@ -99,8 +97,7 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 			continue
 		}
 		r := previous.readings[record.Name]
-		// Without a Version a change cannot be detected.
-		if r == nil || record.Version == "" || r.record.Version != record.Version || !r.record.Created.Equal(record.Created) {
+		if r == nil || !record.Unchanged(r.record) {
 			r = read(record, public)
 		}
 		set.readings[record.Name] = r
@@ -112,9 +109,12 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 			h.public = r
 		} else {
 			h.private = r
-			signs = max(signs, serial)
 		}
 		halves[serial] = h
+	}
+	_, signs, err := s.Signing(records, time.Time{})
+	if err != nil { // only public keys, or none
+		signs = -1
 	}
 	for _, serial := range slices.Sorted(maps.Keys(halves)) {
 		key := set.choose(serial, halves[serial].private, halves[serial].public, previous)

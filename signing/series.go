@@ -3,6 +3,7 @@ package signing
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
@@ -94,28 +95,35 @@ func (s Series) ParseName(name string) (serial Serial, public bool, err error) {
 		fmt.Sprintf("%q or %q, ending there or with a dash and a serial from 1 on", s.KeyName(0), s.PublicKeyName(0)))
 }
 
-// Latest returns the record of the private key with the highest serial, the one
-// that signs. It does not parse the key: if it is corrupt, the caller must fail
-// rather than sign with an older key. Other records are ignored;
-// [Series.PublicSet] reports them. The error matches [ErrNoKey] if there is no
-// private key.
-func (s Series) Latest(records []keystore.Record) (keystore.Record, Serial, error) {
-	var latest keystore.Record
-	highest := Serial(-1)
+// Signing returns the record of the private key that signs: the one with the
+// highest serial of those created by a moment, so that a key is known everywhere
+// before it signs, or else the one with the lowest serial. Without a moment, the zero
+// time, it is the one with the highest serial.
+//
+// Signing does not parse the key: if it is corrupt, the caller must fail rather than
+// sign with an older key. Other records are ignored; [Series.PublicSet] reports
+// them. The error matches [ErrNoKey] if there is no private key.
+func (s Series) Signing(records []keystore.Record, createdBy time.Time) (keystore.Record, Serial, error) {
+	var signing keystore.Record
+	chosen, old := Serial(-1), false // old: it was created by the moment
 	for _, record := range records {
 		if record.Scope != s.Scope() {
 			continue
 		}
 		serial, public, err := s.ParseName(record.Name)
-		if err == nil && !public && serial > highest {
-			latest, highest = record, serial
+		if err != nil || public {
+			continue
+		}
+		isOld := createdBy.IsZero() || !record.Created.After(createdBy)
+		if chosen < 0 || isOld && (!old || serial > chosen) || !isOld && !old && serial < chosen {
+			signing, chosen, old = record, serial, isOld
 		}
 	}
-	if highest < 0 {
+	if chosen < 0 {
 		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q (EnsureKey makes the first one)",
 			ErrNoKey, describeScope(s.Scope()), s.KeyName(0)+"-{serial}")
 	}
-	return latest, highest, nil
+	return signing, chosen, nil
 }
 
 func describeScope(scope keystore.Scope) string {

@@ -3,6 +3,7 @@ package signing_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,14 +128,14 @@ func TestTheHighestSerialSignsByNumberAndNotByText(t *testing.T) {
 		record("default", series.KeyName(0), nil), record("default", series.KeyName(10), []byte("ten")),
 		record("default", series.KeyName(2), nil), record("default", series.KeyName(9), nil),
 	}
-	latest, serial, err := series.Latest(records)
+	latest, serial, err := series.Signing(records, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(10), serial)
 	assert.Equal(t, records[1], latest)
 }
 
 func TestAnUnnumberedKeySignsWhereItIsTheOnlyOne(t *testing.T) {
-	latest, serial, err := signing.ZoneKeys().Latest([]keystore.Record{record(keystore.Global, "zone-token-signing-key", nil)})
+	latest, serial, err := signing.ZoneKeys().Signing([]keystore.Record{record(keystore.Global, "zone-token-signing-key", nil)}, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(0), serial)
 	assert.Equal(t, "zone-token-signing-key", latest.Name)
@@ -152,30 +153,62 @@ func TestOnlyWellNamedPrivateKeysOfTheScopeCanSign(t *testing.T) {
 		record("other", series.KeyName(25), nil),
 		record(keystore.Global, series.KeyName(26), nil),
 	}
-	_, _, err := series.Latest(passedOver)
+	_, _, err := series.Signing(passedOver, time.Time{})
 	require.ErrorIs(t, err, signing.ErrNoKey)
 
-	latest, serial, err := series.Latest(append(passedOver, record("default", series.KeyName(3), nil)))
+	latest, serial, err := series.Signing(append(passedOver, record("default", series.KeyName(3), nil)), time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(3), serial)
 	assert.Equal(t, series.KeyName(3), latest.Name)
 }
 
 func TestASeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
-	_, _, err := signing.DataplaneKeys("default").Latest(nil)
+	_, _, err := signing.DataplaneKeys("default").Signing(nil, time.Time{})
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named "dataplane-token-signing-key-default-{serial}" (EnsureKey makes the first one)`)
-	_, _, err = signing.ZoneKeys().Latest(nil)
+	_, _, err = signing.ZoneKeys().Signing(nil, time.Time{})
 	assert.EqualError(t, err, `no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey makes the first one)`)
 }
 
 func TestACorruptHighestKeyIsStillTheOneThatSigns(t *testing.T) {
 	series := signing.ZoneKeys()
-	latest, serial, err := series.Latest([]keystore.Record{
+	latest, serial, err := series.Signing([]keystore.Record{
 		record(keystore.Global, series.KeyName(1), firstEncoded().private), record(keystore.Global, series.KeyName(2), []byte("corrupt")),
-	})
+	}, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(2), serial)
 	_, err = signing.ParsePrivateKey(latest.Data)
 	assert.ErrorIs(t, err, signing.ErrKey)
+}
+
+func TestOfKeysThatAreNotKnownEverywhereNoneSignsUnlessItIsTheOnlyOne(t *testing.T) {
+	series := signing.ZoneKeys()
+	monday := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	key := func(serial signing.Serial, created time.Time) keystore.Record {
+		return keystore.Record{Scope: keystore.Global, Name: series.KeyName(serial), Created: created}
+	}
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		records []keystore.Record
+		want    signing.Serial
+	}{
+		"all are old":                      {[]keystore.Record{key(1, monday.Add(-day)), key(3, monday), key(2, monday.Add(-day))}, 3},
+		"the newest is too new":            {[]keystore.Record{key(3, monday.Add(1)), key(2, monday), key(1, monday)}, 2},
+		"only the oldest is old enough":    {[]keystore.Record{key(2, monday.Add(day)), key(3, monday.Add(day)), key(1, monday)}, 1},
+		"none is old enough":               {[]keystore.Record{key(4, monday.Add(day)), key(2, monday.Add(day)), key(3, monday.Add(day))}, 2},
+		"a lower serial was made later":    {[]keystore.Record{key(1, monday.Add(day)), key(2, monday)}, 2},
+		"a public key counts for nothing":  {[]keystore.Record{key(1, monday), {Scope: keystore.Global, Name: series.PublicKeyName(2), Created: monday}}, 1},
+		"there is one, and it is too new":  {[]keystore.Record{key(7, monday.Add(day))}, 7},
+		"the too new ones come in between": {[]keystore.Record{key(1, monday), key(2, monday.Add(day)), key(3, monday)}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 2 {
+				record, serial, err := series.Signing(c.records, monday)
+				require.NoError(t, err)
+				assert.Equal(t, c.want, serial)
+				assert.Equal(t, series.KeyName(c.want), record.Name)
+				slices.Reverse(c.records)
+			}
+		})
+	}
 }

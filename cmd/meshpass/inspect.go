@@ -248,8 +248,8 @@ func (a *app) checkWithoutKeys(claims token.Claims) error {
 // validate asks a validator of the library. Without a store it has the configured
 // keys only.
 func (a *app) validate(ctx context.Context, raw string, claims token.Claims, store keystore.KeyStore, configured map[string]*signing.PublicKey) error {
-	options := []dataplane.ValidatorOption{dataplane.WithClock(a.now), dataplane.WithLogger(a.log())}
 	if claims.Kind() == token.KindDataplane {
+		options := []dataplane.ValidatorOption{dataplane.WithClock(a.now), dataplane.WithLogger(a.log())}
 		for kid, public := range configured {
 			options = append(options, dataplane.WithPublicKey(claims.Dataplane.Mesh, kid, public))
 		}
@@ -269,6 +269,7 @@ func (a *app) validate(ctx context.Context, raw string, claims token.Claims, sto
 			return err
 		})
 	}
+	options := []zone.ValidatorOption{zone.WithClock(a.now), zone.WithLogger(a.log())}
 	for kid, public := range configured {
 		options = append(options, zone.WithPublicKey(kid, public))
 	}

@@ -212,13 +212,17 @@ Whether tokens of the key are still in use, this command cannot know: ask the co
 			return err
 		}
 		defer done()
-		options := []dataplane.RemoveOption{dataplane.WithPublishDelay(publishDelay)}
-		if force {
-			options = append(options, dataplane.Forced())
-		}
 		if of.mesh == "" {
+			options := []zone.RemoveOption{zone.WithPublishDelay(publishDelay)}
+			if force {
+				options = append(options, zone.Forced())
+			}
 			err = zone.RemoveKey(ctx, from.KeyStore, serial, options...)
 		} else {
+			options := []dataplane.RemoveOption{dataplane.WithPublishDelay(publishDelay)}
+			if force {
+				options = append(options, dataplane.Forced())
+			}
 			err = dataplane.RemoveKey(ctx, from.KeyStore, of.mesh, serial, options...)
 		}
 		switch {

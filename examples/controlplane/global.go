@@ -65,7 +65,7 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	if err != nil {
 		return err
 	}
-	registerValidator(registry, "zone", validator)
+	registerValidator(registry, "zone", ofZones(validator))
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "controlplane_zone_streams_without_token",
 		Help: "Open streams of zones that have no token. Zone authentication can be turned on when there are none.",

@@ -115,9 +115,21 @@ func (v countedZones) Validate(ctx context.Context, name, scope, raw string) (zo
 }
 
 // watched is a validator of either kind.
-type watched interface {
-	Usage() []dataplane.KeyUse
-	Staleness() (time.Duration, bool)
+type watched struct {
+	usage     func() []dataplane.KeyUse
+	staleness func() (time.Duration, bool)
+}
+
+func ofProxies(v dataplane.Validator) watched { return watched{v.Usage, v.Staleness} }
+
+// ofZones reports the uses of zone keys in the form of those of a mesh without a name.
+func ofZones(v zone.Validator) watched {
+	return watched{func() (uses []dataplane.KeyUse) {
+		for _, use := range v.Usage() {
+			uses = append(uses, dataplane.KeyUse{KeyID: use.KeyID, Validations: use.Validations, LastUsed: use.LastUsed, Sessions: use.Sessions})
+		}
+		return uses
+	}, v.Staleness}
 }
 
 // validatorState exports what a validator says of itself.
@@ -148,14 +160,13 @@ func (s *validatorState) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *validatorState) Collect(metrics chan<- prometheus.Metric) {
-	for _, use := range s.validator.Usage() {
-		mesh := string(use.Scope)
-		metrics <- prometheus.MustNewConstMetric(s.sessions, prometheus.GaugeValue, float64(use.Sessions), mesh, use.KeyID)
+	for _, use := range s.validator.usage() {
+		metrics <- prometheus.MustNewConstMetric(s.sessions, prometheus.GaugeValue, float64(use.Sessions), use.Mesh, use.KeyID)
 		if !use.LastUsed.IsZero() {
-			metrics <- prometheus.MustNewConstMetric(s.lastUsed, prometheus.GaugeValue, float64(use.LastUsed.Unix()), mesh, use.KeyID)
+			metrics <- prometheus.MustNewConstMetric(s.lastUsed, prometheus.GaugeValue, float64(use.LastUsed.Unix()), use.Mesh, use.KeyID)
 		}
 	}
-	if age, ok := s.validator.Staleness(); ok {
+	if age, ok := s.validator.staleness(); ok {
 		metrics <- prometheus.MustNewConstMetric(s.staleness, prometheus.GaugeValue, age.Seconds())
 	}
 }

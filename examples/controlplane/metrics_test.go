@@ -24,7 +24,7 @@ func TestValidationsAreCountedByOutcomeAndByNoKidThatSomebodyMadeUp(t *testing.T
 	defer following.Close()
 	registry := prometheus.NewRegistry()
 	validator := countedDataplanes{following, newOutcomes(registry)}
-	registerValidator(registry, token.KindDataplane, validator)
+	registerValidator(registry, token.KindDataplane, ofProxies(validator))
 
 	issuer, err := dataplane.NewIssuer(store)
 	require.NoError(t, err)

@@ -78,7 +78,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if proxies.Validator != nil { // there is none for the type none
 		validator := countedDataplanes{proxies.Validator, newOutcomes(registry)}
 		authenticator = dataplane.NewAuthenticator(validator)
-		registerValidator(registry, "dataplane", validator)
+		registerValidator(registry, "dataplane", ofProxies(validator))
 		admin.Handle("GET /usage", reportUsage(validator))
 	}
 	client := &globalClient{zone: *name, address: *global, creds: globalCreds, tokenFile: *tokenFile, store: store, log: log}
@@ -127,7 +127,7 @@ func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string, en
 	if err != nil {
 		return nil, nil, err
 	}
-	latest, serial, err := series.Latest(records)
+	latest, serial, err := series.Signing(records, time.Time{})
 	if err != nil {
 		return nil, nil, err
 	}

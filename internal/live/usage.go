@@ -2,30 +2,25 @@ package live
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
 )
 
 // KeyUse describes how one process has used one key since its validator was
 // created.
 type KeyUse struct {
-	// Scope is the mesh whose tokens the key verified, or keystore.Global for
-	// zone tokens.
-	Scope keystore.Scope `json:"mesh,omitempty"`
-	KeyID string         `json:"kid"`
-
-	// Validations counts the accepted tokens, each time one was accepted.
-	Validations uint64 `json:"validations"`
-
-	// LastUsed is the wall clock time at which the latest was accepted.
-	LastUsed time.Time `json:"last_used"`
-
-	// Sessions counts the bound contexts that are open.
-	Sessions int `json:"sessions"`
+	Scope       keystore.Scope // whose tokens the key verified
+	KeyID       string
+	Validations uint64    // tokens accepted, each time one was
+	LastUsed    time.Time // when the latest was accepted, by the wall clock
+	Sessions    int       // bound contexts that are open
 }
 
 // keyUse counts the uses of one key.
@@ -85,9 +80,9 @@ func (u *useTable) forget(scope keystore.Scope, keep func(keyID) bool) {
 }
 
 // forgetUses deletes the counters of keys that are no longer in a scope.
-func (v *Validator) forgetUses(scope keystore.Scope, next *scopeState) {
+func (v *Validator) forgetUses(scope keystore.Scope, s *replica.State) {
 	v.uses.forget(scope, func(key keyID) bool {
-		return v.configuredKey(scope, key.kid) != nil || next != nil && next.has(key.kid, key.key)
+		return v.configuredKey(scope, key.kid) != nil || !errors.Is(s.CheckKey(scope, key.kid, key.key), token.ErrInvalid)
 	})
 }
 
@@ -136,9 +131,5 @@ func (v *Validator) Staleness() (time.Duration, bool) {
 	if v.follower == nil {
 		return 0, true
 	}
-	s := v.follower.current.Load()
-	if s == nil || s.full.confirmed.IsZero() {
-		return 0, false
-	}
-	return time.Since(s.full.confirmed), true
+	return v.follower.Staleness()
 }

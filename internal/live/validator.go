@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/internal/limit"
+	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -18,10 +20,10 @@ import (
 // Validator validates tokens of one family. It answers from memory; a token
 // waits only where the store may have a key or list that was not read yet.
 type Validator struct {
-	family   *Family
-	config   validatorConfig
-	follower *follower // nil: there is no store
-	refusals *reporter
+	family   *replica.Family
+	config   Config
+	follower *replica.Follower // nil: there is no store
+	refusals *limit.Reporter
 	sessions *sessions
 	cache    *cache // nil: none
 	closed   atomic.Bool
@@ -40,67 +42,41 @@ type Want struct {
 }
 
 // NewValidator returns a validator that follows a store until Close.
-func NewValidator(family *Family, store keystore.KeyStore, options []ValidatorOption) (*Validator, error) {
+func NewValidator(family *replica.Family, store keystore.KeyStore, config Config) (*Validator, error) {
 	if store == nil {
 		return nil, errors.New("NewValidator: the store is nil (without a store, use NewOfflineValidator)")
 	}
-	v, err := newValidator(family, options)
-	if err != nil {
-		return nil, err
-	}
-	if v.config.withoutStore && len(v.config.configured) == 0 {
+	if config.withoutStore && len(config.configured) == 0 {
 		return nil, errors.New("WithoutStoreKeys leaves no key at all: configure a public key")
 	}
-	v.sessions = newSessions(&v.config, func(scope keystore.Scope, kid string) (time.Duration, error) {
-		return v.follower.current.Load().unknowable(scope, kid, time.Now())
-	})
+	v := newValidator(family, config)
 	prefix := family.Prefix
-	if v.config.withoutStore {
-		prefix = family.ListPrefix
+	if config.withoutStore {
+		prefix = revocation.NamePrefix(family.Kind)
 	}
-	v.follower = follow(family, store, prefix, v.published, v.reportReads)
+	v.sessions.state = func() *replica.State { return v.follower.State() }
+	v.follower = replica.Follow(family, store, prefix, replica.Events{Changed: v.changed, Reads: v.reportReads})
 	return v, nil
 }
 
 // NewOfflineValidator returns a validator with configured keys only.
-func NewOfflineValidator(family *Family, options []ValidatorOption) (*Validator, error) {
-	v, err := newValidator(family, options)
-	if err != nil {
-		return nil, err
-	}
-	if len(v.config.configured) == 0 {
+func NewOfflineValidator(family *replica.Family, config Config) (*Validator, error) {
+	if len(config.configured) == 0 {
 		return nil, errors.New("NewOfflineValidator: no public key is configured (use WithPublicKey)")
 	}
-	v.sessions = newSessions(&v.config, nil)
-	return v, nil
+	return newValidator(family, config), nil
 }
 
-func newValidator(family *Family, options []ValidatorOption) (*Validator, error) {
-	config := validatorConfig{
-		common:          defaults(),
-		leeway:          defaultLeeway,
-		maxStale:        defaultMaxStale,
-		sessionMaxStale: defaultMaxStale,
-		cache:           defaultCache,
+func newValidator(family *replica.Family, config Config) *Validator {
+	v := &Validator{
+		family:   family,
+		config:   config,
+		refusals: limit.NewReporter(config.Log),
+		cache:    newCache(config.cache),
+		ended:    make(chan struct{}),
 	}
-	for _, o := range options {
-		if o == nil {
-			return nil, errors.New("an option is nil")
-		}
-		if err := o.applyValidator(&config); err != nil {
-			return nil, err
-		}
-	}
-	for at := range config.configured {
-		ok := family.Within == keystore.AllScopes
-		if at.scope != everyScope {
-			_, ok = family.Keys(at.scope)
-		}
-		if !ok { // an option of the other package: the types are the same
-			return nil, fmt.Errorf("public key %q: configured for mesh %q, which no %s token belongs to; is it an option of the other package?", at.kid, at.scope, family.Kind)
-		}
-	}
-	return &Validator{family: family, config: config, ended: make(chan struct{}), refusals: newReporter(config.log), cache: newCache(config.cache)}, nil
+	v.sessions = newSessions(&v.config)
+	return v
 }
 
 // Close ends all sessions and stops following the store. Afterwards Validate
@@ -113,7 +89,7 @@ func (v *Validator) Close() error {
 	defer close(v.ended)
 	v.sessions.close()
 	if v.follower != nil {
-		v.follower.close()
+		v.follower.Close()
 	}
 	return nil
 }
@@ -203,7 +179,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	if unknown != nil && !errors.Is(unknown, token.ErrUnavailable) {
 		return unknown
 	}
-	now = v.config.wallClock(now)
+	now = v.config.WallClock(now)
 	if err := v.checkTimes(claims, now); err != nil {
 		return err
 	}
@@ -232,8 +208,8 @@ func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid 
 	if v.follower == nil || v.config.withoutStore {
 		return nil, fmt.Errorf("%w: no public key with kid %.64q is configured%s", token.ErrUnknownKey, kid, ofMesh(scope))
 	}
-	if s := v.follower.current.Load(); s != nil {
-		if key, err := s.find(scope, kid); err == nil {
+	if s := v.follower.State(); s != nil {
+		if key, err := s.Key(scope, kid); err == nil {
 			return key, nil // the usual case: nothing to check or to wait for
 		}
 	}
@@ -243,18 +219,18 @@ func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid 
 	if err := v.checkAsked(scope); err != nil {
 		return nil, err
 	}
-	s, err := v.follower.loaded(ctx)
+	s, err := v.follower.Loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.find(scope, kid)
+	key, err := s.Key(scope, kid)
 	if err == nil {
 		return key, nil
 	}
 	if errors.Is(err, signing.ErrNoKey) {
-		find := func() (*signing.PublicKey, error) { return v.follower.current.Load().find(scope, kid) }
+		find := func() (*signing.PublicKey, error) { return v.follower.State().Key(scope, kid) }
 		found := func() bool { _, err := find(); return err == nil }
-		if err := v.follower.reread(ctx, scope, found); err != nil {
+		if err := v.follower.Reread(ctx, scope, found); err != nil {
 			return nil, err
 		}
 		if key, err = find(); err == nil {
@@ -264,7 +240,7 @@ func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid 
 	if errors.Is(err, signing.ErrNoKey) {
 		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, the token must be issued anew", token.ErrUnknownKey, kid, ofMesh(scope))
 	}
-	return nil, unavailable(err)
+	return nil, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }
 
 func (v *Validator) configuredKey(scope keystore.Scope, kid string) *signing.PublicKey {
@@ -334,16 +310,16 @@ func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, err
 	if v.follower == nil {
 		return time.Now(), nil
 	}
-	s, err := v.follower.loaded(ctx)
+	s, err := v.follower.Loaded(ctx)
 	now := time.Now()
 	if err != nil {
 		return now, err
 	}
-	if err := s.check(t); err != nil {
+	if err := t.check(s); err != nil {
 		return now, err
 	}
-	err = s.reading(t.scope, now).tooStale(now, v.config.maxStale)
-	if err == nil || !v.follower.mayRead(t.scope) {
+	err = s.CheckAge(t.scope, now, v.config.maxStale)
+	if err == nil || !v.follower.MayRead(t.scope) {
 		return now, err
 	}
 	err = v.checkReread(ctx, t)
@@ -352,30 +328,27 @@ func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, err
 
 // checkReread is checkStore after another read of the token's scope.
 func (v *Validator) checkReread(ctx context.Context, t *Verified) error {
-	tooStale := func(s *state) error {
-		now := time.Now()
-		return s.reading(t.scope, now).tooStale(now, v.config.maxStale)
-	}
-	if err := v.follower.reread(ctx, t.scope, func() bool { return tooStale(v.follower.current.Load()) == nil }); err != nil {
+	tooOld := func(s *replica.State) error { return s.CheckAge(t.scope, time.Now(), v.config.maxStale) }
+	if err := v.follower.Reread(ctx, t.scope, func() bool { return tooOld(v.follower.State()) == nil }); err != nil {
 		return err
 	}
-	s := v.follower.current.Load()
-	if err := s.check(t); err != nil {
+	s := v.follower.State()
+	if err := t.check(s); err != nil {
 		return err
 	}
-	return tooStale(s)
+	return tooOld(s)
 }
 
 // checkTimes compares exp and nbf with the wall clock (RFC 7519, sections 4.1.4
 // and 4.1.5).
 func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if !now.Before(claims.ExpiresAt.Add(v.config.leeway)) {
-		return fmt.Errorf("%w at %s", token.ErrExpired, claims.ExpiresAt.Format(time.RFC3339))
+		return expiredError(claims)
 	}
 	if now.Before(claims.NotBefore.Add(-v.config.leeway)) {
 		return fmt.Errorf("%w: before %s", token.ErrNotYetValid, claims.NotBefore.Format(time.RFC3339))
 	}
-	if v.config.maxLifetime == 0 {
+	if v.config.MaxLifetime == 0 {
 		return nil
 	}
 	start := claims.IssuedAt
@@ -388,10 +361,14 @@ func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if start.After(now) { // an iat in the future must not shorten the lifetime
 		start = now
 	}
-	if lifetime := claims.ExpiresAt.Sub(start); lifetime-backdate > v.config.maxLifetime {
-		return fmt.Errorf("%w: %s, the maximum is %s", token.ErrLifetime, lifetime, v.config.maxLifetime)
+	if lifetime := claims.ExpiresAt.Sub(start); lifetime-keylife.Backdate > v.config.MaxLifetime {
+		return fmt.Errorf("%w: %s, the maximum is %s", token.ErrLifetime, lifetime, v.config.MaxLifetime)
 	}
 	return nil
+}
+
+func expiredError(claims *token.Claims) error {
+	return fmt.Errorf("%w at %s", token.ErrExpired, claims.ExpiresAt.Format(time.RFC3339))
 }
 
 func ofMesh(scope keystore.Scope) string {
@@ -399,164 +376,4 @@ func ofMesh(scope keystore.Scope) string {
 		return ""
 	}
 	return fmt.Sprintf(" for mesh %.64q", scope)
-}
-
-// logRefusal logs the reason, kid and jti, never the token. A decoded kid or
-// jti is printable.
-func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, t *Verified, err error) {
-	level, message := slog.LevelInfo, "token refused"
-	if errors.Is(err, token.ErrUnavailable) {
-		message = "token could not be checked"
-		if ctx.Err() == nil && !errors.Is(err, token.ErrClosed) {
-			level = slog.LevelWarn
-		}
-	}
-	if !v.config.log.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{slog.String("kind", string(v.family.Kind)), slog.String("reason", err.Error())}
-	if want.Scope != keystore.Global {
-		attrs = append(attrs, slog.String("mesh", shorten(string(want.Scope))))
-	}
-	if want.Zone != "" {
-		attrs = append(attrs, slog.String("zone", shorten(want.Zone)))
-	}
-	if header, err := u.Header(); err == nil {
-		attrs = append(attrs, slog.String("kid", header.KeyID))
-	}
-	if t != nil && t.claims.ID != "" {
-		attrs = append(attrs, slog.String("jti", t.claims.ID))
-	}
-	v.refusals.report(ctx, level, message, attrs...)
-}
-
-// shorten escapes and truncates a name that a peer sent.
-func shorten(s string) string {
-	quoted := fmt.Sprintf("%.64q", s)
-	return quoted[1 : len(quoted)-1]
-}
-
-// published handles a new state of a scope. It ends the affected sessions
-// first.
-func (v *Validator) published(scope keystore.Scope, prev, next *scopeState) {
-	v.sessions.keysChanged(scope, func(kid string, key *signing.PublicKey) bool {
-		return next != nil && next.has(kid, key)
-	})
-	if next != nil {
-		for owner, l := range next.lists {
-			if l.err == nil && (prev == nil || prev.lists[owner] != l) {
-				v.sessions.listChanged(owner, l.ids)
-			}
-		}
-	}
-	v.forgetUses(scope, next)
-	v.report(scope, prev, next)
-}
-
-// report logs each change in a new state of a scope once.
-func (v *Validator) report(scope keystore.Scope, prev, next *scopeState) {
-	log := v.config.log.With(slog.String("kind", string(v.family.Kind)), slog.String("scope", string(scope)))
-	before, after := describe(prev), describe(next)
-	for p := range after.problems {
-		if !before.problems[p] {
-			log.Warn("record problem", slog.String("problem", p))
-		}
-	}
-	for kid := range after.keys {
-		if v.config.withoutStore || v.configuredKey(scope, kid) == nil {
-			continue
-		}
-		if _, reported := v.collided.LoadOrStore(configuredKey{scope, kid}, struct{}{}); !reported {
-			log.Warn("a configured public key hides the key of the same kid in the store", slog.String("kid", kid))
-		}
-	}
-	if prev == nil {
-		return
-	}
-	for kid := range before.keys {
-		if !after.keys[kid] {
-			log.Warn("key is gone: tokens that it signed are refused", slog.String("kid", kid))
-		}
-	}
-	for kid := range after.keys {
-		if !before.keys[kid] {
-			log.Info("new key", slog.String("kid", kid))
-		}
-	}
-	for owner, l := range prev.lists {
-		var now *list
-		if next != nil {
-			now = next.lists[owner]
-		}
-		if n := l.missingFrom(now); n > 0 {
-			log.Warn("ids are gone from a revocation list", slog.Int("ids", n))
-		}
-	}
-}
-
-// description holds the parts of a state whose changes are logged.
-type description struct {
-	problems map[string]bool
-	keys     map[string]bool // by kid
-}
-
-func describe(s *scopeState) description {
-	d := description{problems: map[string]bool{}, keys: map[string]bool{}}
-	if s == nil {
-		return d
-	}
-	for _, p := range s.problems {
-		d.problems[p] = true
-	}
-	if s.keys != nil {
-		for _, key := range s.keys.Keys() {
-			d.keys[key.Serial.KeyID()] = true
-		}
-	}
-	return d
-}
-
-func (v *Validator) reportReads(err error) {
-	log := v.config.log.With(slog.String("kind", string(v.family.Kind)))
-	if err != nil {
-		log.Warn("reading the store fails: answers rest on what was read before", slog.String("error", err.Error()))
-		return
-	}
-	log.Info("reading the store works again")
-}
-
-// headerMemo remembers decoded headers by their encoded text. Only headers of
-// tokens with a good signature are added, so that only holders of keys can fill
-// it.
-type headerMemo struct {
-	mu sync.Mutex
-	m  atomic.Pointer[map[string]token.Header]
-}
-
-const maxHeaders = 256
-
-func (h *headerMemo) get(encoded string) (token.Header, bool) {
-	m := h.m.Load()
-	if m == nil {
-		return token.Header{}, false
-	}
-	header, ok := (*m)[encoded]
-	return header, ok
-}
-
-func (h *headerMemo) put(encoded string, header token.Header) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	next := map[string]token.Header{}
-	if m := h.m.Load(); m != nil {
-		if len(*m) < maxHeaders {
-			for k, v := range *m {
-				next[k] = v
-			}
-		} // full: start over
-	}
-	// Clone, so that neither keeps the whole token in memory.
-	header.KeyID = strings.Clone(header.KeyID)
-	next[strings.Clone(encoded)] = header
-	h.m.Store(&next)
 }

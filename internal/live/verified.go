@@ -2,10 +2,11 @@ package live
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync/atomic"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -29,35 +30,52 @@ func (t *Verified) Claims() *token.Claims { return &t.claims }
 // KeyID returns the kid of the key that signed the token.
 func (t *Verified) KeyID() string { return t.keyID }
 
+// ExpiresAt returns when the sessions of the token end: at its exp plus the leeway.
+func (t *Verified) ExpiresAt() time.Time { return t.claims.ExpiresAt.Add(t.validator.config.leeway) }
+
 // Bind returns a context that ends with the token, with the reason as its
 // cause, and a function that releases it.
 func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
-	return t.validator.sessions.bind(ctx, t, t.recheck)
+	return t.validator.sessions.bind(ctx, t)
+}
+
+// check returns what a state says against an accepted token: an error of class
+// token.ErrInvalid if its key is gone or its id is revoked, or else one of class
+// token.ErrUnavailable if that cannot be told.
+func (t *Verified) check(s *replica.State) error {
+	var unknown error
+	if t.ofStore {
+		if unknown = s.CheckKey(t.scope, t.keyID, t.key); errors.Is(unknown, token.ErrInvalid) {
+			return unknown
+		}
+	}
+	if err := s.CheckID(t.scope, t.claims.ID); err != nil {
+		return err
+	}
+	return unknown
 }
 
 // recheck returns why an accepted token is no longer good for a session, or
 // nil.
 func (t *Verified) recheck() error {
 	v := t.validator
-	if err := v.checkTimes(&t.claims, v.config.now()); err != nil {
+	if err := v.checkTimes(&t.claims, v.config.Now()); err != nil {
 		return err
 	}
 	if v.follower == nil {
 		return nil
 	}
-	s := v.follower.current.Load()
-	if own := s.scopes[t.scope]; t.ofStore && (own == nil || !own.has(t.keyID, t.key)) {
-		return fmt.Errorf("%w: key %q was removed", token.ErrUnknownKey, t.keyID)
+	s := v.follower.State()
+	if err := t.check(s); errors.Is(err, token.ErrInvalid) {
+		return err
 	}
-	if revoked, _ := s.revoked(t.scope, t.claims.ID); revoked {
-		return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, t.claims.ID)
-	}
-	kid := t.keyID
+	return s.CheckKnowable(t.scope, t.kidInStore(), time.Now(), v.config.sessionMaxStale)
+}
+
+// kidInStore returns the kid of the token's key if the key is from the store.
+func (t *Verified) kidInStore() string {
 	if !t.ofStore {
-		kid = ""
+		return ""
 	}
-	if age, cause := s.unknowable(t.scope, kid, time.Now()); age > v.config.sessionMaxStale {
-		return tooStale(age, v.config.sessionMaxStale, cause)
-	}
-	return nil
+	return t.keyID
 }

@@ -57,12 +57,12 @@ func ensureKeys(storage string, open func(string) (keystore.KeyStore, error)) er
 			cancel()
 			return err
 		}
-		raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: lines.Text()}, day)
+		issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: lines.Text()}, day)
 		cancel()
 		if err != nil {
 			return err
 		}
-		fmt.Println(key.Serial.KeyID(), key.Public.Fingerprint(), raw)
+		fmt.Println(key.Serial.KeyID(), key.Public.Fingerprint(), issued.Token)
 	}
 	return nil
 }

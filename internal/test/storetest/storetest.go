@@ -137,9 +137,9 @@ func lifeOfAZone(t *testing.T, open Opener) {
 	store := open(t)
 	_, err := zone.EnsureKey(ctx, store)
 	must(t, err)
-	issuer, err := zone.NewIssuer(store, quiet)
+	issuer, err := zone.NewIssuer(store, zone.WithLogger(discard))
 	must(t, err)
-	validator, err := zone.NewValidator(open(t), quiet)
+	validator, err := zone.NewValidator(open(t), zone.WithLogger(discard))
 	must(t, err)
 	defer validator.Close()
 	issue := func() string {

@@ -1,29 +1,83 @@
-package live
+package keylife
 
 import (
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
-// backdate is how far nbf and iat are set back, so that a verifier whose clock
+// Backdate is how far nbf and iat are set back, so that a verifier whose clock
 // is behind accepts the token.
-const backdate = 5 * time.Minute
+const Backdate = 5 * time.Minute
+
+// Config holds the settings of an issuer.
+type Config struct {
+	setting.Common
+	publishDelay time.Duration
+	policy       Policy // nil: everything is allowed
+}
+
+// Option changes the settings of an issuer.
+type Option func(*Config) error
+
+// Defaults returns the settings without an option.
+func Defaults() Config { return Config{Common: setting.Defaults()} }
+
+// Policy decides whether a token is issued: an error means no.
+type Policy func(ctx context.Context, claims token.Claims, validFor time.Duration) error
+
+// WithPolicy sets the policy that is asked before a token is signed.
+func WithPolicy(policy Policy) Option {
+	return func(c *Config) error {
+		if policy == nil {
+			return errors.New("WithPolicy: the policy is nil")
+		}
+		if c.policy != nil {
+			return errors.New("WithPolicy: given twice")
+		}
+		c.policy = policy
+		return nil
+	}
+}
+
+// WithPublishDelay sets how old a key must be before it signs.
+func WithPublishDelay(delay time.Duration) Option {
+	return func(c *Config) error {
+		c.publishDelay = delay
+		return checkPublishDelay(delay)
+	}
+}
+
+func checkPublishDelay(delay time.Duration) error {
+	if delay < 0 {
+		return fmt.Errorf("WithPublishDelay: %s is negative", delay)
+	}
+	return nil
+}
+
+// publishedBy returns when a key must have been created to sign at a moment.
+func publishedBy(now time.Time, delay time.Duration) time.Time {
+	if delay == 0 {
+		return time.Time{}
+	}
+	return now.Add(-delay)
+}
 
 // Issuer issues tokens of one family, with the newest key of a store or with
 // one given key.
 type Issuer struct {
-	family *Family
-	config issuerConfig
+	family *replica.Family
+	config Config
 
 	store keystore.KeyStore
 	mu    sync.Mutex
@@ -36,29 +90,22 @@ type Issuer struct {
 }
 
 type parsedKey struct {
-	version string
-	created time.Time
-	kid     string
+	record  keystore.Record // without its Data
 	private *signing.PrivateKey
 }
 
 // NewIssuer returns an issuer that signs with the newest key of a store, which
 // it reads for every token.
-func NewIssuer(family *Family, store keystore.KeyStore, options []IssuerOption) (*Issuer, error) {
+func NewIssuer(family *replica.Family, store keystore.KeyStore, config Config) (*Issuer, error) {
 	if store == nil {
 		return nil, errors.New("NewIssuer: the store is nil (without a store, use NewOfflineIssuer)")
 	}
-	i, err := newIssuer(family, options)
-	if err != nil {
-		return nil, err
-	}
-	i.store, i.keys = store, make(map[keystore.Scope]parsedKey)
-	return i, nil
+	return &Issuer{family: family, config: config, store: store, keys: make(map[keystore.Scope]parsedKey)}, nil
 }
 
 // NewOfflineIssuer returns an issuer that signs with one key, under a kid that
 // the operator chooses.
-func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, options []IssuerOption) (*Issuer, error) {
+func NewOfflineIssuer(family *replica.Family, private *signing.PrivateKey, kid string, config Config) (*Issuer, error) {
 	if private.Public() == nil {
 		return nil, fmt.Errorf("NewOfflineIssuer: kid %.64q without a key: the signing key is nil", kid)
 	}
@@ -68,35 +115,12 @@ func NewOfflineIssuer(family *Family, private *signing.PrivateKey, kid string, o
 	if err := token.CheckKeyID(kid); err != nil {
 		return nil, err
 	}
-	i, err := newIssuer(family, options)
-	if err != nil {
-		return nil, err
-	}
-	i.private, i.kid = private, kid
-	return i, nil
+	return &Issuer{family: family, config: config, private: private, kid: kid}, nil
 }
 
 // NewDisabledIssuer returns an issuer that issues nothing.
-func NewDisabledIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
-	i, err := newIssuer(family, options)
-	if err != nil {
-		return nil, err
-	}
-	i.disabled = true
-	return i, nil
-}
-
-func newIssuer(family *Family, options []IssuerOption) (*Issuer, error) {
-	config := issuerConfig{common: defaults()}
-	for _, o := range options {
-		if o == nil {
-			return nil, errors.New("an option is nil")
-		}
-		if err := o.applyIssuer(&config); err != nil {
-			return nil, err
-		}
-	}
-	return &Issuer{family: family, config: config}, nil
+func NewDisabledIssuer(family *replica.Family, config Config) *Issuer {
+	return &Issuer{family: family, config: config, disabled: true}
 }
 
 // Issue returns a token with the claims, valid for validFor from now. Whatever it
@@ -115,7 +139,7 @@ func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.C
 	}
 	issued, err := i.issue(ctx, scope, claims, validFor)
 	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
-	audit.Log(ctx, i.config.log, event)
+	audit.Log(ctx, i.config.Log, event)
 	return issued, err
 }
 
@@ -126,7 +150,7 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	if validFor < time.Second {
 		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
 	}
-	if limit := i.config.maxLifetime; limit != 0 && validFor > limit {
+	if limit := i.config.MaxLifetime; limit != 0 && validFor > limit {
 		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
 	}
 	if _, ok := i.family.Keys(scope); !ok {
@@ -140,11 +164,11 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrDenied, err)
 		}
 	}
-	now := i.config.now().Truncate(time.Second).UTC()
+	now := i.config.Now().Truncate(time.Second).UTC()
 	claims.Registered = token.Registered{
 		ID:        newID(),
-		IssuedAt:  now.Add(-backdate),
-		NotBefore: now.Add(-backdate),
+		IssuedAt:  now.Add(-Backdate),
+		NotBefore: now.Add(-Backdate),
 		ExpiresAt: now.Add(validFor),
 	}
 	private, kid, err := i.signingKey(ctx, scope)
@@ -169,44 +193,37 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
 	}
-	record, serial, err := i.choose(series, records)
+	record, serial, err := series.Signing(records, publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
 		i.mu.Lock()
 		delete(i.keys, scope) // keep no private key that the store no longer has
 		i.mu.Unlock()
 		return nil, "", err
 	}
+	kid := serial.KeyID()
 	i.mu.Lock()
 	known := i.keys[scope]
 	i.mu.Unlock()
-	if kid := serial.KeyID(); known.kid == kid && record.Version != "" && known.version == record.Version && known.created.Equal(record.Created) {
+	if record.Unchanged(known.record) {
 		return known.private, kid, nil
 	}
-	private, err := signing.ParsePrivateKey(record.Data)
+	private, err := parseSigningKey(record)
 	if err != nil {
-		return nil, "", fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
+		return nil, "", err
 	}
-	known = parsedKey{version: record.Version, created: record.Created, kid: serial.KeyID(), private: private}
 	i.mu.Lock()
-	i.keys[scope] = known
+	i.keys[scope] = parsedKey{record.WithoutData(), private}
 	i.mu.Unlock()
-	return known.private, known.kid, nil
+	return private, kid, nil
 }
 
-// choose returns the record of the key that signs: the newest one older than
-// the publish delay, or else the oldest one.
-func (i *Issuer) choose(series signing.Series, records []keystore.Record) (keystore.Record, signing.Serial, error) {
-	published := i.config.now().Add(-i.config.publishDelay)
-	record, serial, err := series.Latest(records)
-	for err == nil && i.config.publishDelay > 0 && record.Created.After(published) {
-		records = slices.DeleteFunc(records, func(r keystore.Record) bool { return r.Name == record.Name })
-		older, olderSerial, none := series.Latest(records)
-		if none != nil {
-			break
-		}
-		record, serial = older, olderSerial
+// parseSigningKey parses the record of the key that signs.
+func parseSigningKey(record keystore.Record) (*signing.PrivateKey, error) {
+	private, err := signing.ParsePrivateKey(record.Data)
+	if err != nil {
+		return nil, fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
 	}
-	return record, serial, err
+	return private, nil
 }
 
 // newID returns a random UUID (RFC 9562, section 5.4).

@@ -1,4 +1,4 @@
-package live
+package replica
 
 import (
 	"time"
@@ -64,7 +64,7 @@ type read struct {
 }
 
 // job returns the job of a scope. The caller holds mu.
-func (f *follower) job(scope keystore.Scope, now time.Time) *job {
+func (f *Follower) job(scope keystore.Scope, now time.Time) *job {
 	j := f.jobs[scope]
 	if j == nil {
 		j = &job{since: now}
@@ -76,7 +76,7 @@ func (f *follower) job(scope keystore.Scope, now time.Time) *job {
 // next returns the read to make now, of those that are due the one requested
 // first. If many scopes have changed, that is the read of all. If none is due, it
 // returns how long to wait.
-func (f *follower) next(now time.Time) (r read, wait time.Duration) {
+func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var first *job
@@ -127,7 +127,7 @@ func (f *follower) next(now time.Time) (r read, wait time.Duration) {
 }
 
 // sweepKnown has every known scope read by itself. The caller holds mu.
-func (f *follower) sweepKnown() {
+func (f *Follower) sweepKnown() {
 	left := make(map[keystore.Scope]bool, len(f.sweep)) // they come first
 	for _, scope := range f.sweep {
 		left[scope] = true
@@ -140,7 +140,7 @@ func (f *follower) sweepKnown() {
 }
 
 // nextOfSweep returns the next scope of the sweep. The caller holds mu.
-func (f *follower) nextOfSweep() (keystore.Scope, bool) {
+func (f *Follower) nextOfSweep() (keystore.Scope, bool) {
 	for len(f.sweep) > 0 {
 		scope := f.sweep[0]
 		f.sweep = f.sweep[1:]
@@ -153,7 +153,7 @@ func (f *follower) nextOfSweep() (keystore.Scope, bool) {
 
 // allowedAt returns when tokens may cause a read of the scope. The caller holds
 // mu.
-func (f *follower) allowedAt(scope keystore.Scope, now time.Time) time.Time {
+func (f *Follower) allowedAt(scope keystore.Scope, now time.Time) time.Time {
 	due := now
 	if last, ok := f.peerRead[scope]; ok {
 		due = last.Add(knownInterval)
@@ -164,7 +164,7 @@ func (f *follower) allowedAt(scope keystore.Scope, now time.Time) time.Time {
 	return due
 }
 
-func (f *follower) known(scope keystore.Scope) bool {
+func (f *Follower) known(scope keystore.Scope) bool {
 	s := f.current.Load()
 	return s != nil && s.scopes[scope] != nil
 }

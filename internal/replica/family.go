@@ -1,8 +1,10 @@
-// Package live holds what dataplane and zone tokens share: the state that
-// follows a store, the checks on a token in their order, bound contexts, and
-// the signing keys. Packages dataplane and zone supply a [Family] and wrap the
-// results in their own types.
-package live
+// Package replica keeps what a store holds parsed in memory, and up to date: the
+// public halves of the signing keys and the revocation lists of one kind of token.
+//
+// A [Follower] reads the store in the background. A [State] is what it has read,
+// and says what that means for a token: whether the key that signed it is still
+// there, whether its id is revoked, and since when that could not be known.
+package replica
 
 import (
 	"github.com/meshpass/meshpass/keystore"
@@ -22,14 +24,7 @@ type Family struct {
 	// store may hold secrets of other applications.
 	Prefix string
 
-	// ListPrefix starts the names of the revocation lists.
-	ListPrefix string
-
 	// Keys returns the series of keys for the tokens of a scope. It returns
 	// false if no token of this family belongs to the scope.
 	Keys func(keystore.Scope) (signing.Series, bool)
-
-	// ListOwner returns the scope whose tokens the revocation list with this
-	// record name revokes. It returns false if the name is not that of a list.
-	ListOwner func(name string) (keystore.Scope, bool)
 }

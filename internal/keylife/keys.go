@@ -1,4 +1,7 @@
-package live
+// Package keylife is the life of signing keys and of the tokens that they sign: the
+// first key, the next one, rotation, removal, and issuing. Nothing here follows a
+// store: each call reads it.
+package keylife
 
 import (
 	"context"
@@ -53,7 +56,7 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	}
 	key, err := create(ctx, store, series, audit.AddKey, next, private)
 	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
-		return signing.Key{}, fmt.Errorf("adding key %d: somebody else added it at the same time: %w", next, err)
+		return signing.Key{}, fmt.Errorf("adding key %d: another caller added it at the same time: %w", next, err)
 	}
 	return key, err
 }
@@ -73,58 +76,38 @@ func create(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	return signing.Key{Serial: serial, Created: record.Created, Public: private.Public(), Private: true, Signs: true}, nil
 }
 
-// RemoveOption is a condition for removing a key.
-type RemoveOption interface{ applyRemoval(*removal) }
-
-type removal struct {
-	forced       bool
-	publishDelay time.Duration
-	unless       []unlessUsed
+// Removal holds the conditions for removing a key. The zero Removal is the strictest
+// of those without a report: a key that signs stays.
+type Removal struct {
+	Forced       bool          // even a key that signs or is in use
+	PublishDelay time.Duration // that of the issuers: it decides which key signs
+	Used         []Use         // reports of use
 }
 
-type unlessUsed struct {
-	since time.Time
-	KeyUse
-}
-
-type removeOption func(*removal)
-
-func (o removeOption) applyRemoval(r *removal) { o(r) }
-
-// Forced removes a key even if it signs or is in use.
-func Forced() RemoveOption { return removeOption(func(r *removal) { r.forced = true }) }
-
-// UnlessUsed refuses to remove a key whose tokens are in use according to
-// reports.
-func UnlessUsed(since time.Time, reports ...KeyUse) RemoveOption {
-	return removeOption(func(r *removal) {
-		for _, use := range reports {
-			r.unless = append(r.unless, unlessUsed{since, use})
-		}
-	})
+// Use is a report of how a process uses a key.
+type Use struct {
+	Scope    keystore.Scope
+	KeyID    string
+	Sessions int
+	LastUsed time.Time
+	Since    time.Time // a use after this moment is one that counts
 }
 
 // RemoveKey removes both halves of a key, so that its tokens are rejected.
-func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, options []RemoveOption) error {
-	var r removal
-	for _, o := range options {
-		if o == nil {
-			return errors.New("removing a key: an option is nil")
-		}
-		o.applyRemoval(&r)
+func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, r Removal) error {
+	if err := checkPublishDelay(r.PublishDelay); err != nil {
+		return err
 	}
-	if r.publishDelay < 0 {
-		return fmt.Errorf("WithPublishDelay: %s is negative", r.publishDelay)
-	}
-	keys, err := Keys(ctx, store, series)
+	records, err := listKeys(ctx, store, series)
 	if err != nil {
 		return err
 	}
+	keys := series.PublicSet(records, nil).Keys()
 	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Serial == serial }) {
 		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
 	}
-	if !r.forced {
-		err = r.check(series.Scope(), keys, serial)
+	if !r.Forced {
+		err = r.check(series, records, serial)
 	}
 	if err == nil {
 		err = errors.Join(
@@ -143,35 +126,22 @@ func logKey(ctx context.Context, action audit.Action, series signing.Series, ser
 }
 
 // check returns why a key must not be removed, or nil.
-func (r *removal) check(scope keystore.Scope, keys []signing.Key, serial signing.Serial) error {
-	if signs, ok := signer(keys, time.Now(), r.publishDelay); ok && signs.Serial == serial {
+func (r *Removal) check(series signing.Series, records []keystore.Record, serial signing.Serial) error {
+	if _, signs, err := series.Signing(records, publishedBy(time.Now(), r.PublishDelay)); err == nil && signs == serial {
 		return fmt.Errorf("%w: it signs; add the next one first", signing.ErrInUse)
 	}
-	for _, use := range r.unless {
-		if use.Scope != scope || use.KeyID != serial.KeyID() {
+	for _, use := range r.Used {
+		if use.Scope != series.Scope() || use.KeyID != serial.KeyID() {
 			continue
 		}
 		if use.Sessions > 0 {
 			return fmt.Errorf("%w: %d sessions with tokens that it signed are open", signing.ErrInUse, use.Sessions)
 		}
-		if use.LastUsed.After(use.since) {
+		if use.LastUsed.After(use.Since) {
 			return fmt.Errorf("%w: a token that it signed was accepted at %s", signing.ErrInUse, use.LastUsed.Format(time.RFC3339))
 		}
 	}
 	return nil
-}
-
-// signer returns the key that signs at a time: the newest one older than the
-// publish delay, which every validator has read, or else the oldest one.
-func signer(keys []signing.Key, now time.Time, delay time.Duration) (signing.Key, bool) {
-	var chosen signing.Key
-	found := false
-	for _, key := range keys { // by ascending serial
-		if key.Private && (!found || delay == 0 || !key.Created.After(now.Add(-delay))) {
-			chosen, found = key, true
-		}
-	}
-	return chosen, found
 }
 
 // Keys lists the keys of a series by serial, including those that cannot be
@@ -204,15 +174,15 @@ func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Ser
 		return signing.Key{}, err
 	}
 	keys := series.PublicSet(records, nil).Keys()
-	record, serial, err := series.Latest(records)
+	record, serial, err := series.Signing(records, time.Time{})
 	if err != nil {
 		if len(keys) > 0 {
 			err = errPublicOnly
 		}
 		return signing.Key{}, err
 	}
-	if _, err := signing.ParsePrivateKey(record.Data); err != nil {
-		return signing.Key{}, fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
+	if _, err := parseSigningKey(record); err != nil {
+		return signing.Key{}, err
 	}
 	return keys[slices.IndexFunc(keys, func(key signing.Key) bool { return key.Serial == serial })], nil
 }

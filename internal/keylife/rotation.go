@@ -1,4 +1,4 @@
-package live
+package keylife
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
@@ -51,7 +52,7 @@ func (r *Rotation) check() error {
 	case r.Every <= 0:
 		return errors.New("rotation: Every is missing")
 	case r.MaxLifetime <= 0:
-		return errors.New("rotation: MaxLifetime is missing; without it nobody knows when a key may go")
+		return errors.New("rotation: MaxLifetime is missing; it decides when old keys are removed")
 	case r.PublishDelay < 0 || r.PublishDelay >= r.Every:
 		return fmt.Errorf("rotation: the publish delay of %s does not fit into %s", r.PublishDelay, r.Every)
 	}
@@ -107,12 +108,12 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 	if err != nil {
 		return time.Time{}, err
 	}
-	newest, ok := signer(keys, time.Now(), 0)
-	if !ok {
+	newest := slices.IndexFunc(keys, func(key signing.Key) bool { return key.Signs })
+	if newest < 0 {
 		return time.Time{}, fmt.Errorf("%w: the first one is made by EnsureKey", signing.ErrNoKey)
 	}
 	now := time.Now()
-	due = newest.Created.Add(r.Every)
+	due = keys[newest].Created.Add(r.Every)
 	if !due.After(now) {
 		if keys[len(keys)-1].Serial == math.MaxInt64 {
 			return time.Time{}, fmt.Errorf("serial %d is the highest there can be", keys[len(keys)-1].Serial)
@@ -137,7 +138,7 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 			due = minTime(due, unused)
 			continue
 		}
-		err := RemoveKey(ctx, store, series, key.Serial, []RemoveOption{WithPublishDelay(r.PublishDelay)})
+		err := RemoveKey(ctx, store, series, key.Serial, Removal{PublishDelay: r.PublishDelay})
 		if errors.Is(err, signing.ErrNoKey) {
 			continue // another replica was first
 		}

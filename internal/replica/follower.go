@@ -1,9 +1,8 @@
-package live
+package replica
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
-	"github.com/meshpass/meshpass/token"
 )
 
 // The limits on reads of the store.
@@ -24,27 +22,23 @@ const (
 	failurePace = 50 * time.Millisecond // between reads from then on
 )
 
-// follower keeps the state of a family up to date with its store. One goroutine
+// Follower keeps the state of a family up to date with its store. One goroutine
 // makes all reads, one after the other, so that newer data is never overwritten
 // by older.
 //
 // A read covers either all scopes or one. Reads that are due are made in the
-// order of the requests. A failed read is delayed by itself, so that a scope
-// that cannot be read blocks no other. While reading all scopes at once fails,
+// order of the requests. Each scope whose read fails backs off
+// separately, so that it blocks no other. While reading all scopes at once fails,
 // they are read one by one, in turns with the reads that are requested.
-type follower struct {
+type Follower struct {
 	family *Family
 	store  keystore.KeyStore
 	prefix string // of the names that are read
 
-	// Both are called on the reading goroutine: published after every new state
-	// of a scope; reads when complete reads start to fail and, with nil, when
-	// they work again.
-	published func(scope keystore.Scope, prev, next *scopeState)
-	reads     func(error)
+	on Events
 
-	current atomic.Pointer[state] // nil before the first read has ended
-	ended   context.Context       // done when close is called
+	current atomic.Pointer[State] // nil before the first read has ended
+	ended   context.Context       // done when Close is called
 	stop    context.CancelFunc
 	done    sync.WaitGroup // of the goroutines that use the store
 	hanging atomic.Int32   // calls of the store that have not returned
@@ -69,31 +63,41 @@ type follower struct {
 	failed   int         // reads, since one has succeeded
 }
 
-// follow starts to follow a store, until close.
-func follow(family *Family, store keystore.KeyStore, prefix string, published func(scope keystore.Scope, prev, next *scopeState), reads func(error)) *follower {
+// Events are what a follower tells its owner, on its reading goroutine.
+type Events struct {
+	// Changed is called after a read has found that a scope has changed.
+	Changed func(Change)
+
+	// Reads is called when complete reads start to fail and, with nil, when they
+	// work again.
+	Reads func(error)
+}
+
+// Follow starts to follow a store, until Close. It reads the records whose names
+// begin with prefix: all of the family's, or only its lists.
+func Follow(family *Family, store keystore.KeyStore, prefix string, on Events) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
-	f := &follower{
-		family:    family,
-		store:     store,
-		prefix:    prefix,
-		published: published,
-		reads:     reads,
-		ended:     ctx,
-		stop:      stop,
-		wake:      make(chan struct{}, 1),
-		updated:   make(chan struct{}),
-		all:       &job{wanted: true}, // the first read does not wait for the watch
-		jobs:      make(map[keystore.Scope]*job),
-		peerRead:  make(map[keystore.Scope]time.Time),
+	f := &Follower{
+		family:   family,
+		store:    store,
+		prefix:   prefix,
+		on:       on,
+		ended:    ctx,
+		stop:     stop,
+		wake:     make(chan struct{}, 1),
+		updated:  make(chan struct{}),
+		all:      &job{wanted: true}, // the first read does not wait for the watch
+		jobs:     make(map[keystore.Scope]*job),
+		peerRead: make(map[keystore.Scope]time.Time),
 	}
 	f.done.Go(func() { keystore.Follow(ctx, store, f.note) })
 	f.done.Go(func() { f.run(ctx) })
 	return f
 }
 
-// close stops the goroutines and waits until the store is no longer in use, at
+// Close stops the goroutines and waits until the store is no longer in use, at
 // most readTimeout if the store ignores its context.
-func (f *follower) close() {
+func (f *Follower) Close() {
 	f.stop()
 	unused := make(chan struct{})
 	go func() { f.done.Wait(); close(unused) }()
@@ -104,7 +108,7 @@ func (f *follower) close() {
 }
 
 // note records an announced change.
-func (f *follower) note(scope keystore.Scope) {
+func (f *Follower) note(scope keystore.Scope) {
 	f.mu.Lock()
 	now := time.Now()
 	switch {
@@ -121,7 +125,7 @@ func (f *follower) note(scope keystore.Scope) {
 	f.signal()
 }
 
-func (f *follower) signal() {
+func (f *Follower) signal() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -129,7 +133,7 @@ func (f *follower) signal() {
 }
 
 // run makes the reads that are due, until ctx ends.
-func (f *follower) run(ctx context.Context) {
+func (f *Follower) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -159,7 +163,7 @@ func (f *follower) run(ctx context.Context) {
 }
 
 // readAll reads every scope of the family.
-func (f *follower) readAll(ctx context.Context) {
+func (f *Follower) readAll(ctx context.Context) {
 	now := time.Now()
 	f.mu.Lock()
 	f.all.wanted = false
@@ -182,7 +186,7 @@ func (f *follower) readAll(ctx context.Context) {
 	}
 	prev := f.current.Load()
 	if prev == nil {
-		prev = &state{}
+		prev = &State{}
 	}
 	f.fullRead, f.fullDue = now, now.Add(fullInterval-rand.N(fullInterval/10))
 	if err != nil {
@@ -191,19 +195,19 @@ func (f *follower) readAll(ctx context.Context) {
 		f.publish(&next)
 		f.goOnOneByOne(pending, time.Since(now), err)
 	} else {
-		next := &state{scopes: make(map[keystore.Scope]*scopeState), full: reading{confirmed: now}}
+		next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: now}}
 		for scope, group := range split(records) {
 			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], now)
 		}
 		f.publish(next)
 		for scope, s := range next.scopes {
 			if s != prev.scopes[scope] {
-				f.published(scope, prev.scopes[scope], s)
+				f.changed(scope, prev.scopes[scope], s)
 			}
 		}
 		for scope, s := range prev.scopes {
 			if next.scopes[scope] == nil {
-				f.published(scope, s, nil)
+				f.changed(scope, s, nil)
 			}
 		}
 		for _, j := range pending {
@@ -217,7 +221,7 @@ func (f *follower) readAll(ctx context.Context) {
 	}
 	if f.failing != (err != nil) {
 		f.failing = err != nil
-		f.reads(err)
+		f.on.Reads(err)
 	}
 }
 
@@ -226,7 +230,7 @@ func (f *follower) readAll(ctx context.Context) {
 // scope could be read, the store works but some record in it cannot be read.
 // From then on every known scope is read by itself, and complete reads return
 // to their usual interval, with pauses of twice the time that they take.
-func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Duration, err error) {
+func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Duration, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.family.Within != keystore.AllScopes {
@@ -265,7 +269,7 @@ func (f *follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Durat
 }
 
 // readScope reads one scope of the family.
-func (f *follower) readScope(ctx context.Context, r read) {
+func (f *Follower) readScope(ctx context.Context, r read) {
 	scope, now := r.scope, time.Now()
 	f.mu.Lock()
 	if r.swept {
@@ -320,11 +324,11 @@ func (f *follower) readScope(ctx context.Context, r read) {
 			break
 		}
 		f.publish(current.with(scope, next).withReading(scope, reading{confirmed: now}))
-		f.published(scope, prev, next)
+		f.changed(scope, prev, next)
 	default:
 		f.publish(current.with(scope, nil).withReading(scope, reading{confirmed: now}))
 		if prev != nil {
-			f.published(scope, prev, nil)
+			f.changed(scope, prev, nil)
 		}
 	}
 	waits.finish(err)
@@ -343,7 +347,7 @@ func (f *follower) readScope(ctx context.Context, r read) {
 }
 
 // count counts the reads that fail in a row.
-func (f *follower) count(err error) {
+func (f *Follower) count(err error) {
 	f.failed++
 	if err == nil {
 		f.failed = 0
@@ -352,7 +356,7 @@ func (f *follower) count(err error) {
 
 // list reads the family's records of a scope. It abandons a call that does not
 // return within readTimeout.
-func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.Record, error) {
+func (f *Follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.Record, error) {
 	if f.hanging.Load() >= maxHanging {
 		return nil, fmt.Errorf("%d earlier reads have not returned", maxHanging)
 	}
@@ -371,11 +375,8 @@ func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	})
 	select {
 	case a := <-answered:
-		switch {
-		case a.err == nil:
+		if a.err == nil {
 			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // a late answer may be of any age
-		case scope != keystore.AllScopes && errors.Is(a.err, keystore.ErrName):
-			return nil, nil // the store's engine cannot hold records of such a mesh
 		}
 		return a.records, a.err
 	case <-ctx.Done():
@@ -383,8 +384,26 @@ func (f *follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	}
 }
 
+// changed tells the owner of a change in the current state.
+func (f *Follower) changed(scope keystore.Scope, prev, next *content) {
+	f.on.Changed(Change{Scope: scope, State: f.current.Load(), prev: prev, next: next})
+}
+
+// State returns what was read, or nil before the first read has ended.
+func (f *Follower) State() *State { return f.current.Load() }
+
+// Staleness returns the time since the last complete read that succeeded began, or
+// false if none has.
+func (f *Follower) Staleness() (time.Duration, bool) {
+	s := f.current.Load()
+	if s == nil || s.full.confirmed.IsZero() {
+		return 0, false
+	}
+	return time.Since(s.full.confirmed), true
+}
+
 // publish replaces the current state.
-func (f *follower) publish(s *state) {
+func (f *Follower) publish(s *State) {
 	f.current.Store(s)
 	f.mu.Lock()
 	close(f.updated)
@@ -392,10 +411,23 @@ func (f *follower) publish(s *state) {
 	f.mu.Unlock()
 }
 
-// unavailable wraps an error with token.ErrUnavailable.
-func unavailable(err error) error {
-	if err == nil || errors.Is(err, token.ErrUnavailable) {
-		return err
+// checkOrder rejects a result that is not in the order the store must return.
+// This finds duplicate records, of which one would be lost.
+func checkOrder(records []keystore.Record) error {
+	for i := 1; i < len(records); i++ {
+		a, b := records[i-1], records[i]
+		if keystore.CompareRecords(a, b) >= 0 {
+			return fmt.Errorf("the store listed %q after %q: want every record once, sorted by scope and name", b.Name, a.Name)
+		}
 	}
-	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+	return nil
+}
+
+// split groups the records of a complete read by scope.
+func split(records []keystore.Record) map[keystore.Scope][]keystore.Record {
+	groups := make(map[keystore.Scope][]keystore.Record)
+	for _, r := range records {
+		groups[r.Scope] = append(groups[r.Scope], r)
+	}
+	return groups
 }

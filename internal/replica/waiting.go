@@ -1,4 +1,4 @@
-package live
+package replica
 
 import (
 	"context"
@@ -49,8 +49,8 @@ func (d *demand) finish(err error) {
 	}
 }
 
-// loaded returns the state. It waits for the first read to end.
-func (f *follower) loaded(ctx context.Context) (*state, error) {
+// Loaded returns the state. It waits for the first read to end.
+func (f *Follower) Loaded(ctx context.Context) (*State, error) {
 	if s := f.current.Load(); s != nil {
 		return s, nil
 	}
@@ -63,16 +63,16 @@ func (f *follower) loaded(ctx context.Context) (*state, error) {
 	return f.current.Load(), err
 }
 
-// mayRead reports whether a read of the scope by itself may succeed although the
+// MayRead reports whether a read of the scope by itself may succeed although the
 // latest complete read failed.
-func (f *follower) mayRead(scope keystore.Scope) bool {
+func (f *Follower) MayRead(scope keystore.Scope) bool {
 	return f.partly.Load() || f.current.Load().reading(scope, time.Now()).confirmed.IsZero()
 }
 
-// reread waits for a read of the scope that starts after the call, or until
+// Reread waits for a read of the scope that starts after the call, or until
 // enough returns true for a new state. If there is no such read, or it fails,
 // the error matches token.ErrUnavailable.
-func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func() bool) error {
+func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func() bool) error {
 	leave, err := f.enter()
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (f *follower) reread(ctx context.Context, scope keystore.Scope, enough func
 }
 
 // enter counts a waiting token, up to maxWaiting.
-func (f *follower) enter() (leave func(), err error) {
+func (f *Follower) enter() (leave func(), err error) {
 	if f.waiting.Add(1) > maxWaiting {
 		f.waiting.Add(-1)
 		return nil, fmt.Errorf("%w: too many tokens wait for the store to be read", token.ErrUnavailable)
@@ -114,7 +114,7 @@ func (f *follower) enter() (leave func(), err error) {
 // await waits until the read of d is done or enough returns true, for at most
 // peerWait. A read that begins only then, since tokens have caused one a
 // knownInterval ago, is given peerGrace. A nil d stands for no particular read.
-func (f *follower) await(ctx context.Context, d *demand, enough func() bool) error {
+func (f *Follower) await(ctx context.Context, d *demand, enough func() bool) error {
 	var done chan struct{} // nil blocks forever
 	if d != nil {
 		done = d.done

@@ -1,0 +1,198 @@
+// Package expiry ends things at their wall clock time, also when the wall clock
+// jumps, with one timer for all of them.
+package expiry
+
+import (
+	"container/heap"
+	"math"
+	"time"
+)
+
+const (
+	// clockJump is the smallest difference between the wall clock and the
+	// monotonic clock that counts as a jump.
+	clockJump = 100 * time.Millisecond
+
+	// maxLeft keeps times in the queue from overflowing; no process runs for so
+	// long.
+	maxLeft = 100 * 365 * 24 * time.Hour
+)
+
+// Item is what a [Queue] holds: a pointer to a struct that embeds [Entry].
+type Item interface {
+	comparable
+
+	// ExpiresAt is the time by the wall clock at which the item expires. It does
+	// not change.
+	ExpiresAt() time.Time
+
+	entry() *Entry
+}
+
+// Entry is the queue's part of an [Item]. The zero Entry is in no queue.
+type Entry struct {
+	at    time.Duration // when it expires, in the queue's monotonic time
+	early uint32        // by how much before ExpiresAt, in milliseconds
+	place int32         // in the queue, from 1; 0 means it is in none
+}
+
+func (e *Entry) entry() *Entry { return e }
+
+// Queued reports whether the item is in a queue.
+func (e *Entry) Queued() bool { return e.place != 0 }
+
+// Queue holds items until they expire: by the wall clock, or by the monotonic time
+// since they were added, whichever comes first. So a clock that is set back does
+// not prolong anything.
+//
+// A Queue is not safe for concurrent use. Its owner has a lock, and holds it in
+// each call.
+type Queue[I Item] struct {
+	clock    func() time.Time
+	interval time.Duration
+	wake     func()
+
+	epoch   time.Time     // start of the monotonic times below
+	wall    time.Time     // the wall clock at epoch
+	drifted time.Duration // how far the wall clock was ahead when it was last looked at
+
+	items itemHeap[I]
+	timer *time.Timer   // nil until the first item
+	due   time.Duration // when the timer fires
+}
+
+// New returns an empty queue that goes by a wall clock. It calls wake, on a
+// goroutine of its own and without the owner's lock, when an item may have
+// expired, and at intervals while there are items, since only a look at the clock
+// tells whether it has jumped. wake calls [Queue.Expired] and then [Queue.Arm].
+func New[I Item](clock func() time.Time, interval time.Duration, wake func()) *Queue[I] {
+	return &Queue[I]{clock: clock, interval: interval, wake: wake, epoch: time.Now(), wall: clock()}
+}
+
+// Left returns for how long an item is still good by the wall clock, at most a
+// hundred years.
+func (q *Queue[I]) Left(item I) time.Duration {
+	// Round strips the monotonic reading, so that wall clock times are compared.
+	return min(item.ExpiresAt().Sub(q.clock().Round(0)), maxLeft)
+}
+
+// Add adds an item, which expires early by the given time.
+func (q *Queue[I]) Add(item I, early time.Duration) {
+	now := q.monotonic()
+	e := item.entry()
+	e.early = uint32(early.Milliseconds())
+	e.at = now + q.Left(item) - e.jitter()
+	heap.Push(&q.items, item)
+	// If the clock was put back just now, the next look sees it put right.
+	q.drifted = min(q.drifted, q.ahead(now))
+	q.arm(now)
+}
+
+func (e *Entry) jitter() time.Duration { return time.Duration(e.early) * time.Millisecond }
+
+// Remove removes an item, and reports whether it was in the queue.
+func (q *Queue[I]) Remove(item I) bool {
+	e := item.entry()
+	if e.place == 0 {
+		return false
+	}
+	heap.Remove(&q.items, int(e.place)-1)
+	e.place = 0
+	return true
+}
+
+// Expired removes and returns the items that have expired.
+func (q *Queue[I]) Expired() []I {
+	now := q.monotonic()
+	ahead := q.ahead(now)
+	if ahead > q.drifted+clockJump {
+		// A jump forward: what expires earlier by the wall clock ends earlier.
+		// After a jump back the times stay, so that nothing lives longer.
+		for _, item := range q.items {
+			e := item.entry()
+			e.at = min(e.at, now+q.Left(item)-e.jitter())
+		}
+		heap.Init(&q.items)
+	}
+	if (ahead - q.drifted).Abs() > clockJump {
+		q.drifted = ahead
+	}
+	var expired []I
+	for len(q.items) > 0 && q.items[0].entry().at <= now {
+		item := q.items[0]
+		q.Remove(item)
+		expired = append(expired, item)
+	}
+	return expired
+}
+
+// Arm sets the timer again after it has fired.
+func (q *Queue[I]) Arm() {
+	q.due = math.MaxInt64
+	q.arm(q.monotonic())
+}
+
+// Clear removes and returns all items, and stops the timer.
+func (q *Queue[I]) Clear() []I {
+	all := q.items
+	q.items = nil
+	for _, item := range all {
+		item.entry().place = 0
+	}
+	if q.timer != nil {
+		q.timer.Stop()
+		q.due = math.MaxInt64
+	}
+	return all
+}
+
+func (q *Queue[I]) monotonic() time.Duration { return time.Since(q.epoch) }
+
+// ahead returns how far the wall clock is ahead of the monotonic clock, counted
+// from epoch.
+func (q *Queue[I]) ahead(now time.Duration) time.Duration {
+	return q.clock().Round(0).Sub(q.wall.Round(0)) - now
+}
+
+// arm sets the timer for the next expiry or the next look at the clock, whichever
+// is first.
+func (q *Queue[I]) arm(now time.Duration) {
+	if len(q.items) == 0 {
+		return // the timer fires once more and finds no item
+	}
+	due := min(q.items[0].entry().at, now+q.interval)
+	switch {
+	case q.timer == nil:
+		q.timer = time.AfterFunc(max(due-now, 0), q.wake)
+	case due < q.due:
+		q.timer.Reset(max(due-now, 0))
+	default:
+		return
+	}
+	q.due = due
+}
+
+// itemHeap is ordered by expiry.
+type itemHeap[I Item] []I
+
+func (h itemHeap[I]) Len() int           { return len(h) }
+func (h itemHeap[I]) Less(i, j int) bool { return h[i].entry().at < h[j].entry().at }
+func (h itemHeap[I]) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].entry().place, h[j].entry().place = int32(i)+1, int32(j)+1
+}
+
+func (h *itemHeap[I]) Push(x any) {
+	item := x.(I)
+	*h = append(*h, item)
+	item.entry().place = int32(len(*h))
+}
+
+func (h *itemHeap[I]) Pop() any {
+	last := len(*h) - 1
+	item := (*h)[last]
+	var none I
+	(*h)[last] = none
+	*h = (*h)[:last]
+	return item
+}

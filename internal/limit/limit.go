@@ -1,0 +1,73 @@
+// Package limit bounds how often something happens, and how often what any peer
+// can cause is logged.
+package limit
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Bucket is a token bucket: it allows a burst of events and then a steady rate. It
+// is not safe for concurrent use.
+type Bucket struct {
+	size, perSecond float64
+	spent           float64
+	at              time.Time
+}
+
+// NewBucket returns a bucket that allows size events at once, and perSecond events
+// a second after that.
+func NewBucket(size, perSecond float64) Bucket {
+	return Bucket{size: size, perSecond: perSecond}
+}
+
+// PerSecond returns the steady rate.
+func (b *Bucket) PerSecond() float64 { return b.perSecond }
+
+// Allow reports whether an event may happen now, and counts it if so.
+func (b *Bucket) Allow(now time.Time) bool {
+	b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*b.perSecond)
+	b.at = now
+	if b.spent > b.size-1 {
+		return false
+	}
+	b.spent++
+	return true
+}
+
+// Reporter logs at a limited rate: a burst of 10 messages, then one a second. Each
+// message has the number of those left out before it, as left_out.
+type Reporter struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	bucket  Bucket
+	leftOut int
+}
+
+// NewReporter returns a reporter for a logger.
+func NewReporter(log *slog.Logger) *Reporter {
+	return &Reporter{log: log, bucket: NewBucket(10, 1)}
+}
+
+// Report logs a message, or leaves it out.
+func (r *Reporter) Report(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
+	if !r.log.Enabled(ctx, level) {
+		return
+	}
+	r.mu.Lock()
+	if !r.bucket.Allow(time.Now()) {
+		r.leftOut++
+		r.mu.Unlock()
+		return
+	}
+	leftOut := r.leftOut
+	r.leftOut = 0
+	r.mu.Unlock()
+	if leftOut > 0 {
+		attrs = append(attrs, slog.Int("left_out", leftOut))
+	}
+	r.log.LogAttrs(ctx, level, message, attrs...)
+}

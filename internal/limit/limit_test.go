@@ -1,0 +1,49 @@
+package limit_test
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/meshpass/meshpass/internal/limit"
+	"github.com/meshpass/meshpass/internal/test/logtest"
+)
+
+func TestBucketAllowsABurstAndThenASteadyRate(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	b := limit.NewBucket(3, 2)
+	allowed := func(tries int) (n int) {
+		for range tries {
+			if b.Allow(now) {
+				n++
+			}
+		}
+		return n
+	}
+	assert.Equal(t, 3, allowed(10))
+	now = now.Add(time.Second)
+	assert.Equal(t, 2, allowed(10))
+	now = now.Add(time.Hour)
+	assert.Equal(t, 3, allowed(10), "what was not used is not saved up")
+}
+
+func TestReporterLeavesOutAndCountsAFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logtest.Buffer
+		r := limit.NewReporter(log.Logger())
+		for range 1000 {
+			r.Report(t.Context(), slog.LevelInfo, "refused")
+		}
+		assert.Equal(t, 10, log.Count("refused"))
+		time.Sleep(time.Second)
+		r.Report(t.Context(), slog.LevelInfo, "refused", slog.String("kid", "1"))
+		assert.Equal(t, 1, log.Count("refused", "kid=1", "left_out=990"))
+		time.Sleep(time.Second)
+		r.Report(t.Context(), slog.LevelInfo, "refused", slog.String("kid", "2"))
+		assert.Equal(t, 1, log.Count("refused", "kid=2"))
+		assert.Equal(t, 1, log.Count("left_out"))
+	})
+}

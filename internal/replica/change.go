@@ -1,0 +1,110 @@
+package replica
+
+import (
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+)
+
+// Change is what a read has found to be new in one scope.
+type Change struct {
+	Scope keystore.Scope
+	State *State // with the change
+
+	prev, next *content // nil: no records
+}
+
+// Problems returns the problems that the scope did not have before, as text: records
+// that cannot be read, are misnamed or contradict each other.
+func (c Change) Problems() []string {
+	return missing(c.next.allProblems(), c.prev.allProblems())
+}
+
+// KeyIDs returns the kid of each key that the scope has now, readable or not.
+func (c Change) KeyIDs() []string { return c.next.keyIDs() }
+
+// Keys returns the kids of keys that were added and removed. No key was added to a
+// scope that was not known before.
+func (c Change) Keys() (added, removed []string) {
+	if c.prev == nil {
+		return nil, nil
+	}
+	before, now := c.prev.keyIDs(), c.next.keyIDs()
+	return missing(now, before), missing(before, now)
+}
+
+// missing returns the texts that are not among others, each once.
+func missing(texts, others []string) []string {
+	if len(texts) == 0 {
+		return nil
+	}
+	known := make(map[string]bool, len(others))
+	for _, other := range others {
+		known[other] = true
+	}
+	var found []string
+	for _, text := range texts {
+		if !known[text] {
+			known[text] = true
+			found = append(found, text)
+		}
+	}
+	return found
+}
+
+// List is a revocation list.
+type List struct {
+	Owner keystore.Scope // whose tokens it revokes
+	*revocation.List
+}
+
+// Lists returns the lists that are new or have changed, except for those that cannot
+// be read.
+func (c Change) Lists() []List {
+	var changed []List
+	if c.next == nil {
+		return nil
+	}
+	for owner, l := range c.next.lists {
+		if l.err == nil && (c.prev == nil || c.prev.lists[owner] != l) {
+			changed = append(changed, List{owner, l.ids})
+		}
+	}
+	return changed
+}
+
+// Restored returns, for each list from which ids are gone, how many. No number is
+// known for a list that cannot be read.
+func (c Change) Restored() []int {
+	var counts []int
+	if c.prev == nil {
+		return nil
+	}
+	for owner, l := range c.prev.lists {
+		var now *list
+		if c.next != nil {
+			now = c.next.lists[owner]
+		}
+		if n := l.missingFrom(now); n > 0 {
+			counts = append(counts, n)
+		}
+	}
+	return counts
+}
+
+func (c *content) allProblems() []string {
+	if c == nil {
+		return nil
+	}
+	return c.problems
+}
+
+func (c *content) keyIDs() []string {
+	if c == nil || c.keys == nil {
+		return nil
+	}
+	var kids []string
+	for _, key := range c.keys.Keys() {
+		kids = append(kids, key.Serial.KeyID())
+	}
+	return kids
+}

@@ -1,0 +1,48 @@
+package replica
+
+import (
+	"errors"
+	"math"
+	"time"
+)
+
+// reading holds when the store last confirmed a state and when a read last
+// failed. Both are the times at which the read began, on the monotonic clock.
+type reading struct {
+	confirmed, failed time.Time
+	err               error // of the failed read
+}
+
+func (r reading) merge(o reading) reading {
+	if o.confirmed.After(r.confirmed) {
+		r.confirmed = o.confirmed
+	}
+	if o.failed.After(r.failed) {
+		r.failed, r.err = o.failed, o.err
+	}
+	return r
+}
+
+// staleness returns the time since the store last confirmed the state, if a
+// read has failed or is overdue since. It is 0 as long as reads succeed. A
+// state that was never confirmed is infinitely old.
+func (r reading) staleness(now time.Time) time.Duration {
+	if r.confirmed.IsZero() {
+		return math.MaxInt64
+	}
+	age := now.Sub(r.confirmed)
+	if !r.failed.After(r.confirmed) && age <= fullInterval+readTimeout {
+		return 0
+	}
+	return age
+}
+
+var errOverdue = errors.New("a read is overdue")
+
+// cause returns why the store was not read.
+func (r reading) cause() error {
+	if r.err == nil {
+		return errOverdue
+	}
+	return r.err
+}

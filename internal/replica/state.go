@@ -1,0 +1,190 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+// State is the parsed content of a store. It is immutable, except that it
+// learns of later reads of one scope that found the same: each read that finds a
+// change makes a new one.
+type State struct {
+	scopes map[keystore.Scope]*content // only scopes that have records
+	full   reading                     // of the latest reads of all scopes
+	empty  map[keystore.Scope]reading  // of scopes without records, from reads of one scope
+}
+
+// maxEmpty limits how many scopes without records are remembered, since peers
+// may choose their names.
+const maxEmpty = 1024
+
+// reading returns how current the answers for a scope are, which is the oldest
+// of the reads that they depend on.
+func (s *State) reading(scope keystore.Scope, now time.Time) reading {
+	own := s.full.merge(s.own(scope))
+	// Lists in the global scope count for every mesh.
+	global := s.full.merge(s.own(keystore.Global))
+	if global.staleness(now) > own.staleness(now) {
+		return global
+	}
+	return own
+}
+
+// own returns the latest reads of a scope alone.
+func (s *State) own(scope keystore.Scope) reading {
+	own := s.scopes[scope]
+	if own == nil {
+		return s.empty[scope]
+	}
+	if r := own.own.Load(); r != nil {
+		return *r
+	}
+	return reading{}
+}
+
+// Key returns the key with a kid for the tokens of a scope. The error matches
+// signing.ErrNoKey if there is none, or says why an existing key cannot be used.
+func (s *State) Key(scope keystore.Scope, kid string) (*signing.PublicKey, error) {
+	own := s.scopes[scope]
+	if own == nil || own.keys == nil {
+		return nil, signing.ErrNoKey
+	}
+	return own.keys.Find(kid)
+}
+
+// CheckKey returns token.ErrUnknownKey if the key with a kid is gone or is another
+// one than the given one, and an error of class token.ErrUnavailable if its record
+// cannot be read.
+func (s *State) CheckKey(scope keystore.Scope, kid string, key *signing.PublicKey) error {
+	now, err := s.Key(scope, kid)
+	if errors.Is(err, signing.ErrNoKey) || err == nil && now != key && !now.Equal(key) {
+		return fmt.Errorf("%w: key %q was removed", token.ErrUnknownKey, kid)
+	}
+	return unavailable(err)
+}
+
+// CheckID returns token.ErrRevoked if a token's id is on a list that applies to the
+// tokens of a scope, and an error of class token.ErrUnavailable if such a list
+// cannot be read. An id on one list is revoked whatever the other list is like. An
+// empty id is on no list.
+func (s *State) CheckID(scope keystore.Scope, id string) error {
+	if id == "" {
+		return nil
+	}
+	var unreadable error
+	for _, l := range s.lists(scope) {
+		switch {
+		case l == nil:
+		case l.err != nil:
+			unreadable = l.err
+		case l.ids.Contains(id):
+			return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
+		}
+	}
+	return unavailable(unreadable)
+}
+
+// lists returns the lists that apply to the tokens of a scope: the one in the scope
+// and the one in the global scope. Each is nil if there is none.
+func (s *State) lists(scope keystore.Scope) (lists [2]*list) {
+	for i, place := range [...]keystore.Scope{scope, keystore.Global} {
+		if holder := s.scopes[place]; holder != nil {
+			lists[i] = holder.lists[scope]
+		}
+	}
+	return lists
+}
+
+// CheckAge returns an error of class token.ErrUnavailable if the store last
+// confirmed the state of a scope longer ago than limit, or never. A state ages only
+// while a read has failed or is overdue.
+func (s *State) CheckAge(scope keystore.Scope, now time.Time, limit time.Duration) error {
+	r := s.reading(scope, now)
+	if r.confirmed.IsZero() {
+		return fmt.Errorf("%w: the store was never read: %w", token.ErrUnavailable, r.cause())
+	}
+	return tooOld(r.staleness(now), limit, r.cause())
+}
+
+// CheckKnowable returns an error of class token.ErrUnavailable if, for longer than
+// limit, it has been unknown whether open sessions of a scope are still good: the
+// store, a list, or the record of the key with this kid could not be read. kid is
+// empty for a key that is not from the store.
+func (s *State) CheckKnowable(scope keystore.Scope, kid string, now time.Time, limit time.Duration) error {
+	r := s.reading(scope, now)
+	age, cause := r.staleness(now), r.cause()
+	for _, l := range s.lists(scope) {
+		if l != nil && l.err != nil && now.Sub(l.since) > age {
+			age, cause = now.Sub(l.since), l.err
+		}
+	}
+	if own := s.scopes[scope]; own != nil && kid != "" {
+		if since, ok := own.unreadable[kid]; ok && now.Sub(since) > age {
+			_, cause = own.keys.Find(kid)
+			age = now.Sub(since)
+		}
+	}
+	return tooOld(age, limit, cause)
+}
+
+func tooOld(age, limit time.Duration, cause error) error {
+	if age <= limit {
+		return nil
+	}
+	return fmt.Errorf("%w: not confirmed for %s, over the limit of %s: %w",
+		token.ErrUnavailable, age.Round(time.Millisecond), limit, cause)
+}
+
+// unavailable wraps an error with token.ErrUnavailable.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, token.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+}
+
+// with returns a state in which one scope is replaced, or removed if next is
+// nil.
+func (s *State) with(scope keystore.Scope, next *content) *State {
+	scopes := maps.Clone(s.scopes)
+	if scopes == nil { // no read of all scopes has succeeded
+		scopes = make(map[keystore.Scope]*content)
+	}
+	if next == nil {
+		delete(scopes, scope)
+	} else {
+		scopes[scope] = next
+	}
+	return &State{scopes: scopes, full: s.full, empty: s.empty}
+}
+
+// withReading returns a state with one more read of a scope alone, which has
+// failed or found what the state holds.
+func (s *State) withReading(scope keystore.Scope, r reading) *State {
+	if own := s.scopes[scope]; own != nil {
+		r = s.own(scope).merge(r)
+		own.own.Store(&r)
+		return s
+	}
+	next := *s
+	next.empty = maps.Clone(s.empty)
+	if next.empty == nil {
+		next.empty = make(map[keystore.Scope]reading)
+	}
+	if len(next.empty) >= maxEmpty {
+		for other := range next.empty {
+			if other != keystore.Global {
+				delete(next.empty, other)
+				break
+			}
+		}
+	}
+	next.empty[scope] = s.empty[scope].merge(r)
+	return &next
+}
