@@ -12,9 +12,9 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// Authenticator lets data plane proxies in as a configuration describes. It is safe
-// for concurrent use. [Config.NewAuthenticator] makes one.
-type Authenticator struct {
+// ProxyAuthenticator is the dataplane.Authenticator that a configuration describes. It
+// is safe for concurrent use. [Config.NewProxyAuthenticator] makes one.
+type ProxyAuthenticator struct {
 	dataplane.Authenticator
 
 	// Validator is the one of the type dpToken, for readiness and the use of keys. It
@@ -25,14 +25,14 @@ type Authenticator struct {
 // Close closes the validator, if there is one, and with it ends the sessions; see
 // dataplane.Validator. It always returns nil and may be called more than once. An
 // authenticator for service accounts stays the caller's to close.
-func (a *Authenticator) Close() error {
+func (a *ProxyAuthenticator) Close() error {
 	if a.Validator == nil {
 		return nil
 	}
 	return a.Validator.Close()
 }
 
-// An Option is an option of [Config.NewAuthenticator].
+// An Option is an option of [Config.NewProxyAuthenticator].
 type Option func(*authenticatorOptions) error
 
 type authenticatorOptions struct {
@@ -42,7 +42,7 @@ type authenticatorOptions struct {
 }
 
 // WithLogger sets the logger, that of the validator as well; the default is
-// slog.Default(). For the type none, NewAuthenticator logs "proxies are not
+// slog.Default(). For the type none, NewProxyAuthenticator logs "proxies are not
 // authenticated" at Warn.
 func WithLogger(log *slog.Logger) Option {
 	return func(o *authenticatorOptions) error {
@@ -76,13 +76,13 @@ func WithValidatorOptions(options ...dataplane.ValidatorOption) Option {
 	}
 }
 
-// NewAuthenticator returns the authenticator for data plane proxies: for the type
+// NewProxyAuthenticator returns the authenticator for data plane proxies: for the type
 // dpToken one with a validator that follows the store until Close, for
 // serviceAccountToken that of [WithServiceAccounts], and for none one that lets
 // everybody in. Only dpToken needs a store. Files of public keys are read once.
 //
 // The error is that of [Config.Check], or about the arguments.
-func (c Config) NewAuthenticator(store keystore.KeyStore, options ...Option) (*Authenticator, error) {
+func (c Config) NewProxyAuthenticator(store keystore.KeyStore, options ...Option) (*ProxyAuthenticator, error) {
 	o := authenticatorOptions{log: slog.Default()}
 	for _, option := range options {
 		if option == nil {
@@ -109,16 +109,16 @@ func (c Config) NewAuthenticator(store keystore.KeyStore, options ...Option) (*A
 		if authenticator == nil {
 			return nil, fmt.Errorf("config: %s.type: %s: the function of WithServiceAccounts returned nil", entryDPProxy, TypeServiceAccountToken)
 		}
-		return &Authenticator{Authenticator: authenticator}, nil
+		return &ProxyAuthenticator{Authenticator: authenticator}, nil
 	case TypeNone:
 		o.log.Warn("proxies are not authenticated", "setting", entryDPProxy+".type", "type", TypeNone)
-		return &Authenticator{Authenticator: insecure.Authenticator{}}, nil
+		return &ProxyAuthenticator{Authenticator: insecure.Authenticator{}}, nil
 	}
 	validator, err := dataplane.NewValidator(store, slices.Concat([]dataplane.ValidatorOption{dataplane.WithLogger(o.log)}, l.dataplanes, o.validator)...)
 	if err != nil {
 		return nil, fmt.Errorf("config: %s: %w", entryDPProxy, err)
 	}
-	return &Authenticator{dataplane.NewAuthenticator(validator), validator}, nil
+	return &ProxyAuthenticator{dataplane.NewAuthenticator(validator), validator}, nil
 }
 
 // NewDataplaneIssuer returns the issuer of dataplane tokens: one that signs with the

@@ -70,7 +70,7 @@
 //
 // A control plane lets proxies in, and issues tokens:
 //
-//	proxies, err := c.NewAuthenticator(store) // a dataplane.Authenticator, as grpcauth/xdsauth takes it
+//	proxies, err := c.NewProxyAuthenticator(store) // a dataplane.Authenticator, as grpcauth/xdsauth takes it
 //	defer proxies.Close()
 //	issuer, err := c.NewDataplaneIssuer(store)
 //
@@ -79,7 +79,7 @@
 //	if c.KMesh.Multizone.Global.KDS.Auth.Type == config.TypeCPToken {
 //		validator, err := c.NewKDSValidator(store)
 //		defer validator.Close()
-//		intercept, err := grpcauth.StreamServerInterceptor(grpcauth.Zone(validator, zone.ScopeCP))
+//		intercept, err := grpcauth.StreamServerInterceptor(grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP))
 //	}
 //
 // A zone presents its token. The file is read again at each call:

@@ -45,7 +45,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	proxies, err := c.NewAuthenticator(keystore.NewMemory()) // the store of revocations
+	proxies, err := c.NewProxyAuthenticator(keystore.NewMemory()) // the store of revocations
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,11 +1,11 @@
 // Package grpcauth authenticates gRPC calls with mesh tokens, and ends an open
 // stream when its token does.
 //
-// A server puts interceptors in front of its services. An [Authenticator]
-// authenticates each call; [Zone] returns the one for zone tokens. Handlers get
+// A server puts interceptors in front of its services. An [AuthFunc]
+// authenticates each call: [Zone] by zone tokens, [Proxy] by dataplane tokens. Handlers get
 // the caller from [FromContext]:
 //
-//	auth := grpcauth.Zone(validator, zone.ScopeCP)
+//	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
 //	unary, err := grpcauth.UnaryServerInterceptor(auth)
 //	stream, err := grpcauth.StreamServerInterceptor(auth)
 //	server := grpc.NewServer(grpc.Creds(tls),

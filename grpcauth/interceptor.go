@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/meshpass/meshpass/internal/limit"
 )
 
 // UnaryServerInterceptor returns an interceptor that authenticates unary calls.
@@ -19,7 +21,7 @@ import (
 // and a handler that ignores its context is not interrupted.
 //
 // The error is about the arguments.
-func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
+func UnaryServerInterceptor(auth AuthFunc, options ...Option) (grpc.UnaryServerInterceptor, error) {
 	i, err := newInterceptor(auth, options)
 	if err != nil {
 		return nil, err
@@ -32,7 +34,7 @@ func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnarySe
 // [Status] of the reason, whatever the handler does; see the package comment.
 //
 // The error is about the arguments.
-func StreamServerInterceptor(auth Authenticator, options ...Option) (grpc.StreamServerInterceptor, error) {
+func StreamServerInterceptor(auth AuthFunc, options ...Option) (grpc.StreamServerInterceptor, error) {
 	i, err := newInterceptor(auth, options)
 	if err != nil {
 		return nil, err
@@ -41,13 +43,13 @@ func StreamServerInterceptor(auth Authenticator, options ...Option) (grpc.Stream
 }
 
 type interceptor struct {
-	auth     Authenticator
+	auth     AuthFunc
 	log      *slog.Logger
 	open     map[string]bool // services
-	refusals limiter
+	refusals *limit.Reporter
 }
 
-func newInterceptor(auth Authenticator, options []Option) (*interceptor, error) {
+func newInterceptor(auth AuthFunc, options []Option) (*interceptor, error) {
 	if auth == nil {
 		return nil, errors.New("grpcauth: the authenticator is nil, as Zone returns it without a validator or a scope")
 	}
@@ -60,6 +62,7 @@ func newInterceptor(auth Authenticator, options []Option) (*interceptor, error) 
 			return nil, fmt.Errorf("grpcauth: %w", err)
 		}
 	}
+	i.refusals = limit.NewReporter(i.log)
 	return i, nil
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -18,37 +16,31 @@ import (
 // logRefusal logs a rejected call, at a limited rate, since any peer can cause
 // it. It leaves out rejections that a validator has logged.
 func (i *interceptor) logRefusal(ctx context.Context, method string, reason error) {
-	if ofValidator(reason) {
-		return
-	}
-	if left, ok := i.refusals.allow(time.Now()); ok {
-		i.write(ctx, "call refused", method, nil, reason, left)
+	if !ofValidator(reason) {
+		i.refusals.Report(ctx, level(reason), "call refused", attrs(ctx, method, nil, reason)...)
 	}
 }
 
 // logEnd logs a session that ended before its call. The rate is limited for
 // ends that a peer can cause, but not for those caused by an operator.
 func (i *interceptor) logEnd(ctx context.Context, method string, identity Identity, reason error) {
-	left, ok := 0, true
+	log := i.log.LogAttrs
 	if !ofValidator(reason) {
-		left, ok = i.refusals.allow(time.Now())
+		log = i.refusals.Report
 	}
-	if ok {
-		i.write(ctx, "session ended", method, identity, reason, left)
-	}
+	log(ctx, level(reason), "session ended", attrs(ctx, method, identity, reason)...)
 }
 
-func (i *interceptor) write(ctx context.Context, message, method string, identity Identity, reason error, leftOut int) {
-	level := slog.LevelInfo
+func level(reason error) slog.Level {
 	if Status(reason) == unavailable && !ofValidator(reason) {
-		level = slog.LevelWarn // not caused by the peer
+		return slog.LevelWarn // not caused by the peer
 	}
+	return slog.LevelInfo
+}
+
+func attrs(ctx context.Context, method string, identity Identity, reason error) []slog.Attr {
 	attrs := append(call(ctx, method), slog.String("code", Status(reason).Code().String()), slog.String("reason", reason.Error()))
-	attrs = append(attrs, describe(identity)...)
-	if leftOut > 0 {
-		attrs = append(attrs, slog.Int("left_out", leftOut))
-	}
-	i.log.LogAttrs(ctx, level, message, attrs...)
+	return append(attrs, describe(identity)...)
 }
 
 // logPanic logs the stack of a panic in a handler, which is lost where the
@@ -100,30 +92,4 @@ func shorten(name string) string {
 		return name[:limit] + "..."
 	}
 	return name
-}
-
-// limiter allows a burst of events, then one a second, and counts the others.
-type limiter struct {
-	mu      sync.Mutex
-	spent   float64
-	at      time.Time
-	leftOut int
-}
-
-const burst = 10
-
-// allow reports whether to log, and how many events were left out since it last
-// returned true.
-func (l *limiter) allow(now time.Time) (leftOut int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spent = max(0, l.spent-now.Sub(l.at).Seconds())
-	l.at = now
-	if l.spent > burst-1 {
-		l.leftOut++
-		return 0, false
-	}
-	l.spent++
-	leftOut, l.leftOut = l.leftOut, 0
-	return leftOut, true
 }

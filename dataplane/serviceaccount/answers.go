@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -29,7 +30,7 @@ type answers struct {
 
 	// Reviews of tokens that were good before have a limit of their own, so that
 	// a flood of tokens that any peer can make up does not keep them out.
-	ofStrangers, ofKnown limiter
+	ofStrangers, ofKnown limit.Bucket
 }
 
 type digest = [sha256.Size]byte
@@ -54,14 +55,14 @@ type pending struct {
 }
 
 func newAnswers(ttl time.Duration, perSecond int) *answers {
-	limit := limiter{size: float64(perSecond), perSecond: float64(perSecond)}
+	bucket := limit.NewBucket(float64(perSecond), float64(perSecond))
 	return &answers{
 		ttl:         ttl,
 		good:        make(map[digest]good),
 		bad:         make(map[digest]bad),
 		pending:     make(map[digest]*pending),
-		ofStrangers: limit,
-		ofKnown:     limit,
+		ofStrangers: bucket,
+		ofKnown:     bucket,
 	}
 }
 
@@ -85,12 +86,12 @@ func (a *answers) find(d digest, start func(*pending)) (*review, *pending, error
 	if b, ok := a.bad[d]; ok && now.Before(b.until) {
 		return nil, nil, b.err
 	}
-	limit := &a.ofStrangers
+	bucket := &a.ofStrangers
 	if known {
-		limit = &a.ofKnown
+		bucket = &a.ofKnown
 	}
-	if !limit.allow(now) {
-		return nil, nil, fmt.Errorf("%w: more than %v reviews a second would be needed", token.ErrUnavailable, limit.perSecond)
+	if !bucket.Allow(now) {
+		return nil, nil, fmt.Errorf("%w: more than %v reviews a second would be needed", token.ErrUnavailable, bucket.PerSecond())
 	}
 	p := &pending{done: make(chan struct{})}
 	a.pending[d] = p

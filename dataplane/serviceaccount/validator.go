@@ -13,6 +13,7 @@ import (
 
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 
+	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -23,9 +24,9 @@ type Validator struct {
 	config    config
 
 	answers   *answers
-	sessions  sessions
-	refusals  *reporter // apart, so that a flood of refusals does not hide an outage
-	unchecked *reporter
+	sessions  *sessions
+	refusals  *limit.Reporter // apart, so that a flood of refusals does not hide an outage
+	unchecked *limit.Reporter
 	closed    context.Context // ends with Close
 	close     context.CancelCauseFunc
 	underWay  sync.WaitGroup // reviews
@@ -66,9 +67,10 @@ func NewValidator(reviews authenticationv1.TokenReviewInterface, audiences []str
 		audiences: slices.Clone(audiences),
 		config:    c,
 		answers:   newAnswers(c.ttl, c.perSecond),
-		sessions:  sessions{now: c.now},
-		refusals:  newReporter(c.log),
-		unchecked: newReporter(c.log),
+		sessions:  newSessions(c.now),
+
+		refusals:  limit.NewReporter(c.log),
+		unchecked: limit.NewReporter(c.log),
 	}
 	v.closed, v.close = context.WithCancelCause(context.Background())
 	return v, nil
@@ -158,5 +160,5 @@ func (v *Validator) logRefusal(ctx context.Context, c claims, err error) {
 	if c.id != "" {
 		attrs = append(attrs, slog.String("jti", printable(c.id, maxNameShown)))
 	}
-	to.report(ctx, level, message, attrs...)
+	to.Report(ctx, level, message, attrs...)
 }

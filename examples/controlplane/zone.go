@@ -64,7 +64,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	proxies, err := settings.NewAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
+	proxies, err := settings.NewProxyAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
 	if err != nil {
 		return err
 	}

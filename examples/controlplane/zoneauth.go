@@ -29,7 +29,7 @@ var errTurnedOn = fmt.Errorf("%w: zone authentication was turned on", grpcauth.E
 // zoneAuthentication decides which zones may connect. It can be turned on while zones are
 // connected: those that have connected with a token then keep their streams.
 type zoneAuthentication struct {
-	withToken grpcauth.Authenticator
+	withToken grpcauth.AuthFunc
 	log       *slog.Logger
 
 	optional context.Context // until a token is required
@@ -41,7 +41,7 @@ type zoneAuthentication struct {
 
 // newZoneAuthentication returns zone authentication of a type, none or cpToken.
 func newZoneAuthentication(kind string, validator zone.Validator, log *slog.Logger) (*zoneAuthentication, error) {
-	a := &zoneAuthentication{withToken: grpcauth.Zone(validator, zone.ScopeCP), log: log}
+	a := &zoneAuthentication{withToken: grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP), log: log}
 	a.optional, a.require = context.WithCancelCause(context.Background())
 	switch kind {
 	case authNone:
@@ -53,7 +53,7 @@ func newZoneAuthentication(kind string, validator zone.Validator, log *slog.Logg
 	return a, nil
 }
 
-// authenticate is a grpcauth.Authenticator.
+// authenticate is a grpcauth.AuthFunc.
 func (a *zoneAuthentication) authenticate(ctx context.Context, method string) (grpcauth.Identity, error) {
 	if a.optional.Err() != nil || len(metadata.ValueFromIncomingContext(ctx, "authorization")) > 0 {
 		return a.withToken(ctx, method)
