@@ -127,6 +127,44 @@ func TestTheGoSnippetsOfDocumentsAndPackageCommentsCompile(t *testing.T) {
 	require.NotEmpty(t, documents["doc.go"], "snippets are found in package comments")
 }
 
+// link matches the target of a link in Markdown that leads into the repository: a
+// path, a heading, or both.
+var link = regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`)
+
+func TestTheLinksOfDocumentsLeadSomewhere(t *testing.T) {
+	walk(t, func(file string) {
+		if !strings.HasSuffix(file, ".md") {
+			return
+		}
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, match := range link.FindAllStringSubmatch(string(content), -1) {
+			target, heading := file, match[2]
+			if match[1] != "" {
+				target = path.Join(path.Dir(file), match[1])
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s has a link: %v", file, err)
+			} else if heading != "" {
+				linked, err := os.ReadFile(target)
+				require.NoError(t, err)
+				assert.Contains(t, headings(string(linked)), heading, "%s links to this heading of %s", file, target)
+			}
+		}
+	})
+}
+
+// headings returns the anchors of a document's headings, as GitHub makes them.
+func headings(markdown string) (anchors []string) {
+	for line := range strings.Lines(markdown) {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && strings.HasPrefix(line, "#") {
+			title = regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
+			anchors = append(anchors, strings.ReplaceAll(title, " ", "-"))
+		}
+	}
+	return anchors
+}
+
 func TestASnippetThatDoesNotCompileIsReportedWithItsLine(t *testing.T) {
 	packages := map[string]string{"errors": "errors", "fmt": "fmt"}
 	for code, want := range map[string]string{
