@@ -26,10 +26,9 @@
 //		if what.Action == httpapi.Issue && what.Mesh != user.Mesh {
 //			return user.Name, httpapi.Denied("you may issue tokens for mesh " + user.Mesh)
 //		}
-//		...
 //		return user.Name, nil
 //	})
-//	server := &http.Server{Handler: api, TLSConfig: ..., ReadTimeout: 10 * time.Second}
+//	server := &http.Server{Handler: api, TLSConfig: tlsConfig, ReadTimeout: 10 * time.Second}
 //
 // Tokens are bearer credentials: serve over TLS. The timeouts of the connections
 // are the http.Server's, and so is a limit on concurrent requests, if one is

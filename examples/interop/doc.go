@@ -8,8 +8,8 @@
 // it reads: PEM, a JSON Web Key Set (RFC 7517, section 5), or the numbers.
 //
 //	peer, err := interop.GolangJWT(key)
-//	raw, err := peer.Sign(token.Claims{ ... }) // a Meshpass validator with the key accepts it
-//	claims, err := peer.Verify(raw)            // and so the other way round
+//	raw, err := peer.Sign(claims)     // a Meshpass validator with the key accepts it
+//	verified, err := peer.Verify(raw) // and the other way round
 //
 // The tests show both directions with each of them, with the npm package jose and
 // with the openssl command, and run the Wycheproof vectors. The command in the

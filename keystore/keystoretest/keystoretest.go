@@ -7,20 +7,15 @@
 //		keystoretest.Run(t, keystoretest.Harness{
 //			New: func(t *testing.T) keystoretest.Storage {
 //				path := t.TempDir()
-//				open := func(t *testing.T, options mystore.Options) keystore.KeyStore {
-//					store, err := mystore.Open(path, options)
-//					if err != nil {
-//						t.Fatal(err)
-//					}
-//					return store
-//				}
 //				return keystoretest.Storage{
 //					Open: func(t *testing.T) keystore.KeyStore {
-//						return open(t, mystore.Options{})
+//						store, err := mystore.Open(path)
+//						if err != nil {
+//							t.Fatal(err)
+//						}
+//						return store
 //					},
-//					OpenReadOnly: func(t *testing.T) keystore.KeyStore { // nil if there is no such thing
-//						return open(t, mystore.Options{ReadOnly: true})
-//					},
+//					OpenReadOnly: nil, // or a function that opens the same records for reading only
 //				}
 //			},
 //			MaxData:       1 << 20,
