@@ -6,7 +6,7 @@
 // says in the context who acts, and where the events go:
 //
 //	ctx = audit.WithActor(ctx, "alice@example.com")
-//	raw, err := issuer.Issue(ctx, claims, day) // the event has actor=alice@example.com
+//	issued, err := issuer.Issue(ctx, claims, day) // the event has actor=alice@example.com
 //
 // Events are not limited in rate, and none is left out.
 package audit

@@ -9,7 +9,7 @@ import (
 
 // Authenticator lets proxies in by a credential. [NewAuthenticator] makes one for
 // dataplane tokens; package serviceaccount has one for the tokens of Kubernetes
-// service accounts, and package insecure one that lets everybody in. A server that
+// service accounts, and package insecure one that lets every proxy in. A server that
 // takes an Authenticator works with each of them. It is safe for concurrent use.
 type Authenticator interface {
 	// Authenticate checks a credential, which is empty if the proxy sent none. It

@@ -1,30 +1,51 @@
 // Package dataplane issues and validates the tokens with which data plane
 // proxies authenticate to a control plane.
 //
-// A dataplane token belongs to one mesh. It can be bound further: to the name,
-// tag values, workload and type of a proxy. An [Issuer] signs tokens with the
-// newest signing key of the mesh. A [Validator] checks a token for a mesh and
-// returns a [Verified]. [Verified.Permits] then compares its claims with the
-// [Proxy] that connects.
+// A dataplane token belongs to one mesh. It may restrict further who can use it:
+// by the name, tag values, workload and type of a proxy.
+//
+// # A first token
+//
+// Create the first signing key when you create the mesh. An [Issuer] then signs
+// tokens with the newest key of the mesh.
 //
 //	store, err := dir.Open("/var/lib/mesh/keys")
-//	_, err = dataplane.EnsureKey(ctx, store, "default") // when the mesh is created
+//	_, err = dataplane.EnsureKey(ctx, store, "default")
 //
 //	issuer, err := dataplane.NewIssuer(store)
-//	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 30*24*time.Hour)
+//	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 30*24*time.Hour)
+//
+// issued.Token is the text for the proxy. Record issued.ID: with it you can revoke
+// the token.
+//
+// # A proxy connects
+//
+// A [Validator] follows the store and answers from memory. It returns a [Verified],
+// which only a validator makes: whoever holds one holds a token that was checked.
+// [Verified.Permits] compares its claims with the [Proxy] that connects.
 //
 //	validator, err := dataplane.NewValidator(store)
 //	defer validator.Close()
-//	verified, err := validator.Validate(ctx, "default", raw)
+//	verified, err := validator.Validate(ctx, "default", issued.Token)
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"})
+//
+// [Verified.Bind] keeps the answer true while the connection is open: its context
+// ends when the token expires or is revoked, or when its key is removed.
+//
+//	session, stop := verified.Bind(ctx)
+//	defer stop()
+//	<-session.Done() // context.Cause(session) says why
+//
+// For gRPC and xDS servers, package grpcauth does all of this. Such a server takes
+// an [Authenticator]: [NewAuthenticator] makes one from a validator.
 //
 // # Keys
 //
 // The signing keys of a mesh are numbered. The key with the highest serial
-// signs; all of them verify. [EnsureKey] creates the first key. To rotate, add
-// a key with [AddKey], give every proxy a new token, then remove the old key
-// with [RemoveKey]: tokens signed with it are rejected. [Rotate] does this on a
-// schedule. Issuers and validators never create a key.
+// signs; all of them verify. To rotate, add a key with [AddKey], give every proxy a
+// new token, then remove the old key with [RemoveKey]: tokens signed with it are
+// rejected. [Rotate] does this on a schedule. Issuers and validators never create a
+// key.
 //
 // # Revocation
 //
@@ -32,10 +53,7 @@
 // revocation list, and [Revoked] reads the list. An id may be removed once its
 // token has expired.
 //
-// # Sessions
-//
-// [Verified.Bind] ties a context to a token: the context ends when the token
-// expires or is revoked, or when its key is removed.
+//	err = dataplane.Revoke(ctx, store, "default", issued.ID)
 //
 // # Without a store
 //
@@ -43,4 +61,9 @@
 // chooses. A validator accepts such tokens if it has the public key from
 // [WithPublicKey]. It still reads revocations from its store. A validator from
 // [NewOfflineValidator] has no store, so it cannot learn of a revocation.
+//
+// # Options
+//
+// Options of this package fit its own functions only. One of package zone does not
+// compile here.
 package dataplane

@@ -11,7 +11,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Validator validates dataplane tokens. It is safe for concurrent use.
+// Validator validates dataplane tokens. It is safe for concurrent use. Validators are
+// made by this package; later versions may add methods.
 //
 // To test code that uses a Validator, use keystore.NewMemory and an Issuer:
 // nothing but a validator makes a [Verified].
@@ -153,6 +154,11 @@ func (t Verified) KeyID() string {
 // If one of these has happened since Validate, the context has already ended.
 // It also ends with ctx. Until the returned function is called or the token
 // ends, the session counts as open, also after ctx has ended.
+//
+// A handler notices the end only if it looks at the context. In gRPC a handler that
+// waits in Recv or Send waits on the context of its stream, so handing the bound
+// context on is not enough to end an idle stream. The interceptors of package
+// grpcauth, and of grpcauth/xdsauth for xDS servers, end the stream itself.
 //
 // A bound context uses no goroutine and is not polled; hundreds of thousands
 // are a normal number.

@@ -64,7 +64,7 @@ func Zone(zones zone.Authenticator, scope string) AuthFunc {
 // package xdsauth has interceptors of its own. The token is in the metadata
 // "authorization". It must permit the proxy that describe returns for the call, for
 // example from other metadata. describe has the context of the call and its full
-// method name; its error refuses the call. The identity is the session of the
+// method name; an error of describe refuses the call, with the [Status] of the error. The identity is the session of the
 // authenticator: a dataplane.Verified, if dataplane.NewAuthenticator made it.
 //
 // If an argument is nil, the result is nil, which the interceptors reject with an

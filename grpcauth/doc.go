@@ -2,8 +2,7 @@
 // stream when its token does.
 //
 // A server puts interceptors in front of its services. An [AuthFunc]
-// authenticates each call: [Zone] by zone tokens, [Proxy] by dataplane tokens. Handlers get
-// the caller from [FromContext]:
+// authenticates each call: [Zone] by zone tokens, [Proxy] by dataplane tokens:
 //
 //	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
 //	unary, err := grpcauth.UnaryServerInterceptor(auth)
@@ -11,9 +10,12 @@
 //	server := grpc.NewServer(grpc.Creds(tls),
 //		grpc.ChainUnaryInterceptor(unary), grpc.ChainStreamInterceptor(stream))
 //
-//	func (s *sync) Sync(stream pb.Sync_SyncServer) error {
+// A handler gets the caller from [FromContext]:
+//
+//	func zoneOf(stream grpc.ServerStream) string {
 //		caller, _ := grpcauth.FromContext[zone.Verified](stream.Context())
-//		...
+//		return caller.Claims().Zone
+//	}
 //
 // Both interceptors are needed: gRPC runs one for unary calls only and the
 // other for streams only.

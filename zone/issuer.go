@@ -12,7 +12,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Issuer issues zone tokens. It is safe for concurrent use.
+// Issuer issues zone tokens. It is safe for concurrent use. Issuers are made by this
+// package; later versions may add methods.
 type Issuer interface {
 	// Issue returns a signed token for a zone and its scopes, valid for
 	// validFor from now, in whole seconds. Its id (jti) is a random UUID. nbf
