@@ -55,7 +55,7 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 		prefix = revocation.NamePrefix(family.Kind)
 	}
 	v.sessions.state = func() *replica.State { return v.follower.State() }
-	v.follower = replica.Follow(family, store, prefix, replica.Events{Changed: v.changed, Reads: v.reportReads})
+	v.follower = replica.Follow(family, store, prefix, min(config.maxStale, config.sessionMaxStale), replica.Events{Changed: v.changed, Reads: v.reportReads})
 	return v, nil
 }
 

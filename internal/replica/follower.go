@@ -14,9 +14,12 @@ import (
 
 // The limits on reads of the store.
 const (
-	fullInterval = 30 * time.Second // of complete reads, even if a watch announces no change
-	readTimeout  = 5 * time.Second  // after which a read has failed
-	maxHanging   = 4                // reads that timed out and have not returned yet
+	fullInterval = 30 * time.Second       // of complete reads, even if a watch announces no change
+	minInterval  = 250 * time.Millisecond // the shortest, where the operator's limit is short
+	zeroInterval = time.Second            // where the limit is 0
+
+	readTimeout = 5 * time.Second // after which a read has failed
+	maxHanging  = 4               // reads that timed out and have not returned yet
 
 	maxFailures = 16                    // reads that fail in a row, before the store is spared
 	failurePace = 50 * time.Millisecond // between reads from then on
@@ -31,11 +34,11 @@ const (
 // separately, so that it blocks no other. While reading all scopes at once fails,
 // they are read one by one, in turns with the reads that are requested.
 type Follower struct {
-	family *Family
-	store  keystore.KeyStore
-	prefix string // of the names that are read
-
-	on Events
+	family   *Family
+	store    keystore.KeyStore
+	prefix   string        // of the names that are read
+	maxStale time.Duration // by when it must be noticed that the store cannot be read
+	on       Events
 
 	current atomic.Pointer[State] // nil before the first read has ended
 	ended   context.Context       // done when Close is called
@@ -74,13 +77,16 @@ type Events struct {
 }
 
 // Follow starts to follow a store, until Close. It reads the records whose names
-// begin with prefix: all of the family's, or only its lists.
-func Follow(family *Family, store keystore.KeyStore, prefix string, on Events) *Follower {
+// begin with prefix: all of the family's, or only its lists. A store that can no
+// longer be read, or a watch that has silently stopped, is noticed within maxStale,
+// and within half a minute if that is longer.
+func Follow(family *Family, store keystore.KeyStore, prefix string, maxStale time.Duration, on Events) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &Follower{
 		family:   family,
 		store:    store,
 		prefix:   prefix,
+		maxStale: maxStale,
 		on:       on,
 		ended:    ctx,
 		stop:     stop,
@@ -188,14 +194,15 @@ func (f *Follower) readAll(ctx context.Context) {
 	if prev == nil {
 		prev = &State{}
 	}
-	f.fullRead, f.fullDue = now, now.Add(fullInterval-rand.N(fullInterval/10))
+	interval := f.interval()
+	f.fullRead, f.fullDue = now, now.Add(interval-rand.N(interval/10))
 	if err != nil {
 		next := *prev
 		next.full.failed, next.full.err = now, err
 		f.publish(&next)
 		f.goOnOneByOne(pending, time.Since(now), err)
 	} else {
-		next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: now}}
+		next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: now}, overdue: f.overdue()}
 		for scope, group := range split(records) {
 			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], now)
 		}
@@ -223,6 +230,24 @@ func (f *Follower) readAll(ctx context.Context) {
 		f.failing = err != nil
 		f.on.Reads(err)
 	}
+}
+
+// interval returns the time between complete reads: short enough that two of them fit
+// into maxStale.
+func (f *Follower) interval() time.Duration {
+	if f.maxStale == 0 {
+		return zeroInterval
+	}
+	return min(max(f.maxStale/2, minInterval), fullInterval)
+}
+
+// overdue returns the age of a state at which its next read should have ended.
+func (f *Follower) overdue() time.Duration {
+	interval := f.interval()
+	if interval < fullInterval {
+		return max(f.maxStale, 2*interval)
+	}
+	return interval + readTimeout
 }
 
 // goOnOneByOne schedules reads after a complete read has failed: another

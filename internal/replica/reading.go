@@ -24,14 +24,14 @@ func (r reading) merge(o reading) reading {
 }
 
 // staleness returns the time since the store last confirmed the state, if a
-// read has failed or is overdue since. It is 0 as long as reads succeed. A
-// state that was never confirmed is infinitely old.
-func (r reading) staleness(now time.Time) time.Duration {
+// read has failed since or the age is over overdue. It is 0 as long as reads
+// succeed. A state that was never confirmed is infinitely old.
+func (r reading) staleness(now time.Time, overdue time.Duration) time.Duration {
 	if r.confirmed.IsZero() {
 		return math.MaxInt64
 	}
 	age := now.Sub(r.confirmed)
-	if !r.failed.After(r.confirmed) && age <= fullInterval+readTimeout {
+	if !r.failed.After(r.confirmed) && age <= overdue {
 		return 0
 	}
 	return age

@@ -18,6 +18,8 @@ type State struct {
 	scopes map[keystore.Scope]*content // only scopes that have records
 	full   reading                     // of the latest reads of all scopes
 	empty  map[keystore.Scope]reading  // of scopes without records, from reads of one scope
+
+	overdue time.Duration // the age at which a read of all scopes should have ended
 }
 
 // maxEmpty limits how many scopes without records are remembered, since peers
@@ -30,7 +32,7 @@ func (s *State) reading(scope keystore.Scope, now time.Time) reading {
 	own := s.full.merge(s.own(scope))
 	// Lists in the global scope count for every mesh.
 	global := s.full.merge(s.own(keystore.Global))
-	if global.staleness(now) > own.staleness(now) {
+	if global.staleness(now, s.overdue) > own.staleness(now, s.overdue) {
 		return global
 	}
 	return own
@@ -109,7 +111,7 @@ func (s *State) CheckAge(scope keystore.Scope, now time.Time, limit time.Duratio
 	if r.confirmed.IsZero() {
 		return fmt.Errorf("%w: the store was never read: %w", token.ErrUnavailable, r.cause())
 	}
-	return tooOld(r.staleness(now), limit, r.cause())
+	return tooOld(r.staleness(now, s.overdue), limit, r.cause())
 }
 
 // CheckKnowable returns an error of class token.ErrUnavailable if, for longer than
@@ -118,7 +120,7 @@ func (s *State) CheckAge(scope keystore.Scope, now time.Time, limit time.Duratio
 // empty for a key that is not from the store.
 func (s *State) CheckKnowable(scope keystore.Scope, kid string, now time.Time, limit time.Duration) error {
 	r := s.reading(scope, now)
-	age, cause := r.staleness(now), r.cause()
+	age, cause := r.staleness(now, s.overdue), r.cause()
 	for _, l := range s.lists(scope) {
 		if l != nil && l.err != nil && now.Sub(l.since) > age {
 			age, cause = now.Sub(l.since), l.err
@@ -161,7 +163,7 @@ func (s *State) with(scope keystore.Scope, next *content) *State {
 	} else {
 		scopes[scope] = next
 	}
-	return &State{scopes: scopes, full: s.full, empty: s.empty}
+	return &State{scopes: scopes, full: s.full, empty: s.empty, overdue: s.overdue}
 }
 
 // withReading returns a state with one more read of a scope alone, which has
