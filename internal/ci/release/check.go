@@ -159,8 +159,13 @@ func (c *clone) prepare(version string) error {
 	if err != nil {
 		return err
 	}
-	if !regexp.MustCompile(`(?m)^## ` + regexp.QuoteMeta(version) + `\b`).Match(changes) {
-		return fmt.Errorf("the modules are set to %s, but CHANGELOG.md has no heading %q", version, "## "+version)
+	number := strings.TrimPrefix(version, "v")
+	heading := regexp.MustCompile(`(?m)^## ` + regexp.QuoteMeta(number) + `( .*)?$`).Find(changes)
+	switch {
+	case heading == nil:
+		return fmt.Errorf("the modules are set to %s, but CHANGELOG.md has no heading %q", version, "## "+number)
+	case bytes.Contains(heading, []byte("unreleased")):
+		return fmt.Errorf("the modules are set to %s, but in CHANGELOG.md it is unreleased: give the day", version)
 	}
 	var tags []string
 	for _, m := range c.modules {

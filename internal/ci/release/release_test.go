@@ -34,7 +34,7 @@ go 1.25.0
 	"LICENSE": "free\n",
 	"CHANGELOG.md": `# Changelog
 
-## v0.1.0
+## 0.1.0 (2027-01-31)
 
 - All of it.
 `,
@@ -181,12 +181,12 @@ func TestAModuleOutOfItsPlaceIsNotRead(t *testing.T) {
 }
 
 func TestPrepareSetsTheVersionEverywhere(t *testing.T) {
-	c := newClone(t, [3]string{"CHANGELOG.md", "## v0.1.0", "## v0.2.0"})
+	c := newClone(t, [3]string{"CHANGELOG.md", "## 0.1.0", "## 0.2.0"})
 	if err := c.prepare("v0.2.0"); err != nil {
 		t.Fatal(err)
 	}
 	for name, before := range released {
-		want := strings.ReplaceAll(before, "v0.1.0", "v0.2.0")
+		want := strings.ReplaceAll(before, "0.1.0", "0.2.0")
 		if have := read(t, c, name); have != want {
 			t.Errorf("%s:\n%s\nwant:\n%s", name, have, want)
 		}
@@ -211,11 +211,12 @@ func TestPrepareAddsTheReplacementsOfANewModule(t *testing.T) {
 }
 
 func TestPrepareRefusesWhatCannotBeTagged(t *testing.T) {
-	c := newClone(t)
+	c := newClone(t, [3]string{"CHANGELOG.md", "## 0.1.0", "## 0.4.0 (unreleased)\n\n## 0.1.0"})
 	git(t, c.root, "tag", "store/v0.1.0")
 	for version, want := range map[string]string{
 		"v0.1.0": "there are tags already: store/v0.1.0",
-		"v0.3.0": `CHANGELOG.md has no heading "## v0.3.0"`,
+		"v0.3.0": `CHANGELOG.md has no heading "## 0.3.0"`,
+		"v0.4.0": "it is unreleased",
 		"0.3.0":  `"0.3.0" is not a version`,
 		"v0.3":   `"v0.3" is not a version`,
 		"":       `"" is not a version`,
