@@ -115,9 +115,9 @@ func folderOf(modulePath string) string {
 func (c *clone) each(command []string) error {
 	var failed []string
 	for _, m := range c.modules {
-		fmt.Printf("-- %s: %s\n", m.folder, strings.Join(command, " "))
+		fmt.Printf("-- %s\n", m.folder)
 		if err := c.in(m, command); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %s: %v\n", m.folder, strings.Join(command, " "), err)
+			fmt.Fprintf(os.Stderr, "%s: %v\n", m.folder, err)
 			failed = append(failed, m.folder)
 		}
 	}
