@@ -132,7 +132,11 @@ func (r *report) endPackage(e event, printed *text) {
 func (r *report) skippedLines() string {
 	lines := []string{}
 	for because, tests := range r.reasons {
-		lines = append(lines, fmt.Sprintf("%s: %s: %s\n", because.pkg, strings.Join(tests, ", "), because.why))
+		name := tests[0]
+		if more := len(tests) - 1; more > 0 {
+			name += fmt.Sprintf(" and %d more", more)
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s: %s\n", because.pkg, name, because.why))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")

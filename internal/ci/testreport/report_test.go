@@ -124,7 +124,7 @@ func TestC(t *testing.T) { t.SkipNow() }
 	if !strings.HasSuffix(out, "\n0 passed, 0 failed, 3 skipped\n") {
 		t.Error(out)
 	}
-	want := "example.com/p: TestA, TestB: no engine: see the documentation\nexample.com/p: TestC: no reason is given\n"
+	want := "example.com/p: TestA and 1 more: no engine: see the documentation\nexample.com/p: TestC: no reason is given\n"
 	if r.skippedLines() != want {
 		t.Errorf("%s\nwant:\n%s", r.skippedLines(), want)
 	}
