@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +24,8 @@ func (c *clone) version() (string, error) {
 	return "", errors.New("no module requires another one of this repository")
 }
 
-// set changes go.work and the go.mod files, in memory, so that the modules have a version.
+// set changes go.work, the go.mod files and what documents tell users to get, in memory, so
+// that the modules have a version.
 func (c *clone) set(version string) error {
 	var errs []error
 	for _, replace := range c.work.Replace {
@@ -49,12 +51,19 @@ func (c *clone) set(version string) error {
 		m.file.Cleanup()
 	}
 	c.work.Cleanup()
+	for name, text := range c.texts {
+		c.texts[name] = ourVersion.ReplaceAll(text, []byte("${1}@"+version))
+	}
 	return errors.Join(errs...)
 }
 
-// files returns go.work and the go.mod files as they are in memory, by name.
+// ourVersion matches what go get and go install are given.
+var ourVersion = regexp.MustCompile(`(` + regexp.QuoteMeta(core) + `[a-z/]*)@v\d+\.\d+\.\d+(-[0-9A-Za-z.-]*[0-9A-Za-z])?`)
+
+// files returns go.work, the go.mod files and the documents as they are in memory, by name.
 func (c *clone) files() (map[string][]byte, error) {
-	files := map[string][]byte{"go.work": modfile.Format(c.work.Syntax)}
+	files := maps.Clone(c.texts)
+	files["go.work"] = modfile.Format(c.work.Syntax)
 	for _, m := range c.modules {
 		text, err := m.file.Format()
 		if err != nil {
@@ -87,7 +96,7 @@ func (c *clone) check() (string, error) {
 			return "", err
 		}
 		if !bytes.Equal(have, want) {
-			problem("%s does not have the requirements and replacements of %s: run release prepare %s", name, version, version)
+			problem("%s is not as it must be for %s: run release prepare %s", name, version, version)
 		}
 	}
 

@@ -22,6 +22,7 @@ type clone struct {
 	root    string // absolute path
 	modules []*module
 	work    *modfile.WorkFile
+	texts   map[string][]byte // the documents, by name
 }
 
 type module struct {
@@ -29,13 +30,13 @@ type module struct {
 	file   *modfile.File
 }
 
-// readClone reads the go.mod files that git knows, and go.work.
+// readClone reads the go.mod files and the documents that git knows, and go.work.
 func readClone(root string) (*clone, error) {
 	files, err := output("git", "-C", root, "ls-files", "--", "go.mod", "*/go.mod")
 	if err != nil {
 		return nil, err
 	}
-	c := &clone{root: root}
+	c := &clone{root: root, texts: map[string][]byte{}}
 	for _, name := range strings.Fields(files) {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
@@ -56,8 +57,19 @@ func readClone(root string) (*clone, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.work, err = modfile.ParseWork("go.work", text, nil)
-	return c, err
+	if c.work, err = modfile.ParseWork("go.work", text, nil); err != nil {
+		return nil, err
+	}
+	documents, err := output("git", "-C", root, "ls-files", "--", "*.md")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range strings.Fields(documents) {
+		if c.texts[name], err = os.ReadFile(filepath.Join(root, name)); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 func (m *module) path() string { return m.file.Module.Mod.Path }

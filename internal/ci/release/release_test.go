@@ -30,8 +30,9 @@ replace github.com/meshpass/meshpass/store v0.1.0 => ./store
 
 go 1.25.0
 `,
-	"core.go": "package meshpass\n",
-	"LICENSE": "free\n",
+	"core.go":         "package meshpass\n",
+	"LICENSE":         "free\n",
+	"store/README.md": "Run `go get github.com/meshpass/meshpass/store@v0.1.0`. It needs go@v1.25.0.\n",
 	"CHANGELOG.md": `# Changelog
 
 ## 0.1.0 (2027-01-31)
@@ -130,13 +131,13 @@ func TestCheckNamesWhatAReleaseWouldBreakOn(t *testing.T) {
 		want string
 	}{
 		"a module requires another version": {
-			[3]string{"examples/go.mod", "meshpass v0.1.0", "meshpass v0.0.9"}, "examples/go.mod does not have the requirements"},
+			[3]string{"examples/go.mod", "meshpass v0.1.0", "meshpass v0.0.9"}, "examples/go.mod is not as it must be"},
 		"a module does not replace its sibling": {
-			[3]string{"store/go.mod", "replace github.com/meshpass/meshpass => ..\n", ""}, "store/go.mod does not have the requirements"},
+			[3]string{"store/go.mod", "replace github.com/meshpass/meshpass => ..\n", ""}, "store/go.mod is not as it must be"},
 		"a module replaces its sibling by another folder": {
-			[3]string{"store/go.mod", "=> ..\n", "=> ../..\n"}, "store/go.mod does not have the requirements"},
+			[3]string{"store/go.mod", "=> ..\n", "=> ../..\n"}, "store/go.mod is not as it must be"},
 		"the command replaces a sibling": {
-			[3]string{"cmd/tool/go.mod", ")\n", ")\n\nreplace github.com/meshpass/meshpass => ../../\n"}, "cmd/tool/go.mod does not have the requirements"},
+			[3]string{"cmd/tool/go.mod", ")\n", ")\n\nreplace github.com/meshpass/meshpass => ../../\n"}, "cmd/tool/go.mod is not as it must be"},
 		"the command replaces a foreign module": {
 			[3]string{"cmd/tool/go.mod", ")\n", ")\n\nreplace example.com/a => example.com/b v1.0.0\n"}, "cmd/tool/go.mod replaces example.com/a"},
 		"a published module excludes a version": {
@@ -146,7 +147,9 @@ func TestCheckNamesWhatAReleaseWouldBreakOn(t *testing.T) {
 		"the workspace lacks a published module": {
 			[3]string{"go.work", "\t./store\n", ""}, "go.work does not use store"},
 		"the workspace does not replace what the command requires": {
-			[3]string{"go.work", "\nreplace github.com/meshpass/meshpass/store v0.1.0 => ./store\n", ""}, "go.work does not have the requirements"},
+			[3]string{"go.work", "\nreplace github.com/meshpass/meshpass/store v0.1.0 => ./store\n", ""}, "go.work is not as it must be"},
+		"a document tells users to get another version": {
+			[3]string{"store/README.md", "v0.1.0`.", "v0.2.0-rc.1`."}, "store/README.md is not as it must be"},
 		"a module asks for another Go": {
 			[3]string{"store/go.mod", "go 1.25.0", "go 1.24.0"}, "store/go.mod asks for Go 1.24.0, go.work for 1.25.0"},
 	} {
