@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/user"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -97,12 +98,15 @@ func (a *app) rootCommand() *cobra.Command {
 	root := group("meshpass", "Tokens and signing keys of a service mesh")
 	root.Long = rootHelp
 	root.Example = rootExample
+	root.Version = version(debug.ReadBuildInfo())
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return flagError(command, err) })
 
 	root.Flags().SortFlags = false
+	root.Flags().Bool("version", false, "print the version, and the commit where the build knows it")
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	textFlag(flags, &a.store, "store", "", "URL", "URL of the store: dir:PATH, postgres:, etcd: or kubernetes://...")
