@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
@@ -298,7 +299,7 @@ func ensureKeyAndIssue(folder string) error {
 }
 
 func TestSixtyFourProcessesThatEnsureAKeyAtOnceSignWithTheSameOne(t *testing.T) {
-	const processes = 64
+	processes := storetest.Repeat(16, 64)
 	folder := t.TempDir()
 	self, err := os.Executable()
 	require.NoError(t, err)
