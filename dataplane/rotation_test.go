@@ -479,7 +479,7 @@ func TestAScheduleThatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
 		"keys of a negative number of bits": {Every: time.Hour, MaxLifetime: time.Hour, Bits: -2048},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := dataplane.Rotate(ctx, store, "default", r)
 			require.Error(t, err)
@@ -492,7 +492,7 @@ func TestAScheduleThatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestRotationWithoutAStoreIsRefusedAtOnce(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	schedule := schedule
 	var log logtest.Buffer

@@ -1012,7 +1012,9 @@ func TestAHundredThousandSessionsThatWereOpenedAndClosedLeaveNothingBehind(t *te
 	assert.Equal(t, 1, openSessions(validator))
 	assertOpen(t, open)
 	assert.Less(t, hostileHeap()-heap, int64(2<<20), "20 bytes a session at most")
-	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
+	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) { // some may not quite have ended
+		require.Less(t, time.Since(began), time.Minute, "goroutines are left behind")
+	}
 }
 
 func TestSessionsHaveNoGoroutinesOfTheirOwn(t *testing.T) {
