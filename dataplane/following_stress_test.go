@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -21,11 +22,7 @@ import (
 // Faults, changes and tokens come at random. While they last nothing that is not
 // so may be said; once they end, everything announced counts and is answered.
 func TestWhateverGoesWrongAnnouncedChangesCountWhenItEnds(t *testing.T) {
-	seeds := 40
-	if testing.Short() {
-		seeds = 10
-	}
-	for seed := range seeds {
+	for seed := range storetest.Repeat(12, 400) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { stressFollowing(t, uint64(seed)) })
 		})

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -368,14 +369,16 @@ func TestAStoreThatFailsIsNotAMeshWithoutAKey(t *testing.T) {
 		"a hang": {hanging, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store.setList(c.list)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			defer cancel()
-			issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
-			assert.ErrorIs(t, err, token.ErrUnavailable)
-			assert.ErrorIs(t, err, c.want)
-			assert.NotErrorIs(t, err, signing.ErrNoKey)
-			assert.Empty(t, issued)
+			synctest.Test(t, func(t *testing.T) {
+				store.setList(c.list)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default"}, day)
+				assert.ErrorIs(t, err, token.ErrUnavailable)
+				assert.ErrorIs(t, err, c.want)
+				assert.NotErrorIs(t, err, signing.ErrNoKey)
+				assert.Empty(t, issued)
+			})
 		})
 	}
 	store.setList(nil)

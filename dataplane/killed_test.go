@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
 )
@@ -68,7 +69,7 @@ func keepChangingKeys(folder string) error {
 func TestAProcessThatIsKilledWhileItChangesKeysLeavesAStoreThatWorks(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	for range 30 {
+	for range storetest.Repeat(8, 200) {
 		folder := t.TempDir()
 		has := killWhileItChangesKeys(t, self, folder)
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -581,14 +582,11 @@ func idsOf(t testing.TB, tokens []string) []string {
 func TestOnlyTheSessionsOfRevokedTokensEnd(t *testing.T) {
 	for name, more := range map[string]int{ // ids on the list that no session has
 		"by a list that is shorter than there are sessions": 0,
-		"by a list of a million ids":                        1_000_000,
+		"by a list that is longer":                          storetest.Repeat(100_000, 1_000_000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFollowing(t).start()
-				if underRace() {
-					more /= 10
-				}
 				sessions := make([]context.Context, len(manyTokens()))
 				for i, raw := range manyTokens() {
 					sessions[i] = f.session(raw)
@@ -1014,7 +1012,9 @@ func TestAHundredThousandSessionsThatWereOpenedAndClosedLeaveNothingBehind(t *te
 	assert.Equal(t, 1, openSessions(validator))
 	assertOpen(t, open)
 	assert.Less(t, hostileHeap()-heap, int64(2<<20), "20 bytes a session at most")
-	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
+	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) { // some may not quite have ended
+		require.Less(t, time.Since(began), time.Minute, "goroutines are left behind")
+	}
 }
 
 func TestSessionsHaveNoGoroutinesOfTheirOwn(t *testing.T) {
