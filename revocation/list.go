@@ -13,18 +13,18 @@
 // Unicode white space characters (line ends, tabs, no-break spaces) and byte
 // order marks. The text between separators is an item. An item of 1 to 256
 // visible ASCII characters is an id, and is revoked, whatever else the list
-// holds. Any other item revokes nothing and is reported by [List.Problems]. A
-// list that has items but no id among them, such as a file saved as UTF-16, is
-// [ErrUnreadable]: no token can be checked against it. So is an encrypted record
-// of package sealed, which begins with an item that looks like an id.
+// holds. Any other item revokes nothing, and [List.Problems] reports it. A list
+// that has items but no id, such as a file saved as UTF-16, is [ErrUnreadable]:
+// no token can be checked against it. So is an encrypted record of package
+// sealed, although its first item looks like an id.
 //
 // Ids are compared byte for byte. A UUID in upper case, in braces or after
 // "urn:uuid:" differs from the canonical lower case form (RFC 9562, section 4)
 // that issued tokens carry.
 //
 // This package writes lists with one comma between two ids and nothing else, so
-// that implementations that only split at commas can read them too. Only a list
-// whose first id begins like an encrypted record begins with a comma.
+// that implementations that only split at commas can read them too. If the first
+// id looks like the start of an encrypted record, the list starts with a comma.
 package revocation
 
 import (
@@ -37,8 +37,8 @@ import (
 )
 
 var (
-	// ErrUnreadable: a list has content but no id. The text says what was
-	// found. Such a list must not be treated as empty.
+	// ErrUnreadable: a list has content but no id. The text of the error says
+	// what was found. Such a list must not be treated as empty.
 	ErrUnreadable = errors.New("revocation: unreadable list")
 
 	// ErrID: an id cannot be on a list. It is not 1 to 256 visible ASCII
@@ -50,7 +50,7 @@ var (
 // sealedPrefix begins every record that package sealed has encrypted.
 const sealedPrefix = "meshpass-sealed-"
 
-// maxProblems is the maximum number of malformed items that are described.
+// maxProblems is the maximum number of malformed items that a list describes.
 const maxProblems = 10
 
 // List is a set of revoked ids. It is immutable and safe for concurrent use.
@@ -79,7 +79,7 @@ type List struct {
 // see [List.Problems].
 func Parse(data []byte) (*List, error) {
 	if bytes.HasPrefix(data, []byte(sealedPrefix)) {
-		return nil, fmt.Errorf("%w: it is encrypted, by package keystore/sealed", ErrUnreadable)
+		return nil, fmt.Errorf("%w: package keystore/sealed has encrypted it", ErrUnreadable)
 	}
 	uuids := countUUIDs(data)
 	l := newList(uuids)
@@ -142,8 +142,8 @@ func (l *List) IDs() []string {
 	return ids
 }
 
-// MissingFrom returns how many ids of the list are not on another one, as when
-// tokens are restored.
+// MissingFrom counts the ids of the list that are not on other. If other is a
+// later version of the list, these were restored.
 func (l *List) MissingFrom(other *List) (n int) {
 	if l == nil {
 		return 0
@@ -166,7 +166,7 @@ func (l *List) MissingFrom(other *List) (n int) {
 
 // Problems describes the malformed items, which revoke nothing: the offset in
 // bytes from the start of the list, the fault, and the first 32 bytes, quoted.
-// It describes the first ten; one more error gives the number of the others.
+// It describes the first ten; one more error counts the rest.
 func (l *List) Problems() []error {
 	if l == nil {
 		return nil
@@ -179,7 +179,7 @@ func (l *List) Problems() []error {
 }
 
 // Format encodes a list of ids, in the given order and without duplicates, with
-// one comma between two ids. No ids give an empty list. The error matches
+// one comma between two ids. Without ids the list is empty. The error matches
 // [ErrID] for an id that [Parse] would not read back.
 func Format(ids []string) ([]byte, error) {
 	if err := checkIDs(ids); err != nil {
@@ -190,8 +190,8 @@ func Format(ids []string) ([]byte, error) {
 }
 
 // rewrite encodes the list in data as Format does, without some ids and with
-// others appended. Malformed items stay in place, since an operator may still
-// repair them. It also returns the ids it wrote.
+// others appended. Malformed items stay in place, so that an operator can repair
+// them. It also returns the ids that it wrote.
 func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 	size := len(data)
 	for _, id := range with {
@@ -214,7 +214,7 @@ func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 }
 
 func appendItem[T text](data []byte, item T) []byte {
-	// A list that begins with such an item would be taken for an encrypted one.
+	// Parse would take a list that begins with such an item for an encrypted one.
 	if len(data) > 0 || strings.HasPrefix(string(item), sealedPrefix) {
 		data = append(data, ',')
 	}
@@ -241,8 +241,8 @@ func (l *List) resize(uuids int) {
 	}
 }
 
-// find returns the slot of a UUID, or the free slot for it. The table has at
-// least one slot.
+// find returns the slot of a UUID, or the free slot for it. It needs at least
+// one slot.
 func (l *List) find(u uuid) (slot int, found bool) {
 	// The high word of the product maps the hash to a table of any length.
 	start, _ := bits.Mul64(u.hash(), uint64(len(l.table)))

@@ -14,16 +14,15 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// zoneName is the name of the list of zone tokens. The list of a mesh is named by
+// zoneName is the name of the list of zone tokens. The name of a mesh's list is
 // the prefix and the mesh.
 const (
 	dataplanePrefix = "dataplane-token-revocations-"
 	zoneName        = "zone-token-revocations"
 )
 
-// NamePrefix returns what the names of all lists for the tokens of a kind begin
-// with, for KeyStore.List. Not every record whose name begins so is a list: see
-// [ParseName].
+// NamePrefix returns the prefix of the names of all lists for one kind of token,
+// for KeyStore.List. Other records may have the prefix too: see [ParseName].
 func NamePrefix(kind token.Kind) string {
 	if kind == token.KindZone {
 		return zoneName
@@ -31,9 +30,9 @@ func NamePrefix(kind token.Kind) string {
 	return dataplanePrefix
 }
 
-// ParseName returns whose tokens the list in a record of this name revokes: their
-// kind and, for dataplane tokens, their mesh. It returns false if no list has such
-// a name.
+// ParseName returns the kind of the tokens that the list with this record name
+// revokes, and for dataplane tokens their mesh. It returns false if no list has
+// such a name.
 func ParseName(name string) (kind token.Kind, mesh string, ok bool) {
 	if name == zoneName {
 		return token.KindZone, "", true
@@ -74,8 +73,8 @@ func Zone() Ref {
 }
 
 // Load reads the list. A missing record is the empty list. If the list cannot
-// be read the result is an error, never an empty list: the error of the store,
-// wrapped, or [ErrUnreadable].
+// be read, Load returns an error and never an empty list: the error of the
+// store, wrapped, or [ErrUnreadable].
 //
 // Load blocks as long as the store's Get does.
 func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
@@ -90,35 +89,33 @@ func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 	return list, nil
 }
 
-// Add adds ids to the list, and creates the record if it is missing. When Add
-// has returned without an error, all ids are on the list, together with all
-// concurrent changes by other callers.
+// Add adds ids to the list, and creates the record if it is missing. After Add
+// returns without an error, all ids are on the list, and so are all ids that
+// other callers added at the same time.
 //
 // Add rewrites the list as [Format] does, in its previous order with new ids
-// last, by compare-and-swap on the version of the record. Malformed items are
-// kept. If all ids are on the list already, nothing is written. If the list
-// changes at the same time, Add tries again after a pause of at most 50 ms,
-// until ctx ends.
+// last, by compare-and-swap on the version of the record. It keeps malformed
+// items. If all ids are on the list already, Add writes nothing. If another
+// caller changes the list at the same time, Add tries again after a pause of at
+// most 50 ms, until ctx ends.
 //
-// The error matches [ErrID] for an id that cannot be on a list, before anything
-// is read, and [ErrUnreadable] for a list that cannot be parsed, which is not
-// changed. Errors of the store are returned wrapped, among them
+// If an id cannot be on a list, the error matches [ErrID], and Add reads
+// nothing. If the list cannot be parsed, the error matches [ErrUnreadable], and
+// Add changes nothing. Errors of the store are returned wrapped, among them
 // [keystore.ErrTooLarge] (a store takes at least 512 KiB, about 14,000 UUIDs),
 // [keystore.ErrReadOnly] and [keystore.ErrNameTaken]. When ctx ends, the error
-// matches that of ctx. What was done with each id is an audit event: see package
-// audit.
+// matches that of ctx. Each id is an audit event: see package audit.
 func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) error {
 	return r.edit(ctx, store, audit.Revoke, ids, withIDs)
 }
 
 // Remove removes ids from the list, so that tokens with these ids are valid
-// again. Missing ids are not an error; if none is on the list, nothing is
-// written. A list whose last id was removed stays as an empty record.
+// again. Missing ids are not an error; if none is on the list, Remove writes
+// nothing. After the last id is removed, the record stays and is empty.
 //
-// Remove writes, retries and fails as [Ref.Add] does. It also returns
-// [ErrUnreadable], and changes nothing, if the list would be left with
-// malformed items and no id: no token could be validated until an operator
-// repaired it.
+// Remove writes, retries and fails as [Ref.Add] does. If the list would have
+// malformed items and no id, Remove also returns [ErrUnreadable] and changes
+// nothing: validators could not use such a list until an operator repaired it.
 func (r Ref) Remove(ctx context.Context, store keystore.KeyStore, ids ...string) error {
 	return r.edit(ctx, store, audit.Restore, ids, withoutIDs)
 }
@@ -155,12 +152,12 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 	}
 	data, left := rewrite(data, removed, nil)
 	if left.Len() == 0 && len(data) > 0 {
-		return nil, false, fmt.Errorf("%w would be left: %w", ErrUnreadable, list.problems[0])
+		return nil, false, fmt.Errorf("%w: only malformed items would be left: %w", ErrUnreadable, list.problems[0])
 	}
 	return data, true, nil
 }
 
-// edit changes the record, and records what was decided about each id.
+// edit changes the record, and logs an audit event for each id.
 func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Action, ids []string, change change) error {
 	doing := "adding to"
 	if action == audit.Restore {
@@ -190,8 +187,7 @@ func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []s
 		if err == nil || !raced(err) {
 			return err
 		}
-		// The pause is random, so that writers that collided do not collide
-		// again.
+		// A random pause keeps writers that collided from colliding again.
 		timer := time.NewTimer(rand.N(pause))
 		select {
 		case <-timer.C:
@@ -221,8 +217,8 @@ func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string
 }
 
 // raced reports whether a write failed because another writer created, changed
-// or deleted the record since it was read. A name that another scope holds
-// stays taken, so that is not worth a retry.
+// or deleted the record since it was read. If another scope holds the name, a
+// retry would fail too.
 func raced(err error) bool {
 	return !errors.Is(err, keystore.ErrNameTaken) && (errors.Is(err, keystore.ErrExists) ||
 		errors.Is(err, keystore.ErrConflict) || errors.Is(err, keystore.ErrNotFound))
@@ -231,7 +227,7 @@ func raced(err error) bool {
 // get reads the record. A missing record is not an error.
 func (r Ref) get(ctx context.Context, store keystore.KeyStore) (record keystore.Record, found bool, err error) {
 	if store == nil {
-		return keystore.Record{}, false, errors.New("no store was given")
+		return keystore.Record{}, false, errors.New("the store is nil")
 	}
 	record, err = store.Get(ctx, r.Scope, r.Name)
 	if errors.Is(err, keystore.ErrNotFound) {
