@@ -22,6 +22,14 @@
 // "urn:uuid:" differs from the canonical lower case form (RFC 9562, section 4)
 // that issued tokens carry.
 //
+// # Lists in another form
+//
+// An item that looks like a list in another form is a problem too: JSON, ids in
+// quotes, ids separated by semicolons or bars, ids after "ids=", base64 of a list, or
+// ids with the two characters of a \n between them. A reader takes such a list for
+// one that revokes, so what looks like an id in it is revoked as well as the item
+// itself. Other implementations read it as it is written: repair the list.
+//
 // This package writes lists with one comma between two ids and nothing else, so
 // that implementations that only split at commas can read them too. If the first
 // id looks like the start of an encrypted record, the list starts with a comma.
@@ -84,12 +92,22 @@ func Parse(data []byte) (*List, error) {
 	uuids := countUUIDs(data)
 	l := newList(uuids)
 	for offset, item := range items(data) {
-		if wellFormed(item) {
-			add(l, item)
+		if u, ok := parseUUID(item); ok { // as nearly all are
+			l.addUUID(u)
 			continue
 		}
-		if l.malformed++; l.malformed <= maxProblems {
-			l.problems = append(l.problems, fmt.Errorf("item at offset %d: %s", offset, fault(item)))
+		ids, form := otherForm(item)
+		for _, id := range ids { // what a reader takes for ids must not be without effect
+			add(l, id)
+		}
+		switch {
+		case form != "":
+			l.report(offset, fmt.Sprintf("%s looks like %s, want ids separated by commas; its parts are revoked too", excerpt(item), form))
+		case !wellFormed(item):
+			l.report(offset, fault(item))
+		}
+		if wellFormed(item) {
+			add(l, item)
 		}
 	}
 	if l.Len() == 0 && l.malformed > 0 {
@@ -102,6 +120,13 @@ func Parse(data []byte) (*List, error) {
 		l.resize(l.uuids)
 	}
 	return l, nil
+}
+
+// report counts an item with a problem, and describes the first few.
+func (l *List) report(offset int, problem string) {
+	if l.malformed++; l.malformed <= maxProblems {
+		l.problems = append(l.problems, fmt.Errorf("item at offset %d: %s", offset, problem))
+	}
 }
 
 // Contains reports whether id is on the list, byte for byte. It does not
@@ -286,15 +311,19 @@ func (l *List) has(u uuid) bool {
 // add adds a well-formed id to a list under construction and reports whether it
 // is new. The table must have room.
 func add[T text](l *List, id T) bool {
-	u, ok := parseUUID(id)
-	switch {
-	case !ok:
-		if _, found := l.others[string(id)]; found {
-			return false
-		}
-		l.others[string(id)] = struct{}{}
-		return true
-	case u == uuid{}:
+	if u, ok := parseUUID(id); ok {
+		return l.addUUID(u)
+	}
+	if _, found := l.others[string(id)]; found {
+		return false
+	}
+	l.others[string(id)] = struct{}{}
+	return true
+}
+
+// addUUID is add for an id that is a UUID.
+func (l *List) addUUID(u uuid) bool {
+	if u == (uuid{}) {
 		isNew := !l.nilUUID
 		l.nilUUID = true
 		return isNew
@@ -311,6 +340,13 @@ func countUUIDs(data []byte) (n int) {
 	for _, item := range items(data) {
 		if groupedAsUUID(item) {
 			n++
+			continue // it is too short to have one inside
+		}
+		ids, _ := otherForm(item)
+		for _, id := range ids {
+			if groupedAsUUID(id) {
+				n++
+			}
 		}
 	}
 	return n

@@ -130,6 +130,9 @@ func withIDs(data []byte, ids []string) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	if list.malformed > 0 { // an id inside of an item is one for this package only
+		_, list = rewrite(data, nil, nil)
+	}
 	if !slices.ContainsFunc(ids, func(id string) bool { return !list.Contains(id) }) {
 		return nil, false, nil
 	}
@@ -151,8 +154,20 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 		add(removed, id)
 	}
 	data, left := rewrite(data, removed, nil)
+	if list.malformed == 0 {
+		return data, true, nil
+	}
+	// What is left may have no id, so that no token could be validated, or an item of
+	// another form, which revokes the id all the same.
 	if left.Len() == 0 && len(data) > 0 {
 		return nil, false, fmt.Errorf("%w: only malformed items would be left: %w", ErrUnreadable, list.problems[0])
+	}
+	after, err := Parse(data)
+	if err != nil {
+		return nil, false, err
+	}
+	if at := slices.IndexFunc(ids, after.Contains); at >= 0 {
+		return nil, false, fmt.Errorf("%w: %s is inside of an item: %w", ErrUnreadable, excerpt(ids[at]), list.problems[0])
 	}
 	return data, true, nil
 }
