@@ -130,7 +130,7 @@ func TestATokenIsHeldAgainstTheNode(t *testing.T) {
 		"mesh only, in another mesh":   {token.Dataplane{}, node("other.dp-7", nil), away, away, `mesh \"default\"`},
 		"its name":                     {token.Dataplane{Name: "dp-1"}, node("default.dp-1", nil), welcome, welcome, ""},
 		"a name with dots":             {token.Dataplane{Name: "dp-1.ns"}, node("default.dp-1.ns", nil), welcome, welcome, ""},
-		"another name":                 {token.Dataplane{Name: "dp-1"}, node("default.dp-2", nil), away, away, `\"dp-1\" of the token is not the proxy's, \"dp-2\"`},
+		"another name":                 {token.Dataplane{Name: "dp-1"}, node("default.dp-2", nil), away, away, `the token's name is \"dp-1\", the proxy's is \"dp-2\"`},
 		"allowed values":               {token.Dataplane{Tags: service("backend", "backend-admin")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend", "backend-admin"}})), welcome, welcome, ""},
 		"a value that is not allowed":  {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend", "backend-admin"}})), away, away, "backend-admin"},
 		"an inbound without the tag":   {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend"}, "port": []any{"1", "2"}})), welcome, away, ""},
