@@ -171,7 +171,7 @@ func TestTypeNoneLetsEverybodyInAndSaysSoInTheLog(t *testing.T) {
 func TestServiceAccountsNeedAnAuthenticatorFromTheCaller(t *testing.T) {
 	c := read(t, set("environment", "kubernetes"))
 	_, err := c.NewProxyAuthenticator(nil)
-	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy.type: serviceAccountToken needs an authenticator of package dataplane/serviceaccount, pass it with WithServiceAccounts")
+	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy.type: serviceAccountToken needs an authenticator of package dataplane/serviceaccount; pass it with WithServiceAccounts")
 
 	broken := errors.New("no cluster")
 	_, err = c.NewProxyAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, broken }))
@@ -302,9 +302,9 @@ func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 
 func TestThereIsNoValidatorForATypeWithoutZoneTokens(t *testing.T) {
 	_, err := config.Default().NewKDSValidator(newStore(t))
-	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none asks for no zone tokens")
+	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none uses no zone tokens")
 	_, err = read(t, set("environment", "kubernetes")).NewZoneProxyValidator(newStore(t))
-	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken asks for no zone tokens")
+	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken uses no zone tokens")
 	_, err = config.Default().NewZoneProxyValidator(nil)
 	require.ErrorContains(t, err, "store is nil")
 }

@@ -1,8 +1,8 @@
 // Package dataplane issues and validates the tokens with which data plane
 // proxies authenticate to a control plane.
 //
-// A dataplane token belongs to one mesh. It may restrict further who can use it:
-// by the name, tag values, workload and type of a proxy.
+// A dataplane token belongs to one mesh. It may also require the name, tag values,
+// workload and type of the proxy.
 //
 // # A first token
 //
@@ -15,13 +15,13 @@
 //	issuer, err := dataplane.NewIssuer(store)
 //	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 30*24*time.Hour)
 //
-// issued.Token is the text for the proxy. Record issued.ID: with it you can revoke
-// the token.
+// Give issued.Token to the proxy. Record issued.ID: with it you can revoke the
+// token.
 //
 // # A proxy connects
 //
-// A [Validator] follows the store and answers from memory. It returns a [Verified],
-// which only a validator makes: whoever holds one holds a token that was checked.
+// A [Validator] follows the store and answers from memory. It returns a [Verified].
+// Only a validator makes one, so holding it proves that the token was checked.
 // [Verified.Permits] compares its claims with the [Proxy] that connects.
 //
 //	validator, err := dataplane.NewValidator(store)
@@ -29,28 +29,28 @@
 //	verified, err := validator.Validate(ctx, "default", issued.Token)
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"})
 //
-// [Verified.Bind] keeps the answer true while the connection is open: its context
-// ends when the token expires or is revoked, or when its key is removed.
+// [Verified.Bind] watches the token while the connection is open: its context ends
+// when the token expires or is revoked, or when its key is removed.
 //
 //	session, stop := verified.Bind(ctx)
 //	defer stop()
 //	<-session.Done() // context.Cause(session) says why
 //
-// For gRPC and xDS servers, package grpcauth does all of this. Such a server takes
-// an [Authenticator]: [NewAuthenticator] makes one from a validator.
+// Package grpcauth does all of this for gRPC and xDS servers. It takes an
+// [Authenticator], which [NewAuthenticator] makes from a validator.
 //
 // # Keys
 //
 // The signing keys of a mesh are numbered. The key with the highest serial
 // signs; all of them verify. To rotate, add a key with [AddKey], give every proxy a
-// new token, then remove the old key with [RemoveKey]: tokens signed with it are
-// rejected. [Rotate] does this on a schedule. Issuers and validators never create a
-// key.
+// new token, then remove the old key with [RemoveKey]: validators reject its tokens.
+// [Rotate] adds and removes keys on a schedule. Issuers and validators never create
+// a key.
 //
 // # Revocation
 //
 // [Revoke] revokes single tokens by id (jti), [Restore] removes ids from the
-// revocation list, and [Revoked] reads the list. An id may be removed once its
+// revocation list, and [Revoked] reads the list. You may remove an id after its
 // token has expired.
 //
 //	err = dataplane.Revoke(ctx, store, "default", issued.ID)
@@ -58,12 +58,12 @@
 // # Without a store
 //
 // [NewOfflineIssuer] signs with one private key, under a kid that the operator
-// chooses. A validator accepts such tokens if it has the public key from
-// [WithPublicKey]. It still reads revocations from its store. A validator from
+// chooses. A validator accepts such tokens if [WithPublicKey] gives it the public
+// key. It still reads revocations from its store. A validator from
 // [NewOfflineValidator] has no store, so it cannot learn of a revocation.
 //
 // # Options
 //
-// Options of this package fit its own functions only. One of package zone does not
+// Options of this package fit only its own functions. An option of package zone does not
 // compile here.
 package dataplane

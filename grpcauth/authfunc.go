@@ -11,10 +11,10 @@ import (
 // dataplane.Verified. If it implements slog.LogValuer, the interceptors log
 // that value, which must not contain the token.
 type Identity interface {
-	// Bind returns a context that ends when the identity is no longer valid,
-	// with the reason as its cause (context.Cause), and at the latest when ctx
-	// ends. It also returns a function that releases the context, which the
-	// interceptor calls once when the call is over.
+	// Bind returns a context that ends when the identity is no longer valid, with
+	// the reason as its cause (context.Cause), or when ctx ends. It also returns a
+	// function that releases the context. The interceptor calls the function once,
+	// when the call is over.
 	Bind(ctx context.Context) (context.Context, context.CancelFunc)
 }
 
@@ -23,10 +23,10 @@ type Identity interface {
 // the full name, such as "/grpc.health.v1.Health/Check". An AuthFunc must be safe for
 // concurrent use, and should return when the context ends.
 //
-// [Status] maps an error to the status for the peer. Errors that match
-// token.ErrInvalid or token.ErrUnavailable are assumed to be logged by a
-// validator. The interceptor logs all others, and those that match
-// [ErrUnauthenticated] or token.ErrNotPermitted.
+// [Status] maps an error to the status for the peer. The interceptor assumes that a
+// validator has logged errors that match token.ErrInvalid or token.ErrUnavailable. It
+// logs all other errors, and those that match [ErrUnauthenticated] or
+// token.ErrNotPermitted.
 type AuthFunc func(ctx context.Context, method string) (Identity, error)
 
 // Zone authenticates the components of zones that have a scope, such as
@@ -34,8 +34,8 @@ type AuthFunc func(ctx context.Context, method string) (Identity, error)
 // "authorization" must permit that zone and the scope. The identity is the session of
 // the authenticator: a zone.Verified, if zone.NewAuthenticator made it.
 //
-// If the authenticator is nil or the scope empty, the result is nil, which the
-// interceptors reject with an error.
+// If the authenticator is nil or the scope is empty, the result is nil, which the
+// interceptors reject.
 func Zone(zones zone.Authenticator, scope string) AuthFunc {
 	if zones == nil || scope == "" {
 		return nil
@@ -60,15 +60,15 @@ func Zone(zones zone.Authenticator, scope string) AuthFunc {
 	}
 }
 
-// Proxy authenticates data plane proxies at services other than xDS, for which
-// package xdsauth has interceptors of its own. The token is in the metadata
-// "authorization". It must permit the proxy that describe returns for the call, for
-// example from other metadata. describe has the context of the call and its full
-// method name; an error of describe refuses the call, with the [Status] of the error. The identity is the session of the
-// authenticator: a dataplane.Verified, if dataplane.NewAuthenticator made it.
+// Proxy authenticates data plane proxies at services other than xDS; for xDS, package
+// xdsauth has its own interceptors. The token is in the metadata "authorization". It
+// must permit the proxy that describe returns for the call, for example from other
+// metadata. describe gets the context of the call and its full method name. An error
+// of describe refuses the call with the [Status] of the error. The identity is the
+// session of the authenticator: a dataplane.Verified, if dataplane.NewAuthenticator
+// made it.
 //
-// If an argument is nil, the result is nil, which the interceptors reject with an
-// error.
+// If an argument is nil, the result is nil, which the interceptors reject.
 func Proxy(proxies dataplane.Authenticator, describe func(ctx context.Context, method string) (dataplane.Proxy, error)) AuthFunc {
 	if proxies == nil || describe == nil {
 		return nil

@@ -108,9 +108,9 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		"what is no token":                {byZone, []string{"authorization", "aaaa", "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"an unknown key":                  {byZone, []string{"authorization", foreign.Token, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"a revoked token":                 {byZone, []string{"authorization", revoked, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
-		"another zone's token":            {byZone, []string{"authorization", good, "client-id", "east"}, codes.PermissionDenied, permissionDenied, `zone \"west\" of the token`},
-		"another scope's token":           {byZone, []string{"authorization", ingress.Token, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer is a \"cp\"`},
-		"asking for another scope":        {grpcauth.Zone(zone.NewAuthenticator(g.validator), zone.ScopeIngress), []string{"authorization", good, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer is a \"ingress\"`},
+		"another zone's token":            {byZone, []string{"authorization", good, "client-id", "east"}, codes.PermissionDenied, permissionDenied, `the token's zone is \"west\"`},
+		"another scope's token":           {byZone, []string{"authorization", ingress.Token, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"cp\"`},
+		"asking for another scope":        {grpcauth.Zone(zone.NewAuthenticator(g.validator), zone.ScopeIngress), []string{"authorization", good, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"ingress\"`},
 		"a closed validator":              {grpcauth.Zone(zone.NewAuthenticator(closed), zone.ScopeCP), []string{"authorization", good, "client-id", west}, codes.Unavailable, unavailable, ``},
 		"not permitted":                   {failing(fmt.Errorf("%w: not today", token.ErrNotPermitted)), nil, codes.PermissionDenied, permissionDenied, `not today`},
 		"an unknown error":                {failing(errors.New("out of luck")), nil, codes.Unavailable, unavailable, `out of luck`},
@@ -201,12 +201,12 @@ func TestUnusableArgumentsOfInterceptorsAreRefused(t *testing.T) {
 		option grpcauth.Option
 		want   string
 	}{
-		"no authenticator":             {nil, grpcauth.WithOpenServices(), "authenticator is nil"},
-		"a zone without a validator":   {grpcauth.Zone(nil, zone.ScopeCP), grpcauth.WithOpenServices(), "authenticator is nil"},
-		"a zone without a scope":       {grpcauth.Zone(zone.NewAuthenticator(g.validator), ""), grpcauth.WithOpenServices(), "authenticator is nil"},
+		"no authenticator":             {nil, grpcauth.WithOpenServices(), "AuthFunc is nil"},
+		"a zone without a validator":   {grpcauth.Zone(nil, zone.ScopeCP), grpcauth.WithOpenServices(), "AuthFunc is nil"},
+		"a zone without a scope":       {grpcauth.Zone(zone.NewAuthenticator(g.validator), ""), grpcauth.WithOpenServices(), "AuthFunc is nil"},
 		"no logger":                    {auth, grpcauth.WithLogger(nil), "logger is nil"},
-		"an open service with no name": {auth, grpcauth.WithOpenServices(""), `"" is no service`},
-		"an open method":               {auth, grpcauth.WithOpenServices("/grpc.health.v1.Health/Check"), "is no service"},
+		"an open service with no name": {auth, grpcauth.WithOpenServices(""), `"" is not a service`},
+		"an open method":               {auth, grpcauth.WithOpenServices("/grpc.health.v1.Health/Check"), "is not a service"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := grpcauth.UnaryServerInterceptor(c.auth, c.option)

@@ -13,7 +13,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// logRefusal logs a rejected call, at a limited rate, since any peer can cause
+// logRefusal logs a rejected call. The rate is limited, since any peer can cause
 // it. It leaves out rejections that a validator has logged.
 func (i *interceptor) logRefusal(ctx context.Context, method string, reason error) {
 	if !ofValidator(reason) {
@@ -21,8 +21,8 @@ func (i *interceptor) logRefusal(ctx context.Context, method string, reason erro
 	}
 }
 
-// logEnd logs a session that ended before its call. The rate is limited for
-// ends that a peer can cause, but not for those caused by an operator.
+// logEnd logs a session that ended before its call. The rate is limited for ends
+// that a peer can cause, but not for ends that an operator causes.
 func (i *interceptor) logEnd(ctx context.Context, method string, identity Identity, reason error) {
 	log := i.log.LogAttrs
 	if !ofValidator(reason) {
@@ -33,7 +33,7 @@ func (i *interceptor) logEnd(ctx context.Context, method string, identity Identi
 
 func level(reason error) slog.Level {
 	if Status(reason) == unavailable && !ofValidator(reason) {
-		return slog.LevelWarn // not caused by the peer
+		return slog.LevelWarn // the peer did not cause it
 	}
 	return slog.LevelInfo
 }
@@ -43,8 +43,8 @@ func attrs(ctx context.Context, method string, identity Identity, reason error) 
 	return append(attrs, describe(identity)...)
 }
 
-// logPanic logs the stack of a panic in a handler, which is lost where the
-// panic continues.
+// logPanic logs the stack of a panic in a handler, which is lost when the panic
+// continues.
 func (i *interceptor) logPanic(ctx context.Context, method string, value any, stack []byte) {
 	attrs := append(call(ctx, method), slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(stack)))
 	i.log.LogAttrs(ctx, slog.LevelError, "handler panicked", attrs...)

@@ -62,7 +62,7 @@ func TestProxyAuthenticatesAProxyThatItsTokenPermitsAndEndsItsStreams(t *testing
 		code     codes.Code
 		reason   string
 	}{
-		"another proxy":            {[]string{"authorization", issued.Token, "proxy", "dp-2"}, codes.PermissionDenied, `not the proxy's, \"dp-2\"`},
+		"another proxy":            {[]string{"authorization", issued.Token, "proxy", "dp-2"}, codes.PermissionDenied, `the proxy's is \"dp-2\"`},
 		"no token":                 {[]string{"proxy", "dp-1"}, codes.Unauthenticated, "no metadata"},
 		"another token":            {[]string{"authorization", g.issue(time.Hour), "proxy", "dp-1"}, codes.Unauthenticated, "token refused"},
 		"a proxy that is not said": {[]string{"authorization", issued.Token}, codes.Unavailable, "which proxy calls"},

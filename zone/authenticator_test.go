@@ -25,12 +25,12 @@ func TestAuthenticatorSessionPermitsTheTokensZoneInItsScopesAlone(t *testing.T) 
 	for peer, says := range map[zone.Peer]string{
 		{Zone: "west", Scope: zone.ScopeCP}:      "",
 		{Zone: "west", Scope: zone.ScopeEgress}:  "",
-		{Zone: "west", Scope: zone.ScopeIngress}: `the peer is a "ingress", the token has the scopes ["egress" "cp"]`,
-		{Zone: "west"}:                           `the peer is a ""`,
-		{Zone: "east", Scope: zone.ScopeCP}:      `zone "west" of the token is not the peer's, "east"`,
-		{Zone: "West", Scope: zone.ScopeCP}:      `not the peer's, "West"`,
-		{Scope: zone.ScopeCP}:                    `not the peer's, ""`,
-		{}:                                       `not the peer's, ""`,
+		{Zone: "west", Scope: zone.ScopeIngress}: `the peer's scope is "ingress", the token's are ["egress" "cp"]`,
+		{Zone: "west"}:                           `the peer's scope is ""`,
+		{Zone: "east", Scope: zone.ScopeCP}:      `the token's zone is "west", the peer's is "east"`,
+		{Zone: "West", Scope: zone.ScopeCP}:      `the peer's is "West"`,
+		{Scope: zone.ScopeCP}:                    `the peer's is ""`,
+		{}:                                       `the peer's is ""`,
 	} {
 		t.Run(fmt.Sprint(peer), func(t *testing.T) {
 			err := session.Permits(peer)

@@ -15,13 +15,12 @@
 //	issuer, err := zone.NewIssuer(store)
 //	issued, err := issuer.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, 30*24*time.Hour)
 //
-// issued.Token is the text for the zone. Record issued.ID: with it you can revoke
-// the token.
+// Give issued.Token to the zone. Record issued.ID: with it you can revoke the token.
 //
 // # A zone connects
 //
-// The peer says which zone it is. The [Validator] checks the token for that zone,
-// and for the scope in which the peer wants to act.
+// The peer says which zone it is. The [Validator] checks the token for that zone
+// and for the scope that the peer needs.
 //
 //	validator, err := zone.NewValidator(store)
 //	defer validator.Close()
@@ -31,16 +30,16 @@
 //	defer stop()
 //	<-session.Done() // context.Cause(session) says why
 //
-// For gRPC servers, package grpcauth does all of this. Such a server takes an
-// [Authenticator]: [NewAuthenticator] makes one from a validator.
+// Package grpcauth does all of this for gRPC servers. It takes an [Authenticator],
+// which [NewAuthenticator] makes from a validator.
 //
 // # Keys, revocation, offline
 //
-// Keys, rotation, revocation and offline use are those of package dataplane, but
-// global: zone keys belong to no mesh, and they do not verify dataplane tokens.
+// Keys, rotation, revocation and offline use work as in package dataplane, but
+// globally: zone keys belong to no mesh, and they do not verify dataplane tokens.
 //
 //	err = zone.Revoke(ctx, store, issued.ID)
 //
-// Options of this package fit its own functions only. One of package dataplane does
+// Options of this package fit only its own functions. An option of package dataplane does
 // not compile here.
 package zone

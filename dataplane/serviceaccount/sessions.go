@@ -10,8 +10,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// clockCheck is the interval at which one timer checks, for all sessions, whether
-// the wall clock has jumped.
+// clockCheck is the interval at which one timer checks for all sessions whether the
+// wall clock has jumped.
 const clockCheck = 10 * time.Second
 
 // session is a bound context.
@@ -33,7 +33,7 @@ func (x *session) expire() {
 	x.release(fmt.Errorf("%w at %s", token.ErrExpired, x.review.expires.Format(time.RFC3339)))
 }
 
-// sessions holds the open sessions of a validator. Contexts are ended without mu,
+// sessions holds the open sessions of a validator. It ends contexts without mu,
 // since that may run other code.
 type sessions struct {
 	mu     sync.Mutex
@@ -81,7 +81,7 @@ func (s *sessions) check() {
 	}
 }
 
-// close ends all sessions; later ones end at once.
+// close ends all sessions. Later ones end at once.
 func (s *sessions) close() {
 	s.mu.Lock()
 	s.closed = true

@@ -10,14 +10,14 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Verified is a token that the API server has authenticated for a [Validator]:
-// holding one proves that it was asked. It is immutable, and does not hold the
-// token. The zero Verified permits nothing.
+// Verified is a token that the API server has authenticated for a [Validator]. Only
+// a validator makes one. It is immutable, and does not hold the token. The zero
+// Verified permits nothing.
 type Verified struct{ review *review }
 
-// Pod returns what the API server said the token is for: always a namespace and a
-// service account; name and UID of the Pod, and its node, if the token is bound to
-// them.
+// Pod returns what the token is for according to the API server: always a namespace
+// and a service account, and if the token is bound to them, name and UID of the Pod
+// and its node.
 func (t Verified) Pod() Pod {
 	if t.review == nil {
 		return Pod{}
@@ -25,8 +25,7 @@ func (t Verified) Pod() Pod {
 	return t.review.pod
 }
 
-// Audiences returns those of the validator's audiences that the token is for, at
-// least one.
+// Audiences returns the validator's audiences that the token is for, at least one.
 func (t Verified) Audiences() []string {
 	if t.review == nil {
 		return nil
@@ -42,8 +41,8 @@ func (t Verified) ExpiresAt() time.Time {
 	return t.review.expires
 }
 
-// ID returns the token's jti, which the API server's audit log has as well. It is
-// "" for a token of Kubernetes 1.29 or older.
+// ID returns the token's jti, which the API server's audit log has too. It is ""
+// for a token of Kubernetes 1.29 or older.
 func (t Verified) ID() string {
 	if t.review == nil {
 		return ""
@@ -63,21 +62,21 @@ func (t Verified) LogValue() slog.Value {
 }
 
 // Bind returns a context that ends with the token, and a function that releases
-// its resources, to be called when the work under the context is done. The
-// context ends, with a matching error as its cause (context.Cause), in these
-// cases:
+// its resources. Call the function when the work under the context is done. The
+// context ends in these cases, with the matching error as its cause
+// (context.Cause):
 //
 //   - token.ErrExpired: the token has expired, by the wall clock or by the time
-//     since Bind, whichever comes first. A jump of the wall clock is noticed
-//     within 10 seconds;
+//     since Bind, whichever comes first. The validator notices a jump of the wall
+//     clock within 10 seconds;
 //   - token.ErrClosed: the validator was closed.
 //
 // It also ends with ctx. It does not end when the Pod or the account is deleted:
-// Kubernetes announces no such thing to those who review tokens. Where that
-// matters, validate the token again from time to time; within the validator's
-// cache that costs nothing.
+// Kubernetes does not announce that to users of TokenReview. If that matters,
+// validate the token again from time to time; while the validator has the answer in
+// its cache, that sends no request.
 //
-// A bound context uses no goroutine, and nothing looks at it until its token expires.
+// A bound context uses no goroutine and is not polled.
 func (t Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	bound, end := context.WithCancelCause(ctx)
 	if t.review == nil {

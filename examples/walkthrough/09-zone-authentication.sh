@@ -40,7 +40,7 @@ say "step 3: the global control plane is restarted with -zone-authentication cpT
 stop east
 cp west.token east.token
 start_zone east
-expect global '"token refused".*it is for zone .*west.*, asked for .*east'
+expect global '"token refused".*it is for zone .*west.*, want .*east'
 expect east 'no stream from the global control plane","code":"PermissionDenied"'
 meshpass generate zone-token --zone east --scope ingress --valid-for 720h --output east.token --overwrite
 expect global '"token refused".*scope.*ingress'
