@@ -66,10 +66,8 @@ func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *sign
 // the issuers have a [WithPublishDelay], pass it too, since it decides which key
 // signs. The error matches signing.ErrNoKey if there is no such key.
 //
-// If Forced removes the newest key, the key before it signs again, and the next
-// key gets the removed serial. After the last key is removed, the mesh has no
-// signing key: validators reject every token except those of configured public
-// keys, and Issue returns signing.ErrNoKey until EnsureKey.
+// The newest key is never removed, not even with Forced: add the next key first.
+// So no serial is given twice. To take all keys away, call [RemoveAllKeys].
 func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial signing.Serial, options ...RemoveOption) error {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -80,6 +78,18 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial
 		return fmt.Errorf("removing key %d: %w", serial, err)
 	}
 	return keylife.RemoveKey(ctx, store, series, serial, r)
+}
+
+// RemoveAllKeys removes all keys of the mesh, private and public, for example when
+// the mesh is deleted. Validators then reject every token except those of configured
+// public keys, and Issue returns signing.ErrNoKey until [EnsureKey] makes serial 1.
+// After an error some keys may be left: call it again.
+func RemoveAllKeys(ctx context.Context, store keystore.KeyStore, mesh string) error {
+	series, err := keysOf(mesh)
+	if err != nil {
+		return err
+	}
+	return keylife.RemoveAllKeys(ctx, store, series)
 }
 
 // Rotate rotates the keys of a mesh until ctx ends. It adds a key when the

@@ -135,7 +135,8 @@ func UnlessUsed(after time.Time, reports ...KeyUse) RemoveOption {
 	})
 }
 
-// Forced makes [RemoveKey] remove a key even if it signs or is in use.
+// Forced makes [RemoveKey] remove a key even if it signs or is in use, unless it is
+// the newest.
 func Forced() RemoveOption {
 	return removeOption(func(r *keylife.Removal) error {
 		r.Forced = true

@@ -65,16 +65,22 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 // the issuers have a [WithPublishDelay], pass it too, since it decides which key
 // signs. The error matches signing.ErrNoKey if there is no such key.
 //
-// If Forced removes the newest key, the key before it signs again, and the next
-// key gets the removed serial. After the last key is removed, zones have no
-// signing key: validators reject every token except those of configured public
-// keys, and Issue returns signing.ErrNoKey until EnsureKey.
+// The newest key is never removed, not even with Forced: add the next key first.
+// So no serial is given twice. To take all keys away, call [RemoveAllKeys].
 func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial, options ...RemoveOption) error {
 	var r keylife.Removal
 	if err := setting.Apply(&r, options, RemoveOption.applyRemoval); err != nil {
 		return fmt.Errorf("removing key %d: %w", serial, err)
 	}
 	return keylife.RemoveKey(ctx, store, signing.ZoneKeys(), serial, r)
+}
+
+// RemoveAllKeys removes all zone keys, private and public. Validators then reject
+// every token except those of configured public keys, and Issue returns
+// signing.ErrNoKey until [EnsureKey] makes serial 1. After an error some keys may be
+// left: call it again.
+func RemoveAllKeys(ctx context.Context, store keystore.KeyStore) error {
+	return keylife.RemoveAllKeys(ctx, store, signing.ZoneKeys())
 }
 
 // Rotate rotates the zone keys until ctx ends. It adds a key when the newest

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -82,6 +83,7 @@ type Issuer struct {
 	store keystore.KeyStore
 	mu    sync.Mutex
 	keys  map[keystore.Scope]parsedKey // the keys that sign
+	swept time.Time                    // when keys were last forgotten
 
 	private *signing.PrivateKey // offline
 	kid     string
@@ -92,7 +94,15 @@ type Issuer struct {
 type parsedKey struct {
 	record  keystore.Record // without its Data
 	private *signing.PrivateKey
+	used    time.Time
 }
+
+// An issuer forgets a private key that it has not used for keyUnused. Nothing tells it
+// that a mesh was deleted, and to parse a key again takes a tenth of a signature.
+const (
+	keyUnused     = 10 * time.Minute
+	sweepInterval = time.Minute
+)
 
 // NewIssuer returns an issuer that reads a store for every token and signs with
 // the newest key.
@@ -200,21 +210,26 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		i.mu.Unlock()
 		return nil, "", err
 	}
-	kid := serial.KeyID()
+	kid, now := serial.KeyID(), time.Now()
 	i.mu.Lock()
 	known := i.keys[scope]
 	i.mu.Unlock()
-	if record.Unchanged(known.record) {
-		return known.private, kid, nil
+	if !record.Unchanged(known.record) {
+		private, err := parseSigningKey(record)
+		if err != nil {
+			return nil, "", err
+		}
+		known = parsedKey{record: record.WithoutData(), private: private}
 	}
-	private, err := parseSigningKey(record)
-	if err != nil {
-		return nil, "", err
-	}
+	known.used = now
 	i.mu.Lock()
-	i.keys[scope] = parsedKey{record.WithoutData(), private}
-	i.mu.Unlock()
-	return private, kid, nil
+	defer i.mu.Unlock()
+	i.keys[scope] = known
+	if now.Sub(i.swept) >= sweepInterval {
+		i.swept = now
+		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > keyUnused })
+	}
+	return known.private, kid, nil
 }
 
 func parseSigningKey(record keystore.Record) (*signing.PrivateKey, error) {

@@ -105,17 +105,50 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Serial == serial }) {
 		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
 	}
-	if !r.Forced {
+	err = checkNotNewest(keys, serial)
+	if err == nil && !r.Forced {
 		err = r.check(series, records, serial)
 	}
 	if err == nil {
-		err = errors.Join(
-			store.Delete(ctx, series.Scope(), series.KeyName(serial)),
-			store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
+		return remove(ctx, store, series, serial)
 	}
+	logKey(ctx, audit.RemoveKey, series, serial, err)
+	return fmt.Errorf("removing key %d: %w", serial, err)
+}
+
+// checkNotNewest refuses to remove the newest key of a store that makes keys, since
+// the next key would get its serial: tokens of the new key would then be checked with
+// the old one until each validator has read the store.
+func checkNotNewest(keys []signing.Key, serial signing.Serial) error {
+	if keys[len(keys)-1].Serial == serial && slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Private }) {
+		return fmt.Errorf("%w: it is the newest, and its serial must not be given again; add the next key first", signing.ErrInUse)
+	}
+	return nil
+}
+
+// remove deletes both halves of a key.
+func remove(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial) error {
+	err := errors.Join(
+		store.Delete(ctx, series.Scope(), series.KeyName(serial)),
+		store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
 	logKey(ctx, audit.RemoveKey, series, serial, err)
 	if err != nil {
 		return fmt.Errorf("removing key %d: %w", serial, err)
+	}
+	return nil
+}
+
+// RemoveAllKeys removes all keys of a series, the highest serial last, so that a
+// failure in between leaves no serial to be given again.
+func RemoveAllKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) error {
+	keys, err := Keys(ctx, store, series)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := remove(ctx, store, series, key.Serial); err != nil {
+			return err
+		}
 	}
 	return nil
 }
