@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	patience = 15 * time.Second // for what ought to happen soon
-	grace    = 5 * time.Second  // for a process to end when it is told to
+	patience = time.Minute      // for what ought to happen soon
+	grace    = 30 * time.Second // for a process to end when it is told to
 )
 
 // process is a subcommand that runs in a process of its own. What it logs can be waited for.
@@ -121,6 +121,13 @@ func (p *process) find(message string, attrs []string) (event, <-chan struct{}) 
 		}
 	}
 	return nil, p.more
+}
+
+// rewind lets the events so far be waited for again.
+func (p *process) rewind() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = 0
 }
 
 // none is an error if there has been such an event since the one that was waited for last.

@@ -31,7 +31,7 @@ func TestTheSceneComesOutAsItSaysAndLeavesNothingBehind(t *testing.T) {
 	}
 	t.Setenv(asProgram, "1")
 	t.Setenv("TMPDIR", shortTempDir(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 
 	var out bytes.Buffer
@@ -53,7 +53,7 @@ func TestTheSceneCanBeInterrupted(t *testing.T) {
 	}
 	t.Setenv(asProgram, "1")
 	t.Setenv("TMPDIR", shortTempDir(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 
 	p, err := startProcess("scene", nil, "scene")

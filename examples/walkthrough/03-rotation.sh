@@ -5,7 +5,7 @@
 controlplane certificates -dir . -zones west
 start_global -publish-delay 1s
 start_zone west
-expect west 'keys and revocations received'
+informed west
 
 store=dir:global/store # keys are added and removed in the store
 export MESHPASS_CONTROL_PLANE=unix:global/admin.sock

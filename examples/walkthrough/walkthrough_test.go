@@ -37,7 +37,7 @@ func TestTheProceduresOfTheDocumentationComeOutAsTheySayAndLeaveNothingBehind(t 
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(temp)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 
 	cmd := exec.CommandContext(ctx, "./run")
