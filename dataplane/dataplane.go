@@ -124,35 +124,36 @@ func keysOf(mesh string) (signing.Series, error) {
 	return signing.DataplaneKeys(mesh), checkMesh(mesh)
 }
 
-// Revoke adds token ids (jti) to the mesh's revocation list. Any number of
-// callers may change the list at the same time; no change is lost. For errors
-// and limits see revocation.Ref.Add.
+// Revoke revokes dataplane tokens of a mesh by their ids (jti): it adds the ids to
+// the mesh's revocation list, and to the list in the global scope if there is one.
+// Any number of callers may change the lists at the same time; no change is lost. For
+// errors and limits see revocation.AddDataplane.
 //
 // Revoke does not check that the mesh exists: a mistyped name revokes nothing.
 func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return revocation.Dataplane(mesh).Add(ctx, store, append([]string{id}, more...)...)
+	return revocation.AddDataplane(ctx, store, mesh, append([]string{id}, more...)...)
 }
 
-// Restore removes token ids from the mesh's revocation list, so that their
-// tokens are valid again. It ignores ids that are not on the list. It does not
-// change a list in the global scope: see revocation.DataplaneGlobal.
+// Restore removes token ids from the mesh's revocation list, and from the list in the
+// global scope, so that their tokens are valid again. It ignores ids that are not on
+// the lists.
 func Restore(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return revocation.Dataplane(mesh).Remove(ctx, store, append([]string{id}, more...)...)
+	return revocation.RemoveDataplane(ctx, store, mesh, append([]string{id}, more...)...)
 }
 
-// Revoked reads the mesh's revocation list. It does not include the list in the
-// global scope, which validators apply too: see revocation.DataplaneGlobal.
+// Revoked returns the ids on the mesh's revocation list and on its list in the global
+// scope. If one of them cannot be read, the result is an error.
 func Revoked(ctx context.Context, store keystore.KeyStore, mesh string) (*revocation.List, error) {
 	if err := checkMesh(mesh); err != nil {
 		return nil, err
 	}
-	return revocation.Dataplane(mesh).Load(ctx, store)
+	return revocation.LoadDataplane(ctx, store, mesh)
 }
 
 // checkMesh rejects an invalid mesh name. An empty one would select the global

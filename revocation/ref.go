@@ -60,8 +60,8 @@ func Dataplane(mesh string) Ref {
 
 // DataplaneGlobal returns the second list of a mesh's revoked dataplane tokens:
 // the record with the same name in the global scope. Validators read both, and
-// a token whose id is on either is revoked. To restore a token, remove its id
-// from both. Add new ids to [Dataplane]. For the empty mesh it is the zero Ref.
+// a token whose id is on either is revoked. [AddDataplane] and [RemoveDataplane]
+// change both. For the empty mesh it is the zero Ref.
 func DataplaneGlobal(mesh string) Ref {
 	return Ref{keystore.Global, Dataplane(mesh).Name}
 }
@@ -106,7 +106,9 @@ func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 // [keystore.ErrReadOnly] and [keystore.ErrNameTaken]. When ctx ends, the error
 // matches that of ctx. Each id is an audit event: see package audit.
 func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return r.edit(ctx, store, audit.Revoke, ids, withIDs)
+	_, err := r.edit(ctx, store, audit.Revoke, ids, true)
+	logEach(ctx, audit.Revoke, r.Name, ids, err)
+	return err
 }
 
 // Remove removes ids from the list, so that tokens with these ids are valid
@@ -117,7 +119,9 @@ func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) er
 // malformed items and no id, Remove also returns [ErrUnreadable] and changes
 // nothing: validators could not use such a list until an operator repaired it.
 func (r Ref) Remove(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return r.edit(ctx, store, audit.Restore, ids, withoutIDs)
+	_, err := r.edit(ctx, store, audit.Restore, ids, false)
+	logEach(ctx, audit.Restore, r.Name, ids, err)
+	return err
 }
 
 // change computes the new data of a list for some ids, and reports whether to
@@ -172,35 +176,44 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 	return data, true, nil
 }
 
-// edit changes the record, and logs an audit event for each id.
-func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Action, ids []string, change change) error {
-	doing := "adding to"
+// edit changes the record: it adds ids or removes them. It reports whether the record
+// is there afterwards. Without makes it leaves a missing record missing.
+func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Action, ids []string, makes bool) (exists bool, err error) {
+	change, doing := withIDs, "adding to"
 	if action == audit.Restore {
-		doing = "removing from"
+		change, doing = withoutIDs, "removing from"
 	}
-	err := r.editUntilDone(ctx, store, ids, change)
+	exists, err = r.editUntilDone(ctx, store, ids, change, makes)
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", doing, r.description(), err)
 	}
+	return exists, err
+}
+
+// logEach logs an audit event for each id, and one for an id that was given twice.
+func logEach(ctx context.Context, action audit.Action, name string, ids []string, err error) {
 	event := audit.Event{Action: action, Err: err}
-	event.Kind, event.Mesh, _ = ParseName(r.Name)
+	event.Kind, event.Mesh, _ = ParseName(name)
+	logged := make(map[string]struct{}, len(ids))
 	for _, event.TokenID = range ids {
-		audit.Log(ctx, nil, event)
+		if _, twice := logged[event.TokenID]; !twice {
+			logged[event.TokenID] = struct{}{}
+			audit.Log(ctx, nil, event)
+		}
 	}
-	return err
 }
 
 // editUntilDone changes the record by compare-and-swap, and retries until it
 // succeeds.
-func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []string, change change) error {
+func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []string, change change, makes bool) (exists bool, err error) {
 	if err := checkIDs(ids); err != nil {
-		return err
+		return false, err
 	}
 	const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := r.editOnce(ctx, store, ids, change)
+		exists, err = r.editOnce(ctx, store, ids, change, makes)
 		if err == nil || !raced(err) {
-			return err
+			return exists, err
 		}
 		// A random pause keeps writers that collided from colliding again.
 		timer := time.NewTimer(rand.N(pause))
@@ -208,19 +221,19 @@ func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []s
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%w; last attempt: %w", ctx.Err(), err)
+			return false, fmt.Errorf("%w; last attempt: %w", ctx.Err(), err)
 		}
 	}
 }
 
-func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string, change change) error {
+func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string, change change, makes bool) (exists bool, err error) {
 	record, found, err := r.get(ctx, store)
-	if err != nil {
-		return err
+	if err != nil || !found && !makes {
+		return false, err
 	}
 	data, changed, err := change(record.Data, ids)
 	if err != nil || !changed {
-		return err
+		return found, err
 	}
 	record = keystore.Record{Scope: r.Scope, Name: r.Name, Data: data, Version: record.Version}
 	if found {
@@ -228,7 +241,7 @@ func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string
 	} else {
 		_, err = store.Create(ctx, record)
 	}
-	return err
+	return err == nil, err
 }
 
 // raced reports whether a write failed because another writer created, changed
