@@ -28,7 +28,7 @@ $`, c.done("keys", "list", "--mesh", "default"))
 	refused := c.run("inspect", "dp.token")
 	require.Equal(t, exitRefused, refused.status)
 	require.Contains(t, refused.out, "refused: unknown signing key")
-	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default"), `"meshpass keys list --mesh default" shows which there are`)
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default"), `"meshpass keys list --mesh default" shows the keys`)
 	require.Contains(t, c.done("keys", "list", "--zone-tokens"), "signs", "the zones' key is still there")
 }
 
@@ -51,7 +51,7 @@ func TestTheLastKeyIsRemovedByForceAndNeverComesBackByItself(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.done("keys", "remove", "1", "--mesh", "default", "--force")
 	r := c.run("keys", "list", "--mesh", "default")
-	require.Equal(t, result{exitDone, "", "meshpass: there are no keys for mesh \"default\" in dir:./keys; the first one is made with \"meshpass keys add --first --mesh default\"\n"}, r)
+	require.Equal(t, result{exitDone, "", "meshpass: there are no keys for mesh \"default\" in dir:./keys; make the first one with \"meshpass keys add --first --mesh default\"\n"}, r)
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), "--first")
 }
 
