@@ -296,7 +296,7 @@ func TestWhatIsNotAsItWasSealedIsRefusedAndTheErrorSaysWhatIsWrong(t *testing.T)
 		want   error
 		text   string
 	}{
-		{"not sealed", func([]byte) []byte { return []byte("secret content") }, sealed.ErrNotSealed, `is not sealed: "key-1" in scope "default"`},
+		{"not sealed", func([]byte) []byte { return []byte("secret content") }, sealed.ErrNotSealed, `cannot open "key-1" in scope "default": keystore/sealed: record is not sealed`},
 		{"empty", func([]byte) []byte { return nil }, sealed.ErrNotSealed, "is not sealed"},
 		{"a part of the first line", func(r []byte) []byte { return r[:5] }, sealed.ErrAltered, "cut short, to 5 bytes"},
 		{"the first line", func(r []byte) []byte { return r[:19] }, sealed.ErrAltered, "cut short, to 19 bytes"},
@@ -410,7 +410,7 @@ func TestTooLargeCountsWhatSealingAdds(t *testing.T) {
 	data := make([]byte, maxData-overhead+1)
 	_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: data})
 	require.ErrorIs(t, err, keystore.ErrTooLarge)
-	assert.EqualError(t, err, `keystore: record too large: "key-1" in scope "default" has 67108865 bytes, the limit is 67108864; of these bytes sealing has added 149`)
+	assert.EqualError(t, err, `keystore: record too large: "key-1" in scope "default" has 67108865 bytes, the limit is 67108864 (149 added by sealing)`)
 }
 
 func TestARecordThatDidNotChangeCostsNoCallOfTheSealer(t *testing.T) {
@@ -506,7 +506,8 @@ func TestAListStopsAskingASealerThatFails(t *testing.T) {
 	sealer := &counting{Sealer: aesgcm(t, 1), open: func(context.Context) error { return down }}
 	_, err := newStore(t, inner, sealer).List(t.Context(), keystore.AllScopes, "")
 	require.ErrorIs(t, err, down)
-	assert.ErrorContains(t, err, "keystore/sealed: cannot open the data key of \"key-")
+	assert.ErrorContains(t, err, `keystore: cannot open "key-`)
+	assert.ErrorContains(t, err, "cannot open its data key: the KMS is down")
 	assert.LessOrEqual(t, sealer.opens.Load(), int64(16))
 }
 
@@ -527,13 +528,13 @@ func TestASealerThatReturnsTooFewOrTooManyBytesIsAnError(t *testing.T) {
 	for _, n := range []int{0, 8193} {
 		_, err := newStore(t, keystore.NewMemory(), wrong{seal: make([]byte, n)}).
 			Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
-		assert.EqualError(t, err, fmt.Sprintf(`keystore/sealed: cannot seal the data key of "key-1" in scope "default": the sealer returned %d bytes, want 1 to 8192`, n))
+		assert.EqualError(t, err, fmt.Sprintf(`keystore: cannot create "key-1" in scope "default": the sealer returned a sealed data key of %d bytes, want 1 to 8192`, n))
 	}
 	inner := keystore.NewMemory()
 	create(t, newStore(t, inner, wrong{seal: make([]byte, 8192)}), "default", "key-1", "content")
 	for _, n := range []int{0, 16, 31, 33} {
 		_, err := newStore(t, inner, wrong{open: make([]byte, n)}).Get(t.Context(), "default", "key-1")
-		assert.EqualError(t, err, fmt.Sprintf(`keystore/sealed: cannot open the data key of "key-1" in scope "default": the sealer returned %d bytes, want 32`, n))
+		assert.EqualError(t, err, fmt.Sprintf(`keystore: cannot open "key-1" in scope "default": the sealer returned a data key of %d bytes, want 32`, n))
 	}
 	_, err := newStore(t, inner, wrong{open: make([]byte, 32)}).Get(t.Context(), "default", "key-1")
 	assert.ErrorIs(t, err, sealed.ErrAltered)
@@ -791,7 +792,7 @@ func TestPlaintextThatBeginsLikeASealedRecordIsNotWritten(t *testing.T) {
 	create(t, newStore(t, inner, aesgcm(t, 1)), "default", "key-1", "content")
 	store := newStore(t, inner, aesgcm(t, 1), sealed.WritePlaintext())
 	_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2", Data: stored(t, inner, "default", "key-1")})
-	assert.EqualError(t, err, `keystore/sealed: cannot create "key-2" in scope "default": its data begins like a sealed record`)
+	assert.EqualError(t, err, `keystore: cannot create "key-2" in scope "default": its data begins like a sealed record`)
 	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2", Data: []byte("mesh")})
 	assert.Error(t, err)
 	create(t, store, "default", "key-2", "mesh-1")
