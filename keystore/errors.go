@@ -29,8 +29,8 @@ var (
 	// ErrTooLarge: the data is over the store's limit, which the text names.
 	ErrTooLarge = errors.New("keystore: record too large")
 
-	// ErrName: the scope or the name is not one that the store takes; see CheckScope
-	// and CheckName. A store on an engine that cannot hold all of those takes fewer.
+	// ErrName: CheckScope or CheckName refuses the scope or the name; or Create or
+	// Update was given one that the store's engine cannot hold.
 	ErrName = errors.New("keystore: unusable name")
 )
 

@@ -102,6 +102,9 @@ func pause() {
 	time.Sleep(50 * time.Microsecond)
 }
 
+// absent is the test of names that an engine cannot hold.
+const absent = "Names/those_that_the_engine_cannot_hold_are_absent,_and_refused_by_Create_and_Update"
+
 var errBroken = errors.New("broken")
 
 // brokenStore is a way to get the contract wrong: what the store does, and the
@@ -756,12 +759,12 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"takes names though it says that it does not",
-		[]string{"Names/those_that_the_engine_cannot_hold_are_answered_with_ErrName"},
+		[]string{absent},
 		func(m *keystore.Memory) *broken { return &broken{Memory: m, takes: isLowerCase} },
 	},
 	{
 		"loses records whose names it says it does not take",
-		[]string{"Names/those_that_the_engine_cannot_hold_are_answered_with_ErrName"},
+		[]string{absent},
 		func(m *keystore.Memory) *broken {
 			b := takingLowerCase(m)
 			create := b.create
@@ -775,11 +778,53 @@ var brokenStores = []brokenStore{
 		},
 	},
 	{
-		"finds nothing under names that it does not take",
-		[]string{"Names/those_that_the_engine_cannot_hold_are_answered_with_ErrName"},
+		"refuses Get of names that it does not take",
+		[]string{absent},
 		func(m *keystore.Memory) *broken {
 			b := takingLowerCase(m)
-			b.get, b.list = nil, nil
+			b.get = func(ctx context.Context, s scope, name string) (record, error) {
+				if err := checkLowerCase(s, name); err != nil {
+					return record{}, err
+				}
+				return m.Get(ctx, s, name)
+			}
+			return b
+		},
+	},
+	{
+		"refuses List of scopes that it does not take",
+		[]string{absent},
+		func(m *keystore.Memory) *broken {
+			b := takingLowerCase(m)
+			b.list = func(ctx context.Context, s scope, prefix string) ([]record, error) {
+				if err := checkLowerCase(s, ""); err != nil {
+					return nil, err
+				}
+				return m.List(ctx, s, prefix)
+			}
+			return b
+		},
+	},
+	{
+		"refuses Delete of names that it does not take",
+		[]string{absent},
+		func(m *keystore.Memory) *broken {
+			b := takingLowerCase(m)
+			b.delete = func(ctx context.Context, s scope, name string) error {
+				if err := checkLowerCase(s, name); err != nil {
+					return err
+				}
+				return m.Delete(ctx, s, name)
+			}
+			return b
+		},
+	},
+	{
+		"does not find names that it does not take when it updates",
+		[]string{absent},
+		func(m *keystore.Memory) *broken {
+			b := takingLowerCase(m)
+			b.update = nil
 			return b
 		},
 	},
@@ -918,45 +963,29 @@ func isLowerCase(s scope, name string) bool {
 	return !strings.ContainsAny(string(s)+name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 }
 
-// takingLowerCase is a store whose engine holds no other names.
-func takingLowerCase(m *keystore.Memory) *broken {
-	check := func(ctx context.Context, s scope, name string) error {
-		if ctx.Err() == nil && !isLowerCase(s, name) {
-			return fmt.Errorf("%w: %q in scope %q has capitals", keystore.ErrName, name, s)
-		}
+// checkLowerCase returns the error of a name that takingLowerCase cannot hold.
+func checkLowerCase(s scope, name string) error {
+	if isLowerCase(s, name) {
 		return nil
 	}
+	return fmt.Errorf("%w: %q in scope %q has capitals", keystore.ErrName, name, s)
+}
+
+// takingLowerCase is a store whose engine holds no other names.
+func takingLowerCase(m *keystore.Memory) *broken {
 	b := limited(&broken{Memory: m, takes: isLowerCase})
 	create, update := b.create, b.update
-	b.get = func(ctx context.Context, s scope, name string) (record, error) {
-		if err := check(ctx, s, name); err != nil {
-			return record{}, err
-		}
-		return m.Get(ctx, s, name)
-	}
-	b.list = func(ctx context.Context, s scope, prefix string) ([]record, error) {
-		if err := check(ctx, s, ""); err != nil {
-			return nil, err
-		}
-		return m.List(ctx, s, prefix)
-	}
 	b.create = func(ctx context.Context, r record) (record, error) {
-		if err := check(ctx, r.Scope, r.Name); err != nil {
+		if err := checkLowerCase(r.Scope, r.Name); err != nil && ctx.Err() == nil {
 			return record{}, err
 		}
 		return create(ctx, r)
 	}
 	b.update = func(ctx context.Context, r record) (record, error) {
-		if err := check(ctx, r.Scope, r.Name); err != nil {
+		if err := checkLowerCase(r.Scope, r.Name); err != nil && ctx.Err() == nil {
 			return record{}, err
 		}
 		return update(ctx, r)
-	}
-	b.delete = func(ctx context.Context, s scope, name string) error {
-		if err := check(ctx, s, name); err != nil {
-			return err
-		}
-		return m.Delete(ctx, s, name)
 	}
 	return b
 }

@@ -72,8 +72,9 @@ type Harness struct {
 	// Takes tells whether the store's engine can hold a record of this name in this
 	// scope. It is asked only about what CheckScope and CheckName accept, and for the
 	// name "key-1" about a scope by itself; nil means that the store takes all of it.
-	// What it refuses, every method of the store must answer with ErrName. No store
-	// may refuse the records that Meshpass makes for a mesh "default" and for zones.
+	// What it refuses is absent when the store reads, and the store's Create and
+	// Update answer it with ErrName. No store may refuse the records that Meshpass
+	// makes for a mesh "default" and for zones.
 	Takes func(scope keystore.Scope, name string) bool
 }
 

@@ -404,8 +404,8 @@ func TestAnAnswerOfSomethingElseThanAnAPIServerSaysNothingOfRecords(t *testing.T
 	require.Error(t, store.Delete(t.Context(), "default", "key-1"))
 }
 
-func TestWhatKubernetesCannotHoldIsRefusedWithTheReason(t *testing.T) {
-	secrets := secretsOf(t, &rest.Config{Host: "127.0.0.1:1"}, "default") // nobody is asked
+func TestStoreRefusesToWriteWhatKubernetesCannotHoldAndFindsNothingThere(t *testing.T) {
+	secrets := secretsOf(t, &rest.Config{Host: "127.0.0.1:1"}, "default") // no request is made
 	store, err := kubernetes.New(secrets)
 	require.NoError(t, err)
 	for _, bad := range []struct {
@@ -418,10 +418,18 @@ func TestWhatKubernetesCannotHoldIsRefusedWithTheReason(t *testing.T) {
 		{"prod-", "key-1", `Kubernetes cannot label a Secret with mesh "prod-"`},
 		{keystore.Scope(strings.Repeat("m", 64)), "key-1", "must be no more than 63"},
 	} {
+		for _, write := range []func(context.Context, keystore.Record) (keystore.Record, error){store.Create, store.Update} {
+			_, err := write(t.Context(), keystore.Record{Scope: bad.scope, Name: bad.name})
+			require.ErrorIs(t, err, keystore.ErrName)
+			require.ErrorContains(t, err, bad.says)
+		}
 		_, err := store.Get(t.Context(), bad.scope, bad.name)
-		require.ErrorIs(t, err, keystore.ErrName)
-		require.ErrorContains(t, err, bad.says)
+		require.ErrorIs(t, err, keystore.ErrNotFound)
+		require.NoError(t, store.Delete(t.Context(), bad.scope, bad.name))
 	}
+	records, err := store.List(t.Context(), "prod-", "")
+	require.NoError(t, err)
+	require.Empty(t, records)
 	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: make([]byte, 1<<20+1)})
 	require.ErrorIs(t, err, keystore.ErrTooLarge)
 	require.ErrorContains(t, err, "the limit is 1048576")
