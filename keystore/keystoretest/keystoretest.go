@@ -53,7 +53,7 @@ const requiredData = 512 << 10
 // patience is how long the suite waits for what must come, such as the
 // announcement of a change. Nothing is measured with it: a store that conforms
 // is never waited for that long.
-const patience = 10 * time.Second
+var patience = 30 * time.Second
 
 // Harness tells the suite how to get stores, and in what they differ from others.
 type Harness struct {
