@@ -148,8 +148,6 @@ func methodNotAllowed(w http.ResponseWriter, actions map[string]Action) error {
 func answerTo(what Request, err error) *answer {
 	var own *answer
 	var told *denied
-	// Not every store can hold every mesh: see keystore.ErrName.
-	noSuchMesh := what.Action == Issue && errors.Is(err, keystore.ErrName) && !errors.Is(err, errRefused) && !errors.Is(err, token.ErrDenied)
 	switch {
 	case errors.As(err, &own):
 		return own
@@ -157,12 +155,10 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "the client is not authenticated")
 	case errors.As(err, &told):
 		return newAnswer(http.StatusForbidden, titleDenied, told.detail)
-	case errors.Is(err, token.ErrUnavailable) && !noSuchMesh:
+	case errors.Is(err, token.ErrUnavailable):
 		return unavailable()
 	case errors.Is(err, errRefused), errors.Is(err, token.ErrDenied):
 		return newAnswer(http.StatusForbidden, titleDenied, "the request is not allowed")
-	case noSuchMesh:
-		return noKey(what)
 	case errors.Is(err, token.ErrIssuingDisabled):
 		return newAnswer(http.StatusBadRequest, titleNotIssued, token.ErrIssuingDisabled.Error())
 	case errors.Is(err, token.ErrNotIssuable):

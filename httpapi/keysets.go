@@ -199,9 +199,6 @@ func (k *keySets) forget(now time.Time) {
 // failed read returns the previous set too, for the next read.
 func (k *keySets) load(ctx context.Context, series signing.Series, previous *keySet) (*keySet, error) {
 	records, err := k.store.List(ctx, series.Scope(), series.Prefix())
-	if errors.Is(err, keystore.ErrName) {
-		records, err = nil, nil // a mesh that the store cannot hold has no keys
-	}
 	if err != nil {
 		return previous, fmt.Errorf("%w: reading the keys: %w", token.ErrUnavailable, err)
 	}
