@@ -45,9 +45,9 @@
 // as Go writes it ("24h", "1h30m"), of at least one second. If it is absent, the token
 // is valid for 10 years (87600h), as in Kuma.
 //
-// The revocation list of a mesh is the list in the scope of the mesh. This API
-// neither shows nor changes the list in the global scope, which validators apply too:
-// see revocation.DataplaneGlobal.
+// The revoked ids of a mesh are those on the list in the scope of the mesh and on the
+// list in the global scope. A change is made to each of the two that exists: see
+// revocation.AddDataplane.
 //
 // # Answers
 //

@@ -114,13 +114,13 @@ func (c *controlPlane) IssueZone(ctx context.Context, claims token.Zone, validFo
 	return raw, c.explain(err)
 }
 
-func (c *controlPlane) revoked(ctx context.Context, of owner) (ids []string, err error) {
+func (c *controlPlane) revoked(ctx context.Context, of owner) (revoked revokedIDs, err error) {
 	if of.mesh == "" {
-		ids, err = c.RevokedZone(ctx)
+		revoked.ids, err = c.RevokedZone(ctx)
 	} else {
-		ids, err = c.RevokedDataplane(ctx, of.mesh)
+		revoked.ids, err = c.RevokedDataplane(ctx, of.mesh)
 	}
-	return ids, c.explain(err)
+	return revoked, c.explain(err)
 }
 
 func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) error {

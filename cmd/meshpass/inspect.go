@@ -212,16 +212,16 @@ func (a *app) check(ctx context.Context, raw string, claims token.Claims, config
 			configured[k.kid] = k.public
 		}
 	}
-	ids, err := from.revoked(ctx, of)
+	revoked, err := from.revoked(ctx, of)
 	if err != nil {
 		return "", err
 	}
-	data, err := revocation.Format(ids)
+	data, err := revocation.Format(revoked.ids)
 	if err != nil {
 		return "", err
 	}
 	copied := keystore.NewMemory()
-	if _, err := copied.Create(ctx, keystore.Record{Scope: of.lists()[0].Scope, Name: of.lists()[0].Name, Data: data}); err != nil {
+	if _, err := copied.Create(ctx, keystore.Record{Scope: of.list().Scope, Name: of.list().Name, Data: data}); err != nil {
 		return "", err
 	}
 	return by, a.validate(ctx, raw, claims, copied, configured)

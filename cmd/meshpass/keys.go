@@ -170,18 +170,23 @@ still verify.
 }
 
 func (a *app) removeKeyCommand(which *choice) *cobra.Command {
-	var force bool
+	var force, all bool
 	var publishDelay time.Duration
 	command := &cobra.Command{
-		Use:   "remove NUMBER",
+		Use:   "remove [NUMBER]",
 		Short: "Remove a key: tokens that it signed are refused",
 		Long: `Removes a key by its number. From then on validators refuse every token that it signed, and open streams with such
-tokens end. The key that signs is removed only with --force.
+tokens end. The key that signs is removed only with --force. The newest key is never removed by its number: add the next
+key first, so that no number is given twice. For a mesh that is deleted, --all removes all keys.
 
 This command cannot know whether tokens of the key are still in use: ask the control planes.`,
-		Example: `  meshpass keys remove 1 --mesh default`,
+		Example: `  meshpass keys remove 1 --mesh default
+  meshpass keys remove --all --mesh retired`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			switch {
+			case all && len(args) > 0:
+				return usagef("there is a number and --all, want one of them")
+			case !all && len(args) != 1:
 				return usagef(`which key? Give one number; "meshpass keys list" shows them`)
 			}
 			return nil
@@ -191,12 +196,16 @@ This command cannot know whether tokens of the key are still in use: ask the con
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&force, "force", false, "remove the key even if it signs")
+	flags.BoolVar(&all, "all", false, "remove all keys")
 	flags.DurationVar(&publishDelay, "publish-delay", 0, "the publish delay of your control plane; a younger key does not sign")
 	completes(command, "publish-delay", cobra.ShellCompDirectiveNoFileComp)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		of, err := which.owner()
 		if err != nil {
 			return err
+		}
+		if all {
+			return a.removeAllKeys(command, of)
 		}
 		serial, ok := signing.ParseSerial(args[0])
 		if !ok {
@@ -227,7 +236,7 @@ This command cannot know whether tokens of the key are still in use: ask the con
 		}
 		switch {
 		case errors.Is(err, signing.ErrInUse):
-			return advise(err, `"meshpass keys add %s" does that, and --force removes it anyway`, of.flag())
+			return advise(err, `"meshpass keys add %s" does that`, of.flag())
 		case err != nil:
 			return from.explain(err, of)
 		}
@@ -235,4 +244,27 @@ This command cannot know whether tokens of the key are still in use: ask the con
 		return nil
 	}
 	return command
+}
+
+func (a *app) removeAllKeys(command *cobra.Command, of owner) error {
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	from, done, err := a.connectStore(ctx, "remove keys", connecting{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	if of.mesh == "" {
+		err = zone.RemoveAllKeys(ctx, from.KeyStore)
+	} else {
+		err = dataplane.RemoveAllKeys(ctx, from.KeyStore, of.mesh)
+	}
+	if err != nil {
+		return from.explain(err, of)
+	}
+	a.say("removed all keys of %s: every token that they signed is refused", of)
+	return nil
 }

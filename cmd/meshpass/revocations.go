@@ -50,16 +50,17 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 				return err
 			}
 			defer done()
-			ids, err := from.revoked(ctx, of)
+			revoked, err := from.revoked(ctx, of)
 			if err != nil {
 				return err
 			}
-			if len(ids) == 0 {
+			a.warnOfProblems(revoked, of)
+			if len(revoked.ids) == 0 {
 				a.say("nothing is revoked for %s in %s", of, from)
 				a.warnWithoutKeys(ctx, from, of)
 			}
 			out := bufio.NewWriter(a.out)
-			for _, id := range ids {
+			for _, id := range revoked.ids {
 				fmt.Fprintln(out, id)
 			}
 			return out.Flush()
@@ -109,6 +110,9 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 				return fmt.Errorf("nothing was revoked: %w", err)
 			}
 			a.say("revoked for %s: %s", of, strings.Join(ids, ", "))
+			if revoked, err := to.revoked(ctx, of); err == nil {
+				a.warnOfProblems(revoked, of)
+			}
 			a.warnWithoutKeys(ctx, to, of)
 			return nil
 		}
@@ -116,11 +120,12 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		if err != nil {
 			return err
 		}
+		a.warnOfProblems(before, of)
 		if err := to.restore(ctx, of, ids); err != nil {
 			return err
 		}
 		for _, id := range ids {
-			if _, was := slices.BinarySearch(before, id); was {
+			if _, was := slices.BinarySearch(before.ids, id); was {
 				a.say("no longer revoked for %s: %s", of, id)
 			} else {
 				a.say("was not revoked for %s: %s", of, id)
@@ -189,6 +194,13 @@ func claimsOf(raw string) (token.Claims, error) {
 }
 
 // warnWithoutKeys warns of what may be a mistyped mesh: one that has no keys.
+// warnOfProblems tells what in a revocation list other programs may read otherwise.
+func (a *app) warnOfProblems(revoked revokedIDs, of owner) {
+	for _, problem := range revoked.problems {
+		a.say("warning: the revocation list of %s: %v", of, problem)
+	}
+}
+
 func (a *app) warnWithoutKeys(ctx context.Context, from service, of owner) {
 	if list, err := from.keys(ctx, of); err == nil && len(list.keys) == 0 {
 		a.say("warning: there are no keys for %s in %s: check the name", of, from)

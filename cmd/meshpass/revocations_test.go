@@ -74,3 +74,20 @@ func TestAListThatCannotBeReadIsNeverAnEmptyOne(t *testing.T) {
 		require.Contains(t, c.fails(exitFailed, append(command, "--mesh", "default")...), `repair the record "dataplane-token-revocations-default"`)
 	}
 }
+
+func TestRevocationsInAnotherFormAreNamedByEveryCommand(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-revocations-default"), `["id1","id2"]`)
+	for _, command := range [][]string{
+		{"revocations", "list", "--mesh", "default"},
+		{"revocations", "add", "id3", "--mesh", "default"},
+		{"revocations", "remove", "id3", "--mesh", "default"},
+	} {
+		r := c.run(command...)
+		require.Equal(t, exitDone, r.status, r.err)
+		require.Contains(t, r.err, "ids in quotes", command)
+	}
+	r := c.run("revocations", "remove", "id1", "--mesh", "default")
+	require.NotEqual(t, exitDone, r.status, "the id would stay revoked")
+	require.Contains(t, r.err, "ids in quotes")
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,11 +21,17 @@ import (
 // service is what a store and a control plane have in common.
 type service interface {
 	issuer
-	revoked(ctx context.Context, of owner) ([]string, error)
+	revoked(ctx context.Context, of owner) (revokedIDs, error)
 	revoke(ctx context.Context, of owner, ids []string) error
 	restore(ctx context.Context, of owner, ids []string) error
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
+}
+
+// revokedIDs holds the revoked ids of an owner, sorted, and problems with their list.
+type revokedIDs struct {
+	ids      []string
+	problems []error
 }
 
 // keyList holds the keys of an owner, and problems with other records.
@@ -70,12 +75,13 @@ func (o owner) series() signing.Series {
 	return signing.DataplaneKeys(o.mesh)
 }
 
-// lists returns the records with the owner's revocations. New ones go into the first.
-func (o owner) lists() []revocation.Ref {
+// list names the record with the owner's revocations. A mesh may have a second one of
+// the same name, in the global scope.
+func (o owner) list() revocation.Ref {
 	if o.mesh == "" {
-		return []revocation.Ref{revocation.Zone()}
+		return revocation.Zone()
 	}
-	return []revocation.Ref{revocation.Dataplane(o.mesh), revocation.DataplaneGlobal(o.mesh)}
+	return revocation.Dataplane(o.mesh)
 }
 
 // choice holds the flags that name the owner.
@@ -214,36 +220,29 @@ func (s *storeService) IssueZone(ctx context.Context, claims token.Zone, validFo
 	return raw, s.explainKey(ctx, err, owner{})
 }
 
-func (s *storeService) revoked(ctx context.Context, of owner) ([]string, error) {
-	var ids []string
-	for _, ref := range of.lists() {
-		list, err := ref.Load(ctx, s.KeyStore)
-		if err != nil {
-			return nil, s.explain(err, of)
-		}
-		ids = append(ids, list.IDs()...)
+func (s *storeService) revoked(ctx context.Context, of owner) (revokedIDs, error) {
+	var list *revocation.List
+	var err error
+	if of.mesh == "" {
+		list, err = zone.Revoked(ctx, s.KeyStore)
+	} else {
+		list, err = dataplane.Revoked(ctx, s.KeyStore, of.mesh)
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	return revokedIDs{list.IDs(), list.Problems()}, s.explain(err, of)
 }
 
 func (s *storeService) revoke(ctx context.Context, of owner, ids []string) error {
-	return s.explain(of.lists()[0].Add(ctx, s.KeyStore, ids...), of)
+	if of.mesh == "" {
+		return s.explain(zone.Revoke(ctx, s.KeyStore, ids[0], ids[1:]...), of)
+	}
+	return s.explain(dataplane.Revoke(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...), of)
 }
 
-// restore removes the ids from every list, since a token is refused if its id is on
-// any list.
 func (s *storeService) restore(ctx context.Context, of owner, ids []string) error {
-	for _, ref := range of.lists() {
-		list, err := ref.Load(ctx, s.KeyStore)
-		if err == nil && slices.ContainsFunc(ids, list.Contains) {
-			err = ref.Remove(ctx, s.KeyStore, ids...)
-		}
-		if err != nil {
-			return s.explain(err, of)
-		}
+	if of.mesh == "" {
+		return s.explain(zone.Restore(ctx, s.KeyStore, ids[0], ids[1:]...), of)
 	}
-	return nil
+	return s.explain(dataplane.Restore(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...), of)
 }
 
 func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
@@ -301,7 +300,7 @@ func (s *storeService) explain(err error, of owner) error {
 	case errors.Is(err, keystore.ErrReadOnly):
 		return advise(err, "use a store that you can write, such as that of the global control plane, or another user")
 	case errors.Is(err, revocation.ErrUnreadable):
-		return advise(err, "no token can be checked against it: repair the record %q, which must hold ids separated by commas", of.lists()[0].Name)
+		return advise(err, "no token can be checked against it: repair the record %q, which must hold ids separated by commas", of.list().Name)
 	case errors.Is(err, revocation.ErrID):
 		return advise(err, `"meshpass inspect" shows the id of a token`)
 	case errors.Is(err, keystore.ErrName), errors.Is(err, keystore.ErrTooLarge), errors.Is(err, keystore.ErrExists),
