@@ -59,7 +59,7 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	assert.Equal(t, 1, log.Count("audit: not done", `action="remove key"`, "kid=2", "it is the newest"))
 	require.NoError(t, dataplane.RemoveKey(ctx, store, "default", 1))
 	assert.Equal(t, 1, log.Count("audit: done", `action="remove key"`, "kid=1"))
-	assert.NotContains(t, log.String(), issued.Token, "a token was logged")
+	assert.Zero(t, log.Count(issued.Token), "lines with a token")
 }
 
 func TestAnEventSaysWhatTheTokenPermits(t *testing.T) {

@@ -193,7 +193,7 @@ func TestEveryDecisionIsAnAuditEventWithItsActor(t *testing.T) {
 	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "mesh=default", "validFor is -1h0m0s"))
 	w.do(t, "POST", "/tokens/dataplane", `{"mesh":"prod"}`)
 	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "actor=alice", "mesh=prod"), "by the issuer, and not twice")
-	assert.NotContains(t, w.log.String(), raw, "a token was logged")
+	assert.Zero(t, w.log.Count(raw), "lines with a token")
 }
 
 func TestARefusedRequestWritesOneEventHoweverManyIDsItHas(t *testing.T) {
@@ -201,7 +201,7 @@ func TestARefusedRequestWritesOneEventHoweverManyIDsItHas(t *testing.T) {
 	ids := strings.TrimSuffix(strings.Repeat(`"x",`, 200_000), ",")
 	answer, _ := w.do(t, "POST", "/revocations/zone", `{"ids":[`+ids+`]}`, "As", "")
 	assert.Equal(t, 401, answer.StatusCode)
-	assert.Equal(t, 1, strings.Count(w.log.String(), "\n"))
+	assert.Equal(t, 1, w.log.Count(""))
 	assert.Equal(t, 1, w.log.Count("audit: not done", "jti=x,x,x,"))
 	assert.Less(t, len(w.log.String()), 4<<10)
 }

@@ -180,7 +180,7 @@ func TestHostileRequestsAreRefusedAndNothingIsDone(t *testing.T) {
 	assert.Zero(t, w.store.reads(), "the store was read")
 	assert.Zero(t, w.log.Count("audit: done"))
 	assert.Equal(t, refused, w.log.Count("audit: not done"), "each refusal is an event")
-	assert.Equal(t, refused, strings.Count(w.log.String(), "\n"))
+	assert.Equal(t, refused, w.log.Count(""))
 }
 
 func TestDepthIsBounded(t *testing.T) {

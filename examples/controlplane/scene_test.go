@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	slog.SetDefault(quiet)
+	m.Run()
 }
 
 func TestTheSceneComesOutAsItSaysAndLeavesNothingBehind(t *testing.T) {

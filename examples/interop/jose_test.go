@@ -2,6 +2,7 @@ package interop_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -41,9 +42,8 @@ type (
 )
 
 // runJose runs the script with Node, in a folder where the package is installed.
-func runJose(t *testing.T, key interop.Key, sign []map[string]any, verify []string) joseReply {
+func runJose(t *testing.T, folder string, key interop.Key, sign []map[string]any, verify []string) joseReply {
 	t.Helper()
-	folder := joseFolder(t)
 	pkcs8, err := key.PKCS8() // the only form of a private key that jose reads from PEM
 	require.NoError(t, err)
 	pkix, err := key.PKIX()
@@ -95,7 +95,10 @@ func joseFolder(t *testing.T) string {
 	for name, data := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(unfinished, name), data, 0o644))
 	}
-	command := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // without a network it would try for long
+	defer cancel()
+	command := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	command.WaitDelay = time.Second // what it has started may live on
 	command.Dir = unfinished
 	if output, err := command.CombinedOutput(); err != nil {
 		missing(t, "npm cannot install the package jose: "+string(output))
@@ -110,6 +113,7 @@ func joseFolder(t *testing.T) string {
 func TestJoseUnderNodeAndWeUnderstandEachOther(t *testing.T) {
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
+	folder := joseFolder(t)
 	for _, k := range kinds(t) {
 		t.Run(k.name, func(t *testing.T) {
 			other, err := interop.GolangJWT(interop.Key{ID: "1", RSA: stranger})
@@ -124,7 +128,7 @@ func TestJoseUnderNodeAndWeUnderstandEachOther(t *testing.T) {
 			}
 			expired := k.claims
 			expired.ExpiresAt = time.Now().Add(-10 * time.Minute)
-			reply := runJose(t, k.key, []map[string]any{payloadOf(k.claims), payloadOf(expired)}, verify)
+			reply := runJose(t, folder, k.key, []map[string]any{payloadOf(k.claims), payloadOf(expired)}, verify)
 
 			require.Empty(t, reply.Verified[0].Error, "jose refuses our token")
 			require.JSONEq(t, payloadText(t, ours), string(reply.Verified[0].Payload))

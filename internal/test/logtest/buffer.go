@@ -38,6 +38,19 @@ func (b *Buffer) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// Last returns the last ten lines, each cut, for the message of a test that fails.
+func (b *Buffer) Last() string {
+	lines := strings.SplitAfter(b.String(), "\n")
+	var last strings.Builder
+	for _, line := range lines[max(0, len(lines)-11):] {
+		if len(line) > 300 {
+			line = line[:300] + "...\n"
+		}
+		last.WriteString(line)
+	}
+	return last.String()
+}
+
 // Count returns how many lines hold all of the texts.
 func (b *Buffer) Count(texts ...string) (n int) {
 lines:
