@@ -17,7 +17,7 @@ const (
 
 // Config holds the authentication settings of a control plane, and of the proxies and
 // zones that connect to it. Start from [Default], since the zero value switches off
-// issuers and the store's keys. Leave the settings that a program does not need.
+// issuers and the store's keys. Keep the defaults that a program does not need to change.
 type Config struct {
 	// Environment is [EnvironmentUniversal] or [EnvironmentKubernetes]. It decides
 	// what an empty type means. Variable: KUMA_ENVIRONMENT.

@@ -22,7 +22,7 @@ type Authenticator interface {
 // token.
 type Session interface {
 	// Permits returns nil if the proxy may use the credential. Otherwise the error
-	// matches token.ErrNotPermitted, or token.ErrUnavailable if the check failed.
+	// matches token.ErrNotPermitted, or token.ErrUnavailable if the answer is unknown.
 	Permits(proxy Proxy) error
 
 	// Bind returns a context that ends with the credential, and a function that

@@ -64,6 +64,6 @@
 //
 // # Options
 //
-// Options of this package fit only its own functions. An option of package zone does not
-// compile here.
+// Options of this package fit only its own functions. An option of package zone does
+// not compile here.
 package dataplane

@@ -104,9 +104,9 @@ func WithPublishDelay(delay time.Duration) KeyOption { return keyOption(delay) }
 
 // WithPolicy sets a function that checks each request for a token: the claims and the
 // lifetime. If policy returns an error, Issue returns it wrapped in token.ErrDenied.
-// Issue calls policy on its own goroutine and with its context, after it has checked
-// the request and before it reads the store. Calls may be concurrent. The policy must
-// not change the claims.
+// The policy runs on the goroutine of Issue and with its context, after Issue has
+// checked the request and before it reads the store. It may run concurrently, and
+// must not change the claims.
 func WithPolicy(policy func(ctx context.Context, claims token.Dataplane, validFor time.Duration) error) IssuerOption {
 	if policy == nil {
 		return issuerOption(keylife.WithPolicy(nil))

@@ -25,8 +25,8 @@ type Proxy struct {
 
 const typeDataplane = "dataplane"
 
-// Permits reports whether the proxy may use the token, as Kuma documents it. Use
-// it unless you need [Verified.PermitsStrictly].
+// Permits reports whether the proxy may use the token, by the documented rules of
+// the mesh. Use it unless you need [Verified.PermitsStrictly].
 //
 // The mesh must be that of the token. Name, workload and type must be equal if
 // the token has them. For each tag of the token, at least one inbound must

@@ -90,8 +90,8 @@ func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 }
 
 // Add adds ids to the list, and creates the record if it is missing. After Add
-// returns without an error, all ids are on the list, and so are all ids that
-// other callers added at the same time.
+// returns without an error, all ids are on the list. No concurrent change by
+// another caller is lost.
 //
 // Add rewrites the list as [Format] does, in its previous order with new ids
 // last, by compare-and-swap on the version of the record. It keeps malformed

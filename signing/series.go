@@ -42,8 +42,8 @@ func (s Series) Scope() keystore.Scope { return keystore.Scope(s.mesh) }
 
 // Prefix returns the common prefix of all record names of the series, private
 // and public. To list only the private keys, use [Series.KeyName] of 0 as the
-// prefix. Both prefixes also match records of other series; the functions of
-// this package ignore or report those.
+// prefix. Both prefixes also match other records; the functions of this package
+// ignore or report those.
 func (s Series) Prefix() string { return string(s.kind) + "-token-signing-" }
 
 // KeyName returns the record name of a private key. The name of serial 0 is the

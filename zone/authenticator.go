@@ -31,7 +31,7 @@ type Authenticator interface {
 // Session is an authenticated credential. [Verified] is the session of a zone token.
 type Session interface {
 	// Permits returns nil if the peer may use the credential. Otherwise the error
-	// matches token.ErrNotPermitted, or token.ErrUnavailable if the check failed.
+	// matches token.ErrNotPermitted, or token.ErrUnavailable if the answer is unknown.
 	Permits(peer Peer) error
 
 	// Bind returns a context that ends with the credential, and a function that

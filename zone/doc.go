@@ -40,6 +40,6 @@
 //
 //	err = zone.Revoke(ctx, store, issued.ID)
 //
-// Options of this package fit only its own functions. An option of package dataplane does
-// not compile here.
+// Options of this package fit only its own functions. An option of package dataplane
+// does not compile here.
 package zone

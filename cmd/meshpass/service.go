@@ -49,8 +49,8 @@ type key struct {
 	public  *signing.PublicKey
 }
 
-// owner has the keys and revocations that a command is about: a mesh, or if it is
-// empty, the zones.
+// owner is the mesh, or if mesh is empty, the zones, whose keys and revocations a
+// command is about.
 type owner struct{ mesh string }
 
 func (o owner) String() string {
@@ -294,11 +294,11 @@ func (s *storeService) explain(err error, of owner) error {
 	case errors.Is(err, signing.ErrKey):
 		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, sealed.ErrNoKey):
-		return advise(err, "the records of this store are encrypted: name the file with the key with --encryption-key-file")
+		return advise(err, "the records of this store are encrypted: name the key file with --encryption-key-file")
 	case errors.Is(err, sealed.ErrNotSealed):
 		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
 	case errors.Is(err, keystore.ErrReadOnly):
-		return advise(err, "use a store that you can write, such as that of the global control plane, or another user")
+		return advise(err, "use a store that you can write, such as that of the global control plane, or run this as another user")
 	case errors.Is(err, revocation.ErrUnreadable):
 		return advise(err, "no token can be checked against it: repair the record %q, which must hold ids separated by commas", of.list().Name)
 	case errors.Is(err, revocation.ErrID):

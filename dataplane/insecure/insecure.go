@@ -1,7 +1,8 @@
 // Package insecure accepts every proxy, with or without a credential, as the proxy
-// that it claims to be. It implements the authentication type "none". Any peer that
-// reaches such a server gets the configuration, certificates and secrets of every
-// mesh: use it only where the network decides who connects, and in tests.
+// that it claims to be, in any mesh. It implements the authentication type "none".
+// Any peer that reaches such a server gets the configuration, certificates and
+// secrets of every mesh: use it only where the network decides who connects, and in
+// tests.
 package insecure
 
 import (

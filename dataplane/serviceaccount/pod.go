@@ -24,7 +24,7 @@ type Pod struct {
 // Permits reports whether a Pod may use the token: Namespace and ServiceAccount
 // must be those of the token, and so must Name, UID and Node if the token has
 // them. A token from a projected volume has Name and UID, and since Kubernetes
-// 1.30 Node. An empty field of the Pod does not match.
+// 1.30 Node. An empty field of the Pod does not match a field of the token.
 //
 // Take the Pod from the API server, not from the peer: with a token that is not
 // bound to a Pod, any Pod of the account could claim to be another.

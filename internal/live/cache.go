@@ -7,8 +7,8 @@ import (
 )
 
 // cache remembers verified tokens by the digest of their text, so that it holds
-// no bearer token. It saves only the checks of form and signature: the validator
-// checks everything that can change again on each use.
+// no bearer token. It saves only the checks of form and signature: on each use the
+// validator checks again everything that can change.
 type cache struct {
 	shards [16]shard
 	limit  int // of entries, in each shard

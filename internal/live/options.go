@@ -26,7 +26,7 @@ type Config struct {
 	sessionMaxStale time.Duration
 	sessionJitter   time.Duration
 	cache           int  // tokens
-	withoutStore    bool // ignore its keys
+	withoutStore    bool // ignore the keys in the store
 	unrevocable     bool // accept tokens without an id
 	configured      map[configuredKey]*signing.PublicKey
 }
