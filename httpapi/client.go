@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,10 +35,11 @@ const (
 // Client is a client of a server with the handler of [New]. IssueDataplane and
 // IssueZone also work with a Kuma control plane. It is safe for concurrent use.
 //
-// If the server answers with an error, the error is an [*Error]. If no readable
-// answer came, the error matches token.ErrUnavailable and the cause, such as the
-// context's error; the server may still have done what was asked. No error contains
-// the bearer token or an issued token.
+// If the server answers with an error, the error is an [*Error]. If no answer came,
+// the error matches token.ErrUnavailable and the cause, such as the context's error.
+// If an answer came that the API does not promise, the error matches [ErrAnswer]. In
+// both cases the server may have done what was asked. No error contains the bearer
+// token or an issued token.
 //
 // A client follows no redirect, so that neither a request nor a credential
 // reaches another server.
@@ -44,12 +49,18 @@ type Client struct {
 	bearer func(context.Context) (string, error)
 }
 
+// ErrAnswer: the answer is not one that the API promises. Its status, its form, or what
+// it says is another one, for example because a proxy in between answered. To ask again
+// does not help.
+var ErrAnswer = errors.New("httpapi: the answer cannot be used")
+
 // A ClientOption is an option of [NewClient].
 type ClientOption func(*Client) error
 
-// WithBearer sends a bearer token (RFC 6750) with each request. The client calls
-// source for each request, so the token may change. It returns errors of source
-// wrapped.
+// WithBearer sends a bearer token (RFC 6750) with each request, without surrounding
+// white space. The client calls source for each request, so the token may change. It
+// returns errors of source wrapped, and an error if the text is empty or has a
+// character that no bearer token has.
 func WithBearer(source func(context.Context) (string, error)) ClientOption {
 	return func(c *Client) error {
 		if source == nil {
@@ -114,35 +125,77 @@ type (
 // IssueDataplane asks for a dataplane token that is valid for validFor. It reads the
 // other fields of its result from the token, without validating the token.
 func (c *Client) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
-	return c.issue(ctx, token.KindDataplane,
+	return c.issue(ctx, token.KindDataplane, token.Claims{Dataplane: claims}, validFor,
 		dataplaneRequest{claims.Name, claims.Mesh, claims.Tags, claims.Type, claims.Workload, validFor.String()})
 }
 
 // IssueZone asks for a zone token, as IssueDataplane does for a dataplane token.
 func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
-	return c.issue(ctx, token.KindZone, zoneRequest{claims.Zone, claims.Scope, validFor.String()})
+	return c.issue(ctx, token.KindZone, token.Claims{Zone: claims}, validFor, zoneRequest{claims.Zone, claims.Scope, validFor.String()})
 }
 
-func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (token.Issued, error) {
-	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, token.MaxSize+1)
+func (c *Client) issue(ctx context.Context, kind token.Kind, asked token.Claims, validFor time.Duration, request any) (token.Issued, error) {
+	latest := time.Now().Add(validFor + skew)
+	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, http.StatusOK, token.MaxSize+1)
 	if err != nil {
 		return token.Issued{}, err
 	}
 	issued := token.Issued{Token: strings.TrimSpace(string(data))}
 	unverified, err := token.ParseUnverified(issued.Token)
 	if err != nil {
-		return token.Issued{}, unusable(errors.New(err.Error())) // without the class: no token was refused
+		return token.Issued{}, unusable("%v", err) // without the class: no token was refused
 	}
 	header, err := unverified.Header()
 	if err != nil {
-		return token.Issued{}, unusable(errors.New(err.Error()))
+		return token.Issued{}, unusable("%v", err)
 	}
 	claims, err := unverified.Claims()
 	if err != nil {
-		return token.Issued{}, unusable(errors.New(err.Error()))
+		return token.Issued{}, unusable("%v", err)
+	}
+	if err := compare(asked, claims, latest); err != nil {
+		return token.Issued{}, err
 	}
 	issued.KeyID, issued.ID, issued.ExpiresAt = header.KeyID, claims.ID, claims.ExpiresAt
 	return issued, nil
+}
+
+// skew is by how much the clocks of client and server may differ.
+const skew = 2 * time.Minute
+
+// compare returns an error if a token does not say what was asked for. A server that
+// does not know a claim leaves it out, and the token then permits more than was meant.
+func compare(asked, got token.Claims, latest time.Time) error {
+	for _, c := range []struct{ claim, asked, got string }{
+		{"mesh", asked.Dataplane.Mesh, got.Dataplane.Mesh},
+		{"name", asked.Dataplane.Name, got.Dataplane.Name},
+		{"type", asked.Dataplane.Type, got.Dataplane.Type},
+		{"workload", asked.Dataplane.Workload, got.Dataplane.Workload},
+		{"zone", asked.Zone.Zone, got.Zone.Zone},
+	} {
+		switch {
+		case c.got == c.asked:
+		case c.got == "":
+			return unusable("the token lacks the %s that was asked for: does the server know this claim?", c.claim)
+		default:
+			return unusable("the token has another %s than was asked for", c.claim)
+		}
+	}
+	if !maps.EqualFunc(asked.Dataplane.Tags, got.Dataplane.Tags, sameElements) {
+		return unusable("the token has other tags than were asked for")
+	}
+	if !sameElements(asked.Zone.Scope, got.Zone.Scope) {
+		return unusable("the token has other scopes than were asked for")
+	}
+	if got.ExpiresAt.IsZero() || got.ExpiresAt.After(latest) {
+		return unusable("the token is valid for longer than was asked for")
+	}
+	return nil
+}
+
+// sameElements compares two lists whose order means nothing.
+func sameElements(a, b []string) bool {
+	return slices.Equal(slices.Compact(slices.Sorted(slices.Values(a))), slices.Compact(slices.Sorted(slices.Values(b))))
 }
 
 // RevokeDataplane adds token ids (jti) to the revocation list of a mesh. The ids of
@@ -217,7 +270,7 @@ func (c *Client) change(ctx context.Context, method string, of owner, ids []stri
 	if _, err := revocation.Format(ids); of.err != nil || err != nil {
 		return errors.Join(of.err, err)
 	}
-	_, err := c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, 0)
+	_, err := c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, http.StatusNoContent, 0)
 	return err
 }
 
@@ -225,19 +278,21 @@ func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
 	if of.err != nil {
 		return nil, of.err
 	}
-	data, err := c.do(ctx, http.MethodGet, "/revocations"+of.path, nil, maxListAnswer)
+	data, err := c.do(ctx, http.MethodGet, "/revocations"+of.path, nil, http.StatusOK, maxListAnswer)
 	if err != nil {
 		return nil, err
 	}
 	var list tokenIDs
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, unusable(err)
+		return nil, unusable("%v", err)
 	}
 	if list.IDs == nil { // a missing list is not an empty list
-		return nil, unusable(errors.New("the field ids is missing"))
+		return nil, unusable("the field ids is missing")
 	}
-	if _, err := revocation.Format(list.IDs); err != nil {
-		return nil, unusable(err)
+	for i := range list.IDs { // an error quotes nothing that a server sent, which may be a credential
+		if _, err := revocation.Format(list.IDs[i : i+1]); err != nil {
+			return nil, unusable("ids[%d] is not an id that a token can have", i)
+		}
 	}
 	return list.IDs, nil
 }
@@ -246,13 +301,13 @@ func (c *Client) keys(ctx context.Context, of owner) ([]PublicKey, error) {
 	if of.err != nil {
 		return nil, of.err
 	}
-	data, err := c.do(ctx, http.MethodGet, "/jwks"+of.path, nil, maxKeysAnswer)
+	data, err := c.do(ctx, http.MethodGet, "/jwks"+of.path, nil, http.StatusOK, maxKeysAnswer)
 	if err != nil {
 		return nil, err
 	}
 	keys, err := parseKeySet(data)
 	if err != nil {
-		return nil, unusable(err)
+		return nil, unusable("%v", err)
 	}
 	return keys, nil
 }
@@ -267,20 +322,20 @@ func parseKeySet(data []byte) ([]PublicKey, error) {
 	}
 	var keys []PublicKey
 	seen := map[string]bool{}
-	for _, k := range set.Keys {
+	for i, k := range set.Keys {
 		if k.KeyType != "RSA" || k.Use != "" && k.Use != "sig" || k.Algorithm != "" && k.Algorithm != "RS256" {
 			continue // as RFC 7517, section 5, requires
 		}
-		if err := token.CheckKeyID(k.KeyID); err != nil {
-			return nil, err
+		if token.CheckKeyID(k.KeyID) != nil {
+			return nil, fmt.Errorf("the kid of keys[%d] is not one that a token can have", i)
 		}
 		if seen[k.KeyID] {
-			return nil, fmt.Errorf("kid %q appears twice", k.KeyID)
+			return nil, fmt.Errorf("the kid of keys[%d] appears twice", i)
 		}
 		seen[k.KeyID] = true
 		key, err := k.publicKey()
 		if err != nil {
-			return nil, fmt.Errorf("kid %q: %w", k.KeyID, err)
+			return nil, fmt.Errorf("keys[%d]: %w", i, err)
 		}
 		keys = append(keys, PublicKey{k.KeyID, key})
 	}
@@ -302,8 +357,8 @@ func (k jwk) publicKey() (*signing.PublicKey, error) {
 	})
 }
 
-// do sends a request and returns the body of a successful answer.
-func (c *Client) do(ctx context.Context, method, path string, body any, limit int64) ([]byte, error) {
+// do sends a request and returns the body of an answer with the promised status.
+func (c *Client) do(ctx context.Context, method, path string, body any, promised int, limit int64) ([]byte, error) {
 	var content io.Reader
 	if body != nil {
 		content = bytes.NewReader(marshal(body))
@@ -320,30 +375,50 @@ func (c *Client) do(ctx context.Context, method, path string, body any, limit in
 		if bearer, err = c.bearer(ctx); err != nil {
 			return nil, fmt.Errorf("httpapi: the bearer token: %w", err)
 		}
+		bearer = strings.TrimSpace(bearer)
+		if err := checkBearer(bearer); err != nil {
+			return nil, fmt.Errorf("httpapi: %w", err)
+		}
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, &unanswered{err}
+		return nil, unanswered(err, bearer)
 	}
 	defer response.Body.Close()
-	ok := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusNoContent
-	if !ok {
+	failed := response.StatusCode >= http.StatusMultipleChoices
+	if failed {
 		limit = maxErrorAnswer
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	switch {
-	case !ok:
+	case failed:
 		e := parseError(response.StatusCode, data)
 		e.hide(bearer)
 		e.issuing = strings.HasPrefix(path, "/tokens/")
 		return nil, e
+	case response.StatusCode != promised:
+		return nil, unusable("its status is %d, want %d: did a proxy in between answer?", response.StatusCode, promised)
 	case err != nil:
-		return nil, &unanswered{err}
+		return nil, unanswered(err, bearer)
 	case int64(len(data)) > limit:
-		return nil, unusable(fmt.Errorf("it has more than %d bytes", limit))
+		return nil, unusable("it has more than %d bytes", limit)
 	}
 	return data, nil
+}
+
+// checkBearer returns an error that does not hold the token. Its form is that of RFC
+// 6750, section 2.1, but for characters that some issuers use too.
+func checkBearer(bearer string) error {
+	if bearer == "" {
+		return errors.New("the bearer token is empty")
+	}
+	for i := range len(bearer) {
+		if bearer[i] <= ' ' || bearer[i] > '~' {
+			return fmt.Errorf("byte %d of the bearer token is not visible ASCII", i)
+		}
+	}
+	return nil
 }
 
 // parseError makes an Error of an answer. The answer may come from another server,
@@ -371,13 +446,39 @@ func (e *Error) hide(bearer string) {
 	}
 }
 
-// unanswered is the error if no usable answer came.
-type unanswered struct{ cause error }
-
-func unusable(cause error) error {
-	return &unanswered{fmt.Errorf("the answer cannot be used: %w", cause)}
+// noAnswer is the error if no answer came. It has no Unwrap: the cause may hold what the
+// server sent, and that may hold the bearer token.
+type noAnswer struct {
+	text  string
+	cause error
+	final bool // to ask again does not help
 }
 
-func (u *unanswered) Error() string        { return "httpapi: " + u.cause.Error() }
-func (u *unanswered) Unwrap() error        { return u.cause }
-func (u *unanswered) Is(target error) bool { return target == token.ErrUnavailable }
+func unanswered(cause error, bearer string) error {
+	text := cause.Error()
+	if bearer != "" {
+		text = strings.ReplaceAll(text, bearer, "(bearer)")
+	}
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var certificate x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	return &noAnswer{
+		text:  "httpapi: " + text,
+		cause: cause,
+		final: errors.As(cause, &authority) || errors.As(cause, &hostname) || errors.As(cause, &certificate) || errors.As(cause, &record),
+	}
+}
+
+func (n *noAnswer) Error() string { return n.text }
+
+// Format prints the text for every verb, and never the cause.
+func (n *noAnswer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, n.text) }
+
+func (n *noAnswer) Is(target error) bool {
+	return target == token.ErrUnavailable && !n.final || errors.Is(n.cause, target)
+}
+
+func unusable(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrAnswer, fmt.Errorf(format, args...))
+}

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -206,13 +208,8 @@ func TestAnErrorMatchesWhatHappened(t *testing.T) {
 }
 
 func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
-	raw := func() string { // any token will do
-		issuer, err := dataplane.NewOfflineIssuer(testKey(0), "1")
-		require.NoError(t, err)
-		issued, err := issuer.Issue(quiet(t), token.Dataplane{Mesh: "default"}, time.Hour)
-		require.NoError(t, err)
-		return issued.Token
-	}()
+	asked := token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"a": {"b"}}}
+	raw := tokenWith(t, asked, 24*time.Hour)
 	got := map[string]any{}
 	var authorization string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -230,7 +227,7 @@ func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
 	defer server.Close()
 	client, err := httpapi.NewClient(server.URL+"/base/", nil, httpapi.WithBearer(func(context.Context) (string, error) { return "user-token", nil }))
 	require.NoError(t, err)
-	answer, err := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"a": {"b"}}}, 24*time.Hour)
+	answer, err := client.IssueDataplane(t.Context(), asked, 24*time.Hour)
 	require.NoError(t, err)
 	assert.Equal(t, raw, answer.Token)
 	assert.Equal(t, "Bearer user-token", authorization)
@@ -260,6 +257,170 @@ func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
 	assert.Equal(t, `httpapi: 400 "Invalid request": "Resource is not valid"; "mesh": "cannot be empty"`, err.Error())
 }
 
+// tokenWith makes a token that any server may have made.
+func tokenWith(t testing.TB, claims token.Dataplane, validFor time.Duration) string {
+	t.Helper()
+	issuer, err := dataplane.NewOfflineIssuer(testKey(0), "1")
+	require.NoError(t, err)
+	issued, err := issuer.Issue(quiet(t), claims, validFor)
+	require.NoError(t, err)
+	return issued.Token
+}
+
+func TestClientRefusesATokenThatSaysAnythingElseThanWasAskedFor(t *testing.T) {
+	asked := token.Dataplane{Mesh: "default", Name: "dp-1", Type: "dataplane", Workload: "shop",
+		Tags: map[string][]string{"kuma.io/service": {"backend", "web"}, "version": {"1"}}}
+	for name, c := range map[string]struct {
+		change   func(*token.Dataplane)
+		validFor time.Duration
+		says     string // empty: accepted
+	}{
+		"the same":                   {func(*token.Dataplane) {}, time.Hour, ""},
+		"values in another order":    {func(d *token.Dataplane) { d.Tags["kuma.io/service"] = []string{"web", "backend"} }, time.Hour, ""},
+		"a shorter lifetime":         {func(*token.Dataplane) {}, time.Minute, ""},
+		"a clock that differs":       {func(*token.Dataplane) {}, time.Hour + time.Minute, ""},
+		"a server without workloads": {func(d *token.Dataplane) { d.Workload = "" }, time.Hour, "lacks the workload"},
+		"a server without types":     {func(d *token.Dataplane) { d.Type = "" }, time.Hour, "lacks the type"},
+		"no name":                    {func(d *token.Dataplane) { d.Name = "" }, time.Hour, "lacks the name"},
+		"another name":               {func(d *token.Dataplane) { d.Name = "dp-2" }, time.Hour, "another name"},
+		"another mesh":               {func(d *token.Dataplane) { d.Mesh = "other" }, time.Hour, "another mesh"},
+		"no tags":                    {func(d *token.Dataplane) { d.Tags = nil }, time.Hour, "other tags"},
+		"a tag less":                 {func(d *token.Dataplane) { delete(d.Tags, "version") }, time.Hour, "other tags"},
+		"a tag more":                 {func(d *token.Dataplane) { d.Tags["a"] = []string{"b"} }, time.Hour, "other tags"},
+		"another value":              {func(d *token.Dataplane) { d.Tags["version"] = []string{"2"} }, time.Hour, "other tags"},
+		"a value more":               {func(d *token.Dataplane) { d.Tags["version"] = []string{"1", "2"} }, time.Hour, "other tags"},
+		"a longer lifetime":          {func(*token.Dataplane) {}, 2 * time.Hour, "longer than was asked for"},
+		"the lifetime of ten years":  {func(*token.Dataplane) {}, 87600 * time.Hour, "longer than was asked for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := asked.Clone()
+			c.change(&got)
+			raw := tokenWith(t, got, c.validFor)
+			issued, err := answering(t, 200, "text/plain; charset=utf-8", raw+"\n").IssueDataplane(t.Context(), asked, time.Hour)
+			if c.says == "" {
+				require.NoError(t, err)
+				assert.Equal(t, raw, issued.Token)
+				return
+			}
+			assert.ErrorIs(t, err, httpapi.ErrAnswer)
+			assert.ErrorContains(t, err, c.says)
+			assert.NotContains(t, err.Error(), raw)
+			assert.Empty(t, issued)
+		})
+	}
+
+	zones, err := zone.NewOfflineIssuer(testKey(0), "1")
+	require.NoError(t, err)
+	made, err := zones.Issue(quiet(t), token.Zone{Zone: "west", Scope: []string{"cp", "ingress"}}, time.Hour)
+	require.NoError(t, err)
+	client := answering(t, 200, "text/plain", made.Token)
+	_, err = client.IssueZone(t.Context(), token.Zone{Zone: "west", Scope: []string{"ingress", "cp"}}, time.Hour)
+	assert.NoError(t, err)
+	for says, claims := range map[string]token.Zone{
+		"other scopes": {Zone: "west", Scope: []string{"cp"}}, "another zone": {Zone: "east", Scope: []string{"cp", "ingress"}},
+	} {
+		_, err = client.IssueZone(t.Context(), claims, time.Hour)
+		assert.ErrorContains(t, err, says)
+	}
+	_, err = client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "west"}, time.Hour)
+	assert.ErrorIs(t, err, httpapi.ErrAnswer, "a token of the other kind")
+}
+
+func TestClientTakesNoOtherSuccessThanThePromisedOne(t *testing.T) {
+	ctx := t.Context()
+	for _, status := range []int{200, 201, 202, 206} {
+		client := answering(t, status, "application/json", "")
+		for name, err := range map[string]error{
+			"revoke": client.RevokeDataplane(ctx, "default", "id"), "restore": client.RestoreDataplane(ctx, "default", "id"),
+			"revoke zone": client.RevokeZone(ctx, "id"), "restore zone": client.RestoreZone(ctx, "id"),
+		} {
+			assert.ErrorIs(t, err, httpapi.ErrAnswer, "%s, %d", name, status)
+			assert.ErrorContains(t, err, "want 204", name)
+			assert.NotErrorIs(t, err, token.ErrUnavailable, name)
+		}
+	}
+	for _, status := range []int{201, 202, 203, 206} {
+		_, err := answering(t, status, "application/json", `{"ids":[]}`).RevokedZone(ctx)
+		assert.ErrorContains(t, err, "want 200")
+		_, err = answering(t, status, "application/json", `{"keys":[]}`).ZoneKeys(ctx)
+		assert.ErrorContains(t, err, "want 200")
+		_, err = answering(t, status, "text/plain", tokenWith(t, token.Dataplane{Mesh: "default"}, time.Hour)).IssueDataplane(ctx, token.Dataplane{Mesh: "default"}, time.Hour)
+		assert.ErrorContains(t, err, "want 200")
+	}
+}
+
+func TestClientTrimsItsBearerTokenAndRefusesOneThatNoHeaderTakes(t *testing.T) {
+	var got string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		_, _ = io.WriteString(w, `{"ids":[]}`)
+	}))
+	defer server.Close()
+	for bearer, says := range map[string]string{
+		"user-token": "", "user-token\n": "", " \tuser-token\r\n": "", "": "is empty", " \n": "is empty",
+		"user token": "byte 4 of the bearer token", "user\ntoken": "byte 4", "usér": "byte 2", "user\x00": "byte 4",
+	} {
+		got = ""
+		client, err := httpapi.NewClient(server.URL, nil, httpapi.WithBearer(func(context.Context) (string, error) { return bearer, nil }))
+		require.NoError(t, err)
+		_, err = client.RevokedZone(t.Context())
+		if says == "" {
+			require.NoError(t, err)
+			assert.Equal(t, "Bearer user-token", got)
+			continue
+		}
+		assert.ErrorContains(t, err, says, "%q", bearer)
+		assert.NotErrorIs(t, err, token.ErrUnavailable)
+		assert.Empty(t, got)
+	}
+}
+
+func TestClientErrorsNeverHoldTheBearerTokenWhateverTheServerSends(t *testing.T) {
+	const secret = "s3cr3t.b34r3r.t0k3n"
+	for name, answer := range map[string]string{
+		"in the transfer encoding": "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret + "\r\n\r\n",
+		"in the content length":    "HTTP/1.1 200 OK\r\nContent-Length: " + secret + "\r\n\r\n",
+		"in a header of no form":   "HTTP/1.1 200 OK\r\n" + secret + "\r\n\r\n",
+		"in the status line":       "HTTP/1.1 " + secret + "\r\n\r\n",
+		"in the protocol":          secret + "\r\n\r\n",
+		"as an id":                 "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"ids\":[\"a\",\" " + secret + "\"]}",
+		"as half of an answer":     "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + secret,
+		"as the answer":            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + secret,
+		"as a redirect":            "HTTP/1.1 302 Found\r\nLocation: http://" + secret + "/\r\nConnection: close\r\n\r\n",
+		"as an error":              "HTTP/1.1 400 " + secret + "\r\nConnection: close\r\n\r\n{\"title\":\"" + secret + "\",\"detail\":\"" + secret + "\"}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer listener.Close()
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+						_, _ = io.WriteString(conn, answer)
+					}
+					conn.Close()
+				}
+			}()
+			client, err := httpapi.NewClient("http://"+listener.Addr().String(), nil,
+				httpapi.WithBearer(func(context.Context) (string, error) { return " " + secret + "\n", nil }))
+			require.NoError(t, err)
+			_, listErr := client.RevokedZone(t.Context())
+			_, keysErr := client.ZoneKeys(t.Context())
+			_, issueErr := client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+			for _, err := range []error{listErr, keysErr, issueErr, client.RevokeZone(t.Context(), "a")} {
+				require.Error(t, err)
+				for at := err; at != nil; at = errors.Unwrap(at) {
+					assert.NotContains(t, fmt.Sprintf("%v %+v %#v %q", at, at, at, at), secret)
+				}
+			}
+		})
+	}
+}
+
 func TestAnAnswerThatIsNoneIsNotBelieved(t *testing.T) {
 	ctx := t.Context()
 	for name, body := range map[string]string{
@@ -268,16 +429,17 @@ func TestAnAnswerThatIsNoneIsNotBelieved(t *testing.T) {
 	} {
 		client := answering(t, 200, "text/plain", body)
 		_, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "default"}, time.Hour)
-		assert.ErrorIs(t, err, token.ErrUnavailable, name)
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, name)
 		assert.NotErrorIs(t, err, token.ErrInvalid, name)
+		assert.NotErrorIs(t, err, token.ErrUnavailable, "%s: to ask again does not help", name)
 		_, err = client.RevokedZone(ctx)
-		assert.ErrorIs(t, err, token.ErrUnavailable, name)
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, name)
 		_, err = client.ZoneKeys(ctx)
-		assert.ErrorIs(t, err, token.ErrUnavailable, name)
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, name)
 	}
 	for _, body := range []string{`{"ids":null}`, `{"ids":"a"}`, `{"ids":[1]}`, `{"ids":["a"`} {
 		_, err := answering(t, 200, "application/json", body).RevokedZone(ctx)
-		assert.ErrorIs(t, err, token.ErrUnavailable, body)
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, body)
 	}
 }
 
@@ -287,7 +449,7 @@ func TestAnAnswerThatIsTooLongIsRefused(t *testing.T) {
 	_, err := answering(t, 200, "application/json", set+strings.Repeat(" ", 1<<20-len(set))).ZoneKeys(t.Context())
 	assert.NoError(t, err)
 	_, err = answering(t, 200, "application/json", set+strings.Repeat(" ", 1<<20)).ZoneKeys(t.Context())
-	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.ErrorIs(t, err, httpapi.ErrAnswer)
 }
 
 func TestAKeySetThatIsNotSoundIsRefused(t *testing.T) {
@@ -315,7 +477,7 @@ func TestAKeySetThatIsNotSoundIsRefused(t *testing.T) {
 		{one("e", "")}, {one("e", "Aw")}, {one("e", "AQABAQAB")}, {one("e", "!")}, {one(), one("kid", "2", "e", "Aw")},
 	} {
 		_, err := fetch(keys...)
-		assert.ErrorIs(t, err, token.ErrUnavailable, "%s", keys)
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, "%s", keys)
 	}
 	keys, err := fetch(one(), one("kid", "2", "kty", "EC"), one("kid", "3", "use", "enc"), one("kid", "4", "alg", "PS256"), one("kid", "5", "x", "y"))
 	require.NoError(t, err)
@@ -488,6 +650,6 @@ func TestNoErrorShowsTheBearerTokenThatAServerEchoes(t *testing.T) {
 func TestAListWithWhatIsNoIDIsNoAnswer(t *testing.T) {
 	for _, body := range []string{`{"ids":[null]}`, `{"ids":["a b"]}`, `{"ids":["a","\n"]}`} {
 		_, err := answering(t, http.StatusOK, "application/json", body).RevokedZone(t.Context())
-		assert.ErrorIs(t, err, token.ErrUnavailable, body)
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, body)
 	}
 }
