@@ -21,7 +21,7 @@ var (
 	ErrNameTaken error = nameTaken{}
 
 	// ErrConflict: Update was given a Version that is not the current one.
-	ErrConflict = errors.New("keystore: record was changed by somebody else")
+	ErrConflict = errors.New("keystore: record was changed by another writer")
 
 	// ErrReadOnly: the store takes no writes.
 	ErrReadOnly = errors.New("keystore: store is read-only")
@@ -69,7 +69,7 @@ func (e *Error) Error() string {
 	case ErrNotFound, ErrExists, ErrConflict: // which say what was tried
 		return fmt.Sprintf("%s: %s", e.Err, describe(e.Scope, e.Name))
 	}
-	why := strings.TrimPrefix(e.Err.Error(), "keystore: ") // once is enough
+	why := strings.TrimPrefix(e.Err.Error(), "keystore: ") // or it would stand there twice
 	return fmt.Sprintf("keystore: cannot %s %s: %s", e.Op, describe(e.Scope, e.Name), why)
 }
 

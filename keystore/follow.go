@@ -9,7 +9,7 @@ import (
 const (
 	pollInterval = time.Second // for a store that cannot announce changes
 
-	// Between the loss of a watch and the next one, doubling.
+	// The pause between the loss of a watch and the next one, which doubles.
 	minWatchPause = 100 * time.Millisecond
 	maxWatchPause = time.Second
 )
@@ -52,8 +52,8 @@ func followWatch(ctx context.Context, watcher Watcher, changed func(Scope)) {
 	for ctx.Err() == nil {
 		begun := false
 		began := time.Now()
-		// Why the watch was lost changes nothing here: even a nil error does not
-		// mean that there is nothing more to follow.
+		// The reason for the loss does not matter: even after a nil error there may
+		// be changes.
 		_ = watcher.Watch(ctx, func(scope Scope) {
 			begun = true
 			changed(scope)
@@ -69,7 +69,7 @@ func followWatch(ctx context.Context, watcher Watcher, changed func(Scope)) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause/2)): // apart from the other processes that lost it
+		case <-time.After(pause/2 + rand.N(pause/2)): // so that not all processes that lost it begin at once
 		}
 		pause = min(2*pause, maxWatchPause)
 	}

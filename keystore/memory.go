@@ -13,23 +13,21 @@ import (
 	"time"
 )
 
-// maxData is how many bytes of data the memory and the directory store take in
-// a record: 64 MiB.
+// maxData is how many bytes of data a record in memory has at most: 64 MiB.
 const maxData = 64 << 20
 
-// Memory is a [KeyStore] and a [Watcher] that keeps its records in the memory
-// of the process: for tests, and for control planes that get their keys from
-// elsewhere at every start. It takes 64 MiB (67,108,864 bytes) of data in a
-// record. Versions are numbers that only grow and are never used again, not even
-// when a record is deleted and created anew. All methods may be called
-// concurrently. The zero value is an empty store. A Memory must not be copied
-// after first use. It is printed and logged without its records.
+// Memory is a [KeyStore] and a [Watcher] in the memory of the process. It is for
+// tests, and for control planes that get their keys from elsewhere at every start.
+// A record has at most 64 MiB (67,108,864 bytes) of data. Versions are numbers that
+// only grow; none is used twice, even if a record is deleted and created anew. All
+// methods may be called concurrently. The zero value is an empty store. A Memory
+// must not be copied after first use. It is printed and logged without its records.
 type Memory struct {
 	mu sync.Mutex
 
-	// The records are held by a func and not by a field, because fmt looks into
-	// unexported fields and asks no method there, but does not look into a func. It
-	// is nil until it is needed; see locked.
+	// A func holds the records and not a field: fmt prints unexported fields without
+	// asking their methods, but does not look into a func. It is nil until it is
+	// needed; see locked.
 	contents func() *memoryContents
 }
 
@@ -52,8 +50,8 @@ func NewMemory() *Memory {
 	return &Memory{}
 }
 
-// Format implements [fmt.Formatter]. Whatever the verb, it writes the name of
-// the type and nothing else.
+// Format implements [fmt.Formatter]. For every verb it writes the name of the type
+// and nothing else.
 func (m *Memory) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, memoryType) }
 
 // LogValue implements [slog.LogValuer] with the name of the type.

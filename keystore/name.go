@@ -34,8 +34,8 @@ func CheckName(name string) error {
 
 // CheckRecord returns nil if a store that takes maxData bytes of data can create
 // the record. Otherwise the error matches [ErrName] or [ErrTooLarge]; it names the
-// limit and never holds data. A store calls CheckRecord first in Create and
-// Update, once it knows that ctx has not ended.
+// limit and never holds data. Create and Update of a store call CheckRecord right
+// after they have checked that ctx has not ended.
 func CheckRecord(r Record, maxData int) error {
 	if err := CheckID(r.Scope, r.Name); err != nil {
 		return err

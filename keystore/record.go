@@ -11,8 +11,8 @@ import (
 // Record is a named blob in a scope. Its name and scope identify it.
 //
 // A Record is printed, logged and marshalled to JSON without its Data, also as a
-// pointer and inside slices, maps and exported fields. Two things print the Data
-// all the same, since fmt asks no method there: an unexported struct field, and
+// pointer and inside slices, maps and exported fields. In two places fmt prints the
+// Data, because it asks no method there: in an unexported struct field, and under
 // the verbs %p and %w, which go vet refuses for a Record.
 type Record struct {
 	Scope Scope
@@ -21,18 +21,18 @@ type Record struct {
 	// Data is the content. It may be a private key.
 	Data []byte `json:"-"`
 
-	// Version is set by the store. It differs whenever Data does, and means nothing
-	// outside the store that set it. Update compares it; Create ignores it.
+	// Version is set by the store. Different Data has a different Version. It means
+	// nothing outside the store that set it. Update compares it; Create ignores it.
 	Version string
 
-	// Created is when the store created the record, by the store's clock. Update
-	// keeps it. The caller need not set it.
+	// Created is the time at which the store created the record, by the store's
+	// clock. Update keeps it. The caller need not set it.
 	Created time.Time
 }
 
-// Format implements [fmt.Formatter]. Whatever the verb, it writes the scope,
-// the name, the version, the time of creation (RFC 3339) and the length of Data
-// in bytes, and never Data.
+// Format implements [fmt.Formatter]. For every verb it writes the scope, the name,
+// the version, the time of creation (RFC 3339) and the length of Data in bytes, and
+// never Data.
 func (r Record) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "{scope %q, name %q, version %q, created %s, %d bytes}",
 		string(r.Scope), r.Name, r.Version, r.Created.Format(time.RFC3339), len(r.Data))

@@ -1,3 +1,23 @@
+// Package dir keeps the records of a keystore.KeyStore as files in a directory. Any
+// number of processes on one machine share it; no server is needed.
+//
+// [Open] makes the directory if there is none:
+//
+//	store, err := dir.Open("/var/lib/mesh/keys")
+//	_, err = dataplane.EnsureKey(ctx, store, "default") // when the mesh is created
+//	validator, err := dataplane.NewValidator(store)
+//
+// The files can be read, copied and backed up with ordinary tools:
+//
+//	/var/lib/mesh/keys/global/zone-token-signing-key-1
+//	/var/lib/mesh/keys/global/zone-token-revocations
+//	/var/lib/mesh/keys/meshes/default/dataplane-token-signing-key-default-1
+//	/var/lib/mesh/keys/meshes/default/dataplane-token-revocations-default
+//
+// The path may also be a volume that Kubernetes mounts from Secrets; the store is
+// then read-only. See [Store] for file names, modes, volumes and locks.
+//
+// Anyone who can read the directory can sign. Package sealed encrypts the records.
 package dir
 
 import (
@@ -28,66 +48,75 @@ const (
 	maxData = 64 << 20 // bytes in a record
 )
 
-// Store is a [keystore.KeyStore] and a [keystore.Watcher] over a folder of a local file system. It
-// serves any number of processes on one machine; a network file system is not
-// promised to keep its locks. All methods may be called concurrently.
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] in a folder of a local file
+// system. Any number of processes on one machine may use it. On a network file system
+// its locks may not hold. All methods may be called concurrently.
 //
-// A record is a file, PATH/global/NAME or PATH/meshes/MESH/NAME, whose content
-// is its Data, at most 64 MiB (67,108,864 bytes). File names encode each capital
-// letter as % and its hexadecimal code, so that names which differ in case stay
-// apart on every file system: the mesh Prod is the folder %50rod. The store
-// ignores files that do not follow this and files whose names begin with a dot.
-// It makes files with mode 0600 and folders with mode 0700, and leaves the modes
-// of those that exist.
+// A record is a file, PATH/global/NAME or PATH/meshes/MESH/NAME. The content of the
+// file is the record's Data, at most 64 MiB (67,108,864 bytes). In file names each
+// capital letter is written as % and its hexadecimal code, so that names which differ
+// in case stay apart on every file system: the mesh Prod is the folder %50rod. The
+// store ignores files with other names, and files whose names begin with a dot. It
+// makes files with mode 0600 and folders with mode 0700, and leaves the modes of
+// existing ones.
 //
-// A write is on disk before it returns, and a crash at any point leaves the old
-// record or the new one, whole. Version is taken from a hash of the data, and
-// Created is the file's time of modification, which Update preserves. So other
-// programs may create, change and remove records too: the store notices the
-// change, and compare-and-swap holds, except for a file that is written at the
-// very moment of an Update. Such a program should replace whole files by renaming,
-// or a reader may see half of one.
+// A write is on disk before it returns. A crash at any point leaves the whole old
+// record or the whole new one. Version is a hash of the data. Created is the file's
+// time of modification, which Update preserves.
+//
+// Other programs may create, change and remove records too. The store notices the
+// change, and compare-and-swap holds, except for a file that is written at the very
+// moment of an Update. Such a program should write a new file and rename it, or a
+// reader may see half of one.
 //
 // The store follows symbolic links that stay below PATH. A link to nothing, in the
 // place of a file or of a folder, is an error and never an empty store.
 //
-// It reads volumes that Kubernetes mounts, which are folders with a link ..data:
-// best a Secret for each scope, whose keys are names of records, mounted as a whole
-// at PATH/global or PATH/meshes/MESH, so that new keys appear without a change of
-// the Pod; or one volume at PATH, with a path such as meshes/MESH/NAME for each key.
-// Names with capitals need the latter, or items, since the paths are encoded as above
-// and keys of Secrets cannot be: a key with capitals at the place of a record is an
-// error. Not with subPath, which is never updated.
-// Each List shows one state of a volume, also while Kubernetes switches it to the
-// next, and Watch sees the switch. A writer gets [keystore.ErrReadOnly], since a write would
-// be gone with the next state. Created is when Kubernetes wrote the state, and
-// changes with each: a publish delay and scheduled rotation need another store.
+// # Volumes of Kubernetes
 //
-// Where the store may not write to the folder, it can be read and answers
-// writes with [keystore.ErrReadOnly]. It reads without the lock files, PATH/.*.lock, if it
-// can neither make nor open them; a List is then not sure to be one consistent
-// view. The system releases the locks of a process that dies, but a process that
-// is stopped (SIGSTOP) while it holds a lock holds up the others until it
-// continues: their writes, and possibly their Lists, wait until their contexts
-// end. A call that is inside an operation of the file system notices the end of
-// its context when that operation returns.
+// PATH, or folders below it, may be volumes that Kubernetes mounts from Secrets. Mount
+// one Secret for each scope, as a whole, at PATH/global or PATH/meshes/MESH; the keys
+// of the Secret are the names of the records. New keys then appear without a change of
+// the Pod. Or mount one volume at PATH, with a path such as meshes/MESH/NAME for each
+// key. Names with capitals need such paths, or items, since file names are encoded as
+// above and the keys of Secrets cannot be: a key with capitals in place of a record is an
+// error. Do not use subPath: Kubernetes never updates it.
+//
+// Each List shows one state of a volume, also while Kubernetes switches to the next
+// one, and Watch sees the switch. Writes return [keystore.ErrReadOnly], since they
+// would be gone with the next state. Created is the time at which Kubernetes wrote the
+// state, and changes with each state: a publish delay and scheduled rotation need
+// another store.
+//
+// # Rights and locks
+//
+// If the process may not write to the folder, reads work and writes return
+// [keystore.ErrReadOnly]. The lock files are PATH/.*.lock. If the store can neither
+// make nor open them, it reads without them; a List may then not be one consistent
+// view.
+//
+// The system releases the locks of a process that dies. A process that is stopped
+// (SIGSTOP) keeps its lock: until it continues, the writes of other processes, and
+// possibly their Lists, wait until their contexts end. A call that is inside an
+// operation of the file system notices the end of its context when that operation
+// returns.
 //
 // The zero value is not usable: all its methods return an error.
 type Store struct {
 	path string // absolute
 
-	// gate is held by the one goroutine of this Store that is trying for the lock or
-	// writing, so that the others wait without asking the system all the time.
+	// The goroutine of this Store that writes, or tries to get the lock, holds gate. So
+	// the others wait without asking the system again and again.
 	gate chan struct{}
 }
 
-// Open returns the store in the folder at path, which it makes if there is
+// Open returns the store in the folder at path, and makes the folder if there is
 // none. It removes temporary files that killed writers have left behind, unless a
-// writer is at work. There is nothing to close. Open returns an error if the
+// writer is at work. The store need not be closed. Open returns an error if the
 // folder cannot be made or opened.
 //
-// The store opens the folder anew for every call, so the folder may be moved
-// away, restored or mounted over. While there is none, every method returns an
+// The store opens the folder again for every call, so the folder may be moved
+// away, restored or mounted over. While there is no folder, every method returns an
 // error other than [keystore.ErrNotFound].
 func Open(path string) (*Store, error) {
 	if path == "" {
@@ -134,8 +163,8 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 }
 
 // List implements [keystore.KeyStore]. With AllScopes the whole list is one consistent
-// view, unless scopes are in volumes of their own. A file of more than 64 MiB makes
-// List fail with an [keystore.ErrTooLarge] that names the file.
+// view, unless scopes are in volumes of their own. If a file has more than 64 MiB, List
+// returns a [keystore.ErrTooLarge] that names the record.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
@@ -213,7 +242,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 	err := s.write(ctx, r.Scope, func(root *os.Root) error {
 		file := fileOf(r.Scope, r.Name)
 		if _, err := root.Lstat(file); err == nil {
-			return keystore.ErrExists // before anything is written
+			return keystore.ErrExists // without writing anything
 		}
 		if err := makeFoldersIn(root, path.Dir(file)); err != nil {
 			return orReadOnly(err)
@@ -372,9 +401,8 @@ func readScopes(v *view) ([]keystore.Scope, error) {
 	return scopes, err
 }
 
-// isFolder says whether a file is to be read as a folder: it is one, or a
-// symbolic link to one, or to something of which reading it will say why it
-// cannot be read.
+// isFolder reports whether a file is to be read as a folder: it is a folder, or a
+// symbolic link to one or to something whose reading will fail with the reason.
 func isFolder(root *os.Root, file string, mode fs.FileMode) bool {
 	if mode&fs.ModeSymlink == 0 {
 		return mode.IsDir()
@@ -449,13 +477,13 @@ func openFile(root *os.Root, file string, flags int) (*os.File, error) {
 	}
 }
 
-// errAppeared: a file for which the system has just said that there is none.
+// errAppeared: the file is there, although the system has just said that it is not.
 var errAppeared = errors.New("the file is being replaced")
 
-// checkMissing returns nil if a file that was not found is indeed not there, and
-// an error if it may be there: on the way to it is a symbolic link to nothing,
-// or it is found now. It goes from the root down, so that what was no obstacle
-// any more when it was passed can't be taken for one that was none before.
+// checkMissing returns nil if a file that was not found is indeed not there. It
+// returns an error if the file may be there: there is a symbolic link to nothing on
+// its path, or the file is found now. It walks from the root, so that a path that
+// changes meanwhile is not mistaken for a missing one.
 func checkMissing(root *os.Root, file string) error {
 	for end := 0; end < len(file); {
 		next := strings.IndexByte(file[end+1:], '/')
@@ -480,7 +508,7 @@ func checkMissing(root *os.Root, file string) error {
 	return errAppeared
 }
 
-// errNotOpened: the path of the zero Dir would lead to the root of the file system.
+// errNotOpened: the path of the zero Store would lead to the root of the file system.
 var errNotOpened = errors.New("the store was not opened: use dir.Open")
 
 func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
@@ -519,7 +547,7 @@ func readRecord(root *os.Root, file string, scope keystore.Scope, name string) (
 	if _, err := buffer.ReadFrom(io.LimitReader(f, maxData+1)); err != nil {
 		return keystore.Record{}, err
 	}
-	if err := keystore.CheckSize(scope, name, int64(buffer.Len()), maxData); err != nil { // it has grown meanwhile
+	if err := keystore.CheckSize(scope, name, int64(buffer.Len()), maxData); err != nil { // it may have grown
 		return keystore.Record{}, err
 	}
 	return keystore.Record{
@@ -536,8 +564,9 @@ func versionOf(data []byte) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// writeTemp writes data to a new file in the folder, down to the disk, with the
-// time of creation given, or now. It returns the file and the time that it got.
+// writeTemp writes data to a new file in the folder and syncs it. The file gets the
+// given time of creation, or the present one if that is zero. writeTemp returns the
+// file's path and time.
 func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (temp string, _ time.Time, err error) {
 	temp = path.Join(folder, tempPrefix+rand.Text())
 	defer func() {
@@ -550,7 +579,7 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (te
 		return temp, time.Time{}, err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o600), f.Close()) // a umask may have taken more away
+	err = errors.Join(err, f.Chmod(0o600), f.Close()) // a umask may have removed more rights
 	if err == nil && !created.IsZero() {
 		err = root.Chtimes(temp, time.Time{}, created)
 	}
@@ -558,8 +587,8 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (te
 		return temp, time.Time{}, err
 	}
 
-	// Opened again, since on Windows closing a file that was written to may set its
-	// time; and the time is to be on the disk too.
+	// Open it again: on Windows closing a file after a write may set its time; and the
+	// time has to be on the disk too.
 	if f, err = root.OpenFile(temp, os.O_RDWR, 0); err != nil {
 		return temp, time.Time{}, err
 	}
@@ -574,7 +603,7 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (te
 	return temp, info.ModTime().UTC(), nil
 }
 
-// makeFolders makes the folder at an absolute path, and those above it.
+// makeFolders makes the folder at an absolute path, and its parents.
 func makeFolders(absolute string) error {
 	if _, err := os.Stat(absolute); err == nil {
 		return nil // OpenRoot says whether it is a folder
@@ -596,7 +625,7 @@ func makeFolders(absolute string) error {
 	return syncFolder(os.Open(parent))
 }
 
-// makeFoldersIn makes the folder, and those above it, in the root.
+// makeFoldersIn makes the folder, and its parents, in the root.
 func makeFoldersIn(root *os.Root, folder string) error {
 	if folder == "." {
 		return nil
@@ -612,8 +641,8 @@ func makeFoldersIn(root *os.Root, folder string) error {
 	return root.Chmod(folder, 0o700)
 }
 
-// syncFolders brings the names in a folder to the disk, and the folder's own
-// name and those above it, which a writer that was killed may have left undone.
+// syncFolders syncs a folder and its parents: a writer that was killed may have made
+// one of them without syncing it.
 func syncFolders(root *os.Root, folder string) error {
 	for {
 		if err := syncFolder(root.OpenFile(folder, os.O_RDONLY|openFolder, 0)); err != nil {
@@ -626,8 +655,8 @@ func syncFolders(root *os.Root, folder string) error {
 	}
 }
 
-// removeLeftovers removes temporary files. All writers take the lock, so the
-// process that holds it knows that no writer is using them. A failure is no harm.
+// removeLeftovers removes temporary files. All writers take the lock, so no writer
+// uses them while this process holds it. A failure does no harm.
 func removeLeftovers(root *os.Root) {
 	unlock, err := tryLock(root, writeLock)
 	if err != nil {

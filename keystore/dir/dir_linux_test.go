@@ -37,7 +37,7 @@ func inOwnProcess(t *testing.T, pattern string, attributes *syscall.SysProcAttr)
 	cmd.SysProcAttr = attributes
 	output, err := cmd.CombinedOutput()
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
-		t.Skipf("this system allows no mounts of one's own: %v", err)
+		t.Skipf("this system does not let a process mount file systems: %v", err)
 	}
 	require.NoError(t, err, "%s", output)
 	if strings.Contains(string(output), "--- SKIP: "+t.Name()+" ") {
@@ -121,7 +121,7 @@ func TestDirOfAnotherUser(t *testing.T) {
 		} {
 			require.NoError(t, os.Chmod(filepath.Join(path, name), mode))
 		}
-		t.Cleanup(func() { // or nobody but root can remove them
+		t.Cleanup(func() { // or only root could remove them
 			for _, name := range []string{".", "global", "meshes", "meshes/default", "meshes/closed"} {
 				assert.NoError(t, os.Chmod(filepath.Join(path, name), 0o700))
 			}
@@ -196,7 +196,7 @@ func TestDirShowsOneStateAtATimeOfAVolumeOfAnotherUserThatIsMountedReadOnly(t *t
 	mounted := path + "-mounted" // the mount is gone with this process
 	require.NoError(t, syscall.Mount(path, mounted, "", syscall.MS_BIND, ""))
 	require.NoError(t, syscall.Mount("", mounted, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""))
-	if err := syscall.Setgroups(nil); err == nil { // not where root is somebody else outside
+	if err := syscall.Setgroups(nil); err == nil { // fails where root is another user outside
 		require.NoError(t, syscall.Setgid(nobody))
 		require.NoError(t, syscall.Setuid(nobody))
 	}

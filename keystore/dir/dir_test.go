@@ -511,8 +511,8 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(10 * time.Second):
-		require.FailNow(t, "waited 10 s in vain")
+	case <-time.After(30 * time.Second):
+		require.FailNow(t, "waited 30 s in vain")
 		panic("unreachable")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/dir"
 )
 
-// The directory store keeps each record in a file.
+// A store in a directory keeps each record in a file.
 func ExampleOpen() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "keys")

@@ -1,27 +1,26 @@
 package dir
 
 import (
-	"github.com/meshpass/meshpass/keystore"
-
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/meshpass/meshpass/keystore"
 )
 
-// The names of a scope's folder and of a record's file are the scope and the
-// name, except for what some file system would not keep apart or not take: a
-// percent sign and two hexadecimal digits stand for each upper-case letter, for
-// a dot at the end (Windows drops it), and for the first letter of what Windows
-// takes for a device. What gets too long for a file name is cut into pieces:
-// the first are folders within each other, and the percent signs around each cut
-// keep them apart from anything that is not a piece.
+// A scope's folder is named after the scope, and a record's file after the record.
+// What some file system would not keep apart, or not take, is written as a percent
+// sign and two hexadecimal digits: each upper-case letter, a dot at the end (Windows
+// drops it), and the first letter of a name that Windows takes for a device. A name
+// that gets too long for a file name is cut into pieces: all but the last are folders
+// within each other. The percent signs around each cut keep pieces apart from whole
+// names.
 const (
-	pieceLength = 200 // bytes, far enough from the 255 that file systems take
+	pieceLength = 200 // bytes; file systems take 255
 	cut         = "%/%"
 )
 
-// encodeName returns the path, with slashes, for a scope or a record name that
-// was checked.
+// encodeName returns the path, with slashes, for a checked scope or record name.
 func encodeName(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -48,17 +47,17 @@ func decodeName(path string) (string, bool) {
 	return name, err == nil && encodeName(name) == path
 }
 
-// isPiece says whether path can be the part, up to a cut, of what encodeName
-// returns, so that it is the path of a folder.
+// isPiece reports whether path can be what encodeName returns up to a cut, and so be
+// the path of a folder.
 func isPiece(path string) bool {
 	pieces, ok := strings.CutSuffix(path, "%")
 	length := len(strings.ReplaceAll(pieces, cut, ""))
 	return ok && length > 0 && length%pieceLength == 0 && length < 3*keystore.MaxNameLength
 }
 
-// isDevice says whether Windows takes a file of this name for a device, which
-// it does whatever follows the first dot. In upper case the names are harmless,
-// being encoded.
+// isDevice reports whether Windows takes a file of this name for a device. What
+// follows the first dot does not matter. Upper-case names are harmless, since they
+// are encoded.
 func isDevice(name string) bool {
 	name, _, _ = strings.Cut(name, ".")
 	switch name {

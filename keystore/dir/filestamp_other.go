@@ -13,8 +13,8 @@ type fileStamp struct {
 	modified int64 // ns
 }
 
-// stampOf returns a file's stamp and now, so that the content is always
-// compared too: here, every time of a file can be set by any program.
+// stampOf returns a file's stamp and the present time, so that the content is always
+// compared too: on this system any program can set every time of a file.
 func stampOf(info fs.FileInfo) (stamp fileStamp, latest time.Time) {
 	return fileStamp{size: info.Size(), modified: info.ModTime().UnixNano()}, time.Now()
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// fileStamp is different after a change of a file, unless that follows another
-// one too closely. The time of change counts too, since no program can set it.
+// fileStamp differs after a change of a file, unless two changes follow each other too
+// closely. It includes the time of change, which no program can set.
 type fileStamp struct {
 	device, inode uint64
 	size          int64

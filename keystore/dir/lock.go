@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Three files are locked, by all processes. The system lets go of the locks of a
-// process that dies. Nobody removes the files.
+// All processes lock three files. The system releases the locks of a process that
+// dies. The files are never removed.
 const (
-	// writeLock is held by the one who writes, for all of a write.
+	// A writer holds writeLock during all of a write.
 	writeLock = ".write.lock"
 
-	// listLock is held exclusively for the moment in which a write takes effect, and
-	// shared by those who list.
+	// A writer holds listLock exclusively at the moment when its write takes effect.
+	// Readers hold it shared while they list.
 	listLock = ".list.lock"
 
-	// turnLock is held exclusively by the writer who wants listLock, and shared, for a
-	// moment, by those who take it to list. So readers that come while a writer
-	// waits let it go first: without this, a few busy ones would keep it out.
+	// A writer that wants listLock holds turnLock exclusively. Readers take it shared
+	// for a moment before they take listLock. So a writer that waits goes before the
+	// readers that come later; otherwise a few busy readers would keep it out.
 	turnLock = ".turn.lock"
 )
 
@@ -30,15 +30,16 @@ const (
 	maxLockPause = 5 * time.Millisecond
 )
 
-// errLocked: somebody else holds the lock.
-var errLocked = errors.New("the lock is held by somebody else")
+// errLocked: another process, or another Store of this one, holds the lock.
+var errLocked = errors.New("another process holds the lock")
 
-// lockWrite waits until nobody else is writing, and keeps others from it.
+// lockWrite waits until no other writer is at work, and keeps others from writing.
 func lockWrite(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	return waitLock(ctx, func() (func(), error) { return tryLock(root, writeLock) })
 }
 
-// takeEffect calls change, which makes a write visible, while nobody is listing.
+// takeEffect calls change, which makes a write visible, at a moment when no reader
+// lists.
 func takeEffect(ctx context.Context, root *os.Root, change func() error) error {
 	unlockTurn, err := waitLock(ctx, func() (func(), error) { return tryLock(root, turnLock) })
 	if err != nil {
@@ -65,8 +66,8 @@ func lockList(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	})
 }
 
-// waitLock tries until it succeeds. It does not wait inside of the system,
-// since no context could end that.
+// waitLock tries until it succeeds. It does not wait in a system call, which no
+// context could end.
 func waitLock(ctx context.Context, try func() (func(), error)) (unlock func(), err error) {
 	for pause := minLockPause; ; pause = min(2*pause, maxLockPause) {
 		unlock, err := try()
@@ -90,11 +91,11 @@ func tryLock(root *os.Root, name string) (unlock func(), err error) {
 	return tryLockFile(f, true)
 }
 
-// tryLockShared locks a file together with other readers, or returns errLocked.
-// Where the file cannot be made, or may not be read, reading goes without.
+// tryLockShared locks a file together with other readers, or returns errLocked. If
+// the file cannot be made or read, the caller reads without a lock.
 func tryLockShared(root *os.Root, name string) (unlock func(), err error) {
 	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil { // whatever it is: no permission, no space, no inodes left
+	if err != nil { // such as no permission, no space, no inodes left
 		f, err = root.OpenFile(name, os.O_RDONLY|openNonblock, 0)
 	}
 	if isReadOnly(err) || errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +113,7 @@ func tryLockFile(f *os.File, exclusive bool) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() {
-		unlockNow(f) // closing alone leaves it to a process that is being started right now
+		unlockNow(f) // closing alone would leave the lock with a child process that is just being started
 		f.Close()
 	}, nil
 }

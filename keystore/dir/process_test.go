@@ -149,7 +149,7 @@ func killAfter(t *testing.T, cmd *exec.Cmd, lines int, said func(word string, nu
 }
 
 func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
-	kills := storetest.Repeat(30, 1000)
+	kills := storetest.Repeat(30, 200)
 	path := t.TempDir()
 	holds := make([]int, written) // the number in each record as far as acknowledged, 0 if there is none
 	number := 1
@@ -205,7 +205,7 @@ func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
 			require.Equal(t, holds[i], n, "what was acknowledged is there")
 		}
 	}
-	t.Logf("%d kills, %d of them in the midst of a write, of which %d took effect; %d files were left over", kills, midway, took, leftovers)
+	t.Logf("%d kills, %d during a write; %d of these writes took effect; %d files were left over", kills, midway, took, leftovers)
 	assert.Positive(t, midway, "no kill came in the midst of a write")
 }
 
@@ -247,7 +247,7 @@ func rotated(number int) keystore.Record {
 }
 
 func TestDirSurvivesTheFirstCreateAndARotationBeingKilledAtAnyPoint(t *testing.T) {
-	kills := storetest.Repeat(36, 1200)
+	kills := storetest.Repeat(36, 240)
 	midway := map[string]int{} // kills in the midst of each kind of write
 	took, leftovers := 0, 0    // those of them that took effect, files left over
 	var path string
@@ -312,7 +312,7 @@ func TestDirSurvivesTheFirstCreateAndARotationBeingKilledAtAnyPoint(t *testing.T
 		}
 		require.Equal(t, want, found, "what was acknowledged is there, and nothing else")
 	}
-	t.Logf("%d kills, in the midst of %v, of which %d took effect; %d files were left over", kills, midway, took, leftovers)
+	t.Logf("%d kills, during %v; %d of these writes took effect; %d files were left over", kills, midway, took, leftovers)
 	assert.Positive(t, midway["the first Create"], "no kill came in the midst of the first Create")
 	assert.Positive(t, midway["a later Create"]+midway["a Delete"], "no kill came in the midst of a rotation")
 }

@@ -13,7 +13,7 @@ const (
 	// openNonblock keeps the opening of a named pipe from waiting for its writer.
 	openNonblock = syscall.O_NONBLOCK
 
-	// openFolder refuses what is no folder without opening it.
+	// openFolder refuses anything but a folder, without opening it.
 	openFolder = syscall.O_DIRECTORY | syscall.O_NONBLOCK
 )
 
@@ -21,7 +21,7 @@ func isReadOnly(err error) bool {
 	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
 }
 
-// syncFolder brings the names in the folder to the disk and closes it.
+// syncFolder brings the names in the folder to the disk, and closes the folder.
 func syncFolder(folder *os.File, err error) error {
 	if err != nil {
 		return err

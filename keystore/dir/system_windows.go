@@ -8,8 +8,7 @@ import (
 	"unsafe"
 )
 
-// A folder of Windows holds no named pipes, and what is no folder cannot be read
-// as one.
+// On Windows a folder holds no named pipes, and only a folder can be read as one.
 const (
 	openNonblock = 0
 	openFolder   = 0
@@ -25,8 +24,8 @@ func isReadOnly(err error) bool {
 	return errors.Is(err, errorWriteProtect) || errors.Is(err, fs.ErrPermission)
 }
 
-// syncFolder closes the folder: Windows has no way to bring a folder's names to
-// the disk, it writes them in its journal.
+// syncFolder closes the folder. Windows cannot sync the names in a folder; it keeps
+// them in its journal.
 func syncFolder(folder *os.File, err error) error {
 	if err != nil {
 		return err

@@ -10,16 +10,15 @@ import (
 )
 
 const (
-	// volumeLink is in a folder that the kubelet writes for a container to mount, such
-	// as a volume with Secrets. It links to the folder with the current state, which
-	// never changes. For the next state the kubelet makes another folder, replaces the
-	// link, mends the links beside it, which lead to what is below volumeLink, and
-	// removes the folder of the state before.
+	// volumeLink is a link in each volume, such as one with Secrets, that the kubelet
+	// writes for a container. It leads to a folder with the current state, which never
+	// changes. For the next state the kubelet makes another folder, replaces the link,
+	// adjusts the links beside it, which lead through volumeLink, and removes the folder
+	// of the previous state.
 	volumeLink = "..data"
 
-	// maxViews is how often a volume may be switched to another state during one read,
-	// which takes milliseconds, while the kubelet lets a minute pass from one to the
-	// next.
+	// maxViews is how often a volume may be switched to another state during one read.
+	// A read takes milliseconds; the kubelet switches once a minute.
 	maxViews = 100
 )
 
@@ -27,7 +26,7 @@ const (
 type view struct {
 	root *os.Root
 
-	// volumes holds for each folder that was entered where its volumeLink led, "" if
+	// volumes holds, for each folder that was entered, where its volumeLink led; "" if
 	// it has none.
 	volumes map[string]string
 }
@@ -36,8 +35,8 @@ func newView(root *os.Root) *view {
 	return &view{root: root, volumes: map[string]string{}}
 }
 
-// readSteady calls do with a view, and again with another one if a volume was
-// switched meanwhile, so that what do has found, or missed, is of one state.
+// readSteady calls do with a view. If a volume was switched meanwhile, it calls do
+// again with a new view, so that all that do finds is of one state.
 func readSteady(ctx context.Context, root *os.Root, do func(v *view) error) error {
 	for range maxViews {
 		v := newView(root)
@@ -52,8 +51,8 @@ func readSteady(ctx context.Context, root *os.Root, do func(v *view) error) erro
 	return fmt.Errorf("keystore: a volume was switched to another state each of %d times that it was read", maxViews)
 }
 
-// enter returns the path at which to find what is in a folder. In a volume that is
-// volumeLink, and not the links beside it, which follow later.
+// enter returns the path at which the content of a folder is. In a volume that is
+// volumeLink: the links beside it are adjusted later.
 func (v *view) enter(folder string) string {
 	target, ok := v.volumes[folder]
 	if !ok {
@@ -66,8 +65,8 @@ func (v *view) enter(folder string) string {
 	return path.Join(folder, volumeLink)
 }
 
-// target returns where the volumeLink of a folder leads. Why there is none does
-// not matter: whoever reads the folder will see.
+// target returns where the volumeLink of a folder leads, or "". If the link cannot be
+// read, the reading of the folder tells why.
 func (v *view) target(folder string) string {
 	target, err := v.root.Readlink(path.Join(folder, volumeLink))
 	if err != nil {
@@ -94,7 +93,7 @@ func (v *view) meshes() string {
 	return v.enter(path.Join(v.enter("."), meshesFolder))
 }
 
-// switched says whether a volume that was entered has another state by now.
+// switched reports whether a volume that was entered has another state by now.
 func (v *view) switched() bool {
 	for folder, target := range v.volumes {
 		if target != "" && v.target(folder) != target {
@@ -104,8 +103,8 @@ func (v *view) switched() bool {
 	return false
 }
 
-// checkWritable returns an ErrReadOnly if a scope's records are in a volume: what
-// is written there is gone with the next state.
+// checkWritable returns an ErrReadOnly if a scope's records are in a volume: a write
+// there would be gone with the next state.
 func (v *view) checkWritable(scope keystore.Scope) error {
 	v.folderOf(scope)
 	for folder, target := range v.volumes {

@@ -25,9 +25,9 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// volume writes a folder as the kubelet writes one that a container mounts: the
-// files are in a folder of their own for each state, to which ..data links, and
-// for the first element of each path there is a link to the same below ..data.
+// volume writes a folder in the way in which the kubelet writes one for a container. Each
+// state has a folder with the files. ..data is a link to the current one. For the first
+// element of each path there is a link to the same element below ..data.
 type volume struct {
 	path       string
 	states     int
@@ -108,7 +108,7 @@ func (v *volume) removeLinks(files map[string]string) error {
 	return nil
 }
 
-// mkdir makes a folder that all may read, and those above it.
+// mkdir makes a folder that all users may read, and its parents.
 func mkdir(folder string) error {
 	if _, err := os.Stat(folder); err == nil {
 		return nil
@@ -382,7 +382,7 @@ func TestDirShowsAValidatorTheRotationsAndRevocationsOfAVolume(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		_, err := validator.Validate(t.Context(), "default", second)
 		assert.NoError(c, err)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	require.NoError(t, firstSession.Err())
 
 	require.NoError(t, dataplane.Revoke(t.Context(), admin, "default", id))

@@ -16,12 +16,11 @@ import (
 const (
 	watchInterval = 250 * time.Millisecond
 
-	// A change within this time of the one before may leave the time stamps as
-	// they are: file systems count in steps, of 2 s at worst.
+	// Two changes within this time may leave the same time stamps: file systems count
+	// in steps of up to 2 s.
 	stampStep = 2 * time.Second
 
-	// How many looks have to be slow before it is the folder that is, and not the
-	// machine that was busy.
+	// After this many slow looks the folder is slow, and the machine was not just busy.
 	watchLooks = 8
 )
 
@@ -36,16 +35,16 @@ type fileState struct {
 	stamp fileStamp
 	sum   string // of the content, or why there is none
 
-	// settled says that any later change shows in the stamp. Until then, and where
-	// stamps tell too little, the content is compared as well.
+	// settled says that any later change shows in the stamp. Before that, and on systems
+	// whose stamps tell too little, Watch compares the content too.
 	settled bool
 }
 
-// Watch implements [keystore.Watcher]. It looks at the folder every 250 ms, or less often
-// where a look takes more than a tenth of that. It compares the identity, the
-// size and all times of each file, and the content where those cannot tell. So it
-// also notices when another program changes nothing but the bytes and sets the
-// time of modification back. The watch is lost when a folder cannot be read.
+// Watch implements [keystore.Watcher]. It looks at the folder every 250 ms, or less
+// often if a look takes more than a tenth of that. It compares the identity, the size
+// and all times of each file, and the content if those are not enough. So it also
+// notices a program that changes only the bytes and sets the time of modification
+// back. The watch is lost when a folder cannot be read.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	seen, err := s.look(ctx, nil)
 	if err != nil {
@@ -77,8 +76,8 @@ func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	}
 }
 
-// look returns the state of every record's file. What it returned last time
-// spares it the reading of files that have not changed since.
+// look returns the state of every record's file. It does not read files that have not
+// changed since before, which is what it returned last time.
 func (s *Store) look(ctx context.Context, before map[recordID]fileState) (map[recordID]fileState, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -120,8 +119,8 @@ func lookAtAll(ctx context.Context, v *view, before map[recordID]fileState) (map
 	return states, nil
 }
 
-// lookAt returns the state of one file, or false if there is none. Why a file
-// can't be read is part of its state: a List will say it.
+// lookAt returns the state of one file, or false if there is none. The reason why a
+// file cannot be read is part of its state; a List returns it.
 func lookAt(root *os.Root, file string, id recordID, before fileState) (fileState, bool) {
 	began := time.Now()
 	info, err := root.Stat(file)

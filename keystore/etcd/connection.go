@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// How the store keeps and regains its connections. gRPC's own defaults would let
-// it wait up to 120 s between two attempts.
+// How the store keeps and regains its connections. With gRPC's defaults it would wait
+// up to 120 s between two attempts.
 const (
 	minReconnect   = 100 * time.Millisecond
 	maxReconnect   = 400 * time.Millisecond
@@ -30,21 +30,20 @@ const (
 	// requestTimeout is longer than etcd's own for a request, 7 s by default.
 	requestTimeout = 10 * time.Second
 
-	// minReadTimeout is how long a read waits for the first member that it asks.
+	// minReadTimeout is how long a read waits for the first member.
 	minReadTimeout = time.Second
 )
 
 var errClosed = errors.New("the store is closed")
 
-// Open returns a store in the cluster that config names; the Endpoints are
-// required. Where config leaves these unset, Open sets them: DialKeepAliveTime and
-// DialKeepAliveTimeout to 10 s and 3 s, the backoff between attempts to connect to
-// at most 0.4 s, and the logger to none. DialOptions in config count for more than
-// what Open sets.
+// Open returns a store in the cluster that config names. Endpoints are required. If
+// they are unset, Open sets DialKeepAliveTime to 10 s, DialKeepAliveTimeout to 3 s,
+// the backoff between attempts to connect to at most 0.4 s, and the logger to none.
+// DialOptions in config override what Open sets.
 //
-// Open does not wait for etcd, so that a process can start without it. Only with a
-// Username and a Password does it get a token first, for at most 10 s. The context
-// is for opening: the store lives until Close, or until config.Context ends.
+// Open does not wait for etcd, so a process can start without it. Only with a Username
+// and a Password does it get a token first, for at most 10 s. The context bounds the
+// opening alone: the store lives until Close, or until config.Context ends.
 func Open(ctx context.Context, config clientv3.Config, options ...Option) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("etcd: cannot open a store: %w", err)
@@ -86,7 +85,7 @@ func Open(ctx context.Context, config clientv3.Config, options ...Option) (*Stor
 	return &Store{client: func() *clientv3.Client { return client }, prefix: prefix}, nil
 }
 
-// checkEndpoints refuses what would be taken otherwise than it was meant.
+// checkEndpoints refuses what the client would take in another way than it is meant.
 func checkEndpoints(config clientv3.Config) error {
 	if len(config.Endpoints) == 0 {
 		return errors.New("config has no Endpoints, want those of the members, such as https://etcd-1:2379")
@@ -96,16 +95,16 @@ func checkEndpoints(config clientv3.Config) error {
 		case endpoint == "":
 			return fmt.Errorf("endpoint %d is empty, want one such as https://etcd-1:2379", i+1)
 		case strings.Contains(endpoint, "@"):
-			return fmt.Errorf("endpoint %d has an @: a user and a password belong into config.Username and config.Password", i+1)
+			return fmt.Errorf("endpoint %d has an @: put the user and the password into config.Username and config.Password", i+1)
 		case config.TLS != nil && scheme(endpoint) == "http":
-			return fmt.Errorf("endpoint %q is without TLS though config.TLS is set, want https", endpoint)
+			return fmt.Errorf("endpoint %q has no TLS although config.TLS is set, want https", endpoint)
 		}
 	}
-	// Without config.TLS the client speaks with all as the first one asks.
+	// Without config.TLS the client treats all endpoints like the first one.
 	first := config.Endpoints[0]
 	for _, endpoint := range config.Endpoints {
 		if config.TLS == nil && asksForTLS(endpoint) != asksForTLS(first) {
-			return fmt.Errorf("endpoints %q and %q: one asks for TLS and one does not, want https for both or for neither", first, endpoint)
+			return fmt.Errorf("endpoints %q and %q: one has TLS and one does not, want https for both or for neither", first, endpoint)
 		}
 	}
 	if (config.Username == "") != (config.Password == "") {
@@ -118,8 +117,7 @@ func asksForTLS(endpoint string) bool {
 	return scheme(endpoint) == "https" || scheme(endpoint) == "unixs"
 }
 
-// scheme returns what stands before the first colon, as the client reads it: in
-// small letters.
+// scheme returns what is before the first colon, in lower case, as the client reads it.
 func scheme(endpoint string) string {
 	before, _, _ := strings.Cut(endpoint, ":")
 	return strings.ToLower(before)
@@ -150,12 +148,12 @@ func connect(ctx context.Context, config clientv3.Config) (*clientv3.Client, err
 	return client, nil
 }
 
-// reasonKey is the key of a context's value, a *error: what gRPC said last.
+// reasonKey is the key of a context's value, a *error: the last error of gRPC.
 type reasonKey struct{}
 
-// keepReason notes why a call failed. When a context ends, the client returns the
-// context's error alone, and not, say, that there is no connection because etcd's
-// certificate is signed by an unknown authority.
+// keepReason notes why a call failed. When a context ends, the client returns only the
+// context's error. The reason may be, for example, that there is no connection because
+// an unknown authority signed etcd's certificate.
 func keepReason(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	err := invoke(ctx, method, request, reply, conn, options...)
 	if reason, ok := ctx.Value(reasonKey{}).(*error); ok && err != nil {
@@ -164,12 +162,11 @@ func keepReason(ctx context.Context, method string, request, reply any, conn *gr
 	return err
 }
 
-// request makes a request and explains its error. It takes at most requestTimeout,
-// whatever the context allows.
+// request makes a request and explains its error. It takes at most requestTimeout.
 func (s *Store) request(ctx context.Context, do func(ctx context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.client().Ctx(), cancel)() // or the client would try again for a while
+	defer context.AfterFunc(s.client().Ctx(), cancel)() // or a closed client would try again for a while
 	var reason error
 	err := do(context.WithValue(limited, reasonKey{}, &reason))
 	if err != nil && s.client().Ctx().Err() != nil {
@@ -178,13 +175,13 @@ func (s *Store) request(ctx context.Context, do func(ctx context.Context) error)
 	return explain(limited, err, reason)
 }
 
-// read gets a key or a range of keys. A member that is cut off from the others
-// stays connected and leaves reads unanswered, so read does not wait for one
-// member for long: each attempt is made at the next one.
+// read gets a key or a range of keys. A member that is cut off from the others stays
+// connected and does not answer reads. So read does not wait long for one member: each
+// attempt asks the next one.
 func (s *Store) read(ctx context.Context, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	var response *clientv3.GetResponse
 	err := s.request(ctx, func(ctx context.Context) (err error) {
-		for timeout := minReadTimeout; ; timeout *= 2 { // it may just be slow
+		for timeout := minReadTimeout; ; timeout *= 2 { // the members may just be slow
 			attempt, cancel := context.WithTimeout(ctx, timeout)
 			response, err = s.client().Get(attempt, key, options...)
 			unanswered := over(attempt)
@@ -197,8 +194,8 @@ func (s *Store) read(ctx context.Context, key string, options ...clientv3.OpOpti
 	return response, err
 }
 
-// explain returns the error of a request. If its time was up, that is the error of
-// the context, with the reason that gRPC gave.
+// explain returns the error of a request. If the context has ended, that is the error
+// of the context, with the reason that gRPC gave.
 func explain(ctx context.Context, err, reason error) error {
 	if err == nil || !over(ctx) {
 		return err
@@ -211,8 +208,7 @@ func explain(ctx context.Context, err, reason error) error {
 }
 
 // over reports whether the context has ended. It looks at the clock too: etcd knows
-// the deadline, and its answer that time is up can be here before the context's own
-// timer has run.
+// the deadline, and its answer can arrive before the context's own timer fires.
 func over(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)

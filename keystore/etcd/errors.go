@@ -9,7 +9,7 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// writeError gives refusals of a write their names in the contract.
+// writeError returns the error of a write so that it matches those of package keystore.
 func writeError(err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrPermissionDenied):

@@ -13,7 +13,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/etcd"
 )
 
-// A control plane whose certificate names it as a user of etcd.
+// The certificate of this control plane names it as a user of etcd.
 func ExampleOpen() {
 	ctx := context.Background()
 	ca, err := os.ReadFile("/etc/etcd/ca.pem")

@@ -8,14 +8,14 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// Below the prefix a record has the key global/NAME or meshes/MESH/NAME. Neither
-// MESH nor NAME has a slash, so keys and records correspond one to one.
+// Below the prefix a record has the key global/NAME or meshes/MESH/NAME. Neither MESH
+// nor NAME has a slash, so each key stands for one record.
 const (
 	globalFolder = "global/"
 	meshesFolder = "meshes/"
 )
 
-// keyPrefix is what all keys of a store begin with. It ends in a slash.
+// keyPrefix is the beginning of all keys of a store. It ends in a slash.
 type keyPrefix string
 
 // newKeyPrefix adds the slash at the end if there is none.
@@ -30,13 +30,13 @@ func newKeyPrefix(prefix string) (keyPrefix, error) {
 	// those of a mesh named global.
 	for _, folder := range []string{globalFolder, meshesFolder} {
 		if strings.HasSuffix("/"+prefix, "/"+folder) {
-			return "", fmt.Errorf("the prefix %q ends in %s, which is where another store keeps records", prefix, folder)
+			return "", fmt.Errorf("the prefix %q ends in %s, where another store keeps its records", prefix, folder)
 		}
 	}
 	return keyPrefix(prefix), nil
 }
 
-// folder returns what the keys of the scope's records begin with.
+// folder returns the beginning of the keys of the scope's records.
 func (p keyPrefix) folder(scope keystore.Scope) string {
 	switch scope {
 	case keystore.AllScopes:
@@ -51,7 +51,7 @@ func (p keyPrefix) key(scope keystore.Scope, name string) string {
 	return p.folder(scope) + name
 }
 
-// parse returns which record has the key, or false if none can have it.
+// parse returns the record that has the key, or false if no record can have it.
 func (p keyPrefix) parse(key []byte) (scope keystore.Scope, name string, ok bool) {
 	rest, ok := strings.CutPrefix(string(key), string(p))
 	if !ok {

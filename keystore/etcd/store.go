@@ -26,22 +26,21 @@ const MaxData = 1 << 20
 const DefaultPrefix = "/meshpass/"
 
 const (
-	// The first page of a list is small, since nobody knows yet how large the
-	// records are. The later ones aim at pageBytes.
+	// The first page of a list is small, since the size of the records is not known
+	// yet. The later ones have about pageBytes.
 	firstPage = 8
 	maxPage   = 1000
 	pageBytes = 2 << 20
 
-	// How often a list starts over because etcd compacted the revision that it was
-	// reading.
+	// How often a list begins, if etcd compacts the revision that it reads.
 	maxLists = 5
 )
 
-// Store is a [keystore.KeyStore] and a [keystore.Watcher] in an etcd cluster. All
-// methods may be called concurrently, by any number of processes. See the package
-// comment for what it promises and for its limits. It must be closed.
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] in an etcd cluster. Any
+// number of processes may call all methods concurrently. The package comment says what
+// it promises. It must be closed.
 type Store struct {
-	client func() *clientv3.Client // fmt follows pointers, to the password at the end, but not into a func
+	client func() *clientv3.Client // a func, since fmt follows a pointer, down to the password, but not a func
 	prefix keyPrefix
 }
 
@@ -52,16 +51,16 @@ type settings struct {
 	prefix string
 }
 
-// WithPrefix makes all keys begin with the prefix, which may not be empty, in
-// place of [DefaultPrefix]. A slash is added at its end if there is none. Stores
-// with different prefixes share nothing. A prefix whose last part is global or
-// meshes is refused: a store above it has records there.
+// WithPrefix sets the beginning of all keys, instead of [DefaultPrefix]. The prefix may
+// not be empty. Open adds a slash at its end if there is none. Stores with different
+// prefixes share nothing. Open refuses a prefix whose last part is global or meshes: a
+// store above it has records there.
 func WithPrefix(prefix string) Option {
 	return func(s *settings) { s.prefix = prefix }
 }
 
-// Close ends all calls and watches and closes the connections. Later calls return
-// an error.
+// Close ends all calls and watches, and closes the connections. Later calls return an
+// error.
 func (s *Store) Close() error {
 	if err := s.client().Close(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("etcd: cannot close the store: %w", err)
@@ -94,7 +93,7 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 		return nil, err
 	}
 	if prefix != "" && keystore.CheckName(prefix) != nil {
-		return nil, nil // no name begins with it
+		return nil, nil // no name can begin with it
 	}
 	for range maxLists - 1 {
 		found, err := s.list(ctx, scope, prefix)
@@ -105,8 +104,8 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	return s.list(ctx, scope, prefix)
 }
 
-// Create implements [keystore.KeyStore]. The time of creation is by the clock of
-// this machine, as etcd tells no time.
+// Create implements [keystore.KeyStore]. The time of creation is by the clock of this
+// machine, since etcd keeps no times.
 func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
@@ -208,8 +207,8 @@ func (s *Store) put(ctx context.Context, r keystore.Record, revision int64) (key
 	found := response.Responses[0].GetResponseRange().Kvs
 	switch {
 	case len(found) == 1 && bytes.Equal(found[0].Value, value):
-		// No other write has this value. The request has reached etcd twice: the
-		// client sends it again after certain errors, and a proxy might.
+		// No other write has this value, so the request has reached etcd twice. The client
+		// sends it again after certain errors, and a proxy might too.
 		r.Version = strconv.FormatInt(found[0].ModRevision, 10)
 		return r, nil
 	case revision == 0:
@@ -220,8 +219,8 @@ func (s *Store) put(ctx context.Context, r keystore.Record, revision int64) (key
 	return keystore.Record{}, keystore.ErrConflict
 }
 
-// list reads in pages, so that neither etcd nor the client holds a huge response.
-// All are of the first one's revision, and so of one moment.
+// list reads in pages, so that neither etcd nor the client holds a huge response. All
+// pages have the revision of the first one, and so are of one moment.
 func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	start := s.prefix.folder(scope)
 	if scope != keystore.AllScopes {

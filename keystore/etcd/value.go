@@ -12,7 +12,7 @@ import (
 //
 //	meshpass/1 2026-01-31T12:00:00.123456789Z RNQFZWPZ4KBTCXRIQVQPJWVN4C
 //
-// with the time of creation, since etcd keeps none, and a random text that no
+// The line has the time of creation, since etcd keeps none, and a random text that no
 // other write has.
 const (
 	magic   = "meshpass/"
@@ -27,8 +27,8 @@ func encode(created time.Time, data []byte) []byte {
 	return append([]byte(header), data...)
 }
 
-// decode returns what is in a value. A value without a header was put there by
-// hand: it is all data, and nobody knows when it was created.
+// decode returns what is in a value. A value without a header was put there by hand:
+// it is all data, and its time of creation is unknown.
 func decode(value []byte) (created time.Time, data []byte, err error) {
 	if !bytes.HasPrefix(value, []byte(magic)) {
 		return time.Time{}, value, nil

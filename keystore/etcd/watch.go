@@ -17,16 +17,16 @@ import (
 )
 
 // Watch implements [keystore.Watcher]. It waits for a connection. The watch is lost
-// with the connection, when the member that serves it has no leader, and when etcd
-// has compacted a change before the watch got to it.
+// with its connection, when the member that serves it has no leader, and when etcd
+// compacts a change before the watch has got it.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("etcd: cannot watch: %w", err)
 	}
-	// The watcher of clientv3 resumes a lost watch in silence. Here it ends, for two
-	// reasons: the new one announces all scopes, so that a reader whose reads failed
-	// during an outage reads at once when it is over; and after a restore from a
-	// backup, resuming would wait for revisions that are long in coming.
+	// The watcher of clientv3 resumes a lost watch silently. This one ends, for two
+	// reasons. The next watch announces all scopes, so a reader whose reads failed during
+	// an outage reads as soon as the outage is over. And after a restore from a backup, a
+	// resumed watch would wait for revisions that may not come for a long time.
 	streaming, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	err := s.watch(streaming, changed)
@@ -42,8 +42,8 @@ func (s *Store) watch(ctx context.Context, changed func(keystore.Scope)) error {
 	if err != nil {
 		return err
 	}
-	// Without a StartRevision the watch begins with what the member has not applied
-	// yet when it creates the watch. A read after that sees all that was before.
+	// Without a StartRevision the watch begins with the first change that the member
+	// applies after it has created the watch. A read after that sees all earlier ones.
 	err = stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
 		Key:      []byte(s.prefix),
 		RangeEnd: []byte(clientv3.GetPrefixRangeEnd(string(s.prefix))),

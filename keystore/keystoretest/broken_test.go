@@ -103,7 +103,7 @@ func pause() {
 }
 
 // absent is the test of names that an engine cannot hold.
-const absent = "Names/those_that_the_engine_cannot_hold_are_absent,_and_refused_by_Create_and_Update"
+const absent = "Names/names_that_the_engine_cannot_hold_are_absent,_and_refused_by_Create_and_Update"
 
 var errBroken = errors.New("broken")
 
@@ -118,7 +118,7 @@ type brokenStore struct {
 var brokenStores = []brokenStore{
 	{
 		"loses an update between the check of the version and the write",
-		[]string{"Concurrency/of_many_who_update_one_version_exactly_one_succeeds", "Concurrency/of_many_who_count_together_nobody_is_lost"},
+		[]string{"Concurrency/one_of_many_callers_that_update_one_version_succeeds", "Concurrency/many_callers_that_increment_one_number_lose_no_increment"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, update: func(ctx context.Context, r record) (record, error) {
 				if err := keystore.CheckRecord(r, maxData); err != nil {
@@ -138,14 +138,14 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"updates whatever the version",
-		[]string{"Update/says_ErrConflict_unless_the_version_is_the_current_one,_and_changes_nothing", "Concurrency/of_many_who_count_together_nobody_is_lost"},
+		[]string{"Update/says_ErrConflict_unless_the_version_is_the_current_one,_and_changes_nothing", "Concurrency/many_callers_that_increment_one_number_lose_no_increment"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, update: func(ctx context.Context, r record) (record, error) { return replace(ctx, m, r) }}
 		},
 	},
 	{
 		"lets two create one record",
-		[]string{"Concurrency/of_many_who_create_one_name_exactly_one_succeeds"},
+		[]string{"Concurrency/one_of_many_callers_that_create_one_name_succeeds"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, create: func(ctx context.Context, r record) (record, error) {
 				if _, err := m.Get(ctx, r.Scope, r.Name); !errors.Is(err, keystore.ErrNotFound) {
@@ -190,7 +190,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"announces a change before it can be seen",
-		[]string{"Watch/brings_a_reader_who_reads_after_each_call_to_what_was_written"},
+		[]string{"Watch/shows_what_was_written_to_a_reader_that_reads_after_each_call"},
 		func(m *keystore.Memory) *broken {
 			var mu sync.Mutex
 			var watchers []func(scope)
@@ -411,7 +411,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"reads past a cancelled context",
-		[]string{"Contexts/a_context_that_had_ended_is_the_answer_of_every_method,_and_nothing_is_done"},
+		[]string{"Contexts/every_method_returns_the_error_of_a_context_that_had_ended,_and_does_nothing"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, get: func(ctx context.Context, s scope, name string) (record, error) {
 				return m.Get(context.WithoutCancel(ctx), s, name)
@@ -420,7 +420,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"writes past a cancelled context",
-		[]string{"Contexts/a_context_that_had_ended_is_the_answer_of_every_method,_and_nothing_is_done"},
+		[]string{"Contexts/every_method_returns_the_error_of_a_context_that_had_ended,_and_does_nothing"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, update: func(ctx context.Context, r record) (record, error) {
 				stored, err := m.Update(context.WithoutCancel(ctx), r)
@@ -433,7 +433,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"tells an ended context by an error of its own",
-		[]string{"Contexts/a_context_that_had_ended_is_the_answer_of_every_method,_and_nothing_is_done"},
+		[]string{"Contexts/every_method_returns_the_error_of_a_context_that_had_ended,_and_does_nothing"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, list: func(ctx context.Context, s scope, prefix string) ([]record, error) {
 				if ctx.Err() != nil {
@@ -714,7 +714,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"does not tell names apart that differ in case",
-		[]string{"Names/those_that_CheckName_accepts_are_kept_apart"},
+		[]string{"Names/names_that_CheckName_accepts_are_kept_apart"},
 		func(m *keystore.Memory) *broken {
 			return &broken{
 				Memory: m,
@@ -730,7 +730,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"lets names escape",
-		[]string{"Names/those_that_CheckName_refuses_are_answered_with_ErrName", "Names/those_that_CheckScope_refuses_are_answered_with_ErrName"},
+		[]string{"Names/every_method_returns_ErrName_for_a_name_that_CheckName_refuses", "Names/every_method_returns_ErrName_for_a_scope_that_CheckScope_refuses"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, get: func(ctx context.Context, s scope, name string) (record, error) {
 				r, err := m.Get(ctx, s, name)
@@ -743,7 +743,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"has no scopes",
-		[]string{"Scopes/keep_records_of_one_name_apart", "Names/those_that_CheckScope_accepts_are_kept_apart"},
+		[]string{"Scopes/keep_records_of_one_name_apart", "Names/scopes_that_CheckScope_accepts_are_kept_apart"},
 		func(m *keystore.Memory) *broken {
 			return &broken{
 				Memory: m,
@@ -830,7 +830,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"refuses names and does not say so",
-		[]string{"Names/those_that_CheckName_accepts_are_kept_apart", "Names/those_that_CheckScope_accepts_are_kept_apart"},
+		[]string{"Names/names_that_CheckName_accepts_are_kept_apart", "Names/scopes_that_CheckScope_accepts_are_kept_apart"},
 		func(m *keystore.Memory) *broken {
 			b := takingLowerCase(m)
 			b.takes = nil
@@ -919,7 +919,7 @@ var brokenStores = []brokenStore{
 	},
 	{
 		"is silent about writes that it cannot do",
-		[]string{"ReadOnly/writes_are_answered_with_ErrReadOnly_and_change_nothing"},
+		[]string{"ReadOnly/writes_return_ErrReadOnly_and_change_nothing"},
 		func(m *keystore.Memory) *broken {
 			return &broken{Memory: m, readOnly: &broken{
 				Memory: m,

@@ -13,11 +13,11 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// callers is how many want the same at once.
+// callers is how many callers do the same at once.
 const callers = 32
 
 var concurrencyTests = []test{
-	{"of many who create one name exactly one succeeds", func(f *fixture) {
+	{"one of many callers that create one name succeeds", func(f *fixture) {
 		for round := range 5 {
 			name := fmt.Sprint("key-", round)
 			f.oneWins("Create", keystore.ErrExists, func(store keystore.KeyStore, data string) (keystore.Record, error) {
@@ -25,7 +25,7 @@ var concurrencyTests = []test{
 			})
 		}
 	}},
-	{"of many who update one version exactly one succeeds", func(f *fixture) {
+	{"one of many callers that update one version succeeds", func(f *fixture) {
 		r := f.create(mesh, "key-1", "content")
 		for range 5 {
 			r = f.oneWins("Update", keystore.ErrConflict, func(store keystore.KeyStore, data string) (keystore.Record, error) {
@@ -35,7 +35,7 @@ var concurrencyTests = []test{
 			})
 		}
 	}},
-	{"of many who count together nobody is lost", func(f *fixture) {
+	{"many callers that increment one number lose no increment", func(f *fixture) {
 		const each = 4
 		f.create(mesh, "counter", "0")
 		f.writers(callers/2, func(_ int, store keystore.KeyStore) {
@@ -109,7 +109,8 @@ var concurrencyTests = []test{
 	{"a list of all scopes is one moment of each, among creations and deletions", func(f *fixture) { f.listMissesNothing(keystore.AllScopes) }},
 }
 
-// oneWins lets many write at once, and returns what the one that succeeded wrote.
+// oneWins lets many callers write at once, and returns the record of the one that
+// succeeded.
 func (f *fixture) oneWins(what string, loser error, write func(store keystore.KeyStore, data string) (keystore.Record, error)) keystore.Record {
 	f.Helper()
 	var mu sync.Mutex
@@ -150,9 +151,9 @@ func increment(ctx context.Context, store keystore.KeyStore, scope keystore.Scop
 	}
 }
 
-// whileWriting calls write with 1, 2, 3 and so on, and read on several stores
-// meanwhile, until there was enough of both. A fast engine needs more for a rare
-// coincidence, and is given some time.
+// whileWriting calls write with 1, 2, 3 and so on, and meanwhile read on several stores,
+// until there were enough calls of both. It also goes on for some time, since a fast
+// engine needs more calls for a rare coincidence.
 func (f *fixture) whileWriting(write func(i int) error, read func(store keystore.KeyStore) error) {
 	f.Helper()
 	const readers, reads, writes = 2, 100, 20
@@ -182,8 +183,8 @@ func (f *fixture) whileWriting(write func(i int) error, read func(store keystore
 	wg.Wait()
 }
 
-// listIsOneMoment updates two records in turn. Then one is never behind the
-// other, nor ahead of it by more than one.
+// listIsOneMoment updates two records in turn. So at every moment the first has the
+// number of the second, or one more.
 func (f *fixture) listIsOneMoment(scope keystore.Scope) {
 	f.Helper()
 	leading := f.create(mesh, "a", "0")
@@ -209,14 +210,15 @@ func (f *fixture) listIsOneMoment(scope keystore.Scope) {
 			a, errA := strconv.Atoi(string(records[0].Data))
 			z, errZ := strconv.Atoi(string(records[9].Data))
 			if errA != nil || errZ != nil || a < z || a > z+1 {
-				return fmt.Errorf("the list has %q before %q, at no moment was that so", records[0].Data, records[9].Data)
+				return fmt.Errorf("the list has %q before %q, which was so at no moment", records[0].Data, records[9].Data)
 			}
 			return nil
 		})
 }
 
-// listMissesNothing always creates the next record before it deletes the last,
-// on the other side of the names, so that there is one or two of them in a row.
+// listMissesNothing always creates the next record before it deletes the previous one,
+// at the other end of the order. So at every moment there is one of them, or two with
+// successive numbers.
 func (f *fixture) listMissesNothing(scope keystore.Scope) {
 	f.Helper()
 	// From the front of the order to its back and to the front again.
@@ -251,6 +253,6 @@ func (f *fixture) listMissesNothing(scope keystore.Scope) {
 			if len(numbers) == 1 || len(numbers) == 2 && (numbers[0]-numbers[1] == 1 || numbers[1]-numbers[0] == 1) {
 				return nil
 			}
-			return fmt.Errorf("the list has the numbers %v, at no moment was that so", numbers)
+			return fmt.Errorf("the list has the numbers %v, which was so at no moment", numbers)
 		})
 }

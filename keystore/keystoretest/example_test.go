@@ -8,7 +8,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/keystoretest"
 )
 
-// A test of the store in a directory. With "go test" t is the test's own.
+// This is how the store in a directory is tested. In a test, t is the test's own.
 func ExampleRun() {
 	var t *testing.T
 	keystoretest.Run(t, keystoretest.Harness{

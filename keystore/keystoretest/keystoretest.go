@@ -1,7 +1,6 @@
 // Package keystoretest is the conformance suite of [keystore.KeyStore] and
-// [keystore.Watcher]: one test for each sentence of their comments. Anyone who
-// writes a store runs it in their own tests, against the engine used in
-// production:
+// [keystore.Watcher]. It has one test for each sentence of their comments. If you write
+// a store, call [Run] in your tests, with the engine that you use in production:
 //
 //	func TestStoreConforms(t *testing.T) {
 //		keystoretest.Run(t, keystoretest.Harness{
@@ -26,8 +25,8 @@
 //		})
 //	}
 //
-// The suite cannot test what happens when the engine dies in the middle of a
-// write: the store's own tests do.
+// A test that fails says which sentence the store breaks. The suite cannot test what
+// happens when the engine dies in the middle of a write; the store's own tests do.
 package keystoretest
 
 import (
@@ -45,12 +44,11 @@ import (
 // requiredData is how many bytes of data every store takes: 512 KiB.
 const requiredData = 512 << 10
 
-// patience is how long the suite waits for what must come, such as the
-// announcement of a change. Nothing is measured with it: a store that conforms
-// is never waited for that long.
+// patience is how long the suite waits for an event, such as the announcement of a
+// change. It measures nothing: with a store that conforms the suite never waits so long.
 var patience = 30 * time.Second
 
-// Harness tells the suite how to get stores, and in what they differ from others.
+// Harness tells the suite how to get stores, and how they differ from other stores.
 type Harness struct {
 	// New makes storage that holds no records and shares none with the storage of
 	// another call. The suite calls it for each test; New cleans up with t.Cleanup.
@@ -60,16 +58,16 @@ type Harness struct {
 	// record, at least 524,288 (512 KiB).
 	MaxData int
 
-	// FlatNamespace says that a name can exist in only one scope at a time, and
-	// that Create returns ErrNameTaken for it in another one.
+	// FlatNamespace says that a name can exist in only one scope at a time, and that
+	// Create returns ErrNameTaken for it in another scope.
 	FlatNamespace bool
 
-	// Takes tells whether the store's engine can hold a record of this name in this
-	// scope. It is asked only about what CheckScope and CheckName accept, and for the
-	// name "key-1" about a scope by itself; nil means that the store takes all of it.
-	// What it refuses is absent when the store reads, and the store's Create and
-	// Update answer it with ErrName. No store may refuse the records that Meshpass
-	// makes for a mesh "default" and for zones.
+	// Takes reports whether the store's engine can hold a record of this name in this
+	// scope. The suite calls it only for scopes and names that CheckScope and CheckName
+	// accept; with the name "key-1" it asks about the scope alone. Nil stands for a store
+	// that takes all of them. A name that Takes refuses must be absent when the store
+	// reads, and Create and Update must return ErrName for it. Takes may not refuse the
+	// records that Meshpass makes for a mesh "default" and for zones.
 	Takes func(scope keystore.Scope, name string) bool
 }
 
@@ -83,23 +81,23 @@ var indispensable = map[string]keystore.Scope{
 	"zone-token-revocations":                       keystore.Global,
 }
 
-// Storage is where a store keeps its records, with the functions that open it.
+// Storage is a place where a store keeps its records, with functions that open it.
 type Storage struct {
-	// Open returns a store on the storage. Each call opens it anew, as another
-	// process would; if the storage is the memory of one process, calls may return
-	// the same store. The suite closes nothing.
+	// Open returns a store on the storage. Each call opens the storage again, as another
+	// process would. If the storage is the memory of one process, all calls may return
+	// the same store. The suite does not close stores.
 	Open func(t *testing.T) keystore.KeyStore
 
-	// OpenReadOnly returns a store on the same storage that takes no writes.
-	// Without it, if the engine has no such thing, the suite skips ReadOnly.
+	// OpenReadOnly returns a store on the same storage that takes no writes. Leave it
+	// nil if there is none; the suite then skips ReadOnly.
 	OpenReadOnly func(t *testing.T) keystore.KeyStore
 }
 
-// Run runs the suite: a group of subtests for each method (Get, List, Create,
-// Update, Delete, Watch) and for what is asked of all (Names, Scopes, Sizes,
-// Copies, Contexts, Concurrency, ReadOnly). Run skips Watch for a store that is no
-// [keystore.Watcher], and ReadOnly if OpenReadOnly is nil. It takes seconds with a
-// fast engine, and about seventy calls of New.
+// Run runs the suite. It has a group of subtests for each method (Get, List, Create,
+// Update, Delete, Watch) and for the rules that hold for all methods (Names, Scopes,
+// Sizes, Copies, Contexts, Concurrency, ReadOnly). Run skips Watch for a store that is
+// not a [keystore.Watcher], and ReadOnly if OpenReadOnly is nil. With a fast engine it
+// takes seconds. It calls New about seventy times.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	if h.New == nil {
@@ -116,7 +114,7 @@ func Run(t *testing.T, h Harness) {
 			t.Fatalf("keystoretest: Harness.Takes refuses %q in scope %q, which every store takes", name, string(scope))
 		}
 	}
-	stopped := false // there is no store to test
+	stopped := false // because there is no store to test
 	for _, group := range []struct {
 		name  string
 		tests []test
@@ -153,13 +151,13 @@ func Run(t *testing.T, h Harness) {
 	}
 }
 
-// test is one sentence and how it is held.
+// test is one sentence and its test.
 type test struct {
 	name string
 	run  func(f *fixture)
 }
 
-// fixture is one test at work on fresh storage.
+// fixture is a running test with new storage.
 type fixture struct {
 	*testing.T
 	harness Harness
@@ -167,7 +165,7 @@ type fixture struct {
 	store   keystore.KeyStore
 }
 
-// mesh is the scope of tests in which scopes do not matter.
+// mesh is the scope in tests that are not about scopes.
 const mesh = keystore.Scope("default")
 
 // another returns the store as another process would open it.
@@ -222,8 +220,8 @@ func (f *fixture) list(scope keystore.Scope, prefix string) []keystore.Record {
 	return records
 }
 
-// wantList fails unless the list holds just these records, as scope/name, in
-// this order.
+// wantList fails unless the list has exactly these records, as scope/name, in this
+// order.
 func (f *fixture) wantList(scope keystore.Scope, prefix string, want ...string) {
 	f.Helper()
 	var got []string
@@ -235,7 +233,7 @@ func (f *fixture) wantList(scope keystore.Scope, prefix string, want ...string) 
 	}
 }
 
-// taken returns the records, as scope/name, that the store takes.
+// taken returns those of the records, as scope/name, that the store takes.
 func (f *fixture) taken(records ...string) []string {
 	return slices.DeleteFunc(records, func(r string) bool {
 		scope, name, _ := strings.Cut(r, "/")
@@ -266,7 +264,7 @@ func (f *fixture) wantMissing(scope keystore.Scope, name string) {
 	f.wantError("Get", err, keystore.ErrNotFound)
 }
 
-// wantSame fails unless two records are the same in all that a store keeps.
+// wantSame fails unless two records are equal in everything that a store keeps.
 func (f *fixture) wantSame(what string, got, want keystore.Record) {
 	f.Helper()
 	if got.Scope != want.Scope || got.Name != want.Name || got.Version != want.Version ||
@@ -304,13 +302,13 @@ func cutShort(names []string) string {
 	return b.String() + " ]"
 }
 
-// soon waits until something has happened, which ended says by being closed.
+// soon waits until ended is closed.
 func (f *fixture) soon(what string, ended <-chan struct{}) {
 	f.Helper()
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		f.Fatalf("waited %v for %s, in vain", patience, what)
+		f.Fatalf("waited %v in vain for %s", patience, what)
 	}
 }
 
@@ -325,8 +323,8 @@ func (f *fixture) promptly(what string, do func()) {
 	f.soon(what+" to return", ended)
 }
 
-// writers calls do for 0 to n-1 at once, each on a store of its own, and returns
-// when all have.
+// writers calls do for 0 to n-1 at the same time, on several stores, and returns when all
+// calls have.
 func (f *fixture) writers(n int, do func(i int, store keystore.KeyStore)) {
 	f.Helper()
 	stores := []keystore.KeyStore{f.store, f.another(), f.another(), f.another()}

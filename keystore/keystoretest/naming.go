@@ -9,15 +9,15 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// refused are neither scopes nor names of records.
+// refused are strings that are neither scopes nor names of records.
 var refused = []string{
 	".", "..", "/", "a/b", "../a", "a/../b", "/etc/passwd", `a\b`, `..\a`, "C:a",
 	".hidden", "-a", "_a", " a", "a ", "a b", "a\n", "a\x00", "a\x00b", "a%41", "%41", "a:b", "a*", "**", "a,b", "a'b",
 	"ä", "ａ", "a\u0301", "\xff", "a\u202eb",
 }
 
-// accepted are scopes and names of records. Some are more than a file system, an
-// identifier or a pattern can take unchanged.
+// accepted are scopes and names of records. A file system, an identifier or a pattern
+// cannot take some of them unchanged.
 var accepted = []string{
 	"a", "A", "0", "z9", "a.", "a..", "a..b", "a.b.c", "a-", "a_", "a--b", "aB", "Ab", "AB", "ab",
 	"con", "CON", "nul", "nul.txt", "com1", "lpt9.a.b", "aux.", "prn-1", "global", "meshes", "lock", "tmp", "null", "true",
@@ -26,7 +26,7 @@ var accepted = []string{
 }
 
 var nameTests = []test{
-	{"those that CheckName refuses are answered with ErrName", func(f *fixture) {
+	{"every method returns ErrName for a name that CheckName refuses", func(f *fixture) {
 		for _, name := range append([]string{"", string(keystore.AllScopes), strings.Repeat("a", 254)}, refused...) {
 			for _, scope := range []keystore.Scope{mesh, keystore.Global} {
 				f.wantRefused(scope, name)
@@ -34,7 +34,7 @@ var nameTests = []test{
 		}
 		f.wantList(keystore.AllScopes, "")
 	}},
-	{"those that CheckScope refuses are answered with ErrName", func(f *fixture) {
+	{"every method returns ErrName for a scope that CheckScope refuses", func(f *fixture) {
 		for _, scope := range append([]string{strings.Repeat("a", 129)}, refused...) {
 			f.wantRefused(keystore.Scope(scope), "key-1")
 			_, err := f.store.List(f.Context(), keystore.Scope(scope), "")
@@ -42,24 +42,24 @@ var nameTests = []test{
 		}
 		f.wantList(keystore.AllScopes, "")
 	}},
-	{"AllScopes is no scope of a record", func(f *fixture) {
+	{"no record is in AllScopes", func(f *fixture) {
 		f.wantRefused(keystore.AllScopes, "key-1")
 		f.create(mesh, "key-1", "content")
 		f.wantRefused(keystore.AllScopes, "key-1")
 		f.wantList(mesh, "", "default/key-1")
 	}},
-	{"those that CheckName accepts are kept apart", func(f *fixture) {
+	{"names that CheckName accepts are kept apart", func(f *fixture) {
 		names := slices.DeleteFunc(acceptedUpTo(253), func(name string) bool { return !f.harness.Takes(mesh, name) })
 		f.keptApart(len(names), func(i int) (keystore.Scope, string) { return mesh, names[i] })
 	}},
-	{"those that CheckScope accepts are kept apart", func(f *fixture) {
+	{"scopes that CheckScope accepts are kept apart", func(f *fixture) {
 		scopes := slices.DeleteFunc(acceptedUpTo(128), func(scope string) bool { return !f.harness.Takes(keystore.Scope(scope), "key-1") })
 		scopes = append(scopes, string(keystore.Global))
 		f.keptApart(len(scopes), func(i int) (keystore.Scope, string) {
 			return keystore.Scope(scopes[i]), fmt.Sprintf("key-%03d", i)
 		})
 	}},
-	{"those that the engine cannot hold are absent, and refused by Create and Update", func(f *fixture) {
+	{"names that the engine cannot hold are absent, and refused by Create and Update", func(f *fixture) {
 		for _, name := range acceptedUpTo(253) {
 			for _, scope := range []keystore.Scope{mesh, keystore.Global} {
 				if !f.harness.Takes(scope, name) {
@@ -77,7 +77,7 @@ var nameTests = []test{
 	}},
 }
 
-// acceptedUpTo returns accepted, and besides some of the greatest length.
+// acceptedUpTo returns accepted, and some of the greatest length.
 func acceptedUpTo(length int) []string {
 	all := slices.Clone(accepted)
 	for _, c := range []string{"a", "A", "aA", "a."} {
@@ -86,8 +86,7 @@ func acceptedUpTo(length int) []string {
 	return all
 }
 
-// wantRefused fails unless every method that is about one record answers with
-// ErrName.
+// wantRefused fails unless every method for a single record returns ErrName.
 func (f *fixture) wantRefused(scope keystore.Scope, name string) {
 	f.Helper()
 	what := fmt.Sprintf("%.64q in scope %.64q", name, string(scope))
@@ -97,8 +96,8 @@ func (f *fixture) wantRefused(scope keystore.Scope, name string) {
 	f.wantRefusedWrites(scope, name)
 }
 
-// wantAbsent fails unless reads find no record, Delete succeeds, and Create and
-// Update answer with ErrName.
+// wantAbsent fails unless reads find no record, Delete succeeds, and Create and Update
+// return ErrName.
 func (f *fixture) wantAbsent(scope keystore.Scope, name string) {
 	f.Helper()
 	f.wantRefusedWrites(scope, name)
@@ -107,7 +106,7 @@ func (f *fixture) wantAbsent(scope keystore.Scope, name string) {
 	f.delete(scope, name)
 }
 
-// wantRefusedWrites fails unless Create and Update answer with ErrName.
+// wantRefusedWrites fails unless Create and Update return ErrName.
 func (f *fixture) wantRefusedWrites(scope keystore.Scope, name string) {
 	f.Helper()
 	what := fmt.Sprintf("%.64q in scope %.64q", name, string(scope))
@@ -118,8 +117,8 @@ func (f *fixture) wantRefusedWrites(scope keystore.Scope, name string) {
 	f.wantError("Update of "+what, err, keystore.ErrName)
 }
 
-// keptApart creates n records, and fails unless each is then there, with its
-// data, until it is deleted.
+// keptApart creates n records, and fails unless each is there with its data until it is
+// deleted.
 func (f *fixture) keptApart(n int, id func(i int) (keystore.Scope, string)) {
 	f.Helper()
 	for i := range n {
@@ -174,7 +173,7 @@ func (f *fixture) sameName(one, two keystore.Scope) {
 			f.Errorf("Create of a name that another scope holds: error is %q, want one that names the scope %q", err, one)
 		}
 	case errors.Is(err, keystore.ErrNameTaken):
-		f.Errorf("Create in scope %q: error is %v, though the harness says nothing of a flat namespace", two, err)
+		f.Errorf("Create in scope %q: error is %v, although Harness.FlatNamespace is not set", two, err)
 	default:
 		f.Errorf("Create in scope %q of a name that is in scope %q: error is %v, want success", two, one, err)
 	}

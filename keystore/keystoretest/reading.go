@@ -42,8 +42,7 @@ var getTests = []test{
 	}},
 }
 
-// wantNamed fails unless the error says which record it is about, and nothing of
-// what is in it.
+// wantNamed fails unless the error names the record, and holds none of its data.
 func (f *fixture) wantNamed(what string, err error) {
 	f.Helper()
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// watch is a call of Watch that keeps what was announced.
+// watch is a call of Watch, with what it announced.
 type watch struct {
 	f      *fixture
 	cancel context.CancelFunc
@@ -26,8 +26,8 @@ type watch struct {
 	more  chan struct{} // closed, and replaced, with each call
 }
 
-// watch watches the store until the test ends, or skips the test if the store
-// can't be watched.
+// watch watches the store until the test ends, or skips the test if the store cannot be
+// watched.
 func (f *fixture) watch(store keystore.KeyStore) *watch {
 	f.Helper()
 	watcher, ok := store.(keystore.Watcher)
@@ -44,8 +44,7 @@ func (f *fixture) watch(store keystore.KeyStore) *watch {
 	return w
 }
 
-// end ends the watch and fails unless it then returns soon, with the error of
-// its context.
+// end ends the watch, and fails unless it returns soon with the error of its context.
 func (w *watch) end() {
 	w.f.Helper()
 	w.cancel()
@@ -74,8 +73,7 @@ func (w *watch) count() int {
 	return len(w.calls)
 }
 
-// waitFor waits until a call after the first ones, which are as many as before
-// says, announces the scope.
+// waitFor waits until a call, other than the first before ones, announces the scope.
 func (w *watch) waitFor(what string, before int, scope keystore.Scope) {
 	w.f.Helper()
 	w.waitUntil(what, func() bool {
@@ -86,7 +84,7 @@ func (w *watch) waitFor(what string, before int, scope keystore.Scope) {
 	})
 }
 
-// waitUntil asks again after each call, until the condition holds.
+// waitUntil waits until the condition holds, which it checks after each call.
 func (w *watch) waitUntil(what string, condition func() bool) {
 	w.f.Helper()
 	patient := time.After(patience)
@@ -100,12 +98,12 @@ func (w *watch) waitUntil(what string, condition func() bool) {
 		select {
 		case <-more:
 		case <-w.done:
-			w.f.Fatalf("Watch returned %v, while %s was waited for", w.err, what)
+			w.f.Fatalf("Watch returned %v before %s", w.err, what)
 		case <-patient:
 			w.mu.Lock()
 			calls := w.calls[max(0, len(w.calls)-20):]
 			w.mu.Unlock()
-			w.f.Fatalf("waited %v for %s, in vain; the last calls were %q", patience, what, calls)
+			w.f.Fatalf("waited %v in vain for %s; the last calls were %q", patience, what, calls)
 		}
 	}
 }
@@ -168,7 +166,7 @@ var watchTests = []test{
 		f.update(mesh, "key-1", "CONTENT")
 		w.waitFor("the announcement", before, mesh)
 	}},
-	{"brings a reader who reads after each call to what was written", func(f *fixture) {
+	{"shows what was written to a reader that reads after each call", func(f *fixture) {
 		f.create(mesh, "key-1", "0")
 		reader := f.read(f.watch(f.another()), mesh, "key-1")
 		reader.waitFor("0")
@@ -274,13 +272,13 @@ var watchTests = []test{
 				after = ended.count()
 			}
 		}
-		for i := range 3 { // what is announced to another watch would come here too
+		for i := range 3 { // a watch that went on would hear these too
 			before := other.count()
 			scope := keystore.Scope(fmt.Sprint("mesh-", i))
 			f.create(scope, fmt.Sprint("key-", i+2), "content")
 			other.waitFor("the announcement to another watch", before, scope)
 		}
-		time.Sleep(20 * time.Millisecond) // nothing tells that a call will not come
+		time.Sleep(20 * time.Millisecond) // no event says that a call will not come
 		if got := ended.count(); got != after {
 			f.Errorf("%d calls were made after Watch had returned, want none", got-after)
 		}
@@ -313,15 +311,15 @@ func (f *fixture) soonCalled(called <-chan struct{}) {
 	select {
 	case <-called:
 	case <-time.After(patience):
-		f.Fatalf("waited %v for a call, in vain", patience)
+		f.Fatalf("waited %v in vain for a call", patience)
 	}
 }
 
-// missing is what a reader sees of a record that is not there.
+// missing is what a reader sees if there is no record.
 const missing = "no such record"
 
-// reader reads a record after each call of a watch, as the users of a store do,
-// and at no other time.
+// reader reads a record after each call of a watch, as the users of a store do, and at
+// no other time.
 type reader struct {
 	w     *watch
 	scope keystore.Scope
@@ -332,7 +330,7 @@ type reader struct {
 	more chan struct{} // closed, and replaced, with each read
 }
 
-// read returns a reader that goes by the calls of w, until the test ends.
+// read returns a reader that reads after the calls of w, until the test ends.
 func (f *fixture) read(w *watch, scope keystore.Scope, name string) *reader {
 	r := &reader{w: w, scope: scope, name: name, seen: "nothing yet", more: make(chan struct{})}
 	done := make(chan struct{})
@@ -390,9 +388,9 @@ func (r *reader) waitFor(value string) {
 		select {
 		case <-more:
 		case <-r.w.done:
-			r.w.f.Fatalf("Watch returned %v, while a reader was to see %q", r.w.err, value)
+			r.w.f.Fatalf("Watch returned %v before a reader saw %q", r.w.err, value)
 		case <-patient:
-			r.w.f.Fatalf("a reader who reads after each call still sees %q after %v, want %q", seen, patience, value)
+			r.w.f.Fatalf("a reader that reads after each call still sees %q after %v, want %q", seen, patience, value)
 		}
 	}
 }

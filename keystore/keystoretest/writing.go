@@ -12,7 +12,7 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// everyByte holds every byte that there is, and ends as text files do.
+// everyByte has every byte, and ends as text files do.
 var everyByte = func() string {
 	b := make([]byte, 256)
 	for i := range b {
@@ -272,9 +272,8 @@ var sizeTests = []test{
 
 var number = regexp.MustCompile(`\d+`)
 
-// wantLimit fails unless the error about data of one byte too many says, in
-// digits, how many bytes the store takes. A store around another one, which adds
-// to the data, may name the limit of that.
+// wantLimit fails unless the error for one byte too many names the limit in digits. A
+// store that wraps another one and adds to the data may name the limit of that one.
 func (f *fixture) wantLimit(what string, err error) {
 	f.Helper()
 	if err == nil {
@@ -288,7 +287,7 @@ func (f *fixture) wantLimit(what string, err error) {
 	f.Errorf("%s: error is %q, want one that names the limit in bytes, such as %d", what, err, f.harness.MaxData)
 }
 
-// sized returns n bytes of which no part repeats, the same ones each time.
+// sized returns n bytes without repeating parts, the same ones each time.
 func sized(n int) string {
 	data := make([]byte, n)
 	rand.NewChaCha8([32]byte{}).Read(data)
@@ -351,7 +350,7 @@ var copyTests = []test{
 }
 
 var contextTests = []test{
-	{"a context that had ended is the answer of every method, and nothing is done", func(f *fixture) {
+	{"every method returns the error of a context that had ended, and does nothing", func(f *fixture) {
 		r := f.create(mesh, "key-1", "content")
 		expired, cancel := context.WithTimeout(context.Background(), -time.Second)
 		defer cancel()
@@ -425,7 +424,7 @@ var contextTests = []test{
 }
 
 var readOnlyTests = []test{
-	{"writes are answered with ErrReadOnly and change nothing", func(f *fixture) {
+	{"writes return ErrReadOnly and change nothing", func(f *fixture) {
 		created := f.create(mesh, "key-1", "content")
 		store := f.readOnly()
 		_, err := store.Create(f.Context(), keystore.Record{Scope: mesh, Name: "key-2"})

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -54,7 +53,7 @@ type namespace struct {
 	controlPlane, validator *rest.Config
 }
 
-// newNamespace makes a namespace. It stays: nobody here could delete it.
+// newNamespace makes a namespace. It stays: without controllers it could not be deleted.
 func (c *cluster) newNamespace(tb testing.TB) *namespace {
 	tb.Helper()
 	n := &namespace{cluster: c, name: "test-" + strings.ToLower(rand.Text()[:10])}
@@ -111,7 +110,7 @@ func (n *namespace) account(tb testing.TB, name string) *rest.Config {
 			require.NoError(tb, err)
 		}
 		return err == nil
-	}, 10*time.Second, time.Millisecond)
+	}, patience, tick)
 	return account
 }
 

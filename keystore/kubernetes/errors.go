@@ -12,31 +12,32 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// failed is keystore.Failed with what the error means.
+// failed is keystore.Failed after translate.
 func failed(ctx context.Context, op string, scope keystore.Scope, name string, err error) error {
 	return keystore.Failed(op, scope, name, translate(ctx, err))
 }
 
-// translate adds what every method says of an error.
+// translate returns err so that it matches the error of the context if that has ended,
+// and keystore.ErrReadOnly if the user may not write.
 func translate(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
-		return fmt.Errorf("%w: %w", ctx.Err(), err) // whatever the client made of it
+		return fmt.Errorf("%w: %w", ctx.Err(), err) // the client may report it in another way
 	case forbidden(err):
 		return fmt.Errorf("%w: %w", keystore.ErrReadOnly, err)
 	}
 	return err
 }
 
-// notFound reports whether the API server says that there is no such Secret. The
-// client takes every 404 for that, such as one of a proxy with nothing behind it.
+// notFound reports whether the API server says that there is no such Secret. The client
+// reports every 404 so, even that of a proxy without an API server behind it.
 func notFound(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// forbidden reports whether the user may not write. Admission, quotas and a
-// namespace that is terminating are answered with 403 too, but only the
-// authorization of the API server says: User "u" cannot create resource "secrets".
+// forbidden reports whether the user may not write. The API server also answers with 403
+// for admission, quotas and a namespace that is terminating, but only its authorization
+// says: User "u" cannot create resource "secrets".
 func forbidden(err error) bool {
 	if !apierrors.IsForbidden(err) {
 		return false

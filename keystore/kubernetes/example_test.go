@@ -11,7 +11,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/kubernetes"
 )
 
-// A control plane that runs in the cluster, with a role as in rbac.yaml.
+// This control plane runs in the cluster, with a role of rbac.yaml.
 func Example() {
 	config, err := rest.InClusterConfig()
 	if err != nil {

@@ -17,13 +17,13 @@ const (
 	globalSecret corev1.SecretType = "system.kuma.io/global-secret"
 
 	meshLabel = "kuma.io/mesh"
-	dataKey   = "value" // of the bytes, in data
+	dataKey   = "value" // where the bytes are, in data
 
 	// The mesh of a Secret whose label is missing or empty.
 	defaultMesh keystore.Scope = "default"
 )
 
-// scopeOf returns the scope of the record that a Secret is, or false if it is none.
+// scopeOf returns the scope of the record in a Secret, or false if it is not a record.
 func scopeOf(secret *corev1.Secret) (keystore.Scope, bool) {
 	switch secret.Type {
 	case globalSecret:
@@ -40,7 +40,7 @@ func scopeOf(secret *corev1.Secret) (keystore.Scope, bool) {
 // ofType returns the field selector of Secrets of a type.
 func ofType(of corev1.SecretType) string { return "type=" + string(of) }
 
-// newSecret returns the Secret of a record that does not exist yet.
+// newSecret returns the Secret for a new record.
 func newSecret(r keystore.Record) *corev1.Secret {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: r.Name},
@@ -54,7 +54,7 @@ func newSecret(r keystore.Record) *corev1.Secret {
 	return secret
 }
 
-// toRecord returns the record that a Secret is.
+// toRecord returns the record in a Secret.
 func toRecord(secret *corev1.Secret) (keystore.Record, error) {
 	scope, ours := scopeOf(secret)
 	if !ours {
@@ -62,7 +62,7 @@ func toRecord(secret *corev1.Secret) (keystore.Record, error) {
 	}
 	data, ok := secret.Data[dataKey]
 	if !ok {
-		// An empty revocation list in its place would revoke nothing.
+		// As an empty revocation list it would revoke nothing.
 		return keystore.Record{}, fmt.Errorf("the Secret %q has no %q in its data, want the record there", secret.Name, dataKey)
 	}
 	return keystore.Record{

@@ -246,7 +246,7 @@ func TestSecrets(t *testing.T) {
 		r.Data = make([]byte, 1<<20-999)
 		_, err = store.Update(t.Context(), r)
 		require.ErrorIs(t, err, keystore.ErrTooLarge)
-		require.ErrorContains(t, err, "would have 1048577 bytes of data with what it holds besides, the limit is 1048576")
+		require.ErrorContains(t, err, "with its other data the Secret would have 1048577 bytes, the limit is 1048576")
 		r.Data = r.Data[1:]
 		_, err = store.Update(t.Context(), r)
 		require.NoError(t, err)
@@ -309,13 +309,13 @@ func TestSecrets(t *testing.T) {
 		require.NoError(t, err)
 		before := before(n.controlPlane, http.MethodPut, func() {
 			secret := n.get(t, "key-1")
-			secret.Data["value"] = []byte("of somebody else")
+			secret.Data["value"] = []byte("of another writer")
 			_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
 			require.NoError(t, err)
 		})
 		_, err = newStore(t, before, n.name).Update(t.Context(), r)
 		require.ErrorIs(t, err, keystore.ErrConflict)
-		require.Equal(t, "of somebody else", string(n.get(t, "key-1").Data["value"]))
+		require.Equal(t, "of another writer", string(n.get(t, "key-1").Data["value"]))
 	})
 
 	t.Run("whose names become free meanwhile are created", func(t *testing.T) {

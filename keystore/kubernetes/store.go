@@ -15,20 +15,20 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// maxData is how many bytes all values of a Secret may have together.
+// maxData is how many bytes all values of a Secret have together at most.
 const maxData = corev1.MaxSecretSize
 
-// maxAttempts is how often a list that takes two requests is begun.
+// maxAttempts is how often a list of two requests begins.
 const maxAttempts = 5
 
-// Store is a [keystore.KeyStore] and a [keystore.Watcher] that keeps its records
-// as Secrets of one namespace. All methods may be called concurrently, by any
-// number of processes. A Store has nothing to close.
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] that keeps its records as
+// Secrets of one namespace. Any number of processes may call all methods concurrently. A
+// Store need not be closed.
 //
-// It takes 1 MiB (1,048,576 bytes) of data in a record, less what a Secret holds
-// besides. Versions are resource versions, and times of creation whole seconds.
-// Each name exists once, whatever its scope: Create returns ErrNameTaken for the
-// name of any other Secret of the namespace.
+// A record has at most 1 MiB (1,048,576 bytes) of data, together with any other data in
+// its Secret. Versions are resource versions. Times of creation are whole seconds. Each
+// name exists once in all scopes: Create returns ErrNameTaken for the name of any other
+// Secret of the namespace.
 //
 // Kubernetes holds fewer names than other stores. A record's name is that of a
 // Secret: a lower-case RFC 1123 subdomain of at most 253 bytes. A mesh is the value
@@ -36,9 +36,9 @@ const maxAttempts = 5
 // and Update return ErrName for all others; reads find nothing under them and make
 // no request.
 //
-// Create, Update and Delete return ErrReadOnly if the client's user may not do
-// that. A request that the API server does not answer fails when its context
-// ends, and not before, unless the client has a time limit of its own.
+// Create, Update and Delete return ErrReadOnly if the client's user has no right to
+// them. If the API server does not answer, a request fails when its context ends, or
+// earlier if the client has a time limit of its own.
 type Store struct {
 	secrets typedcorev1.SecretInterface
 }
@@ -48,8 +48,8 @@ var (
 	_ keystore.Watcher  = (*Store)(nil)
 )
 
-// New returns a store on the Secrets of the namespace that the client is for, such
-// as clientset.CoreV1().Secrets("kuma-system"). It makes no request.
+// New returns a store on the Secrets of the client's namespace, such as
+// clientset.CoreV1().Secrets("kuma-system"). It makes no request.
 func New(secrets typedcorev1.SecretInterface) (*Store, error) {
 	if secrets == nil {
 		return nil, errors.New("kubernetes: the client of Secrets is nil, want one such as clientset.CoreV1().Secrets(namespace)")
@@ -90,7 +90,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 			var holder *corev1.Secret
 			holder, err = s.secrets.Get(ctx, r.Name, metav1.GetOptions{})
 			if notFound(err) {
-				continue // deleted meanwhile
+				continue // it was deleted meanwhile
 			}
 			if err == nil {
 				err = exists(holder, r.Scope)
@@ -107,7 +107,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 	}
 }
 
-// exists returns the error of Create for a name that a Secret has.
+// exists returns the error of Create for the name of an existing Secret.
 func exists(holder *corev1.Secret, scope keystore.Scope) error {
 	held, ours := scopeOf(holder)
 	switch {
@@ -121,8 +121,8 @@ func exists(holder *corev1.Secret, scope keystore.Scope) error {
 	return fmt.Errorf("%w: scope %q has it", keystore.ErrNameTaken, string(held))
 }
 
-// Update implements [keystore.KeyStore]. It replaces the value and leaves all else
-// in the Secret as it is: labels, annotations, owners and other data.
+// Update implements [keystore.KeyStore]. It replaces the value and leaves everything else
+// in the Secret: labels, annotations, owners and other data.
 func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return keystore.Record{}, failed(ctx, "update", r.Scope, r.Name, err)
@@ -155,14 +155,14 @@ func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record,
 		}
 	}
 	if size > maxData {
-		return keystore.Record{}, fmt.Errorf("%w: the Secret would have %d bytes of data with what it holds besides, the limit is %d",
+		return keystore.Record{}, fmt.Errorf("%w: with its other data the Secret would have %d bytes, the limit is %d",
 			keystore.ErrTooLarge, size, maxData)
 	}
 	if secret.Data == nil {
 		secret.Data = map[string][]byte{}
 	}
 	secret.Data[dataKey] = r.Data
-	// The API server compares the resource version, so nothing has changed meanwhile.
+	// The API server compares the resource version, so no other change is lost.
 	secret, err = s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
 	switch {
 	case notFound(err):
@@ -175,8 +175,8 @@ func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record,
 	return toRecord(secret)
 }
 
-// Delete implements [keystore.KeyStore]. It fails for a Secret with finalizers,
-// which stays until those who set them have removed them.
+// Delete implements [keystore.KeyStore]. It fails for a Secret with finalizers, which
+// stays until they are removed.
 func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
 	if err := ctx.Err(); err != nil {
 		return failed(ctx, "delete", scope, name, err)
@@ -187,16 +187,16 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	for refused := ""; ; {
 		secret, err := s.find(ctx, scope, name)
 		if err == nil {
-			// What is deleted is what was looked at, and not what another scope has made
-			// of the name since.
+			// Delete only the Secret that was read, and not one that another scope has made
+			// under the name since.
 			err = s.secrets.Delete(ctx, name, metav1.DeleteOptions{
 				Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion},
 			})
 			if err == nil && len(secret.Finalizers) > 0 {
-				err = fmt.Errorf("it is to be deleted, but its finalizers %q keep it", secret.Finalizers)
+				err = fmt.Errorf("the Secret is marked for deletion, but its finalizers %q keep it", secret.Finalizers)
 			}
 			if apierrors.IsConflict(err) && secret.ResourceVersion != refused {
-				refused = secret.ResourceVersion // it has changed, or admission says so
+				refused = secret.ResourceVersion // it has changed, or admission claims so
 				continue
 			}
 		}
@@ -259,9 +259,9 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	return records, nil
 }
 
-// listDefault lists the mesh to which Secrets without a label belong too. No
-// selector matches both, and a list of all meshes may be long: these are two
-// lists, the second of the very moment of the first.
+// listDefault lists mesh "default", to which Secrets without a label belong too. No
+// selector matches both, and a list of all meshes may be long. So it makes two lists,
+// the second at the same moment as the first.
 func (s *Store) listDefault(ctx context.Context, prefix string, records *[]keystore.Record) error {
 	labelled := metav1.ListOptions{LabelSelector: meshLabel + " in (, " + string(defaultMesh) + ")"}
 	for attempt := 1; ; attempt++ {
@@ -275,15 +275,15 @@ func (s *Store) listDefault(ctx context.Context, prefix string, records *[]keyst
 			ResourceVersion:      at,
 			ResourceVersionMatch: metav1.ResourceVersionMatchExact,
 		}, records)
-		// The API server may not have that moment any more, as etcd forgets.
+		// etcd may have compacted that moment.
 		if !apierrors.IsResourceExpired(err) || attempt == maxAttempts {
 			return err
 		}
 	}
 }
 
-// list adds the Secrets of a type to records and returns the resource version at
-// which they were so.
+// list adds the Secrets of a type to records, and returns the resource version of that
+// state.
 func (s *Store) list(ctx context.Context, of corev1.SecretType, prefix string, options metav1.ListOptions, records *[]keystore.Record) (string, error) {
 	options.FieldSelector = ofType(of)
 	list, err := s.secrets.List(ctx, options)

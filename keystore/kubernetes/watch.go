@@ -14,20 +14,20 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// After this time the API server ends the request of a watch.
+// The API server ends the request of a watch after this time.
 var watchSeconds int64 = 30
 
 const (
-	// The connection of a request that lasts longer is dead.
+	// If a request lasts longer, its connection is dead.
 	maxWatch = 35 * time.Second
 
-	// After one that ends sooner the watch does not go on.
+	// If a request ends sooner, the watch ends.
 	minWatch = time.Second
 )
 
-// Watch implements [keystore.Watcher]. It ends when its connection is lost. That a
-// connection has died in silence is found within 45 s by default. Where the label
-// that names the mesh is changed, both meshes are announced.
+// Watch implements [keystore.Watcher]. It ends when its connection is lost; by default it
+// finds within 45 s that a connection has died silently. If the label that names the mesh
+// is changed, it announces both meshes.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -66,13 +66,12 @@ func (s *Store) watch(ctx context.Context, changed func(keystore.Scope)) error {
 	}
 }
 
-// secretWatch is a watch of the Secrets of a type, which goes on as one request
-// after the other.
+// secretWatch is a watch of the Secrets of a type, as one request after the other.
 type secretWatch struct {
 	store  *Store
 	of     corev1.SecretType
-	at     string                    // the resource version up to which all was announced
-	scopes map[string]keystore.Scope // by name, to tell where a Secret was before
+	at     string                    // the resource version up to which all changes were announced
+	scopes map[string]keystore.Scope // by name, to know where a Secret was before
 
 	began  time.Time
 	events watch.Interface
@@ -102,7 +101,7 @@ func (w *secretWatch) request(ctx context.Context) error {
 	w.events, err = w.store.secrets.Watch(ctx, metav1.ListOptions{
 		FieldSelector:       ofType(w.of),
 		ResourceVersion:     w.at,
-		AllowWatchBookmarks: true, // or at grows old where nothing changes
+		AllowWatchBookmarks: true, // or at becomes too old while nothing changes
 		TimeoutSeconds:      &watchSeconds,
 	})
 	if err != nil {
@@ -118,8 +117,8 @@ func (w *secretWatch) stop() {
 	}
 }
 
-// next announces what an event says. It goes on with the next request when the
-// events of the last one have ended.
+// next announces what an event says. When the events of a request have ended, it makes
+// the next request.
 func (w *secretWatch) next(ctx context.Context, event watch.Event, ok bool, changed func(keystore.Scope)) error {
 	if !ok {
 		if time.Since(w.began) < minWatch {

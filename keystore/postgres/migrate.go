@@ -16,17 +16,16 @@ const schemaVersion = 1
 //go:embed schema.sql
 var schema string
 
-// migrationLock is the key of the advisory lock that is held while tables are
-// made: "meshpass" in ASCII.
+// migrationLock is the key of the advisory lock that Migrate holds while it makes
+// tables: "meshpass" in ASCII.
 const migrationLock = 0x6d65736870617373
 
-// Migrate makes the store's tables, in the first schema of the search_path, or
-// brings them to the version that this package works with. It does so in one
-// transaction, one caller at a time, so any number of replicas may call it when
-// they start. If there is nothing to do, it reads the version and needs no right to
-// make tables. Migrate returns an error if the tables are of a newer version, and
-// an error that matches [keystore.ErrReadOnly] if they cannot be made since the
-// role or the server does not allow it.
+// Migrate makes the store's tables in the first schema of the search_path, or updates
+// them to the version that this package works with. It works in one transaction, one
+// caller at a time, so any number of replicas may call it when they start. If there is
+// nothing to do, it only reads the version and needs no right to make tables. Migrate
+// returns an error if the tables have a newer version. If the role or the server does
+// not allow it to make them, the error matches [keystore.ErrReadOnly].
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("postgres: cannot migrate: %w", err)
@@ -43,7 +42,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		if _, err := conn.Exec(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock)).ReadAll(); err != nil {
 			return err
 		}
-		// Somebody else may have been faster.
+		// Another replica may have been faster.
 		results, err := conn.Exec(ctx, "SELECT to_regclass('meshpass_schema')").ReadAll()
 		if err != nil {
 			return err
@@ -63,12 +62,12 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// errNoTables: the store's tables are not there, or not to be found.
+// errNoTables: the store's tables are missing, or not in the search_path.
 var errNoTables = errors.New("the tables meshpass_schema and meshpass_records are not in a schema of the search_path " +
 	"that the role may use: call Migrate, or make them with schema.sql")
 
-// checkSchema returns an error unless the tables have the version that this
-// package works with. Once they had, it does not ask again.
+// checkSchema returns an error unless the tables have the version that this package
+// works with. After a success it does not ask again.
 func (s *Store) checkSchema(ctx context.Context) error {
 	if s.checked.Load() {
 		return nil
@@ -83,7 +82,7 @@ func (s *Store) checkSchema(ctx context.Context) error {
 		return err
 	}
 	if version != fmt.Sprint(schemaVersion) {
-		return fmt.Errorf("the tables have version %s, as meshpass_schema says, and this package works with version %d", version, schemaVersion)
+		return fmt.Errorf("the tables have version %s according to meshpass_schema, this package works with version %d", version, schemaVersion)
 	}
 	s.checked.Store(true)
 	return nil

@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy stands between a store and its server, as a network does that may fail.
+// proxy stands between a store and its server, as a network that may fail.
 type proxy struct {
 	server string // path of the socket
 
 	mu    sync.Mutex
 	links []*link
-	lost  []net.Conn // those of which nothing is heard
-	gone  bool       // nothing is heard of new connections, now or later
+	lost  []net.Conn // connections that get no answer
+	gone  bool       // new connections get no answer, now or later
 }
 
 // link is one connection through the proxy.
@@ -122,8 +122,8 @@ func (p *proxy) each(do func(l *link)) {
 	}
 }
 
-// vanish makes the network lose everything, until comeBack: of the connections that
-// there are, and of those begun meanwhile, nothing is heard again.
+// vanish makes the network lose everything until comeBack. Present connections, and those
+// begun meanwhile, never get an answer.
 func (p *proxy) vanish() {
 	p.mu.Lock()
 	p.gone = true

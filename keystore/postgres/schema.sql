@@ -14,11 +14,11 @@ CREATE TABLE meshpass_records (
     PRIMARY KEY (scope, name)
 );
 
--- Keys do not compress. Inside of their rows, a list of many is read faster.
+-- Keys do not compress, and a list of many is read faster if they are in their rows.
 ALTER TABLE meshpass_records ALTER COLUMN data SET STORAGE EXTERNAL;
 ALTER TABLE meshpass_records SET (toast_tuple_target = 4080);
 
--- Every update gives a new version, also one that is made by hand.
+-- Every update gives a new version, also one made by hand.
 CREATE FUNCTION meshpass_new_version() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.version := pg_catalog.gen_random_uuid();
@@ -29,7 +29,7 @@ CREATE TRIGGER meshpass_new_version BEFORE UPDATE ON meshpass_records
     FOR EACH ROW EXECUTE FUNCTION meshpass_new_version();
 
 -- Every change is announced when it is committed, with its scope, or '*' for all
--- scopes. The channel is named after the table's number, so that several such
+-- scopes. The channel has the number of the table in its name, so that several such
 -- tables in one database do not hear each other.
 CREATE FUNCTION meshpass_announce() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -54,7 +54,7 @@ CREATE TRIGGER meshpass_announce AFTER INSERT OR UPDATE OR DELETE ON meshpass_re
 CREATE TRIGGER meshpass_announce_all AFTER TRUNCATE ON meshpass_records
     FOR EACH STATEMENT EXECUTE FUNCTION meshpass_announce();
 
--- Also for what logical replication brings (session_replication_role = replica).
+-- Also for changes by logical replication (session_replication_role = replica).
 ALTER TABLE meshpass_records ENABLE ALWAYS TRIGGER meshpass_new_version;
 ALTER TABLE meshpass_records ENABLE ALWAYS TRIGGER meshpass_announce;
 ALTER TABLE meshpass_records ENABLE ALWAYS TRIGGER meshpass_announce_all;

@@ -23,33 +23,32 @@ import (
 const maxData = 64 << 20
 
 // Store is a [keystore.KeyStore] and a [keystore.Watcher] in the table
-// meshpass_records of a PostgreSQL database. It takes 64 MiB (67,108,864 bytes) of
-// data in a record. All methods may be called concurrently, by any number of
-// processes.
+// meshpass_records of a PostgreSQL database. A record has at most 64 MiB (67,108,864
+// bytes) of data. Any number of processes may call all methods concurrently.
 //
-// Each call is one statement on a connection of the pool (the first call and an
-// Update that fails make a second one), and waits for a connection if all are in
-// use. When the context ends, the call returns at once and the server is asked to
-// cancel the statement; the pool replaces the connection. (With a context watcher of
-// your own in the pool's configuration, the call returns when that one lets it.)
+// Each call is one statement on a connection of the pool; the first call, and an Update
+// that fails, make a second one. A call waits for a connection if all are in use. When
+// the context ends, the call returns at once, the server is asked to cancel the
+// statement, and the pool replaces the connection. (If the pool's configuration has a
+// context watcher of your own, that decides when the call returns.)
 //
-// A write that returned is as durable as the server's commit: synchronous_commit
-// must not be off, which it is not by default. A call that loses its connection
-// returns an error; if it was a write, the error says that its outcome is unknown,
-// and the store does not try again. Reads are tried once more on another connection.
+// A write that has returned is as durable as the server's commit: synchronous_commit
+// must not be off; by default it is on. If a call loses its connection, it returns an
+// error. After a write the error says that the outcome is unknown, and the store does
+// not repeat the write. It repeats a read once, on another connection.
 //
-// Writes return [keystore.ErrReadOnly] where the server or the role takes none: a
-// standby (SQLSTATE 25006), a session with default_transaction_read_only (25006),
-// or a role without the right (42501).
+// Writes return [keystore.ErrReadOnly] if the server or the role allows none: on a
+// standby (SQLSTATE 25006), in a session with default_transaction_read_only (25006), or
+// for a role without the right (42501).
 type Store struct {
 	pool    *pgxpool.Pool
 	checked atomic.Bool // the tables had the right version
 }
 
-// New returns the store in the database of the pool. It does not connect: the
-// first call does, and returns an error if the tables are missing or of another
-// version; see [Store.Migrate]. The pool stays the caller's, who closes it after the
-// last call. New returns an error if pool is nil.
+// New returns the store in the database of the pool. It does not connect. The first
+// call does, and returns an error if the tables are missing or have another version;
+// see [Store.Migrate]. The caller closes the pool after the last call. New returns an
+// error if pool is nil.
 func New(pool *pgxpool.Pool) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("postgres: cannot make a store: the pool is nil, want one of pgxpool.New")
@@ -57,18 +56,17 @@ func New(pool *pgxpool.Pool) (*Store, error) {
 	return &Store{pool: pool}, nil
 }
 
-// The statements. The results of all are asked for in binary format, in which text
-// is as it is.
+// The statements. All results are in binary format, in which text is unchanged.
 const (
 	getSQL = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE scope = $1 AND name = $2`
 
-	// Every name is below '{', and not below the empty one. The order is made here: the
-	// server would sort whole records, for a long list on disk.
+	// Every name is below '{' and not below the empty one. The store sorts the records
+	// itself: the server would sort whole records, and a long list on disk.
 	listSQL    = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE scope = $1 AND name >= $2 AND name < $3`
 	listAllSQL = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE name >= $1 AND name < $2`
 
 	createSQL = `INSERT INTO meshpass_records (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING RETURNING version::text, created`
-	// The version also where the table was copied without its triggers.
+	// It sets the version itself, in case the table was copied without its triggers.
 	updateSQL = `UPDATE meshpass_records SET data = $3, version = gen_random_uuid() WHERE scope = $1 AND name = $2 AND version = $4 RETURNING version::text, created`
 	deleteSQL = `DELETE FROM meshpass_records WHERE scope = $1 AND name = $2`
 	existsSQL = `SELECT FROM meshpass_records WHERE scope = $1 AND name = $2`
@@ -105,7 +103,7 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	from, below := prefix, "{"
 	if prefix != "" {
 		if keystore.CheckName(prefix) != nil {
-			return nil, nil // every beginning of a name is a name
+			return nil, nil // no name can begin with it
 		}
 		last := len(prefix) - 1
 		below = prefix[:last] + string(rune(prefix[last]+1))
@@ -151,15 +149,15 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 	}
 	var version pgtype.UUID
 	if version.Scan(r.Version) != nil {
-		version = pgtype.UUID{} // one that no record has
+		version = pgtype.UUID{} // no record has it
 	}
 	answer, written, err := s.put(ctx, updateSQL, append(texts(string(r.Scope), r.Name), present(r.Data), version.Bytes[:]), r)
 	if err == nil && written {
 		return answer, nil
 	}
 	if err == nil {
-		// Whatever happens meanwhile, the record will not have this version again. So
-		// what is true now is a true answer.
+		// The record will never have this version again, so what is true now is a correct
+		// answer.
 		exists := false
 		err = s.read(ctx, existsSQL, texts(string(r.Scope), r.Name), func(rows *pgconn.ResultReader) { exists = rows.NextRow() })
 		if err == nil && exists {
@@ -196,7 +194,7 @@ func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte, fo
 		return err
 	}
 	return s.read(ctx, sql, params, func(rows *pgconn.ResultReader) {
-		*found = nil // an attempt before may have read some
+		*found = nil // an earlier attempt may have read some
 		for rows.NextRow() {
 			values := rows.Values() // until the next row
 			*found = append(*found, keystore.Record{
@@ -210,15 +208,15 @@ func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte, fo
 	})
 }
 
-// put runs a statement that writes r and returns its version and its time of
-// creation, if it writes.
+// put runs a statement that writes r. If it has written r, it returns r with its
+// version and its time of creation.
 func (s *Store) put(ctx context.Context, sql string, params [][]byte, r keystore.Record) (answer keystore.Record, written bool, err error) {
 	if err := s.checkSchema(ctx); err != nil {
 		return keystore.Record{}, false, err
 	}
 	answer = r.Clone()
 	err = s.write(ctx, sql, params, func(rows *pgconn.ResultReader) {
-		written = false // an attempt before may have been undone after its answer
+		written = false // the server may have undone an earlier attempt after its answer
 		for rows.NextRow() {
 			written = true
 			values := rows.Values()
@@ -228,8 +226,8 @@ func (s *Store) put(ctx context.Context, sql string, params [][]byte, r keystore
 	return answer, written, err
 }
 
-// read runs a statement that changes nothing. After a failure that another attempt
-// may mend, it makes one: then consume is called again.
+// read runs a statement that changes nothing. After a failure that another attempt may
+// repair, it makes one more, and calls consume again.
 func (s *Store) read(ctx context.Context, sql string, params [][]byte, consume func(rows *pgconn.ResultReader)) error {
 	return s.run(ctx, true, sql, params, consume)
 }
@@ -239,11 +237,11 @@ func (s *Store) write(ctx context.Context, sql string, params [][]byte, consume 
 	return orReadOnly(s.run(ctx, false, sql, params, consume))
 }
 
-// run runs a statement on a connection of the pool, below pgx's interface for
-// queries: so keys reach no tracer, data travels in binary, and there is no prepared
-// statement that a pooler would lose. It tries again when the server undid the
-// statement because of others, and once, if the statement may be repeated, when the
-// connection was lost.
+// run runs a statement on a connection of the pool, below pgx's interface for queries.
+// So no tracer sees keys, data travels in binary, and there is no prepared statement
+// that a pooler could lose. It tries again when the server undid the statement because
+// of concurrent ones, and once, if the statement may be repeated, when the connection
+// was lost.
 func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][]byte, consume func(rows *pgconn.ResultReader)) error {
 	for attempt := 1; ; attempt++ {
 		pooled, err := s.acquire(ctx, attempt > 1)
@@ -272,17 +270,17 @@ func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][
 		case hasCode(err, "42P01"): // undefined_table
 			return fmt.Errorf("%w: %w", errNoTables, err)
 		case lost && !repeatable && !unsent:
-			return fmt.Errorf("%w (the connection was lost: it is not known whether this took effect)", err)
+			return fmt.Errorf("%w (the connection was lost: the outcome of the write is unknown)", err)
 		}
 		return err
 	}
 }
 
-// maxAttempts is how often a statement is tried that the server keeps undoing.
+// maxAttempts is how often run tries a statement that the server keeps undoing.
 const maxAttempts = 10
 
-// acquire takes a connection out of the pool, one that answers if asked to: after a
-// restart of the server all those in the pool may be dead.
+// acquire takes a connection out of the pool; with answering, one that answers. After a
+// restart of the server all connections in the pool may be dead.
 func (s *Store) acquire(ctx context.Context, answering bool) (*pgxpool.Conn, error) {
 	for range s.pool.Stat().MaxConns() {
 		pooled, err := s.pool.Acquire(ctx)
@@ -294,9 +292,9 @@ func (s *Store) acquire(ctx context.Context, answering bool) (*pgxpool.Conn, err
 	return s.pool.Acquire(ctx)
 }
 
-// hangUp tells the server that nothing more is sent on a connection that was given
-// up. Otherwise, if that was in the middle of a message, the server would wait for
-// the rest, pgx 15 s for the server, and the place in the pool would be taken.
+// hangUp tells the server that no more is sent on a connection that was given up.
+// Otherwise, in the middle of a message, the server would wait for the rest, pgx would
+// wait 15 s for the server, and the connection would keep its place in the pool.
 func hangUp(conn net.Conn) {
 	if encrypted, ok := conn.(*tls.Conn); ok {
 		conn = encrypted.NetConn()
@@ -335,14 +333,14 @@ func timeOf(value []byte) time.Time {
 	return time.UnixMicro(year2000 + int64(binary.BigEndian.Uint64(value))).UTC()
 }
 
-// wasRolledBack says whether the server undid the statement because of others at
-// work: serialization_failure, which an isolation level other than the default
-// brings, or deadlock_detected.
+// wasRolledBack reports whether the server undid the statement because of concurrent
+// ones: serialization_failure, at an isolation level other than the default, or
+// deadlock_detected.
 func wasRolledBack(err error) bool {
 	return hasCode(err, "40001") || hasCode(err, "40P01")
 }
 
-// orReadOnly returns err, as a keystore.ErrReadOnly if it says that writing is not
+// orReadOnly returns err so that it matches keystore.ErrReadOnly if writing is not
 // allowed: read_only_sql_transaction or insufficient_privilege.
 func orReadOnly(err error) error {
 	if hasCode(err, "25006") || hasCode(err, "42501") {
@@ -351,14 +349,14 @@ func orReadOnly(err error) error {
 	return err
 }
 
-// hasCode says whether err has the SQLSTATE.
+// hasCode reports whether err has the SQLSTATE.
 func hasCode(err error, code string) bool {
 	var answer *pgconn.PgError
 	return errors.As(err, &answer) && answer.Code == code
 }
 
-// withoutDetail returns err without what the server says of the row at fault, which
-// may be data.
+// withoutDetail returns err without what the server says about the row, which may be
+// data.
 func withoutDetail(err error) error {
 	if answer, ok := err.(*pgconn.PgError); ok {
 		return &pgconn.PgError{Severity: answer.Severity, SeverityUnlocalized: answer.SeverityUnlocalized, Code: answer.Code, Message: answer.Message}

@@ -211,7 +211,7 @@ func TestStoreSaysThatTheOutcomeOfAWriteIsUnknownWhenItsAnswerIsLost(t *testing.
 		require.NoError(t, err)
 		network.eatAnswers()
 		err = write()
-		require.ErrorContains(t, err, "not known whether this took effect", name)
+		require.ErrorContains(t, err, "the outcome of the write is unknown", name)
 		for _, definite := range []error{keystore.ErrConflict, keystore.ErrExists, keystore.ErrNotFound} {
 			require.NotErrorIs(t, err, definite, name)
 		}

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// Beginning to listen takes no longer, or it has failed.
+	// If it takes longer to begin to listen, that has failed.
 	listenTimeout = 5 * time.Second
 
-	// A notification that the store sends to itself takes no longer, or none arrive.
-	// Until then a caller that falls back to polling waits.
+	// If a notification that the store sends to itself takes longer, none arrive. A
+	// caller that then polls has waited for so long.
 	proofTimeout = time.Second
 
-	// The connection is asked this often whether it still lives, and is given as
-	// long to answer.
+	// The watch asks this often whether its connection still lives, and waits for as
+	// long for the answer.
 	checkInterval = 3 * time.Second
 )
 
@@ -31,16 +31,16 @@ const (
 // arrive. No scope begins with it.
 const proofPrefix = "?"
 
-// Watch implements [keystore.Watcher] with LISTEN. Changes that are made by hand are
-// announced too. Watch takes a connection out of the pool, which may then open
-// another in its place, and closes it in the end. It asks every 3 s whether the
-// connection lives, and is lost if there is no answer within another 3 s.
+// Watch implements [keystore.Watcher] with LISTEN. It announces changes made by hand
+// too. Watch takes a connection out of the pool, which may then open another one, and
+// closes it in the end. It asks every 3 s whether the connection lives, and is lost if
+// there is no answer within another 3 s.
 //
-// Watch returns an error if notifications do not arrive, as is the case behind a
-// pooler in transaction mode, if the server cannot listen, such as a standby, or if
-// the table has lost the trigger that sends them.
-// [keystore.Follow] then announces AllScopes about every second, or every five where
-// the pool has no connection to spare. The watch outlives the pool's Close.
+// Watch returns an error in three cases: notifications do not arrive, as behind a pooler
+// in transaction mode; the server cannot listen, such as a standby; or the table has
+// lost the trigger that sends them. [keystore.Follow] then announces AllScopes about
+// every second, or every five if the pool has no free connection. The watch outlives the
+// pool's Close.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	err := s.watch(ctx, changed)
 	if ended := ctx.Err(); ended != nil {
@@ -86,7 +86,7 @@ func announce(payload string, changed func(keystore.Scope)) {
 	scope := keystore.Scope(payload)
 	switch {
 	case strings.HasPrefix(payload, proofPrefix):
-		// a watch that begins
+		// another watch that begins
 	case keystore.CheckScope(scope) == nil:
 		changed(scope)
 	default:
@@ -121,7 +121,7 @@ func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, channel string,
 }
 
 // prove returns nil once a notification has arrived that was sent over another
-// connection: over the listener's own it could arrive where others do not.
+// connection: one sent over the listener's own could arrive where others do not.
 func (s *Store) prove(ctx context.Context, listener *pgx.Conn, channel string) error {
 	payload := proofPrefix + rand.Text()
 	err := s.read(ctx, "SELECT pg_notify($1, $2)", texts(channel, payload), func(*pgconn.ResultReader) {})
@@ -149,7 +149,7 @@ func (s *Store) prove(ctx context.Context, listener *pgx.Conn, channel string) e
 func nextNotification(ctx context.Context, listener *pgx.Conn) (*pgconn.Notification, error) {
 	notification, err := listener.WaitForNotification(ctx)
 	if notification == nil && err == nil {
-		return nil, errors.New("the pool's configuration has a function OnNotification, which takes the notifications: want one without")
+		return nil, errors.New("the pool's configuration has a function OnNotification, which takes the notifications, want a pool without one")
 	}
 	return notification, err
 }
@@ -167,12 +167,12 @@ func checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error
 }
 
 // channelSQL selects the channel on which the table announces its changes, and the
-// state of the trigger that does so: A and O are those in which it runs.
+// state of the trigger that announces them. In the states A and O it runs.
 const channelSQL = `SELECT concat('meshpass_', t.oid), g.tgenabled::text
 	FROM (SELECT 'meshpass_records'::regclass::oid) t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = 'meshpass_announce'`
 
-// channelOf returns the name of the channel on which the table announces its
-// changes, and an error if it does not.
+// channelOf returns the channel on which the table announces its changes, or an error
+// if it announces none.
 func channelOf(ctx context.Context, conn *pgx.Conn) (string, error) {
 	result := conn.PgConn().ExecParams(ctx, channelSQL, nil, nil, nil, nil).Read()
 	if result.Err != nil {
@@ -185,7 +185,7 @@ func channelOf(ctx context.Context, conn *pgx.Conn) (string, error) {
 	return channel, nil
 }
 
-// closeSoon closes a connection, without waiting long for a server that is silent.
+// closeSoon closes a connection without waiting long for a silent server.
 func closeSoon(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

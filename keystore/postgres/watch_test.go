@@ -19,7 +19,7 @@ import (
 
 const (
 	patience = 30 * time.Second      // for what must come
-	tick     = 20 * time.Millisecond // between two looks at the server, each of which opens a connection
+	tick     = 20 * time.Millisecond // between two looks at the server; each opens a connection
 )
 
 // watching is a call of Watch, or of Follow, that keeps what was announced.

@@ -24,11 +24,11 @@ const (
 )
 
 // AESGCM is a [Sealer] with key-encryption keys in memory, for AES-256-GCM. It is
-// immutable and safe for concurrent use. When printed, logged or marshalled, it
-// shows the ids of its keys only. The zero value holds no key and seals nothing.
+// immutable and safe for concurrent use. When printed, logged or marshalled, it shows
+// only the ids of its keys. The zero value holds no key and seals nothing.
 type AESGCM struct {
-	// The keys are in a function instead of a field, because reflection, as in fmt,
-	// reads unexported fields and bypasses methods, but cannot look into a function.
+	// A func holds the keys and not a field: fmt prints unexported fields without asking
+	// their methods, but does not look into a func.
 	keys func() []keyEncryptionKey
 }
 
@@ -37,13 +37,13 @@ type keyEncryptionKey struct {
 	gcm cipher.AEAD
 }
 
-// NewAESGCM returns a Sealer that seals with the first key and opens with all. A
-// key has 32 bytes and is made by a random generator, such as openssl rand 32: it
-// must not be a password. It copies the keys. It returns an error if there is no
-// key, if a key does not have 32 bytes, or if two are the same.
+// NewAESGCM returns a Sealer that seals with the first key and opens with all keys. A
+// key has 32 bytes from a random generator, such as openssl rand 32; it must not be a
+// password. NewAESGCM copies the keys. It returns an error if there is no key, if a key
+// does not have 32 bytes, or if two keys are the same.
 //
-// One key may seal 2^32 data keys, so many writes, before it must be replaced:
-// the nonces are random (NIST SP 800-38D, section 8.3).
+// A key may seal 2^32 data keys, one for each write, before it must be replaced: the
+// nonces are random (NIST SP 800-38D, section 8.3).
 func NewAESGCM(keys ...[]byte) (*AESGCM, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("keystore/sealed: no key-encryption key, want at least one")
@@ -130,7 +130,7 @@ func (s *AESGCM) redacted() string {
 	return "AES-GCM with key " + strings.Join(s.ids(), ", ") + " (redacted)"
 }
 
-// Format prints the ids of the keys, whatever the verb.
+// Format prints the ids of the keys, for every verb.
 func (s AESGCM) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, s.redacted()) }
 
 // LogValue logs the ids of the keys.

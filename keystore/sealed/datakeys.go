@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// maxYoung is how many data keys are remembered for certain.
+// maxYoung is how many of the data keys used last are remembered at least.
 const maxYoung = 128 << 10
 
-// dataKeys remembers opened data keys, by the digest of the header in which they
-// were sealed, so that a key serves only the record, and the state of it, for which
-// it was opened. Those in use are young. When there are too many, they become the
-// old ones, and the old ones that were not used since are forgotten.
+// dataKeys remembers opened data keys, by the digest of the header in which they were
+// sealed. So a key serves only the state of the record for which it was opened. Keys in
+// use are young. When there are too many of them, they become the old ones, and the
+// previous old ones, which were not used since, are forgotten.
 type dataKeys struct {
 	mu         sync.Mutex
 	young, old map[[sha256.Size]byte][dataKeyLength]byte

@@ -13,15 +13,15 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// The errors of a sealed store about what is stored, beside those of every
-// KeyStore. They come with the scope and the name of the record; match them with
+// The errors of a sealed store about the stored data, beside those of every KeyStore.
+// They are wrapped in a [keystore.Error] with the operation "open"; match them with
 // errors.Is.
 var (
-	// ErrNotSealed: the record is there and is not a sealed one.
+	// ErrNotSealed: the record exists and is not sealed.
 	ErrNotSealed = errors.New("keystore/sealed: record is not sealed")
 
-	// ErrAltered: the record is not as it was sealed, or was sealed for another scope
-	// or name. The text says as much as can be known.
+	// ErrAltered: the record is not as it was sealed, or was sealed for another scope or
+	// name. The text says which, if that can be known.
 	ErrAltered = errors.New("keystore/sealed: sealed record was altered or misplaced")
 
 	// ErrNoKey: the record was sealed under a key-encryption key that the Sealer does
@@ -30,7 +30,7 @@ var (
 )
 
 const (
-	// family begins what is stored in this version's format and in any other's.
+	// family is the beginning of sealed data in the format of every version.
 	family = "meshpass-sealed-"
 	magic  = family + "v1\n"
 
@@ -41,9 +41,9 @@ const (
 	dataKeyLength = 32
 )
 
-// envelope is what is stored of a record, taken apart.
+// envelope has the parts of the stored data of a record.
 type envelope struct {
-	header    []byte // all that the cipher text does not hold: the additional data
+	header    []byte // everything before the nonce: the additional data
 	sealedKey []byte // the end of header
 	body      []byte // nonce, cipher text, tag
 }
@@ -53,7 +53,7 @@ func place(scope keystore.Scope, name string) [sha256.Size]byte {
 	return sha256.Sum256([]byte(magic + string(scope) + "\x00" + name))
 }
 
-// parse takes apart what is stored under a scope and a name.
+// parse returns the parts of the data that is stored under a scope and a name.
 func parse(data []byte, scope keystore.Scope, name string) (envelope, error) {
 	if !strings.HasPrefix(string(data[:min(len(data), len(magic))]), magic) {
 		return envelope{}, notThisFormat(data)
@@ -61,7 +61,7 @@ func parse(data []byte, scope keystore.Scope, name string) (envelope, error) {
 	if len(data) < sealedKeyAt {
 		return envelope{}, fmt.Errorf("%w: it is cut short, to %d bytes", ErrAltered, len(data))
 	}
-	// Before the rest: of what was copied here nothing else is of interest.
+	// This comes before the rest: if the data was copied here, nothing else matters.
 	if place(scope, name) != [sha256.Size]byte(data[len(magic):lengthAt]) {
 		return envelope{}, fmt.Errorf("%w: it was sealed for another scope or name", ErrAltered)
 	}
@@ -76,9 +76,9 @@ func parse(data []byte, scope keystore.Scope, name string) (envelope, error) {
 	return envelope{header: data[:bodyAt], sealedKey: data[sealedKeyAt:bodyAt], body: data[bodyAt:]}, nil
 }
 
-// notThisFormat says what data is that does not begin as it should. Only what
-// cannot have been sealed in any version counts as not sealed, since that is what
-// AcceptPlaintext lets in.
+// notThisFormat returns the error for data that does not begin with magic. Only data
+// that no version can have sealed counts as not sealed, since AcceptPlaintext lets that
+// in.
 func notThisFormat(data []byte) error {
 	switch {
 	case strings.HasPrefix(string(data[:min(len(data), len(family))]), family):
@@ -99,7 +99,7 @@ func newHeader(scope keystore.Scope, name string, sealedKey []byte) []byte {
 	return append(header, sealedKey...)
 }
 
-// encrypt returns header and, behind it, the encrypted data.
+// encrypt returns the header followed by the encrypted data.
 func encrypt(header []byte, dataKey [dataKeyLength]byte, data []byte) ([]byte, error) {
 	gcm, err := newGCM(dataKey[:])
 	if err != nil {
@@ -128,8 +128,7 @@ func newDataKey() (key [dataKeyLength]byte) {
 	return key
 }
 
-// newGCM returns AES-GCM that puts a random nonce in front, which is what FIPS
-// mode allows.
+// newGCM returns AES-GCM that puts a random nonce in front, as FIPS mode demands.
 func newGCM(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/sealed"
 )
 
-// The inner store gets what is sealed, and nothing else is let in through it.
+// The inner store holds sealed data. A record that was planted there is refused.
 func Example() {
 	ctx := context.Background()
 	key := bytes.Repeat([]byte{1}, 32) // 32 random bytes, from openssl rand 32
@@ -34,7 +34,7 @@ func Example() {
 	r, err = inner.Get(ctx, "default", "dataplane-token-revocations-default")
 	fmt.Printf("%.18s and so on, %d bytes, %v\n", r.Data, len(r.Data), err)
 
-	r.Data = []byte("") // somebody who can write to the inner store, and no more
+	r.Data = []byte("") // write access alone empties the list
 	if _, err := inner.Update(ctx, r); err != nil {
 		log.Fatal(err)
 	}
@@ -47,13 +47,13 @@ func Example() {
 	// true keystore: cannot open "dataplane-token-revocations-default" in scope "default": keystore/sealed: record is not sealed
 }
 
-// kms is what the client of a KMS looks like.
+// kms is the client of a KMS.
 type kms interface {
 	Encrypt(ctx context.Context, keyName string, plaintext []byte, encryptionContext map[string]string) ([]byte, error)
 	Decrypt(ctx context.Context, keyName string, ciphertext []byte, encryptionContext map[string]string) ([]byte, error)
 }
 
-// kmsSealer is a Sealer for a KMS that replaces keys behind one name.
+// kmsSealer is a Sealer on a KMS that replaces keys behind one name.
 type kmsSealer struct {
 	client  kms
 	keyName string
@@ -69,7 +69,7 @@ func (s kmsSealer) Open(ctx context.Context, sealedKey []byte, scope keystore.Sc
 
 func (s kmsSealer) Current([]byte) bool { return true }
 
-// The key-encryption key can be one that never leaves a KMS.
+// The key-encryption key may be one that never leaves a KMS.
 func ExampleSealer() {
 	var client kms = &pretendedKMS{}
 	store, err := sealed.New(keystore.NewMemory(), kmsSealer{client, "mesh-keys"})
@@ -86,7 +86,7 @@ func ExampleSealer() {
 	// content <nil>
 }
 
-// pretendedKMS encrypts nothing.
+// pretendedKMS prints its calls and encrypts nothing.
 type pretendedKMS struct{}
 
 func (*pretendedKMS) Encrypt(_ context.Context, keyName string, plaintext []byte, encryptionContext map[string]string) ([]byte, error) {

@@ -7,18 +7,18 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// Reseal seals anew the records of an inner store that are not sealed under the
-// sealer's current key-encryption key, and with [AcceptPlaintext], the only option
-// that it takes, also those that are not sealed at all. Without the option such a
-// record is an error: it would be sealed whoever put it there. Reseal returns how
-// many records it has rewritten; 0 and no error means that all are sealed
+// Reseal seals the records of an inner store again that are not sealed under the sealer's
+// current key-encryption key. With [AcceptPlaintext], the only option that it takes, it
+// also seals those that are not sealed. Without the option such a record is an error:
+// Reseal would vouch for a record that anyone with write access may have planted. Reseal
+// returns how many records it has rewritten; 0 and no error means that all are sealed
 // under the current key. Data and Created stay as they are, Version changes.
 //
-// Reseal may be interrupted and repeated, and run while others write: it looks
-// again at a record that was changed meanwhile. It takes one record after the
-// other, calls the sealer's Open and Seal at most once for each (and again after
-// each conflict), and stops at the first record that cannot be opened or written. It does not open
-// those that it leaves as they are.
+// Reseal may be interrupted and repeated, and may run while other processes write: it
+// looks again at a record that was changed meanwhile. It works on one record after the
+// other. For each record that it rewrites, it calls the sealer's Open and Seal at most
+// once, and again after each conflict. It stops at the first record that cannot be opened
+// or written.
 func Reseal(ctx context.Context, inner keystore.KeyStore, sealer Sealer, options ...Option) (rewritten int, err error) {
 	outer, err := New(inner, sealer, options...)
 	if err != nil {
@@ -47,7 +47,7 @@ func Reseal(ctx context.Context, inner keystore.KeyStore, sealer Sealer, options
 	return rewritten, nil
 }
 
-// reseal says whether it had to rewrite the record.
+// reseal reports whether it had to rewrite the record.
 func (s *store) reseal(ctx context.Context, r keystore.Record) (done bool, err error) {
 	for {
 		e, err := parse(r.Data, r.Scope, r.Name)
@@ -67,7 +67,7 @@ func (s *store) reseal(ctx context.Context, r keystore.Record) (done bool, err e
 				continue
 			}
 		}
-		if errors.Is(err, keystore.ErrNotFound) { // deleted meanwhile
+		if errors.Is(err, keystore.ErrNotFound) { // it was deleted meanwhile
 			return false, nil
 		}
 		return err == nil, err

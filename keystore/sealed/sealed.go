@@ -19,32 +19,30 @@ const openers = 16
 // Option changes how New and Reseal treat records that are not sealed.
 type Option func(*store)
 
-// AcceptPlaintext makes the store return records that are not sealed as they are,
-// while encryption is being turned on; what it writes is sealed. It gives up the
-// protection against those who can write to the inner store: what they put there
-// unsealed, such as a signing key of their own or an empty revocation list, is
-// taken. A record that begins like a sealed one is never returned as it is.
+// AcceptPlaintext lets the store return records that are not sealed, while encryption is
+// being turned on. The store seals what it writes. AcceptPlaintext gives up the protection
+// against write access to the inner store: a planted record that is not sealed, such as a
+// signing key or an empty revocation list, counts. A record that begins like a sealed one
+// is always opened.
 func AcceptPlaintext() Option {
 	return func(s *store) { s.acceptPlaintext = true }
 }
 
-// WritePlaintext is AcceptPlaintext for the first step of turning encryption on:
-// the store can read sealed records, and writes as if it did not seal, so that
-// processes that cannot read sealed records yet go on. It encrypts nothing. A write
-// of data that begins like a sealed record is refused.
+// WritePlaintext is AcceptPlaintext for the first step of turning encryption on. The store
+// can read sealed records but writes without sealing, for processes that cannot read
+// sealed records yet. It refuses to write data that begins like a sealed record.
 func WritePlaintext() Option {
 	return func(s *store) { s.acceptPlaintext, s.writePlaintext = true, true }
 }
 
-// New returns a store that keeps its records sealed in the inner one. It is a
-// [keystore.Watcher] exactly if the inner store is one. Version, Created and the
-// order of records are those of the inner store, and so is the limit on what is
-// stored: [keystore.ErrTooLarge] counts the data and what sealing adds. What the
-// inner store promises about concurrency and crashes holds here too.
+// New returns a store that keeps its records sealed in the inner store. It is a
+// [keystore.Watcher] exactly if the inner store is one. Version, Created and the order of
+// records are those of the inner store. So is the limit on Data: [keystore.ErrTooLarge]
+// counts the data and what sealing adds. The inner store's promises about concurrency and
+// crashes hold for New's store too.
 //
-// New reads nothing and does not call the sealer. It returns an error if store or
-// sealer is nil. The inner store must not be written to other than through stores
-// made by New, except by [Reseal].
+// New reads nothing and does not call the sealer. It returns an error if inner or sealer
+// is nil. Write to the inner store only through stores made by New and by [Reseal].
 func New(inner keystore.KeyStore, sealer Sealer, options ...Option) (keystore.KeyStore, error) {
 	switch {
 	case inner == nil:
@@ -73,18 +71,18 @@ type store struct {
 	acceptPlaintext bool
 	writePlaintext  bool
 
-	// In a func, which fmt does not look into.
+	// A func, since fmt does not look into it.
 	keys func() *dataKeys
 }
 
-// watchedStore is a sealed store whose inner one can be watched. Nothing is
-// encrypted in an announcement.
+// watchedStore is a sealed store whose inner one can be watched. Announcements need no
+// encryption.
 type watchedStore struct {
 	*store
 	keystore.Watcher
 }
 
-// unwatched returns a store that New has made, or nil for any other.
+// unwatched returns the store in what New has made, or nil for any other store.
 func unwatched(made keystore.KeyStore) *store {
 	switch s := made.(type) {
 	case *store:
@@ -95,7 +93,7 @@ func unwatched(made keystore.KeyStore) *store {
 	return nil
 }
 
-// Format writes what it is and nothing of what it holds, whatever the verb.
+// Format writes the same words for every verb, and nothing that the store holds.
 func (s *store) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "sealed keystore") }
 
 // LogValue logs what Format writes.
@@ -140,8 +138,8 @@ func (s *store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	return records, nil
 }
 
-// openAll opens the records with these indexes. It stops at the first that cannot
-// be opened, and lets the calls of the sealer that are under way come to an end.
+// openAll opens the records with these indexes. It stops at the first that cannot be
+// opened, and waits for the calls of the sealer that are under way.
 func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes []int) error {
 	var (
 		workers sync.WaitGroup
@@ -253,7 +251,7 @@ func (s *store) write(ctx context.Context, op string, r keystore.Record,
 	if err := ctx.Err(); err != nil {
 		return keystore.Record{}, keystore.Failed(op, r.Scope, r.Name, err)
 	}
-	if err := keystore.CheckRecord(r, math.MaxInt); err != nil { // the sealer is to get no such name
+	if err := keystore.CheckRecord(r, math.MaxInt); err != nil { // the sealer must not get such a name
 		return keystore.Record{}, err
 	}
 	if s.writePlaintext {
@@ -281,7 +279,7 @@ func (s *store) write(ctx context.Context, op string, r keystore.Record,
 // seal returns a record as the inner store is to get it.
 func (s *store) seal(ctx context.Context, r keystore.Record) (stored keystore.Record, header []byte, dataKey [dataKeyLength]byte, err error) {
 	dataKey = newDataKey()
-	given := dataKey // so that a sealer may do with its slice what it likes
+	given := dataKey // the sealer may change its slice
 	sealedKey, err := s.sealer.Seal(ctx, given[:], r.Scope, r.Name)
 	if err != nil {
 		return stored, nil, dataKey, fmt.Errorf("cannot seal its data key: %w", err)

@@ -448,7 +448,7 @@ func TestStoreAsksTheSealerNothingAboutARecordThatDidNotChange(t *testing.T) {
 	require.NoError(t, err)
 	_, err = store.Get(t.Context(), "default", "key-007")
 	require.NoError(t, err)
-	assert.EqualValues(t, records+1, sealer.opens.Load(), "one's own write costs no Open")
+	assert.EqualValues(t, records+1, sealer.opens.Load(), "a write of the same process costs no Open")
 	assert.EqualValues(t, 1, sealer.seals.Load())
 }
 
@@ -482,7 +482,7 @@ func TestListAsksASlowSealerAFewAtATimeAndGoesOnWhereItWasStopped(t *testing.T) 
 	for range 60 {
 		allowed <- struct{}{}
 	}
-	require.Eventually(t, func() bool { return answers.Load() == 60 && sealer.atOnce.Load() == 16 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return answers.Load() == 60 && sealer.atOnce.Load() == 16 }, 30*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
 
@@ -673,10 +673,10 @@ func TestStoreTurnsEncryptionOnWithoutAMomentInWhichAProcessCannotRead(t *testin
 			}
 		})
 	}
-	everybodyGoesOn := func() {
+	allGoOn := func() {
 		for p := range processes {
 			from := rounds[p].Load()
-			require.Eventually(t, func() bool { return rounds[p].Load() > from+1 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return rounds[p].Load() > from+1 }, 30*time.Second, time.Millisecond)
 		}
 	}
 	for step := 1; step < len(steps); step++ {
@@ -685,12 +685,12 @@ func TestStoreTurnsEncryptionOnWithoutAMomentInWhichAProcessCannotRead(t *testin
 				n, err := sealed.Reseal(ctx, inner, aesgcm(t, 1), sealed.AcceptPlaintext())
 				require.NoError(t, err)
 				return n == 0
-			}, 10*time.Second, time.Millisecond)
+			}, 30*time.Second, time.Millisecond)
 		}
 		for p := range processes {
 			store := steps[step]()
 			stores[p].Store(&store)
-			everybodyGoesOn()
+			allGoOn()
 		}
 	}
 	stop()
@@ -712,7 +712,7 @@ func TestResealGoesOnWhereItWasStoppedAndLosesNoConcurrentWrite(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	between.beforeUpdate = func(n int, r keystore.Record) {
 		switch {
-		case n == 3: // somebody is faster
+		case n == 3: // another writer is faster
 			current, err := inner.Get(t.Context(), r.Scope, r.Name)
 			require.NoError(t, err)
 			current.Data = []byte("changed")

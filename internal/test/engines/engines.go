@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// missing skips the test, since the engine is not installed. Under CI=true it
-// fails instead: there everything is to be tested.
+// missing skips the test, since the engine is not installed. Under CI=true it fails
+// instead, since CI must test everything.
 func missing(tb testing.TB, why string) {
 	tb.Helper()
 	if os.Getenv("CI") == "true" {

@@ -33,9 +33,9 @@ const (
 	requestTimeout = 10 * time.Second
 )
 
-// Kubernetes is a kube-apiserver with an etcd of its own and nothing else: no
-// kubelet and no controllers. So no ServiceAccount is made by itself, and a
-// namespace that was deleted stays and is terminating for ever.
+// Kubernetes is a kube-apiserver with an etcd of its own and nothing else: no kubelet and
+// no controllers. So no ServiceAccount exists until a test makes one, and a deleted
+// namespace stays and keeps terminating.
 type Kubernetes struct {
 	URL string // of the API server, https
 
@@ -179,7 +179,7 @@ func (k *Kubernetes) Start(tb testing.TB) {
 	k.apiServer.waitUntilReady(tb, k.client(tb), k.URL+"/readyz")
 }
 
-// Kill ends the API server as a crash would, with SIGKILL. Its data stays.
+// Kill ends the API server with SIGKILL, as a crash would. Its data stays.
 func (k *Kubernetes) Kill(tb testing.TB) {
 	tb.Helper()
 	if k.apiServer == nil {
@@ -189,8 +189,8 @@ func (k *Kubernetes) Kill(tb testing.TB) {
 	k.apiServer = nil
 }
 
-// Compact makes etcd forget all states but the latest one, as the API server has it
-// do every five minutes with those that are older.
+// Compact makes etcd forget all states but the latest one. The API server lets it forget
+// old states every five minutes.
 func (k *Kubernetes) Compact(tb testing.TB) {
 	tb.Helper()
 	var latest struct {
@@ -312,7 +312,7 @@ func newECDSAKey(tb testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// process is a server that dies with the test binary, however that ends.
+// process is a server that ends with the test binary, even if that is killed.
 type process struct {
 	lifeline *os.File      // the write end of a pipe: when it is closed, the server is killed
 	exited   chan struct{} // closed when the server has ended

@@ -129,9 +129,9 @@ func unprivileged(tb testing.TB) owner {
 	return owner{}
 }
 
-// startJanitor starts a shell that outlives the test's process, however that
-// ends: it then stops what is left of the server and removes its folder. It must
-// not hold the test's output open, or "go test" waits for it.
+// startJanitor starts a shell that outlives the test's process, even if that is killed.
+// The shell then stops what is left of the server and removes its folder. It must not
+// hold the test's output open, or "go test" waits for it.
 func (p *Postgres) startJanitor(tb testing.TB) {
 	tb.Helper()
 	p.janitor = p.command("/bin/sh", "-c", `
@@ -203,7 +203,7 @@ func (p *Postgres) Stop(tb testing.TB) {
 // except that the system still writes what it was given to write.
 func (p *Postgres) Kill(tb testing.TB) {
 	tb.Helper()
-	// The first process, or it would start others in the place of those that died.
+	// The first process goes first, or it would replace those that died.
 	first := p.firstPID()
 	if first == 0 || !p.owns(first) {
 		tb.Fatal("PostgreSQL is not running")
@@ -225,7 +225,7 @@ func (p *Postgres) Kill(tb testing.TB) {
 	}
 }
 
-// kill ends a process, which may just have gone by itself.
+// kill ends a process, which may just have ended.
 func kill(pid int) {
 	if process, err := os.FindProcess(pid); err == nil {
 		_ = process.Kill()

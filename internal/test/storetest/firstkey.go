@@ -16,13 +16,13 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// storageOfChild is set for the processes of ManyProcessesMakeOneFirstKey: what
-// the test passed for opening the store.
+// storageOfChild is set in the processes of ManyProcessesMakeOneFirstKey. It has what the
+// test passed for opening the store.
 const storageOfChild = "MESHPASS_STORETEST_STORAGE"
 
-// Child does the work of a process that ManyProcessesMakeOneFirstKey has started
-// and returns true, in such a process. A package that runs that test calls Child
-// first in TestMain, with what opens a store on the storage that the test names.
+// Child returns true in a process that ManyProcessesMakeOneFirstKey has started, after
+// it has done the work of such a process. A package that runs that test calls Child first
+// in TestMain, with a function that opens a store on the storage that the test names.
 func Child(open func(storage string) (keystore.KeyStore, error)) bool {
 	storage := os.Getenv(storageOfChild)
 	if storage == "" {
@@ -65,9 +65,9 @@ func ensureKeys(storage string, open func(string) (keystore.KeyStore, error)) er
 }
 
 // ManyProcessesMakeOneFirstKey lets 16 processes, which are this test binary again,
-// create the first key of a mesh at once; in a stress run 64 processes do so, for 20
-// meshes one after the other. There must be one key, with which every process signs.
-// The storage is what the processes pass to the function given to [Child].
+// create the first key of a mesh at once. In a stress run 64 processes do so, for 20
+// meshes one after the other. There must be one key, and every process must sign with it.
+// The processes pass storage to the function given to [Child].
 func ManyProcessesMakeOneFirstKey(t *testing.T, storage string, open Opener) {
 	processes, rounds := Repeat(16, 64), Repeat(1, 20)
 	self, err := os.Executable()

@@ -18,7 +18,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Fault is something that happens to an engine.
+// Fault is a fault of an engine.
 type Fault struct {
 	// Break takes the engine away, or cuts the connections to it.
 	Break func(tb testing.TB)
@@ -29,8 +29,8 @@ type Fault struct {
 	// For is how long the engine stays away.
 	For time.Duration
 
-	// Beside opens stores that the fault does not touch, as another replica has
-	// them. It is nil if there are none, since the engine itself is away.
+	// Beside opens stores that the fault does not affect, such as those of another
+	// replica. It is nil if there are none, since the engine itself is away.
 	Beside Opener
 }
 
@@ -38,25 +38,25 @@ const (
 	// callTimeout is what the writers and readers of Outage give each call.
 	callTimeout = 2 * time.Second
 
-	// pace is how long each of them rests after a call, so that a long fault does not
-	// take all processors.
+	// pace is how long each of them rests after a call. Without a rest a long fault would
+	// keep all processors busy.
 	pace = 5 * time.Millisecond
 
 	// afterFailure is how long they leave the engine in peace after a failure.
 	afterFailure = 10 * time.Millisecond
 )
 
-// Outage lets four replicas write and one read while a validator answers, and lets
-// the fault happen. It fails unless
+// Outage lets four replicas write, one read and a validator answer while the fault
+// happens. It fails unless
 //
-//   - every write that was acknowledged is there afterwards, and no write was
-//     refused because of the writer's own earlier one that was acknowledged;
-//   - no reader ever sees half a record, or one older than an acknowledged write;
-//   - the validator accepts a good token at every moment;
+//   - every write that was acknowledged is there afterwards, and no write was refused
+//     because of an acknowledged one of the same writer;
+//   - no reader sees half a record, or one older than an acknowledged write;
+//   - the validator always accepts a good token;
 //   - soon after the engine is back a token can be revoked, and is refused;
-//   - so is one that a replica beside the fault revoked meanwhile.
+//   - a token that a replica beside the fault revoked meanwhile is refused too.
 //
-// It logs how long after Mend the revocations were known to the validator.
+// It logs how long after Mend the validator knew the revocations.
 func Outage(t *testing.T, open Opener, fault Fault) {
 	ctx, stop := context.WithCancel(audit.WithLogger(t.Context(), discard))
 	defer stop()
@@ -135,7 +135,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	}
 	fault.Mend(t)
 	back := time.Now()
-	soon := func(what string, do func() error) { // all of it together
+	soon := func(what string, do func() error) { // within recovery for all calls together
 		t.Helper()
 		within(t, recovery-time.Since(back), what, func() (struct{}, error) { return struct{}{}, do() })
 	}
@@ -191,7 +191,7 @@ type writer struct {
 	complaints []string // read when work has returned
 }
 
-// content makes half a record recognisable.
+// content returns data whose half can be recognised.
 func content(n int64) []byte { return bytes.Repeat(fmt.Appendf(nil, "%010d\n", n), 1000) }
 
 func number(data []byte) (int64, error) {
@@ -226,8 +226,8 @@ func (w *writer) work(ctx context.Context) {
 		case err == nil:
 			w.acked.Store(n)
 		case errors.Is(err, keystore.ErrConflict) || errors.Is(err, keystore.ErrNotFound) || errors.Is(err, keystore.ErrExists):
-			// The version was read after the previous write had been answered or given
-			// up. One that was given up may still have arrived between.
+			// The version was read after the previous write was answered or given up. A write
+			// that was given up may still have arrived in between.
 			if now, ok := w.read(ctx); ok && now.Version == record.Version {
 				w.complaints = append(w.complaints, fmt.Sprintf("%s: Update was refused with %v, though the version was the current one", w.name, err))
 			}
@@ -237,7 +237,7 @@ func (w *writer) work(ctx context.Context) {
 		if n%4 != 0 {
 			continue
 		}
-		name := fmt.Sprint("new-", w.name, "-", n) // not one that the readers list: they would have ever more to read
+		name := fmt.Sprint("new-", w.name, "-", n) // a name that readers do not list, or their lists would grow
 		err = w.call(ctx, func(ctx context.Context) error {
 			_, err := w.store.Create(ctx, keystore.Record{Scope: w.scope, Name: name, Data: []byte(name)})
 			return err

@@ -20,14 +20,14 @@ import (
 const (
 	manyMeshes   = 10_000
 	keysOfMesh   = 3
-	steadyPeriod = 65 * time.Second // two complete reads, and some
+	steadyPeriod = 65 * time.Second // two complete reads and a little more
 )
 
-// BenchmarkReplica prints what 10,000 meshes with three signing keys each cost one
-// replica and its engine: the time until a new validator is ready, its memory, and
-// while nothing changes the lists it asks for in a minute, their size, and the
-// share of one processor that it uses; and how many records a second 16 replicas
-// created before. It takes minutes, most of them for making the records.
+// BenchmarkReplica prints what 10,000 meshes with three signing keys each cost one replica
+// and its engine: the time until a new validator is ready, and its memory; while nothing
+// changes, the lists in a minute, their size, and the share of one processor; and how many
+// records 16 replicas created in a second. It takes minutes, most of them to make the
+// records.
 func BenchmarkReplica(b *testing.B, open Opener) {
 	began := time.Now()
 	fill(b, open)
@@ -71,8 +71,8 @@ func BenchmarkReplica(b *testing.B, open Opener) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// fill creates the records of all meshes. Their keys are a few that repeat: making
-// 30,000 would take an hour, and reading one costs the same as reading another.
+// fill creates the records of all meshes, with three keys that repeat: to generate 30,000
+// keys would take an hour, and all keys cost the same to read.
 func fill(b *testing.B, open Opener) {
 	b.Helper()
 	ctx, stop := context.WithCancel(b.Context())

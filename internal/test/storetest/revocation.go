@@ -16,9 +16,9 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// ARevocationEndsASessionOfAnotherReplica revokes tokens one after the other on
-// one replica, each bound to a session on another. Every session must end; how
-// long it takes is what [BenchmarkRevocation] measures.
+// ARevocationEndsASessionOfAnotherReplica revokes tokens one after the other on one
+// replica, each bound to a session on another. Every session must end. [BenchmarkRevocation]
+// measures how long that takes.
 func ARevocationEndsASessionOfAnotherReplica(t *testing.T, open Opener) {
 	took := revoke(t, open, 20)
 	if worst := slices.Max(took); worst > patience {

@@ -1,7 +1,7 @@
-// Package storetest holds the tests that every store on an engine runs beside the
-// contract's own, keystoretest: the life of a token through the constructors that
-// a user calls, first keys made by many processes, revocations that reach other
-// replicas, outages of the engine, and the cost of many meshes.
+// Package storetest holds the tests that every store on an engine runs beside
+// keystoretest: the life of a token, with the constructors that a user calls; first keys
+// made by many processes; revocations that reach other replicas; outages of the engine;
+// and the cost of many meshes.
 package storetest
 
 import (
@@ -22,14 +22,14 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// Opener opens a store on the storage of one test, as another process would: each
-// call is another replica. It closes what it opens with tb.Cleanup.
+// Opener opens a store on the storage of one test, as another process would. Each call is
+// another replica. It closes what it opens with tb.Cleanup.
 type Opener func(tb testing.TB) keystore.KeyStore
 
 const (
 	patience = 30 * time.Second // for what must come within a second
 	recovery = 20 * time.Second // for what must come within seconds after an outage
-	working  = time.Minute      // for work, of which a busy machine does little
+	working  = time.Minute      // for work that a busy machine does slowly
 )
 
 const day = 24 * time.Hour
@@ -119,7 +119,7 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	must(t, dataplane.RemoveKey(ctx, store, mesh, 1))
 	wantEnd(t, ctx1, token.ErrUnknownKey)
 	eventually(t, "a token of the removed key is refused", func() (struct{}, error) {
-		_, err := validate(first) // until the next read of the mesh: it is not known whether there is such a key
+		_, err := validate(first) // before the next read of the mesh: whether there is such a key is unknown
 		return struct{}{}, want(err, token.ErrUnknownKey)
 	})
 	_, err = validate(second)
@@ -202,7 +202,7 @@ func within[T any](tb testing.TB, limit time.Duration, what string, do func() (T
 			return answer
 		}
 		if time.Since(began) > limit {
-			tb.Fatalf("waited %s in vain until %s: %v", limit, what, err)
+			tb.Fatalf("waited %s in vain for: %s: %v", limit, what, err)
 		}
 	}
 }

@@ -2,9 +2,8 @@ package storetest
 
 import "os"
 
-// Repeat returns how often a test does a thing: as often as the ordinary tests do,
-// or, in a run with the environment variable MESHPASS_STRESS set, as often as a
-// stress run does.
+// Repeat returns its first number, or, if the environment variable MESHPASS_STRESS is set,
+// its second one: a stress run repeats what a test does more often.
 func Repeat(ordinarily, underStress int) int {
 	if os.Getenv("MESHPASS_STRESS") != "" {
 		return underStress
