@@ -115,7 +115,7 @@ func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 	assert.NotErrorIs(t, err, token.ErrUnavailable)
 	assert.NotErrorIs(t, err, token.ErrNotIssuable)
 	assert.Empty(t, issued)
-	assert.Empty(t, store.readsSoFar())
+	assert.Zero(t, len(store.readsSoFar()))
 	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "backend is not yours"))
 
 	allow = true

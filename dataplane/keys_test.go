@@ -198,7 +198,7 @@ func TestKeysOfNoMeshAreRefused(t *testing.T) {
 		_, err = dataplane.Keys(t.Context(), store, mesh)
 		assert.ErrorIs(t, err, keystore.ErrName, "Keys %q", mesh)
 	}
-	assert.Empty(t, store.readsSoFar())
+	assert.Zero(t, len(store.readsSoFar()))
 	assert.Empty(t, listAll(t, store.Memory))
 }
 

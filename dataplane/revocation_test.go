@@ -65,7 +65,7 @@ func TestRevocationsOfNoMeshAreRefused(t *testing.T) {
 		_, err := dataplane.Revoked(t.Context(), store, mesh)
 		assert.ErrorIs(t, err, keystore.ErrName, "%q", mesh)
 	}
-	assert.Empty(t, store.readsSoFar())
+	assert.Zero(t, len(store.readsSoFar()))
 }
 
 func TestWhatIsNoIDIsNotRevoked(t *testing.T) {
