@@ -11,21 +11,22 @@
 //
 //   - token: claims, the strict wire form of tokens, and the errors that
 //     everything returns
-//   - keystore: storage of keys and revocation lists: in memory, in a
-//     directory, or in your own store; keystore/postgres, etcd and kubernetes
-//     are modules of their own, and keystore/sealed encrypts any of them
+//   - keystore: the contract of a store of keys and revocation lists, and a store
+//     in memory; keystore/dir keeps them in a directory, keystore/postgres, etcd and
+//     kubernetes are modules of their own, and keystore/sealed encrypts any of them
 //   - signing: RSA keys, their serial numbers and record names
 //   - revocation: lists of revoked token ids
 //   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
 //     proxy against a token; dataplane/serviceaccount, a module of its own, takes
-//     Kubernetes service account tokens instead, dataplane/insecure everybody
-//   - zone: Issuer and Validator of zone tokens
+//     Kubernetes service account tokens instead, dataplane/insecure every proxy
+//   - zone: Issuer and Validator of zone tokens, and their scopes
 //   - config: both from the settings that Kuma and Kong Mesh document
 //   - httpapi: tokens, revocation lists and public keys over HTTP
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
 //     tokens, xDS authentication (grpcauth/xdsauth), client credentials
 //   - audit: who did what to tokens and keys, as events on log/slog
 //   - keystore/keystoretest: the test suite that every store passes
+//   - cmd/meshpass, a module of its own: the command-line tool
 //
 // # A tour
 //
@@ -38,7 +39,7 @@
 // An operator issues a token for a proxy, with an explicit lifetime.
 //
 //	issuer, err := dataplane.NewIssuer(store)
-//	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1",
+//	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1",
 //		Tags: map[string][]string{"kuma.io/service": {"backend"}}}, 30*24*time.Hour)
 //
 // The proxy connects and presents the token. The validator follows the store in
@@ -46,23 +47,24 @@
 //
 //	validator, err := dataplane.NewValidator(store)
 //	defer validator.Close()
-//	verified, err := validator.Validate(ctx, "default", raw)
+//	verified, err := validator.Validate(ctx, "default", issued.Token)
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1", Inbounds: inbounds})
 //
 // If the token leaks, revoke it. To replace all tokens, add the next key, and
 // remove the old one when every proxy has a new token.
 //
-//	err = dataplane.Revoke(ctx, store, "default", verified.Registered().ID)
+//	err = dataplane.Revoke(ctx, store, "default", issued.ID)
 //	_, err = dataplane.AddKey(ctx, store, "default", key)
 //	err = dataplane.RemoveKey(ctx, store, "default", 1)
 //
 // # Errors
 //
-// An error about a token is of one of three classes. token.ErrInvalid: the
-// token is definitely not good. token.ErrNotPermitted: the token is good, but
-// not for this proxy. token.ErrUnavailable: the answer is unknown at the
-// moment, since keys or revocation lists could not be read. More specific
-// errors name the check that failed.
+// token.ClassOf returns the class of an error about a token. token.Invalid: the
+// token is definitely not good. token.NotPermitted: the token is good, but not for
+// this mesh, zone, scope or proxy. token.Unavailable: the answer is unknown at the
+// moment, since keys or revocation lists could not be read. Tell a peer the class,
+// or its HTTP status, and nothing more. The errors themselves name the check that
+// failed; match them with errors.Is.
 //
 // # Threat model
 //

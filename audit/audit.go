@@ -1,14 +1,14 @@
 // Package audit records decisions about tokens and keys as events on log/slog:
 // each token that was issued or refused, revoked or restored, and each key that
-// was made, added or removed. An event never holds a token.
+// was created, added or removed. An event never holds a token.
 //
-// The packages dataplane and zone record their decisions by themselves. A caller
-// says in the context who acts, and where the events go:
+// Packages dataplane and zone record their decisions. The context of a call says
+// who acts, and where the events go:
 //
 //	ctx = audit.WithActor(ctx, "alice@example.com")
-//	raw, err := issuer.Issue(ctx, claims, day) // the event has actor=alice@example.com
+//	issued, err := issuer.Issue(ctx, claims, day) // the event has actor=alice@example.com
 //
-// Events are not limited in rate, and none is left out.
+// No event is left out: there is no rate limit.
 package audit
 
 import (
@@ -23,11 +23,11 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// An Action is what was decided about. It is the event's attribute "action".
+// An Action is what an event is about. It is the event's attribute "action".
 type Action string
 
-// The actions. A key that signs is created for a new mesh or for the zones, and
-// later ones are added.
+// The actions. CreateKey is for the first key of a mesh or of the zones, AddKey
+// for every later one.
 const (
 	Issue     Action = "issue"
 	Revoke    Action = "revoke"
@@ -41,21 +41,21 @@ const (
 type Event struct {
 	Action Action
 
-	// Err is nil if the action was done, and says otherwise why not. If it is an
-	// error of a store, such as a lost connection, the store may have done it all the
-	// same. Its text must not hold a token.
+	// Err is nil if the action was done, and otherwise says why not. After an error
+	// of the store, such as a lost connection, the store may still have made the
+	// change. The text of Err must not hold a token.
 	Err error
 
 	Kind     token.Kind
 	Mesh     string
-	Name     string // of the proxy that may use the token, as are the next three
+	Name     string // of the proxy, like Type, Workload and Tags
 	Type     string
 	Workload string
 	Tags     map[string][]string
 	Zone     string
 	Scope    []string // of a zone token
 	TokenID  string   // the token's jti
-	KeyID    string   // the kid of the key that signed, or that the action is about
+	KeyID    string   // kid of the key that signed, or that was created, added or removed
 	Expires  time.Time
 }
 
@@ -66,25 +66,26 @@ const (
 	loggerKey
 )
 
-// WithActor returns a context for what is done on behalf of an actor, such as a
-// user, by the name under which the caller has authenticated them.
+// WithActor returns a context whose events name the actor, such as a user whom
+// the caller has authenticated.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey, actor)
 }
 
-// WithLogger returns a context whose events go to log. Without it, those of an
-// issuer go to its own logger, and all others to slog.Default().
+// WithLogger returns a context whose events go to log. Without it, the events of
+// an issuer go to the logger of the issuer, and all others to slog.Default().
 func WithLogger(ctx context.Context, log *slog.Logger) context.Context {
 	return context.WithValue(ctx, loggerKey, log)
 }
 
-// Log records an event: at Info with the message "audit: done", or at Warn with
-// "audit: not done" and the attribute "reason" (which tells refusals from stores
-// that did not answer, of which the outcome is not known). The attributes are action, actor,
-// kind, mesh, name, type, workload, tags (as JSON), zone, scope, jti, kid and expires
-// (RFC 3339), as far as they are known; text with characters that do not print is quoted, and long text is cut
-// at 1,024 bytes. The event goes to the context's logger, or else to log, or if that
-// is nil to slog.Default().
+// Log records an event. If Err is nil, the message is "audit: done" at Info.
+// Otherwise it is "audit: not done" at Warn, with Err as the attribute "reason". The
+// other attributes are action, actor, kind, mesh, name, type, workload, tags (as
+// JSON), zone, scope, jti, kid and expires (RFC 3339). Empty ones are left out. Text
+// with unprintable characters is quoted, and text over 1,024 bytes is cut.
+//
+// The event goes to the logger of ctx, or else to log. If both are missing, it goes
+// to slog.Default().
 func Log(ctx context.Context, log *slog.Logger, e Event) {
 	if own, _ := ctx.Value(loggerKey).(*slog.Logger); own != nil {
 		log = own
@@ -112,7 +113,7 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	text("type", e.Type)
 	text("workload", e.Workload)
 	if len(e.Tags) > 0 {
-		tags, _ := json.Marshal(e.Tags) // never fails; other forms leave open where a value ends
+		tags, _ := json.Marshal(e.Tags) // never fails; JSON shows where each value ends
 		text("tags", string(tags))
 	}
 	text("zone", e.Zone)
@@ -128,7 +129,7 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	log.LogAttrs(ctx, level, message, attrs...)
 }
 
-// printable keeps a value from forging lines of a log.
+// printable quotes a value that could forge log lines, and cuts a long one.
 func printable(value string) string {
 	const longest = 1024
 	if len(value) > longest {

@@ -12,27 +12,27 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// Authenticator lets data plane proxies in as a configuration describes. It is safe
-// for concurrent use. [Config.NewAuthenticator] makes one.
-type Authenticator struct {
+// ProxyAuthenticator is the dataplane.Authenticator of a configuration. It is safe for
+// concurrent use. [Config.NewProxyAuthenticator] makes one.
+type ProxyAuthenticator struct {
 	dataplane.Authenticator
 
-	// Validator is the one of the type dpToken, for readiness and the use of keys. It
-	// is nil for other types.
+	// Validator is the validator of the type dpToken, for readiness and the use of
+	// keys. It is nil for other types.
 	Validator dataplane.Validator
 }
 
-// Close closes the validator, if there is one, and with it ends the sessions; see
-// dataplane.Validator. It always returns nil and may be called more than once. An
-// authenticator for service accounts stays the caller's to close.
-func (a *Authenticator) Close() error {
+// Close closes the validator, if there is one, which ends its sessions; see
+// dataplane.Validator. It always returns nil and may be called more than once. The
+// caller closes an authenticator for service accounts.
+func (a *ProxyAuthenticator) Close() error {
 	if a.Validator == nil {
 		return nil
 	}
 	return a.Validator.Close()
 }
 
-// An Option is an option of [Config.NewAuthenticator].
+// An Option is an option of [Config.NewProxyAuthenticator].
 type Option func(*authenticatorOptions) error
 
 type authenticatorOptions struct {
@@ -41,9 +41,9 @@ type authenticatorOptions struct {
 	validator       []dataplane.ValidatorOption
 }
 
-// WithLogger sets the logger, that of the validator as well; the default is
-// slog.Default(). For the type none, NewAuthenticator logs "proxies are not
-// authenticated" at Warn.
+// WithLogger sets the logger, also for the validator; the default is slog.Default().
+// For the type none, NewProxyAuthenticator logs "proxies are not authenticated" at
+// Warn.
 func WithLogger(log *slog.Logger) Option {
 	return func(o *authenticatorOptions) error {
 		if log == nil {
@@ -55,8 +55,8 @@ func WithLogger(log *slog.Logger) Option {
 }
 
 // WithServiceAccounts sets the function that makes the authenticator for the type
-// serviceAccountToken, for which that of package dataplane/serviceaccount is meant.
-// It is called for that type only.
+// serviceAccountToken, such as the one of package dataplane/serviceaccount. It is
+// called only for that type.
 func WithServiceAccounts(create func() (dataplane.Authenticator, error)) Option {
 	return func(o *authenticatorOptions) error {
 		if create == nil {
@@ -67,8 +67,8 @@ func WithServiceAccounts(create func() (dataplane.Authenticator, error)) Option 
 	}
 }
 
-// WithValidatorOptions adds options of the validator of the type dpToken, for what
-// has no setting.
+// WithValidatorOptions adds options for the validator of the type dpToken, for
+// features without a setting.
 func WithValidatorOptions(options ...dataplane.ValidatorOption) Option {
 	return func(o *authenticatorOptions) error {
 		o.validator = append(o.validator, options...)
@@ -76,13 +76,13 @@ func WithValidatorOptions(options ...dataplane.ValidatorOption) Option {
 	}
 }
 
-// NewAuthenticator returns the authenticator for data plane proxies: for the type
-// dpToken one with a validator that follows the store until Close, for
-// serviceAccountToken that of [WithServiceAccounts], and for none one that lets
-// everybody in. Only dpToken needs a store. Files of public keys are read once.
+// NewProxyAuthenticator returns the authenticator for data plane proxies. For the type
+// dpToken it has a validator that follows the store until Close. For
+// serviceAccountToken it is the one of [WithServiceAccounts]. For none it accepts every
+// proxy. Only dpToken needs a store. Files of public keys are read once.
 //
-// The error is that of [Config.Check], or about the arguments.
-func (c Config) NewAuthenticator(store keystore.KeyStore, options ...Option) (*Authenticator, error) {
+// The error is from [Config.Check], or about the arguments.
+func (c Config) NewProxyAuthenticator(store keystore.KeyStore, options ...Option) (*ProxyAuthenticator, error) {
 	o := authenticatorOptions{log: slog.Default()}
 	for _, option := range options {
 		if option == nil {
@@ -99,7 +99,7 @@ func (c Config) NewAuthenticator(store keystore.KeyStore, options ...Option) (*A
 	switch c.DPProxyType() {
 	case TypeServiceAccountToken:
 		if o.serviceAccounts == nil {
-			return nil, fmt.Errorf("config: %s.type: %s needs an authenticator of package dataplane/serviceaccount, pass it with WithServiceAccounts",
+			return nil, fmt.Errorf("config: %s.type: %s needs an authenticator of package dataplane/serviceaccount; pass it with WithServiceAccounts",
 				entryDPProxy, TypeServiceAccountToken)
 		}
 		authenticator, err := o.serviceAccounts()
@@ -109,21 +109,21 @@ func (c Config) NewAuthenticator(store keystore.KeyStore, options ...Option) (*A
 		if authenticator == nil {
 			return nil, fmt.Errorf("config: %s.type: %s: the function of WithServiceAccounts returned nil", entryDPProxy, TypeServiceAccountToken)
 		}
-		return &Authenticator{Authenticator: authenticator}, nil
+		return &ProxyAuthenticator{Authenticator: authenticator}, nil
 	case TypeNone:
 		o.log.Warn("proxies are not authenticated", "setting", entryDPProxy+".type", "type", TypeNone)
-		return &Authenticator{Authenticator: insecure.Authenticator{}}, nil
+		return &ProxyAuthenticator{Authenticator: insecure.Authenticator{}}, nil
 	}
 	validator, err := dataplane.NewValidator(store, slices.Concat([]dataplane.ValidatorOption{dataplane.WithLogger(o.log)}, l.dataplanes, o.validator)...)
 	if err != nil {
 		return nil, fmt.Errorf("config: %s: %w", entryDPProxy, err)
 	}
-	return &Authenticator{dataplane.NewAuthenticator(validator), validator}, nil
+	return &ProxyAuthenticator{dataplane.NewAuthenticator(validator), validator}, nil
 }
 
-// NewDataplaneIssuer returns the issuer of dataplane tokens: one that signs with the
-// keys of the store, or, if dpServer.authn.dpProxy.dpToken.enableIssuer is false, one
-// that issues nothing. The error is that of [Config.Check], or about the arguments.
+// NewDataplaneIssuer returns the issuer of dataplane tokens. It signs with the keys of
+// the store. If dpServer.authn.dpProxy.dpToken.enableIssuer is false, it issues nothing.
+// The error is from [Config.Check], or about the arguments.
 func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane.IssuerOption) (dataplane.Issuer, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -134,9 +134,9 @@ func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane
 	return dataplane.NewIssuer(store, options...)
 }
 
-// NewZoneIssuer returns the issuer of zone tokens: one that signs with the keys of
-// the store, or, if dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, one that
-// issues nothing. The error is that of [Config.Check], or about the arguments.
+// NewZoneIssuer returns the issuer of zone tokens. It signs with the keys of the store.
+// If dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, it issues nothing. The
+// error is from [Config.Check], or about the arguments.
 func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOption) (zone.Issuer, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOpt
 
 // NewZoneProxyValidator returns the validator of the zone tokens of zone proxies, for
 // scopes such as ingress and egress. It follows the store until it is closed. Files
-// of public keys are read once. The error is that of [Config.Check], or about the
+// of public keys are read once. The error is from [Config.Check], is about the
 // arguments, or says that [Config.ZoneProxyType] is not zoneToken.
 func (c Config) NewZoneProxyValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
 	l, err := c.load()
@@ -161,8 +161,8 @@ func (c Config) NewZoneProxyValidator(store keystore.KeyStore, options ...zone.V
 
 // NewKDSValidator returns the validator of the zone tokens of control planes, for
 // zone.ScopeCP. It follows the store until it is closed. Files of public keys are
-// read once. The error is that of [Config.Check], or about the arguments, or says
-// that kmesh.multizone.global.kds.auth.type is not cpToken.
+// read once. The error is from [Config.Check], is about the arguments, or says that
+// kmesh.multizone.global.kds.auth.type is not cpToken.
 func (c Config) NewKDSValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
 	l, err := c.load()
 	if err != nil {
@@ -173,7 +173,7 @@ func (c Config) NewKDSValidator(store keystore.KeyStore, options ...zone.Validat
 
 func newZoneValidator(entry, is, wanted string, store keystore.KeyStore, options []zone.ValidatorOption) (zone.Validator, error) {
 	if is != wanted {
-		return nil, fmt.Errorf("config: %s.type: %s asks for no zone tokens, so that there is nothing to validate", entry, is)
+		return nil, fmt.Errorf("config: %s.type: %s uses no zone tokens, so there is nothing to validate", entry, is)
 	}
 	validator, err := zone.NewValidator(store, options...)
 	if err != nil {

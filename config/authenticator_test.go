@@ -90,7 +90,7 @@ func TestProxiesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			configured := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": c.useSecrets, "publicKeys": c.keys}))
-			proxies, err := configured.NewAuthenticator(store, quiet())
+			proxies, err := configured.NewProxyAuthenticator(store, quiet())
 			require.NoError(t, err)
 			defer proxies.Close()
 			require.NotNil(t, proxies.Validator)
@@ -113,7 +113,7 @@ func TestARevocationOfTheStoreCountsForAConfiguredKey(t *testing.T) {
 	store := newStore(t)
 	raw := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
 	c := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": false, "publicKeys": list{object{"kid": kid, "key": publicPEM()}}}))
-	proxies, err := c.NewAuthenticator(store, quiet())
+	proxies, err := c.NewProxyAuthenticator(store, quiet())
 	require.NoError(t, err)
 	defer proxies.Close()
 	session, err := proxies.Authenticate(t.Context(), raw)
@@ -129,7 +129,7 @@ func TestARevocationOfTheStoreCountsForAConfiguredKey(t *testing.T) {
 func TestCloseEndsTheSessions(t *testing.T) {
 	store := newStore(t)
 	c := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}}))
-	proxies, err := c.NewAuthenticator(store, quiet())
+	proxies, err := c.NewProxyAuthenticator(store, quiet())
 	require.NoError(t, err)
 	session, err := proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
 	require.NoError(t, err)
@@ -144,21 +144,21 @@ func TestCloseEndsTheSessions(t *testing.T) {
 func TestAFileOfAKeyIsReadWhenTheAuthenticatorIsMade(t *testing.T) {
 	path := inFile(t, publicPEM())
 	c := read(t, set(dpKeys, list{object{"kid": kid, "keyFile": path}}))
-	proxies, err := c.NewAuthenticator(newStore(t), quiet())
+	proxies, err := c.NewProxyAuthenticator(newStore(t), quiet())
 	require.NoError(t, err)
 	defer proxies.Close()
 
 	require.NoError(t, os.Remove(path))
 	_, err = proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
 	require.NoError(t, err)
-	_, err = c.NewAuthenticator(newStore(t), quiet())
+	_, err = c.NewProxyAuthenticator(newStore(t), quiet())
 	require.ErrorContains(t, err, dpKeys+`[0] (kid "key-1"): keyFile: `)
 }
 
 func TestTypeNoneLetsEverybodyInAndSaysSoInTheLog(t *testing.T) {
 	var log bytes.Buffer
 	c := read(t, set("dpServer.authn.dpProxy.type", "none"))
-	proxies, err := c.NewAuthenticator(nil, config.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	proxies, err := c.NewProxyAuthenticator(nil, config.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	require.NoError(t, err)
 	assert.Nil(t, proxies.Validator)
 	session, err := proxies.Authenticate(t.Context(), "")
@@ -170,26 +170,26 @@ func TestTypeNoneLetsEverybodyInAndSaysSoInTheLog(t *testing.T) {
 
 func TestServiceAccountsNeedAnAuthenticatorFromTheCaller(t *testing.T) {
 	c := read(t, set("environment", "kubernetes"))
-	_, err := c.NewAuthenticator(nil)
-	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy.type: serviceAccountToken needs an authenticator of package dataplane/serviceaccount, pass it with WithServiceAccounts")
+	_, err := c.NewProxyAuthenticator(nil)
+	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy.type: serviceAccountToken needs an authenticator of package dataplane/serviceaccount; pass it with WithServiceAccounts")
 
 	broken := errors.New("no cluster")
-	_, err = c.NewAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, broken }))
+	_, err = c.NewProxyAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, broken }))
 	require.ErrorIs(t, err, broken)
-	_, err = c.NewAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, nil }))
+	_, err = c.NewProxyAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return nil, nil }))
 	require.ErrorContains(t, err, "returned nil")
 
 	validator, err := dataplane.NewValidator(newStore(t))
 	require.NoError(t, err)
 	defer validator.Close()
 	own := dataplane.NewAuthenticator(validator)
-	proxies, err := c.NewAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return own, nil }))
+	proxies, err := c.NewProxyAuthenticator(nil, config.WithServiceAccounts(func() (dataplane.Authenticator, error) { return own, nil }))
 	require.NoError(t, err)
 	assert.Equal(t, own, proxies.Authenticator)
 	require.NoError(t, proxies.Close())
 
 	c.DPServer.Authn.DPProxy.Type = config.TypeDPToken
-	proxies, err = c.NewAuthenticator(newStore(t), config.WithServiceAccounts(func() (dataplane.Authenticator, error) {
+	proxies, err = c.NewProxyAuthenticator(newStore(t), config.WithServiceAccounts(func() (dataplane.Authenticator, error) {
 		t.Error("called for another type")
 		return nil, nil
 	}))
@@ -199,20 +199,20 @@ func TestServiceAccountsNeedAnAuthenticatorFromTheCaller(t *testing.T) {
 
 func TestAnAuthenticatorIsNotMadeOfBadArguments(t *testing.T) {
 	c := config.Default()
-	_, err := c.NewAuthenticator(nil)
+	_, err := c.NewProxyAuthenticator(nil)
 	require.ErrorContains(t, err, "store is nil")
-	_, err = c.NewAuthenticator(newStore(t), nil)
+	_, err = c.NewProxyAuthenticator(newStore(t), nil)
 	require.ErrorContains(t, err, "an option is nil")
-	_, err = c.NewAuthenticator(newStore(t), config.WithLogger(nil))
+	_, err = c.NewProxyAuthenticator(newStore(t), config.WithLogger(nil))
 	require.ErrorContains(t, err, "logger is nil")
-	_, err = c.NewAuthenticator(newStore(t), config.WithServiceAccounts(nil))
+	_, err = c.NewProxyAuthenticator(newStore(t), config.WithServiceAccounts(nil))
 	require.ErrorContains(t, err, "function is nil")
-	_, err = c.NewAuthenticator(newStore(t), config.WithValidatorOptions(dataplane.WithLeeway(time.Hour)))
+	_, err = c.NewProxyAuthenticator(newStore(t), config.WithValidatorOptions(dataplane.WithLeeway(time.Hour)))
 	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy: dataplane: ")
 }
 
 func TestOptionsOfTheValidatorAreUsed(t *testing.T) {
-	proxies, err := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}})).NewAuthenticator(newStore(t), quiet(),
+	proxies, err := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}})).NewProxyAuthenticator(newStore(t), quiet(),
 		config.WithValidatorOptions(dataplane.WithMaxLifetime(time.Minute)))
 	require.NoError(t, err)
 	defer proxies.Close()
@@ -225,7 +225,7 @@ func TestAConfigurationThatWasNotCheckedIsNotUsed(t *testing.T) {
 	c.DPServer.Authn.DPProxy.Type = "everyone"
 	store := newStore(t)
 	for name, make := range map[string]func() error{
-		"NewAuthenticator":      func() error { _, err := c.NewAuthenticator(store); return err },
+		"NewAuthenticator":      func() error { _, err := c.NewProxyAuthenticator(store); return err },
 		"NewDataplaneIssuer":    func() error { _, err := c.NewDataplaneIssuer(store); return err },
 		"NewZoneIssuer":         func() error { _, err := c.NewZoneIssuer(store); return err },
 		"NewZoneProxyValidator": func() error { _, err := c.NewZoneProxyValidator(store); return err },
@@ -302,9 +302,9 @@ func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 
 func TestThereIsNoValidatorForATypeWithoutZoneTokens(t *testing.T) {
 	_, err := config.Default().NewKDSValidator(newStore(t))
-	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none asks for no zone tokens")
+	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none uses no zone tokens")
 	_, err = read(t, set("environment", "kubernetes")).NewZoneProxyValidator(newStore(t))
-	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken asks for no zone tokens")
+	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken uses no zone tokens")
 	_, err = config.Default().NewZoneProxyValidator(nil)
 	require.ErrorContains(t, err, "store is nil")
 }

@@ -24,18 +24,18 @@ const (
 	entryKDSValidator = entryKDSServer + ".cpToken.validator"
 )
 
-// Check returns an error unless the configuration can be used. [Read] has checked
-// already; call it for one that was read otherwise, such as from YAML. Whatever is
-// made of a configuration checks it too. Check reads the files of public keys and
-// blocks while doing so. It also checks what is not in use. The error reports
-// everything that is wrong, each with the path of its entry, and contains no key and
-// no token.
+// Check returns an error unless the configuration can be used. [Read] calls it; call
+// it yourself after you have read a configuration otherwise, such as from YAML. The
+// methods that make authenticators, issuers and validators call it too. Check reads
+// the files of public keys and blocks while it does so. It also checks sections that
+// are not in use. The error lists every problem with the path of its entry, and
+// contains no key and no token.
 func (c Config) Check() error {
 	_, err := c.load()
 	return err
 }
 
-// loaded is what the validators need of a configuration, read from its files.
+// loaded holds the public keys of a configuration.
 type loaded struct {
 	dataplanes  []dataplane.ValidatorOption
 	zoneProxies []zone.ValidatorOption
@@ -67,8 +67,7 @@ func (c Config) load() (loaded, error) {
 	return l, errors.Join(p...)
 }
 
-// problems collects what is wrong, since whoever repairs a configuration wants to
-// know all of it at once.
+// problems collects all problems, so that an operator can repair them at once.
 type problems []error
 
 func (p *problems) add(entry string, err error) {
@@ -85,10 +84,10 @@ func (p *problems) oneOf(entry, value string, known ...string) {
 	}
 }
 
-// token checks a token that is set, and that at most one of it and its path is.
+// token checks a token, and that not both the token and its path are set.
 func (p *problems) token(entry, inlineName string, inline Secret, pathName, path string) {
-	if _, err := token.ParseUnverified(strings.TrimSpace(path)); err == nil { // it would be shown wherever the path is
-		p.addf(entry+"."+pathName, "it holds a token itself, want the path of a file; a token belongs into %s", inlineName)
+	if _, err := token.ParseUnverified(strings.TrimSpace(path)); err == nil { // paths are printed
+		p.addf(entry+"."+pathName, "it holds a token, want the path of a file; put a token into %s", inlineName)
 	}
 	if inline.IsZero() {
 		return
@@ -98,7 +97,7 @@ func (p *problems) token(entry, inlineName string, inline Secret, pathName, path
 	}
 	entry += "." + inlineName
 	if inline.Reveal() == redacted {
-		p.addf(entry, "found the text %q, which stands for the token where a configuration is shown, want the token", redacted)
+		p.addf(entry, "found the text %q, which replaces a token in printed configurations, want the token", redacted)
 		return
 	}
 	unverified, err := token.ParseUnverified(strings.TrimSpace(inline.Reveal()))

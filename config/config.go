@@ -6,7 +6,7 @@ const (
 	TypeZoneToken           = "zoneToken"           // of zone proxies: zone tokens
 	TypeCPToken             = "cpToken"             // of zone control planes: zone tokens of scope cp
 	TypeServiceAccountToken = "serviceAccountToken" // the tokens of Kubernetes service accounts
-	TypeNone                = "none"                // everybody is let in
+	TypeNone                = "none"                // every peer is accepted
 )
 
 // The environments.
@@ -15,17 +15,17 @@ const (
 	EnvironmentKubernetes = "kubernetes"
 )
 
-// Config is the settings of authentication of a control plane, and of what connects
-// to one. Start from [Default], since the zero value has the issuers and the store's
-// keys switched off. The settings that a program does not need stay as they are.
+// Config holds the authentication settings of a control plane, and of the proxies and
+// zones that connect to it. Start from [Default], since the zero value switches off
+// issuers and the store's keys. Leave the settings that a program does not need.
 type Config struct {
 	// Environment is [EnvironmentUniversal] or [EnvironmentKubernetes]. It decides
-	// what an empty type stands for. Variable: KUMA_ENVIRONMENT.
+	// what an empty type means. Variable: KUMA_ENVIRONMENT.
 	Environment string `json:"environment" yaml:"environment"`
 
 	// DPServer is the server that proxies connect to.
 	DPServer struct {
-		// Auth is where some documentation has the setting of the same name in Authn.
+		// Auth is another place for the setting with the same name in Authn.
 		Auth struct {
 			EnableReloadableTokens bool `json:"enableReloadableTokens" yaml:"enableReloadableTokens"`
 		} `json:"auth" yaml:"auth"`
@@ -40,16 +40,16 @@ type Config struct {
 		} `json:"authn" yaml:"authn"`
 	} `json:"dpServer" yaml:"dpServer"`
 
-	// DataplaneRuntime is for a proxy: at most one of the token that it presents, of
-	// either kind, and the file that holds it. Variables: KUMA_DATAPLANE_RUNTIME_TOKEN
-	// and KUMA_DATAPLANE_RUNTIME_TOKEN_PATH.
+	// DataplaneRuntime is for a proxy: the token that it presents, of either kind, or
+	// the path of the file with the token. Set at most one of them. Variables:
+	// KUMA_DATAPLANE_RUNTIME_TOKEN and KUMA_DATAPLANE_RUNTIME_TOKEN_PATH.
 	DataplaneRuntime struct {
 		Token     Secret `json:"dataplaneToken" yaml:"dataplaneToken"`
 		TokenPath string `json:"dataplaneTokenPath" yaml:"dataplaneTokenPath"`
 	} `json:"dataplaneRuntime" yaml:"dataplaneRuntime"`
 
-	// KMesh is how zone control planes authenticate to the global one, over the
-	// protocol KDS.
+	// KMesh says how zone control planes authenticate to the global control plane over
+	// KDS.
 	KMesh struct {
 		Multizone struct {
 			Global struct {
@@ -66,16 +66,15 @@ type Config struct {
 	} `json:"kmesh" yaml:"kmesh"`
 }
 
-// DPProxy is how data plane proxies authenticate.
+// DPProxy says how data plane proxies authenticate.
 type DPProxy struct {
-	// Type is [TypeDPToken], [TypeServiceAccountToken] or [TypeNone]. If it is
-	// empty, [Config.DPProxyType] says what it stands for. Variable:
-	// KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE.
+	// Type is [TypeDPToken], [TypeServiceAccountToken] or [TypeNone], or empty: see
+	// [Config.DPProxyType]. Variable: KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE.
 	Type    string  `json:"type" yaml:"type"`
 	DPToken DPToken `json:"dpToken" yaml:"dpToken"`
 }
 
-// DPToken is about dataplane tokens.
+// DPToken holds the settings for dataplane tokens.
 type DPToken struct {
 	// EnableIssuer lets the control plane issue tokens, whatever the type. Variable:
 	// KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER.
@@ -83,22 +82,22 @@ type DPToken struct {
 	Validator    DPTokenValidator `json:"validator" yaml:"validator"`
 }
 
-// DPTokenValidator is which keys verify dataplane tokens.
+// DPTokenValidator says which keys verify dataplane tokens.
 type DPTokenValidator struct {
-	// UseSecrets accepts tokens that keys of the store have signed. Revocations are
-	// read from the store in any case. Variable:
+	// UseSecrets accepts tokens signed with keys of the store. The validator always
+	// reads revocations from the store. Variable:
 	// KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_VALIDATOR_USE_SECRETS.
 	UseSecrets bool            `json:"useSecrets" yaml:"useSecrets"`
 	PublicKeys []MeshPublicKey `json:"publicKeys" yaml:"publicKeys"`
 }
 
-// MeshPublicKey is a key for dataplane tokens that were signed offline. A kid may be
-// used once in each mesh, and once without a mesh.
+// MeshPublicKey is a key for dataplane tokens that are signed offline. Each mesh may
+// have a kid once, and the keys without a mesh may have it once.
 type MeshPublicKey struct {
 	KID string `json:"kid" yaml:"kid"`
 
-	// Mesh is the mesh whose tokens the key verifies. If it is empty, these are the
-	// tokens of every mesh, other than those with a key of the same kid of their own.
+	// Mesh is the mesh whose tokens the key verifies. If it is empty, the key verifies
+	// the tokens of every mesh that has no key with the same kid.
 	Mesh string `json:"mesh" yaml:"mesh"`
 
 	// Key and KeyFile: see [PublicKey].
@@ -106,16 +105,15 @@ type MeshPublicKey struct {
 	KeyFile string `json:"keyFile,omitempty" yaml:"keyFile,omitempty"`
 }
 
-// ZoneProxy is how the proxies of a zone, its ingress and egress, authenticate.
+// ZoneProxy says how the proxies of a zone, its ingress and egress, authenticate.
 type ZoneProxy struct {
-	// Type is [TypeZoneToken], [TypeServiceAccountToken] or [TypeNone]. If it is
-	// empty, [Config.ZoneProxyType] says what it stands for. Variable:
-	// KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE.
+	// Type is [TypeZoneToken], [TypeServiceAccountToken] or [TypeNone], or empty: see
+	// [Config.ZoneProxyType]. Variable: KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE.
 	Type      string    `json:"type" yaml:"type"`
 	ZoneToken ZoneToken `json:"zoneToken" yaml:"zoneToken"`
 }
 
-// ZoneToken is about the zone tokens of proxies.
+// ZoneToken holds the settings for the zone tokens of proxies.
 type ZoneToken struct {
 	// EnableIssuer lets the control plane issue zone tokens of every scope, whatever
 	// the type. Variable: KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_ENABLE_ISSUER.
@@ -126,27 +124,27 @@ type ZoneToken struct {
 	Validator ZoneTokenValidator `json:"validator" yaml:"validator"`
 }
 
-// ZoneTokenValidator is which keys verify zone tokens.
+// ZoneTokenValidator says which keys verify zone tokens.
 type ZoneTokenValidator struct {
-	// UseSecrets accepts tokens that keys of the store have signed. Revocations are
-	// read from the store in any case.
+	// UseSecrets accepts tokens signed with keys of the store. The validator always
+	// reads revocations from the store.
 	UseSecrets bool        `json:"useSecrets" yaml:"useSecrets"`
 	PublicKeys []PublicKey `json:"publicKeys" yaml:"publicKeys"`
 }
 
-// PublicKey is a key for zone tokens that were signed offline, each with a kid of
-// its own.
+// PublicKey is a key for zone tokens that are signed offline. Each key needs a
+// different kid.
 type PublicKey struct {
 	KID string `json:"kid" yaml:"kid"`
 
-	// Key is the PEM text of an RSA public key, in the forms that
-	// signing.ParsePublicKey reads. KeyFile is a file with the key, of 64 KiB at
-	// most; a relative path is relative to the working directory. One of them is set.
+	// Key is an RSA public key as PEM that signing.ParsePublicKey reads. KeyFile is
+	// the path of a file with the key, of at most 64 KiB; a relative path is relative
+	// to the working directory. Set exactly one of them.
 	Key     string `json:"key,omitempty" yaml:"key,omitempty"`
 	KeyFile string `json:"keyFile,omitempty" yaml:"keyFile,omitempty"`
 }
 
-// KDSServerAuth is how a global control plane authenticates those of zones.
+// KDSServerAuth says how a global control plane authenticates zone control planes.
 type KDSServerAuth struct {
 	// Type is [TypeCPToken] or [TypeNone], which is the default. Variable:
 	// KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE.
@@ -159,9 +157,9 @@ type KDSServerAuth struct {
 	} `json:"cpToken" yaml:"cpToken"`
 }
 
-// KDSClientAuth is what a zone's control plane presents to the global one: at most
-// one of a zone token of scope cp, and the file that holds it. The file need not
-// exist when a configuration is read. Variables:
+// KDSClientAuth is what a zone control plane presents to the global control plane: a
+// zone token of scope cp, or the path of a file with the token. Set at most one of
+// them. The file need not exist when the configuration is read. Variables:
 // KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE and
 // KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH.
 type KDSClientAuth struct {
@@ -169,9 +167,9 @@ type KDSClientAuth struct {
 	CPTokenPath   string `json:"cpTokenPath" yaml:"cpTokenPath"`
 }
 
-// Default returns the configuration in which nothing is set: environment universal,
-// proxies and zone proxies with tokens, issuers enabled, the keys of the store used,
-// no public keys, and zones' control planes not authenticated.
+// Default returns the default configuration: environment universal, tokens for
+// proxies and zone proxies, issuers enabled, keys of the store in use, no public keys,
+// and no authentication of zone control planes.
 func Default() Config {
 	var c Config
 	c.Environment = EnvironmentUniversal
@@ -184,14 +182,14 @@ func Default() Config {
 	return c
 }
 
-// DPProxyType returns the type of dpServer.authn.dpProxy. For an empty one that is
+// DPProxyType returns the type of dpServer.authn.dpProxy. An empty type means
 // [TypeServiceAccountToken] on Kubernetes and [TypeDPToken] elsewhere.
 func (c Config) DPProxyType() string {
 	return c.typeOr(c.DPServer.Authn.DPProxy.Type, TypeDPToken)
 }
 
-// ZoneProxyType returns the type of dpServer.authn.zoneProxy. For an empty one that
-// is [TypeServiceAccountToken] on Kubernetes and [TypeZoneToken] elsewhere.
+// ZoneProxyType returns the type of dpServer.authn.zoneProxy. An empty type means
+// [TypeServiceAccountToken] on Kubernetes and [TypeZoneToken] elsewhere.
 func (c Config) ZoneProxyType() string {
 	return c.typeOr(c.DPServer.Authn.ZoneProxy.Type, TypeZoneToken)
 }
@@ -206,11 +204,11 @@ func (c Config) typeOr(set, elsewhere string) string {
 	return elsewhere
 }
 
-// ReloadableTokens reports whether proxies are to read their tokens from their files
-// again: dpServer.authn.enableReloadableTokens or its other place, and always on
-// Kubernetes. It is for programs that write the bootstrap configuration of Envoy.
-// Nothing in Meshpass depends on it: a server checks the token of each stream, and
-// the credentials of package grpcauth read their file at each call.
+// ReloadableTokens reports whether proxies should reread their token files. It is true
+// if dpServer.authn.enableReloadableTokens or dpServer.auth.enableReloadableTokens is
+// set, and always on Kubernetes. It is for programs that write the bootstrap
+// configuration of Envoy. Meshpass does not use it: a server checks the token of each
+// stream, and the credentials of package grpcauth read their file at each call.
 func (c Config) ReloadableTokens() bool {
 	return c.DPServer.Authn.EnableReloadableTokens || c.DPServer.Auth.EnableReloadableTokens || c.Environment == EnvironmentKubernetes
 }

@@ -13,9 +13,9 @@
 //	        enableIssuer: true
 //	        validator:
 //	          useSecrets: true        # the keys of the store
-//	          publicKeys:             # none; keys of tokens that were signed offline
+//	          publicKeys:             # none; keys for tokens that are signed offline
 //	          - kid: key-1
-//	            mesh: default         # without it: of every mesh
+//	            mesh: default         # without it: every mesh
 //	            keyFile: /keys/key-1.pem
 //	    zoneProxy:
 //	      type: ""                    # zoneToken, serviceAccountToken or none; by the environment
@@ -49,40 +49,39 @@
 //
 // # Reading
 //
-// [Read] takes JSON and variables, and checks what they say. For YAML use a library of
-// your choice; the structs have tags for it, and the library should be told to refuse
-// unknown names:
+// [Read] reads JSON and variables, and checks the configuration. For YAML use a library
+// of your choice; the structs have tags for it. Make the library refuse unknown names:
 //
 //	c := config.Default()
 //	err := yaml.Unmarshal(document, &c)
 //	err = c.ApplyEnvironment(os.LookupEnv)
 //	err = c.Check()
 //
-// Settings of a larger document are read by embedding [DPProxy], [ZoneProxy] or another
-// section in structs of your own, and copying it into a Config.
+// To read these settings from a larger document, embed [DPProxy], [ZoneProxy] or another
+// section in your own structs, and copy it into a Config.
 //
-// What is wrong is reported all at once, each with the path of its entry:
+// The error lists all problems, each with the path of its entry:
 //
 //	config: dpServer.authn.dpProxy.dpToken.validator.publicKeys[1] (kid "key-1"): both key and keyFile are set, want one of them
 //	config: kmesh.multizone.global.kds.auth.type: found "konnect", want one of cpToken, none
 //
 // # Using
 //
-// A control plane lets proxies in, and issues tokens:
+// A control plane authenticates proxies, and issues tokens:
 //
-//	proxies, err := c.NewAuthenticator(store) // a dataplane.Authenticator, as grpcauth/xdsauth takes it
+//	proxies, err := c.NewProxyAuthenticator(store) // a dataplane.Authenticator, as grpcauth/xdsauth takes it
 //	defer proxies.Close()
 //	issuer, err := c.NewDataplaneIssuer(store)
 //
-// A global control plane lets zones in:
+// A global control plane authenticates zones:
 //
 //	if c.KMesh.Multizone.Global.KDS.Auth.Type == config.TypeCPToken {
 //		validator, err := c.NewKDSValidator(store)
 //		defer validator.Close()
-//		intercept, err := grpcauth.StreamServerInterceptor(grpcauth.Zone(validator, zone.ScopeCP))
+//		intercept, err := grpcauth.StreamServerInterceptor(grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP))
 //	}
 //
-// A zone presents its token. The file is read again at each call:
+// A zone presents its token. The credentials read the file at each call:
 //
 //	auth := c.KMesh.Multizone.Zone.KDS.Auth
 //	if auth.CPTokenPath != "" {
@@ -93,8 +92,8 @@
 //
 // # Differences from Kuma
 //
-// A kid that is there twice for one mesh, and an empty list of keys with useSecrets
-// false, are refused. A key of a mesh comes before one of the same kid for every mesh.
-// A token and its path may not both be set. Kong Mesh's type konnect, and cpToken's
+// Check refuses the same kid twice for one mesh, an empty list of keys with useSecrets
+// false, and a token together with its path. A key for one mesh takes precedence over a
+// key with the same kid for every mesh. Kong Mesh's type konnect, and cpToken's
 // enableIssuer, are not supported.
 package config

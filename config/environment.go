@@ -6,10 +6,10 @@ import (
 	"strconv"
 )
 
-// ApplyEnvironment overrides settings with the variables that are documented with
-// them. Pass os.LookupEnv. A variable that is empty counts as not set. Lists have no
-// variables. The error names each variable of a switch that is not a boolean, in one
-// of the forms that strconv.ParseBool accepts; it contains no value.
+// ApplyEnvironment overrides settings with their documented variables. Pass
+// os.LookupEnv. An empty variable counts as not set. Lists have no variables. The error
+// names each variable that must be a boolean, as strconv.ParseBool accepts, and is not;
+// it contains no value.
 func (c *Config) ApplyEnvironment(lookup func(name string) (string, bool)) error {
 	if lookup == nil {
 		return errors.New("config: ApplyEnvironment: the function that looks up variables is nil")
@@ -48,7 +48,7 @@ func (c *Config) ApplyEnvironment(lookup func(name string) (string, bool)) error
 		case *bool:
 			on, err := strconv.ParseBool(value)
 			if err != nil {
-				problems = append(problems, fmt.Errorf("config: variable %s is no boolean, want true or false", v.name))
+				problems = append(problems, fmt.Errorf("config: variable %s is not a boolean, want true or false", v.name))
 				continue
 			}
 			*setting = on

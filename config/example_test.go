@@ -45,7 +45,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	proxies, err := c.NewAuthenticator(keystore.NewMemory()) // the store of revocations
+	proxies, err := c.NewProxyAuthenticator(keystore.NewMemory()) // the store of revocations
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func Example() {
 	fmt.Println(session.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-2"}))
 	// Output:
 	// <nil>
-	// token does not permit this: name "dp-1" of the token is not the proxy's, "dp-2"
+	// token does not permit this: the token's name is "dp-1", the proxy's is "dp-2"
 }
 
 // What is wrong is reported at once, each with the path of its entry.

@@ -14,7 +14,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// maxKeyFile is how much of a file is read, in bytes. The largest key takes a few
+// maxKeyFile is the maximum size of a key file, in bytes. The largest key has a few
 // thousand.
 const maxKeyFile = 64 << 10
 
@@ -24,11 +24,11 @@ type loadedKey struct {
 	public    *signing.PublicKey
 }
 
-// keys reads the public keys of the validator of the section at entry. used tells
-// whether its tokens are asked for, in which case there must be a key for them.
+// keys reads the public keys of the validator in the section at entry. If used is
+// true, the section must have a source of keys.
 func (p *problems) keys(entry string, used, useSecrets bool, list []MeshPublicKey) []loadedKey {
 	if used && !useSecrets && len(list) == 0 {
-		p.addf(entry, "useSecrets is false and publicKeys is empty, so that no token could be valid")
+		p.addf(entry, "useSecrets is false and publicKeys is empty, so no token could be valid")
 	}
 	var keys []loadedKey
 	first := map[[2]string]int{}
@@ -87,7 +87,7 @@ func zoneOptions(useSecrets bool, keys []loadedKey) []zone.ValidatorOption {
 	return options
 }
 
-// ofNoMesh returns the keys in the form that has a mesh.
+// ofNoMesh converts zone keys to keys without a mesh.
 func ofNoMesh(keys []PublicKey) []MeshPublicKey {
 	list := make([]MeshPublicKey, 0, len(keys))
 	for _, k := range keys {
@@ -116,18 +116,18 @@ func (k MeshPublicKey) load() (*signing.PublicKey, error) {
 	return nil, errors.New("neither key nor keyFile is set, want one of them")
 }
 
-// isKey reports whether a path is rather the text of a key: PEM, the base64 of PEM,
-// or anything as long as the base64 of a private key, of which DER in base64 has no
-// other mark. The shortest one takes 1,500 bytes.
+// isKey reports whether a path is in fact a key: PEM, the base64 of PEM, or a text as
+// long as DER in base64, which has no other mark. The shortest private key has 1,500
+// bytes.
 func isKey(path string) bool {
 	return strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") || strings.HasPrefix(path, "LS0tLS1C") || len(path) > 1024
 }
 
-// readKey reads a public key from a file. The errors name the file and contain
-// nothing of it.
+// readKey reads a public key from a file. The errors name the file and contain none
+// of its content.
 func readKey(path string) (*signing.PublicKey, error) {
-	if isKey(path) { // an error would show it
-		return nil, errors.New("it holds a key itself, want the path of a file; a key belongs into key")
+	if isKey(path) { // errors print paths
+		return nil, errors.New("it holds a key, want the path of a file; put a key into key")
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -146,7 +146,7 @@ func readKey(path string) (*signing.PublicKey, error) {
 		return nil, err
 	}
 	if len(data) > maxKeyFile {
-		return nil, fmt.Errorf("%s has more than %d bytes, which no key takes", path, maxKeyFile)
+		return nil, fmt.Errorf("%s has more than %d bytes, more than any key", path, maxKeyFile)
 	}
 	key, err := signing.ParsePublicKey(data)
 	if err != nil {

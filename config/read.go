@@ -12,19 +12,18 @@ import (
 	"unicode/utf8"
 )
 
-// Read returns the configuration of a JSON document, with [Default] for what it does
-// not set, overridden by variables, and checked. The document may be empty. lookup
-// looks up variables, see [Config.ApplyEnvironment]; it is os.LookupEnv, or nil for
-// none.
+// Read reads a configuration from a JSON document and from variables, which override
+// the document, and checks it. Settings that are missing have the values of [Default].
+// The document may be empty. lookup looks up variables: pass os.LookupEnv, or nil for
+// no variables; see [Config.ApplyEnvironment].
 //
-// The document has nothing but the settings of [Config]. A name that is unknown,
-// misspelled in case or there twice, a value of another type, and anything after the
-// document are refused. Null stands for a setting that is not set. Read blocks while
-// it reads the files that the configuration names.
+// The document must contain only the settings of [Config]. Read refuses names that are
+// unknown, in another case or duplicate, values of another type, and text after the
+// document. Null means that a setting is not set. Read blocks while it reads the files
+// that the configuration names.
 //
-// The error reports everything that is wrong with the document, or, for a good one,
-// everything that is wrong with the variables and the settings, each with the path of
-// its entry.
+// The error lists all problems of the document. If the document is good, it lists all
+// problems of the variables and the settings, each with the path of its entry.
 func Read(document []byte, lookup func(name string) (string, bool)) (Config, error) {
 	c := Default()
 	if len(bytes.TrimSpace(document)) > 0 {
@@ -66,8 +65,8 @@ func decode(document []byte, c *Config) error {
 	return nil
 }
 
-// strictness finds what encoding/json would let pass, and names the entries of what
-// it would not.
+// strictness finds faults that encoding/json ignores, and names the entry of each
+// fault.
 type strictness struct{ problems []error }
 
 func (s *strictness) add(path, format string, args ...any) {
@@ -77,8 +76,8 @@ func (s *strictness) add(path, format string, args ...any) {
 	s.problems = append(s.problems, fmt.Errorf("config: %s: %s", path, fmt.Sprintf(format, args...)))
 }
 
-// value reads the next value, which is to be of type t, or of any type if t is nil.
-// The document is known to be well-formed, so the decoder does not fail.
+// value reads the next value, which must be of type t, or of any type if t is nil.
+// The document is well-formed, so the decoder does not fail.
 func (s *strictness) value(d *json.Decoder, t reflect.Type, path string) {
 	next, _ := d.Token()
 	found, wanted := describe(next), describeType(t)
@@ -119,7 +118,7 @@ func (s *strictness) object(d *json.Decoder, t reflect.Type, path string) {
 		switch {
 		case t == nil:
 		case !known:
-			s.add(path, "there is no setting %.64q, but %s", name, strings.Join(slices.Sorted(maps.Keys(settings)), ", "))
+			s.add(path, "there is no setting %.64q, want one of %s", name, strings.Join(slices.Sorted(maps.Keys(settings)), ", "))
 		case seen[name]:
 			s.add(at, "set twice")
 		}

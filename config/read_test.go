@@ -78,12 +78,12 @@ func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
 		"a folder":                             {set(dpKeys, list{object{"kid": "1", "keyFile": dir}}), dp + `[0] (kid "1"): keyFile: ` + dir + ` is not a regular file`},
 		"a huge file":                          {set(dpKeys, list{object{"kid": "1", "keyFile": huge}}), dp + `[0] (kid "1"): keyFile: ` + huge + ` has more than 65536 bytes`},
 		"a private key in line":                {set(dpKeys, list{object{"kid": "1", "key": privatePEM(t)}}), dp + `[0] (kid "1"): key: unusable key: found an RSA private key (PKCS#1) where a public key belongs`},
-		"a private key in the place of a file": {set(dpKeys, list{object{"kid": "1", "keyFile": privatePEM(t)}}), dp + `[0] (kid "1"): keyFile: it holds a key itself, want the path of a file; a key belongs into key`},
+		"a private key in the place of a file": {set(dpKeys, list{object{"kid": "1", "keyFile": privatePEM(t)}}), dp + `[0] (kid "1"): keyFile: it holds a key, want the path of a file; put a key into key`},
 		// The form in which tools print signing keys.
 		"a private key in base64 in the place of a file": {set(dpKeys, list{object{"kid": "1", "keyFile": base64.StdEncoding.EncodeToString([]byte(privatePEM(t)))}}),
-			dp + `[0] (kid "1"): keyFile: it holds a key itself, want the path of a file; a key belongs into key`},
+			dp + `[0] (kid "1"): keyFile: it holds a key, want the path of a file; put a key into key`},
 		"a private key as DER in base64 in the place of a file": {set(zpKeys, list{object{"kid": "1", "keyFile": base64.StdEncoding.EncodeToString(der.Bytes)}}),
-			zp + `[0] (kid "1"): keyFile: it holds a key itself, want the path of a file; a key belongs into key`},
+			zp + `[0] (kid "1"): keyFile: it holds a key, want the path of a file; put a key into key`},
 		"a private key in a file": {set(zpKeys, list{object{"kid": "1", "keyFile": private}}),
 			zp + `[0] (kid "1"): keyFile: ` + private + `: unusable key: found an RSA private key (PKCS#1) where a public key belongs`},
 		"a path where the key belongs": {set(dpKeys, list{object{"kid": "1", "key": "/keys/1.pem"}}), dp + `[0] (kid "1"): key: unusable key: found no PEM block`},
@@ -102,10 +102,10 @@ func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
 		"no key at all, for zones": {set("dpServer.authn.zoneProxy.zoneToken.validator.useSecrets", false),
 			`config: dpServer.authn.zoneProxy.zoneToken.validator: useSecrets is false and publicKeys is empty`},
 
-		"an unknown name":        {set("dpServer.authn.dpProxy.typ", "none"), `config: dpServer.authn.dpProxy: there is no setting "typ", but dpToken, type`},
-		"an unknown name on top": {set("dpserver.authn.dpProxy.type", "none"), `config: the document: there is no setting "dpserver", but dataplaneRuntime, dpServer, environment, kmesh`},
-		"another case":           {set("dpServer.authn.dpProxy.Type", "none"), `config: dpServer.authn.dpProxy: there is no setting "Type", but dpToken, type`},
-		"a mesh of a zone's key": {set(zpKeys, list{object{"kid": "1", "mesh": "a", "key": public}}), zp + `[0]: there is no setting "mesh", but key, keyFile, kid`},
+		"an unknown name":        {set("dpServer.authn.dpProxy.typ", "none"), `config: dpServer.authn.dpProxy: there is no setting "typ", want one of dpToken, type`},
+		"an unknown name on top": {set("dpserver.authn.dpProxy.type", "none"), `config: the document: there is no setting "dpserver", want one of dataplaneRuntime, dpServer, environment, kmesh`},
+		"another case":           {set("dpServer.authn.dpProxy.Type", "none"), `config: dpServer.authn.dpProxy: there is no setting "Type", want one of dpToken, type`},
+		"a mesh of a zone's key": {set(zpKeys, list{object{"kid": "1", "mesh": "a", "key": public}}), zp + `[0]: there is no setting "mesh", want one of key, keyFile, kid`},
 		"a name twice":           {`{"environment": "universal", "environment": "kubernetes"}`, `config: environment: set twice`},
 		"a section twice":        {`{"dpServer": {}, "dpServer": {}}`, `config: dpServer: set twice`},
 		"a number for a string":  {set(dpKeys, list{object{"kid": 1, "key": public}}), dp + `[0].kid: found a number, want a string`},
@@ -251,7 +251,7 @@ func TestEveryVariableThatIsReadIsDocumentedWithItsSetting(t *testing.T) {
 
 func TestAVariableThatIsNoBooleanIsNamedWithoutItsValue(t *testing.T) {
 	_, err := config.Read(nil, variables("KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER", "hunter2"))
-	require.EqualError(t, err, "config: variable KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER is no boolean, want true or false")
+	require.EqualError(t, err, "config: variable KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER is not a boolean, want true or false")
 }
 
 func TestAnInlineTokenIsChecked(t *testing.T) {
@@ -262,7 +262,7 @@ func TestAnInlineTokenIsChecked(t *testing.T) {
 		document string
 		want     string
 	}{
-		"a redacted one":          {set(inline, "(redacted)"), `config: ` + inline + `: found the text "(redacted)", which stands for the token where a configuration is shown, want the token`},
+		"a redacted one":          {set(inline, "(redacted)"), `config: ` + inline + `: found the text "(redacted)", which replaces a token in printed configurations, want the token`},
 		"something else":          {set(inline, "hunter2"), `config: ` + inline + `: malformed token`},
 		"white space":             {set(inline, "  "), `config: ` + inline + `: malformed token`},
 		"another scope":           {set(inline, offlineZoneToken(t, "west", "ingress")), `config: ` + inline + `: found a zone token of scopes ["ingress"], want scope cp`},
@@ -271,9 +271,9 @@ func TestAnInlineTokenIsChecked(t *testing.T) {
 		"both": {set("kmesh.multizone.zone.kds.auth", object{"cpTokenInline": good, "cpTokenPath": "/t"}),
 			`config: kmesh.multizone.zone.kds.auth: both cpTokenInline and cpTokenPath are set, want at most one of them`},
 		"a token for its path": {set("kmesh.multizone.zone.kds.auth.cpTokenPath", good),
-			`config: kmesh.multizone.zone.kds.auth.cpTokenPath: it holds a token itself, want the path of a file; a token belongs into cpTokenInline`},
+			`config: kmesh.multizone.zone.kds.auth.cpTokenPath: it holds a token, want the path of a file; put a token into cpTokenInline`},
 		"a token for its path, of a proxy": {set("dataplaneRuntime.dataplaneTokenPath", dp+"\n"),
-			`config: dataplaneRuntime.dataplaneTokenPath: it holds a token itself, want the path of a file; a token belongs into dataplaneToken`},
+			`config: dataplaneRuntime.dataplaneTokenPath: it holds a token, want the path of a file; put a token into dataplaneToken`},
 		"both, of a proxy": {set("dataplaneRuntime", object{"dataplaneToken": dp, "dataplaneTokenPath": "/t"}),
 			`config: dataplaneRuntime: both dataplaneToken and dataplaneTokenPath are set, want at most one of them`},
 	} {
@@ -316,7 +316,7 @@ func TestATokenIsNeverShown(t *testing.T) {
 	assert.Contains(t, string(asJSON), `"cpTokenInline":"(redacted)"`)
 
 	_, err = config.Read(asJSON, nil)
-	require.ErrorContains(t, err, "stands for the token", "a configuration that lost its secrets is not used")
+	require.ErrorContains(t, err, "replaces a token", "a configuration that lost its secrets is not used")
 }
 
 func TestASecretIsEmptyOrHasItsText(t *testing.T) {

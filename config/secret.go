@@ -6,12 +6,12 @@ import (
 	"log/slog"
 )
 
-// redacted is what stands for a secret wherever a configuration is shown.
+// redacted replaces secrets in printed configurations.
 const redacted = "(redacted)"
 
 // Secret is a setting that must stay secret, such as a token. It is read like any
-// text, and printed, logged and marshalled as "(redacted)". The zero value is a
-// setting that is not set, and is marshalled as an empty text.
+// text, and printed, logged and marshalled as "(redacted)". The zero value means that
+// the setting is not set, and is marshalled as an empty text.
 type Secret struct {
 	// A function, since reflection, as in fmt, reads unexported fields but cannot
 	// look into a function.
@@ -44,14 +44,14 @@ func (s Secret) redacted() string {
 	return redacted
 }
 
-// Format prints "(redacted)", or nothing for the zero value, whatever the verb.
+// Format prints "(redacted)" under every verb, or nothing for the zero value.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.redacted()) }
 
 // LogValue logs what Format prints.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.redacted()) }
 
-// MarshalText returns what Format prints. So a configuration that was marshalled
-// lacks its secrets; if it is read back, [Config.Check] says so.
+// MarshalText returns what Format prints. A marshalled configuration lacks its
+// secrets; if a program reads it back, [Config.Check] returns an error.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.redacted()), nil }
 
 // UnmarshalText sets the secret. It never fails.

@@ -56,7 +56,7 @@ func TestAuditHasAnEventForEveryDecision(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, log.Count("audit: done", `action="add key"`, "kid=2"))
 	require.ErrorIs(t, dataplane.RemoveKey(ctx, store, "default", 2), signing.ErrInUse)
-	assert.Equal(t, 1, log.Count("audit: not done", `action="remove key"`, "kid=2", "it signs"))
+	assert.Equal(t, 1, log.Count("audit: not done", `action="remove key"`, "kid=2", "it is the newest"))
 	require.NoError(t, dataplane.RemoveKey(ctx, store, "default", 1))
 	assert.Equal(t, 1, log.Count("audit: done", `action="remove key"`, "kid=1"))
 	assert.Zero(t, log.Count(issued.Token), "lines with a token")

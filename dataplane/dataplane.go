@@ -25,13 +25,13 @@ var family = &replica.Family{
 
 // EnsureKey creates the first signing key of a mesh, RSA-2048 with serial 1, if
 // the mesh has no signing key, and returns the newest key. Call it when the
-// mesh is created, on every replica if need be: of any number of concurrent
-// callers, in any number of processes, one creates the key and all return it.
+// mesh is created. All replicas may call it at the same time: one creates the key
+// and all return it.
 //
-// The error matches signing.ErrKey if the newest key cannot sign because its
-// private half cannot be read, and signing.ErrNoKey if the store holds only
-// public keys, as the store of a zone does: the private keys are created
-// elsewhere. Errors of the store are returned as they are.
+// The error matches signing.ErrKey if the private half of the newest key cannot
+// be read, and signing.ErrNoKey if the store holds only public keys, as the store
+// of a zone does: another control plane creates the private keys. Errors of the
+// store are returned as they are.
 func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -47,8 +47,8 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signi
 // be stored. It matches signing.ErrNoKey if the mesh has no signing key yet
 // (see [EnsureKey]) or if the store holds only public keys, as the store of a
 // zone does. It matches keystore.ErrExists if another caller added the same
-// serial at the same time, and keystore.ErrNameTaken if another scope has the name
-// in a store that has each name only once.
+// serial at the same time. It matches keystore.ErrNameTaken if the store allows
+// each name only once and another scope has this name.
 func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *signing.PrivateKey) (signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -58,18 +58,16 @@ func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *sign
 }
 
 // RemoveKey removes a key of the mesh, both the private and the public half.
-// Every token signed with it is rejected from then on, and every session bound
-// to such a token ends.
+// From then on validators reject every token signed with it, and every session
+// bound to such a token ends.
 //
 // The error matches signing.ErrInUse if the key is the one that signs, or if
-// [UnlessUsed] finds its tokens in use; [Forced] removes it all the same. Pass
-// the issuers' [WithPublishDelay], if they have one, since it decides which key
+// [UnlessUsed] finds its tokens in use; with [Forced] it is removed anyway. If
+// the issuers have a [WithPublishDelay], pass it too, since it decides which key
 // signs. The error matches signing.ErrNoKey if there is no such key.
 //
-// After the newest key was removed with Forced, the key before it signs again,
-// and the removed serial is given to the next key. Removing the last key leaves
-// the mesh without a signing key: every token is rejected, except for those of
-// configured public keys, and Issue returns signing.ErrNoKey until EnsureKey.
+// The newest key is never removed, not even with Forced: add the next key first.
+// So no serial is given twice. To take all keys away, call [RemoveAllKeys].
 func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial signing.Serial, options ...RemoveOption) error {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -82,11 +80,23 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, mesh string, serial
 	return keylife.RemoveKey(ctx, store, series, serial, r)
 }
 
+// RemoveAllKeys removes all keys of the mesh, private and public, for example when
+// the mesh is deleted. Validators then reject every token except those of configured
+// public keys, and Issue returns signing.ErrNoKey until [EnsureKey] makes serial 1.
+// After an error some keys may be left: call it again.
+func RemoveAllKeys(ctx context.Context, store keystore.KeyStore, mesh string) error {
+	series, err := keysOf(mesh)
+	if err != nil {
+		return err
+	}
+	return keylife.RemoveAllKeys(ctx, store, series)
+}
+
 // Rotate rotates the keys of a mesh until ctx ends. It adds a key when the
-// newest one has reached the age Rotation.Every, and removes an old one when
-// every token signed with it has expired, with a margin of five minutes. It
-// creates no first key: see [EnsureKey]. The issuers must have the same
-// [WithMaxLifetime] and [WithPublishDelay] as the schedule.
+// newest one has reached the age Rotation.Every, and removes an old one five
+// minutes after every token signed with it has expired. It does not create the
+// first key: see [EnsureKey]. The issuers must have the same [WithMaxLifetime]
+// and [WithPublishDelay] as the schedule.
 //
 // Rotate blocks and returns the error of ctx. It returns at once only if an
 // argument is invalid. Every other failure is logged and tried again after a
@@ -100,8 +110,8 @@ func Rotate(ctx context.Context, store keystore.KeyStore, mesh string, schedule 
 	return keylife.Rotate(ctx, store, series, keylife.Rotation(schedule))
 }
 
-// Keys lists the keys of the mesh by ascending serial. A key that cannot be
-// read is listed with the reason in its Err.
+// Keys lists the keys of the mesh by ascending serial, including those that
+// cannot be read; their Err has the reason.
 func Keys(ctx context.Context, store keystore.KeyStore, mesh string) ([]signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {
@@ -114,35 +124,36 @@ func keysOf(mesh string) (signing.Series, error) {
 	return signing.DataplaneKeys(mesh), checkMesh(mesh)
 }
 
-// Revoke adds token ids (jti) to the mesh's revocation list. Any number of
-// callers may change the list at the same time; no change is lost. For errors
-// and limits see revocation.Ref.Add.
+// Revoke revokes dataplane tokens of a mesh by their ids (jti): it adds the ids to
+// the mesh's revocation list, and to the list in the global scope if there is one.
+// Any number of callers may change the lists at the same time; no change is lost. For
+// errors and limits see revocation.AddDataplane.
 //
-// Whether the mesh exists is not checked: a mistyped name revokes nothing.
+// Revoke does not check that the mesh exists: a mistyped name revokes nothing.
 func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return revocation.Dataplane(mesh).Add(ctx, store, append([]string{id}, more...)...)
+	return revocation.AddDataplane(ctx, store, mesh, append([]string{id}, more...)...)
 }
 
-// Restore removes token ids from the mesh's revocation list, so that their
-// tokens are valid again. Ids that are not on the list are ignored. A list in
-// the global scope is not changed: see revocation.DataplaneGlobal.
+// Restore removes token ids from the mesh's revocation list, and from the list in the
+// global scope, so that their tokens are valid again. It ignores ids that are not on
+// the lists.
 func Restore(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return revocation.Dataplane(mesh).Remove(ctx, store, append([]string{id}, more...)...)
+	return revocation.RemoveDataplane(ctx, store, mesh, append([]string{id}, more...)...)
 }
 
-// Revoked reads the mesh's revocation list. Validators also apply a list in the
-// global scope, which is not included: see revocation.DataplaneGlobal.
+// Revoked returns the ids on the mesh's revocation list and on its list in the global
+// scope. If one of them cannot be read, the result is an error.
 func Revoked(ctx context.Context, store keystore.KeyStore, mesh string) (*revocation.List, error) {
 	if err := checkMesh(mesh); err != nil {
 		return nil, err
 	}
-	return revocation.Dataplane(mesh).Load(ctx, store)
+	return revocation.LoadDataplane(ctx, store, mesh)
 }
 
 // checkMesh rejects an invalid mesh name. An empty one would select the global

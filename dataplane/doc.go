@@ -1,46 +1,69 @@
 // Package dataplane issues and validates the tokens with which data plane
 // proxies authenticate to a control plane.
 //
-// A dataplane token belongs to one mesh. It can be bound further: to the name,
-// tag values, workload and type of a proxy. An [Issuer] signs tokens with the
-// newest signing key of the mesh. A [Validator] checks a token for a mesh and
-// returns a [Verified]. [Verified.Permits] then compares its claims with the
-// [Proxy] that connects.
+// A dataplane token belongs to one mesh. It may also require the name, tag values,
+// workload and type of the proxy.
+//
+// # A first token
+//
+// Create the first signing key when you create the mesh. An [Issuer] then signs
+// tokens with the newest key of the mesh.
 //
 //	store, err := dir.Open("/var/lib/mesh/keys")
-//	_, err = dataplane.EnsureKey(ctx, store, "default") // when the mesh is created
+//	_, err = dataplane.EnsureKey(ctx, store, "default")
 //
 //	issuer, err := dataplane.NewIssuer(store)
-//	raw, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 30*24*time.Hour)
+//	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, 30*24*time.Hour)
+//
+// Give issued.Token to the proxy. Record issued.ID: with it you can revoke the
+// token.
+//
+// # A proxy connects
+//
+// A [Validator] follows the store and answers from memory. It returns a [Verified].
+// Only a validator makes one, so holding it proves that the token was checked.
+// [Verified.Permits] compares its claims with the [Proxy] that connects.
 //
 //	validator, err := dataplane.NewValidator(store)
 //	defer validator.Close()
-//	verified, err := validator.Validate(ctx, "default", raw)
+//	verified, err := validator.Validate(ctx, "default", issued.Token)
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"})
+//
+// [Verified.Bind] watches the token while the connection is open: its context ends
+// when the token expires or is revoked, or when its key is removed.
+//
+//	session, stop := verified.Bind(ctx)
+//	defer stop()
+//	<-session.Done() // context.Cause(session) says why
+//
+// Package grpcauth does all of this for gRPC and xDS servers. It takes an
+// [Authenticator], which [NewAuthenticator] makes from a validator.
 //
 // # Keys
 //
 // The signing keys of a mesh are numbered. The key with the highest serial
-// signs; all of them verify. [EnsureKey] creates the first key. To rotate, add
-// a key with [AddKey], give every proxy a new token, then remove the old key
-// with [RemoveKey]: tokens signed with it are rejected. [Rotate] does this on a
-// schedule. Issuers and validators never create a key.
+// signs; all of them verify. To rotate, add a key with [AddKey], give every proxy a
+// new token, then remove the old key with [RemoveKey]: validators reject its tokens.
+// [Rotate] adds and removes keys on a schedule. Issuers and validators never create
+// a key.
 //
 // # Revocation
 //
 // [Revoke] revokes single tokens by id (jti), [Restore] removes ids from the
-// revocation list, and [Revoked] reads the list. An id may be removed once its
+// revocation list, and [Revoked] reads the list. You may remove an id after its
 // token has expired.
 //
-// # Sessions
-//
-// [Verified.Bind] ties a context to a token: the context ends when the token
-// expires or is revoked, or when its key is removed.
+//	err = dataplane.Revoke(ctx, store, "default", issued.ID)
 //
 // # Without a store
 //
 // [NewOfflineIssuer] signs with one private key, under a kid that the operator
-// chooses. A validator accepts such tokens if it has the public key from
-// [WithPublicKey]. It still reads revocations from its store. A validator from
+// chooses. A validator accepts such tokens if [WithPublicKey] gives it the public
+// key. It still reads revocations from its store. A validator from
 // [NewOfflineValidator] has no store, so it cannot learn of a revocation.
+//
+// # Options
+//
+// Options of this package fit only its own functions. An option of package zone does not
+// compile here.
 package dataplane

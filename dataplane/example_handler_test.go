@@ -2,7 +2,6 @@ package dataplane_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -31,17 +30,15 @@ func register(validator dataplane.Validator, mesh string) http.HandlerFunc {
 				Inbounds: []map[string]string{{"kuma.io/service": r.FormValue("service")}},
 			})
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			fmt.Fprintln(w, "welcome", r.FormValue("name"))
-		case errors.Is(err, token.ErrNotPermitted):
-			http.Error(w, "the token does not permit this proxy", http.StatusForbidden)
-		case errors.Is(err, token.ErrInvalid):
-			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
-			http.Error(w, "the token is not valid", http.StatusUnauthorized)
-		default: // token.ErrUnavailable: the proxy may retry
-			http.Error(w, "the token could not be checked", http.StatusServiceUnavailable)
+			return
 		}
+		class := token.ClassOf(err)
+		if class == token.Invalid {
+			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
+		}
+		http.Error(w, "token: "+class.String(), class.HTTPStatus())
 	}
 }
 

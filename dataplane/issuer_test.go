@@ -6,10 +6,12 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -299,9 +301,11 @@ func TestIssuerStopsAtAnUnreadableNewestKeyInsteadOfFallingBack(t *testing.T) {
 	assert.NotContains(t, err.Error(), "not a key")
 	assert.Empty(t, issued)
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2, dataplane.Forced()))
+	_, err = dataplane.AddKey(t.Context(), store, "default", testKey(1))
+	require.NoError(t, err)
+	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2))
 	kid, _ := inside(t, issue(t, issuer, "default", day))
-	assert.Equal(t, "1", kid)
+	assert.Equal(t, "3", kid)
 }
 
 func TestIssuerSignsWithAKeyAsSoonAsItIsAddedAndNoLongerThanItIsThere(t *testing.T) {
@@ -318,7 +322,7 @@ func TestIssuerSignsWithAKeyAsSoonAsItIsAddedAndNoLongerThanItIsThere(t *testing
 	require.NoError(t, err)
 	require.Equal(t, "2", signer())
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2, dataplane.Forced()))
+	require.NoError(t, store.Delete(t.Context(), "default", signing.DataplaneKeys("default").KeyName(2)))
 	require.Equal(t, "1", signer())
 }
 
@@ -340,7 +344,7 @@ func TestIssuerDoesNotMakeSerialOneAnewWhenTheLastKeyIsDeleted(t *testing.T) {
 	raw := issue(t, issuer, "default", day)
 	require.NoError(t, check(t, validator, "default", raw))
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 1, dataplane.Forced()))
+	require.NoError(t, dataplane.RemoveAllKeys(t.Context(), store, "default"))
 	for range 3 {
 		_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
 		assert.ErrorIs(t, err, signing.ErrNoKey)
@@ -492,4 +496,32 @@ func TestIssuerServesManyGoroutinesWhileKeysAreAdded(t *testing.T) {
 	for range cap(raws) {
 		assert.NoError(t, check(t, validator, "default", <-raws))
 	}
+}
+
+func TestIssuerForgetsThePrivateKeysOfMeshesThatItNoLongerIssuesFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const meshes = 400
+		store := keystore.NewMemory()
+		issuer := newIssuer(t, store)
+		heap := func() int {
+			runtime.GC()
+			runtime.GC()
+			var stats runtime.MemStats
+			runtime.ReadMemStats(&stats)
+			return int(stats.HeapAlloc)
+		}
+		for i := range meshes {
+			mesh := fmt.Sprint("mesh-", i)
+			putKey(t, store, mesh, 1, testKey(0))
+			issue(t, issuer, mesh, day)
+			require.NoError(t, dataplane.RemoveAllKeys(t.Context(), store, mesh))
+		}
+		putKey(t, store, "default", 1, testKey(0))
+		issue(t, issuer, "default", day)
+		before := heap()
+		time.Sleep(11 * time.Minute)
+		issue(t, issuer, "default", day)
+		assert.Greater(t, before-heap(), meshes*1024, "a parsed key takes some five kilobytes")
+		runtime.KeepAlive(issuer)
+	})
 }

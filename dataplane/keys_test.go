@@ -454,8 +454,48 @@ func TestRemoveKeyTakesAwayBothHalves(t *testing.T) {
 func TestRemoveKeyRemovesAKeyThatCannotBeRead(t *testing.T) {
 	store := keystore.NewMemory()
 	putRecord(t, store, "default", signing.DataplaneKeys("default").KeyName(4), []byte("damaged"))
-	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 4, dataplane.Forced()))
-	assert.Empty(t, listAll(t, store))
+	_, err := dataplane.AddKey(t.Context(), store, "default", testKey(0))
+	require.NoError(t, err)
+	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 4))
+	assert.Equal(t, []signing.Serial{5}, serialsOf(t, store, "default"))
+}
+
+func TestRemoveKeyNeverRemovesTheNewestSoThatNoSerialIsGivenTwice(t *testing.T) {
+	store := keystore.NewMemory()
+	_, err := dataplane.EnsureKey(t.Context(), store, "default")
+	require.NoError(t, err)
+	for _, serial := range []signing.Serial{2, 3, 4} {
+		before := listAll(t, store)
+		for _, options := range [][]dataplane.RemoveOption{nil, {dataplane.Forced()}, {dataplane.WithPublishDelay(day)}} {
+			err := dataplane.RemoveKey(t.Context(), store, "default", serial-1, options...)
+			assertInUse(t, err)
+			assert.ErrorContains(t, err, "add the next key first")
+		}
+		assert.Equal(t, before, listAll(t, store))
+		added, err := dataplane.AddKey(t.Context(), store, "default", testKey(int(serial)%3))
+		require.NoError(t, err)
+		assert.Equal(t, serial, added.Serial)
+		require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", serial-1))
+	}
+}
+
+func TestRemoveAllKeysTakesEveryKeyOfTheMeshAndNothingElse(t *testing.T) {
+	store := keystore.NewMemory()
+	series := signing.DataplaneKeys("default")
+	putKey(t, store, "default", 1, testKey(0))
+	putRecord(t, store, "default", series.KeyName(2), []byte("damaged"))
+	putRecord(t, store, "default", series.PublicKeyName(2), testKey(1).Public().PEM())
+	putRecord(t, store, "default", series.PublicKeyName(3), testKey(1).Public().PEM())
+	require.NoError(t, dataplane.Revoke(t.Context(), store, "default", "an-id"))
+	putKey(t, store, "default-2", 1, testKey(0))
+	require.NoError(t, dataplane.RemoveAllKeys(t.Context(), store, "default"))
+	require.NoError(t, dataplane.RemoveAllKeys(t.Context(), store, "default"), "there is nothing left to remove")
+	var left []string
+	for _, r := range listAll(t, store) {
+		left = append(left, r.Name)
+	}
+	assert.ElementsMatch(t, []string{"dataplane-token-revocations-default", "dataplane-token-signing-key-default-2-1"}, left)
+	assert.ErrorIs(t, dataplane.RemoveAllKeys(t.Context(), store, ""), keystore.ErrName)
 }
 
 func TestKeysListsAllBySerialAndSaysWhyOneCannotBeRead(t *testing.T) {

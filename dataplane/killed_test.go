@@ -60,7 +60,8 @@ func keepChangingKeys(folder string) error {
 			}
 			key = added
 		}
-		if err := remove(key.Serial); err != nil {
+		fmt.Println("removing", key.Serial.KeyID())
+		if err := dataplane.RemoveAllKeys(ctx, store, "default"); err != nil {
 			return err
 		}
 	}

@@ -8,33 +8,31 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Proxy describes a data plane proxy that connects, as the control plane knows
-// it.
+// Proxy describes, as the control plane knows it, a data plane proxy that connects.
 type Proxy struct {
 	Mesh string
 	Name string
 
-	// Inbounds holds the tags (name to value) of each inbound. The tags of a
-	// gateway count as one inbound.
+	// Inbounds holds the tags (name to value) of each inbound. A gateway has one
+	// inbound with its tags.
 	Inbounds []map[string]string
 
 	Workload string
 
-	// Type is "dataplane", "ingress" or another type that tokens are issued
-	// for. Empty means "dataplane".
+	// Type is "dataplane", "ingress" or another type. Empty means "dataplane".
 	Type string
 }
 
 const typeDataplane = "dataplane"
 
-// Permits reports whether the proxy may use the token. It is the documented
-// behaviour of the mesh; use it unless you need [Verified.PermitsStrictly].
+// Permits reports whether the proxy may use the token, as Kuma documents it. Use
+// it unless you need [Verified.PermitsStrictly].
 //
 // The mesh must be that of the token. Name, workload and type must be equal if
 // the token has them. For each tag of the token, at least one inbound must
 // carry the tag, and every inbound that carries it must have a value that the
-// token allows. A tag without values allows nothing. The proxy is free in
-// everything else.
+// token allows. A tag without values allows nothing. The token restricts nothing
+// else.
 //
 // The error matches token.ErrNotPermitted and names the difference.
 func (t Verified) Permits(proxy Proxy) error {
@@ -43,8 +41,8 @@ func (t Verified) Permits(proxy Proxy) error {
 
 // PermitsStrictly is [Verified.Permits] with a stricter rule for tags: every
 // inbound must carry every tag of the token, with a value that the token
-// allows. Use it where an inbound without the tag must not be served; a proxy
-// without inbounds is then refused by any token with tags.
+// allows. Use it if the server must not serve an inbound without the tag. A token
+// with tags then refuses a proxy without inbounds.
 func (t Verified) PermitsStrictly(proxy Proxy) error {
 	return t.permits(proxy, eachInbound)
 }
@@ -61,7 +59,7 @@ func (t Verified) permits(proxy Proxy, checkTag func(inbounds []map[string]strin
 		{"type", claims.Type, orDataplane(proxy.Type)},
 	} {
 		if c.token != "" && c.token != c.proxy {
-			return fmt.Errorf("%w: %s %.64q of the token is not the proxy's, %.64q", token.ErrNotPermitted, c.what, c.token, c.proxy)
+			return fmt.Errorf("%w: the token's %s is %.64q, the proxy's is %.64q", token.ErrNotPermitted, c.what, c.token, c.proxy)
 		}
 	}
 	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
@@ -99,7 +97,7 @@ func allInbounds(inbounds []map[string]string, tag string, allowed []string) err
 
 func eachInbound(inbounds []map[string]string, tag string, allowed []string) error {
 	if len(inbounds) == 0 {
-		return fmt.Errorf("the proxy has no inbound, and so lacks the tag %.64q", tag)
+		return fmt.Errorf("the proxy has no inbound, so it lacks the tag %.64q", tag)
 	}
 	for i, tags := range inbounds {
 		value, ok := tags[tag]

@@ -26,7 +26,7 @@ func TestValidatorAcceptsNoTokenOfARemovedKeyWhenTheStoreIsReadAgain(t *testing.
 		store.setList(failing)
 		putRecord(t, store.Memory, "default", "dataplane-token-of-no-concern", nil) // announced
 		require.Eventually(t, func() bool { return check(t, validator, "default", raw) != nil }, time.Minute, time.Millisecond)
-		require.NoError(t, dataplane.RemoveKey(t.Context(), store.Memory, "default", 1, dataplane.Forced()))
+		require.NoError(t, dataplane.RemoveAllKeys(t.Context(), store.Memory, "default"))
 
 		var all sync.WaitGroup
 		for range 4 {

@@ -96,7 +96,8 @@ func TestValidatorRefusesATokenThatIsOnEitherList(t *testing.T) {
 		f.cannotTell(inNone)
 		f.cannotTell(inMesh)
 		require.NoError(t, f.store.Delete(t.Context(), mesh.Scope, mesh.Name))
-		f.revoke(inMesh)
+		_, claims = inside(t, inMesh)
+		require.NoError(t, mesh.Add(t.Context(), f.store.Memory, claims.ID))
 		replaceRecord(t, f.store.Memory, global.Scope, global.Name, []byte("\x00\x01"))
 		synctest.Wait()
 		f.refuses(inMesh, token.ErrRevoked)
@@ -225,21 +226,27 @@ func TestValidatorReportsRevocationBeforeExpiry(t *testing.T) {
 	})
 }
 
-func TestRevokedReadsTheMeshsOwnListAndNeverTakesAnErrorForAnEmptyOne(t *testing.T) {
+func TestRevokedReadsBothListsOfTheMeshAndNeverTakesAnErrorForAnEmptyOne(t *testing.T) {
 	store := newFaultStore()
 	list, err := dataplane.Revoked(t.Context(), store, "default")
 	require.NoError(t, err)
 	assert.Zero(t, list.Len())
 
+	require.NoError(t, revocation.Dataplane("default").Add(t.Context(), store, "in-mesh"))
 	require.NoError(t, revocation.DataplaneGlobal("default").Add(t.Context(), store, "in-global"))
 	require.NoError(t, dataplane.Revoke(t.Context(), store, "default", "b", "a"))
 	list, err = dataplane.Revoked(t.Context(), store, "default")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"a", "b"}, list.IDs())
+	assert.Equal(t, []string{"a", "b", "in-global", "in-mesh"}, list.IDs())
 
-	ref := revocation.Dataplane("default")
-	replaceRecord(t, store, ref.Scope, ref.Name, []byte("\x00"))
-	_, err = dataplane.Revoked(t.Context(), store, "default")
-	assert.ErrorIs(t, err, revocation.ErrUnreadable)
-	assert.ErrorIs(t, dataplane.Revoke(t.Context(), store, "default", "c"), revocation.ErrUnreadable)
+	for _, ref := range []revocation.Ref{revocation.Dataplane("default"), revocation.DataplaneGlobal("default")} {
+		before, err := store.Get(t.Context(), ref.Scope, ref.Name)
+		require.NoError(t, err)
+		replaceRecord(t, store, ref.Scope, ref.Name, []byte("\x00"))
+		_, err = dataplane.Revoked(t.Context(), store, "default")
+		assert.ErrorIs(t, err, revocation.ErrUnreadable)
+		assert.ErrorIs(t, dataplane.Revoke(t.Context(), store, "default", "c"), revocation.ErrUnreadable)
+		assert.ErrorIs(t, dataplane.Restore(t.Context(), store, "default", "a"), revocation.ErrUnreadable)
+		replaceRecord(t, store, ref.Scope, ref.Name, before.Data)
+	}
 }

@@ -14,9 +14,8 @@ type Rotation struct {
 	// PublishDelay is the [WithPublishDelay] of the issuers.
 	PublishDelay time.Duration
 
-	// MaxLifetime is the [WithMaxLifetime] of the issuers, and must be set. No
-	// token lives longer, so a key is removed this long after it last signed,
-	// plus a margin of five minutes.
+	// MaxLifetime is the [WithMaxLifetime] of the issuers. It must be set: a key
+	// is removed this long after it last signed, plus a margin of five minutes.
 	MaxLifetime time.Duration
 
 	// Bits is the size of new keys: 2048, 3072 or 4096; 0 means

@@ -89,7 +89,7 @@ func TestPublishDelayLetsTheOldestSignWhereEveryKeyIsYoung(t *testing.T) {
 		assert.Equal(t, "4", signedBy(t, issuer))
 		require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 4, dataplane.Forced()))
 		assert.Equal(t, "10", signedBy(t, issuer), "the only one that is left")
-		require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 10, dataplane.Forced()))
+		require.NoError(t, dataplane.RemoveAllKeys(t.Context(), store, "default"))
 		_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
 		assert.ErrorIs(t, err, signing.ErrNoKey)
 	})
@@ -160,22 +160,24 @@ func TestRemoveKeyRemovesTheKeyThatSignsByForceAlone(t *testing.T) {
 		pass(time.Nanosecond)
 		assertInUse(t, remove(2, delay))
 		assert.Equal(t, before, listAll(t, store))
+		putKey(t, store, "default", 3, testKey(2))
+		assertInUse(t, remove(2, delay), "key 3 is too young")
 		require.NoError(t, remove(1, delay))
-		assertInUse(t, remove(2, delay))
-		assertInUse(t, remove(2), "it is the last one, too")
 		require.NoError(t, remove(2, delay, dataplane.Forced()))
-		assert.Empty(t, listAll(t, store))
+		assert.Equal(t, []signing.Serial{3}, serialsOf(t, store, "default"))
 	})
 }
 
-func TestRemoveKeyRemovesAYoungKeyThatDoesNotSignYet(t *testing.T) {
+func TestRemoveKeyRemovesAYoungKeyThatDoesNotSignYetUnlessItIsTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
 		pass(time.Hour)
 		putKey(t, store, "default", 2, testKey(1))
+		putKey(t, store, "default", 3, testKey(2))
 		require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 2, dataplane.WithPublishDelay(10*time.Minute)))
-		assert.Equal(t, []signing.Serial{1}, serialsOf(t, store, "default"))
+		assertInUse(t, dataplane.RemoveKey(t.Context(), store, "default", 3, dataplane.WithPublishDelay(10*time.Minute)))
+		assert.Equal(t, []signing.Serial{1, 3}, serialsOf(t, store, "default"))
 	})
 }
 

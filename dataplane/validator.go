@@ -11,29 +11,28 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Validator validates dataplane tokens. It is safe for concurrent use.
+// Validator validates dataplane tokens. It is safe for concurrent use. Only this
+// package implements it; later versions may add methods.
 //
-// To test code that uses a Validator, use keystore.NewMemory and an Issuer:
-// nothing but a validator makes a [Verified].
+// To test code that uses a Validator, use keystore.NewMemory and an Issuer: only a
+// validator makes a [Verified].
 type Validator interface {
-	// Validate checks a token for a mesh. It answers from memory, except that
-	// it waits for a read of the store before the first one has ended, for an
-	// unknown serial number, and for a mesh that could not be read so far. Each
-	// wait lasts about one second at most, a quarter more if the read has just begun
-	// then, and not beyond ctx. At most 1,024 tokens wait at a time; more are
-	// answered with token.ErrUnavailable.
+	// Validate checks a token for a mesh. It answers from memory. It waits for a
+	// read of the store only before the first read has ended, for an unknown serial
+	// number, and for a mesh that could not be read so far. Each wait lasts at most
+	// about one second, or 1.25 seconds if the read has only just begun, and ends
+	// with ctx. At most 1,024 tokens wait at a time; more get token.ErrUnavailable.
 	//
-	// The error matches token.ErrInvalid, and the sentinel of the check that
-	// failed, if the token is definitely not good. It matches
-	// token.ErrUnavailable if that could not be determined. Tell a peer only
-	// the class of the error, not the reason: over HTTP ErrInvalid is 401,
-	// ErrNotPermitted 403, ErrUnavailable 503.
+	// If the token is definitely not good, the error matches token.ErrInvalid and
+	// the sentinel of the check that failed. If the token could not be checked, the
+	// error matches token.ErrUnavailable. Tell a peer only the class of the error,
+	// not the reason: over HTTP ErrInvalid is 401, ErrNotPermitted 403,
+	// ErrUnavailable 503.
 	Validate(ctx context.Context, mesh, raw string) (Verified, error)
 
 	// Usage returns how this process has used each key since the validator was
-	// created: how many tokens were accepted, when the last one was, and how
-	// many sessions are open. Removed keys and keys that were never used are
-	// left out.
+	// created: how many tokens it accepted, when it accepted the last one, and how
+	// many sessions are open. It leaves out removed keys and unused keys.
 	Usage() []KeyUse
 
 	// Staleness returns the time since the last complete read of the store
@@ -41,8 +40,8 @@ type Validator interface {
 	// even if nothing changes. Without a store it is 0.
 	//
 	// It returns false until a complete read has succeeded. A process is ready
-	// when it returns true and a duration within its limit, such as that of
-	// [WithMaxStale].
+	// when Staleness returns true and a duration within its limit, such as that
+	// of [WithMaxStale].
 	Staleness() (time.Duration, bool)
 
 	// Close ends every bound context with token.ErrClosed as its cause, stops
@@ -54,9 +53,9 @@ type Validator interface {
 }
 
 // NewValidator returns a validator that uses the keys and the revocation lists
-// of a store. It reads in the background and follows changes until Close. It
-// does not wait for the first read and does not fail when the store cannot be
-// read; see [Validator.Staleness] for readiness. The error is about the
+// of a store. It reads in the background and follows changes until Close.
+// NewValidator does not wait for the first read, and does not fail if the store
+// cannot be read; see [Validator.Staleness] for readiness. Errors are about the
 // arguments.
 func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validator, error) {
 	config, err := validatorConfig(options)
@@ -70,9 +69,9 @@ func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validato
 	return validator{v}, nil
 }
 
-// NewOfflineValidator returns a validator without a store, which has only its
-// configured public keys, at least one. It knows no revocations: it accepts a
-// token until it expires.
+// NewOfflineValidator returns a validator without a store. It uses its configured
+// public keys, at least one. It knows no revocations: it accepts a token until the
+// token expires.
 func NewOfflineValidator(options ...ValidatorOption) (Validator, error) {
 	config, err := validatorConfig(options)
 	if err != nil {
@@ -137,9 +136,9 @@ func (t Verified) KeyID() string {
 }
 
 // Bind returns a context that ends with the token, and a function that releases
-// its resources, to be called when the work under the context is done. The
-// context ends, with a matching error as its cause (context.Cause), as soon as
-// the validator knows of one of these:
+// its resources. Call the function when the work under the context is done. The
+// context ends as soon as the validator knows of one of these, with the matching
+// error as its cause (context.Cause):
 //
 //   - token.ErrExpired: the token has expired, leeway included, by the wall
 //     clock or by the time since Bind, whichever comes first;
@@ -151,8 +150,13 @@ func (t Verified) KeyID() string {
 //   - token.ErrClosed: the validator was closed.
 //
 // If one of these has happened since Validate, the context has already ended.
-// It also ends with ctx. Until the returned function is called or the token
-// ends, the session counts as open, also after ctx has ended.
+// It also ends with ctx. The session counts as open until the returned function is
+// called or the token ends, even after ctx has ended.
+//
+// A handler notices the end only if it looks at the context. In gRPC a handler that
+// waits in Recv or Send waits on the context of its stream, so passing on the bound
+// context is not enough to end an idle stream. The interceptors of package
+// grpcauth, and of grpcauth/xdsauth for xDS servers, end the stream itself.
 //
 // A bound context uses no goroutine and is not polled; hundreds of thousands
 // are a normal number.

@@ -1,10 +1,11 @@
+// Not published: its commands are run in a clone.
 module github.com/meshpass/meshpass/examples
 
 go 1.25.0
 
-replace github.com/meshpass/meshpass => ../
+replace github.com/meshpass/meshpass => ..
 
-require github.com/meshpass/meshpass v0.0.0
+require github.com/meshpass/meshpass v0.1.0
 
 require (
 	github.com/decred/dcrd/dcrec/secp256k1/v4 v4.4.1 // indirect

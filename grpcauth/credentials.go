@@ -22,19 +22,19 @@ import (
 // with the next call or stream. The file need not exist yet. Without TLS grpc
 // refuses to use the credentials; see [WithInsecureTransport].
 //
-// A call fails with codes.Unavailable if the file has no usable token: if it
-// cannot be read, is empty, has a token of more than token.MaxSize bytes or
-// with anything but visible ASCII characters, or has too much white space (1
-// KiB is always accepted). A retry reads the file again; to enable retries,
-// list the code in the retryPolicy of the service config.
+// A call fails with codes.Unavailable if the file has no usable token: it cannot
+// be read, is empty, has a token of more than token.MaxSize bytes or with
+// characters other than visible ASCII, or has more than 1 KiB of white space. A
+// retry reads the file again; to enable retries, list the code in the retryPolicy
+// of the service config.
 //
 // The error is about the arguments.
 func NewTokenFileCredentials(path string, options ...CredentialsOption) (credentials.PerRPCCredentials, error) {
 	if path == "" {
 		return nil, errors.New("grpcauth: the token file has no name")
 	}
-	if _, err := token.ParseUnverified(strings.TrimSpace(path)); err == nil { // each error about the file would show it
-		return nil, errors.New("grpcauth: the name of the token file is a token itself, which NewTokenCredentials takes")
+	if _, err := token.ParseUnverified(strings.TrimSpace(path)); err == nil { // errors print the path
+		return nil, errors.New("grpcauth: the name of the token file is a token, want a path; NewTokenCredentials takes a token")
 	}
 	return newTokenCredentials(func() (string, error) { return readToken(path) }, options)
 }
@@ -43,7 +43,7 @@ func NewTokenFileCredentials(path string, options ...CredentialsOption) (credent
 // surrounding white space, as the metadata "authorization".
 //
 // The error says that the token is empty, has more than token.MaxSize bytes, or
-// contains anything but visible ASCII characters.
+// contains characters other than visible ASCII.
 func NewTokenCredentials(raw string, options ...CredentialsOption) (credentials.PerRPCCredentials, error) {
 	raw = strings.TrimSpace(raw)
 	if err := checkSendable(raw); err != nil {
@@ -61,15 +61,15 @@ func WithBearer() CredentialsOption {
 	return func(c *tokenCredentials) { c.prefix = bearer + " " }
 }
 
-// WithInsecureTransport also sends the token over unencrypted connections,
-// where every observer can read and use it. It is for tests, and for
-// connections that are protected in another way.
+// WithInsecureTransport also sends the token over unencrypted connections, where
+// others on the network can read and use it. It is for tests, and for connections
+// that are protected in another way.
 func WithInsecureTransport() CredentialsOption {
 	return func(c *tokenCredentials) { c.insecure = true }
 }
 
-// tokenCredentials keeps the token in a function, where printing or marshalling
-// the value does not find it.
+// tokenCredentials keeps the token in a function, so that printing or marshalling
+// the value does not show it.
 type tokenCredentials struct {
 	token    func() (string, error)
 	prefix   string
@@ -92,7 +92,7 @@ func (c *tokenCredentials) GetRequestMetadata(ctx context.Context, _ ...string) 
 	if !c.insecure {
 		info, _ := credentials.RequestInfoFromContext(ctx)
 		if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
-			return nil, status.Errorf(codes.Unauthenticated, "a token is not sent over an insecure connection: %v", err)
+			return nil, status.Errorf(codes.Unauthenticated, "tokens are not sent over an insecure connection: %v", err)
 		}
 	}
 	raw, err := c.token()
@@ -106,7 +106,7 @@ func (c *tokenCredentials) GetRequestMetadata(ctx context.Context, _ ...string) 
 // TLS.
 func (c *tokenCredentials) RequireTransportSecurity() bool { return !c.insecure }
 
-// Format prints a constant instead of the token, for every verb.
+// Format prints a constant instead of the token under every verb.
 func (c *tokenCredentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
 // LogValue logs a constant instead of the token.
@@ -129,7 +129,7 @@ func readToken(path string) (string, error) {
 		return "", err
 	}
 	if len(text) > token.MaxSize+maxWhiteSpace {
-		return "", fmt.Errorf("%s: longer than a token may be, %d bytes", path, token.MaxSize)
+		return "", fmt.Errorf("%s: longer than a token, want at most %d bytes", path, token.MaxSize)
 	}
 	raw := strings.TrimSpace(string(text))
 	if err := checkSendable(raw); err != nil {
@@ -138,8 +138,8 @@ func readToken(path string) (string, error) {
 	return raw, nil
 }
 
-// checkSendable rejects text that cannot be a token, with a clearer error than
-// the peer's. The error does not contain the text.
+// checkSendable rejects text that cannot be a token, with a clearer error than that
+// of the peer. The error does not contain the text.
 func checkSendable(raw string) error {
 	if raw == "" {
 		return errors.New("the token is empty")
@@ -149,7 +149,7 @@ func checkSendable(raw string) error {
 	}
 	for at := range len(raw) {
 		if raw[at] <= ' ' || raw[at] > '~' {
-			return fmt.Errorf("byte %d of the token is no visible ASCII character", at+1)
+			return fmt.Errorf("byte %d of the token is not a visible ASCII character", at+1)
 		}
 	}
 	return nil

@@ -185,7 +185,7 @@ func TestUnusableArgumentsOfCredentialsAreRefused(t *testing.T) {
 	g := newGlobal(t)
 	raw := g.issue(time.Hour)
 	_, err = grpcauth.NewTokenFileCredentials(raw + "\n")
-	require.EqualError(t, err, "grpcauth: the name of the token file is a token itself, which NewTokenCredentials takes")
+	require.EqualError(t, err, "grpcauth: the name of the token file is a token, want a path; NewTokenCredentials takes a token")
 	for raw, want := range map[string]string{
 		"":                                   "empty",
 		" \n":                                "empty",

@@ -1,19 +1,21 @@
 // Package grpcauth authenticates gRPC calls with mesh tokens, and ends an open
 // stream when its token does.
 //
-// A server puts interceptors in front of its services. An [Authenticator]
-// authenticates each call; [Zone] returns the one for zone tokens. Handlers get
-// the caller from [FromContext]:
+// A server puts interceptors before its services. They authenticate each call with
+// an [AuthFunc]: [Zone] for zone tokens, or [Proxy] for dataplane tokens:
 //
-//	auth := grpcauth.Zone(validator, zone.ScopeCP)
+//	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
 //	unary, err := grpcauth.UnaryServerInterceptor(auth)
 //	stream, err := grpcauth.StreamServerInterceptor(auth)
 //	server := grpc.NewServer(grpc.Creds(tls),
 //		grpc.ChainUnaryInterceptor(unary), grpc.ChainStreamInterceptor(stream))
 //
-//	func (s *sync) Sync(stream pb.Sync_SyncServer) error {
+// A handler gets the caller from [FromContext]:
+//
+//	func zoneOf(stream grpc.ServerStream) string {
 //		caller, _ := grpcauth.FromContext[zone.Verified](stream.Context())
-//		...
+//		return caller.Claims().Zone
+//	}
 //
 // Both interceptors are needed: gRPC runs one for unary calls only and the
 // other for streams only.
@@ -21,8 +23,8 @@
 // A client sends its token with the credentials of [NewTokenFileCredentials] or
 // [NewTokenCredentials].
 //
-// The subpackage xdsauth does the same for the proxies of an xDS server. Only
-// that package depends on Envoy's message types.
+// The subpackage xdsauth does the same for the proxies of an xDS server. Only it
+// depends on Envoy's message types.
 //
 // # Metadata
 //
@@ -30,32 +32,31 @@
 // A zone sends its name in "client-id". Both must have exactly one value.
 //
 // A peer gets one of three codes with a constant message, see [Status]:
-// Unauthenticated, PermissionDenied or Unavailable. The reason is in the log,
-// with the method, the peer's address and the token's id, but never the token.
+// Unauthenticated, PermissionDenied or Unavailable. The log has the reason, the
+// method, the peer's address and the token's id, but never the token.
 //
 // # The end of a stream
 //
 // The session of a stream ends when its token expires or is revoked, when its
 // key is removed, when the store cannot be read for too long, or when the
 // validator is closed. The stream interceptor then returns the status at once,
-// whatever the handler is doing. It therefore runs the handler in a separate
-// goroutine. For the handler this means:
+// whatever the handler does. To do so, it runs the handler in a separate goroutine.
+// For the handler this means:
 //
 //   - The context of its stream ends with the session, with the reason as its
 //     cause (context.Cause).
-//   - From then on all methods of its stream return the status and do nothing.
-//     A Recv or Send in progress returns too, even a Send that is blocked by a
-//     client that does not read.
-//   - It may still run after the end of the stream, until it notices. Its
-//     result is then dropped. Server.GracefulStop does not wait for it.
+//   - From then on all methods of its stream return the status and do nothing. A
+//     Recv or Send in progress returns too, even if a client that does not read
+//     blocks the Send.
+//   - It may still run after the end of the stream, until it notices the end. The
+//     interceptor then drops its result. Server.GracefulStop does not wait for it.
 //   - A panic in it continues in the goroutine of the interceptors, where outer
 //     interceptors can recover it; the log has its original stack. If the
 //     stream is already over, the panic is only logged.
 //
-// If the handler returns and the session ends, the earlier event counts. If the
-// interceptor finds both, the end of the session counts.
+// If the handler returns and the session ends, the first event decides the status.
+// If the interceptor finds both, the end of the session decides.
 //
-// Messages that the handler sent before the end are still delivered before the
-// status. A client that does not read gets the status after it has read the
-// rest.
+// gRPC still delivers the messages that the handler sent before the end. The client
+// gets the status after it has read them.
 package grpcauth

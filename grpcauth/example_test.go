@@ -47,7 +47,7 @@ func Example() {
 	defer validator.Close()
 
 	// The server. Its service here is the health service of grpc.
-	auth := grpcauth.Zone(validator, zone.ScopeCP)
+	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
 	unary, err := grpcauth.UnaryServerInterceptor(auth, grpcauth.WithLogger(quiet))
 	if err != nil {
 		log.Fatal(err)
@@ -117,7 +117,7 @@ func ExampleWithOpenServices() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	_, err = grpcauth.UnaryServerInterceptor(grpcauth.Zone(validator, zone.ScopeCP),
+	_, err = grpcauth.UnaryServerInterceptor(grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP),
 		grpcauth.WithOpenServices("grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"))
 	fmt.Println(err)
 	// Output: <nil>
@@ -135,13 +135,13 @@ func ExampleNewTokenFileCredentials() {
 }
 
 // An authenticator of one's own: it combines those that exist.
-func ExampleAuthenticator() {
+func ExampleAuthFunc() {
 	validator, err := zone.NewValidator(keystore.NewMemory())
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	controlPlane, ingress := grpcauth.Zone(validator, zone.ScopeCP), grpcauth.Zone(validator, zone.ScopeIngress)
+	controlPlane, ingress := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP), grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeIngress)
 	auth := func(ctx context.Context, method string) (grpcauth.Identity, error) {
 		switch method {
 		case "/mesh.Sync/Zone":

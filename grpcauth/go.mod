@@ -2,12 +2,12 @@ module github.com/meshpass/meshpass/grpcauth
 
 go 1.25.0
 
-replace github.com/meshpass/meshpass => ../
+replace github.com/meshpass/meshpass => ..
 
 require (
 	github.com/envoyproxy/go-control-plane v0.14.0
 	github.com/envoyproxy/go-control-plane/envoy v1.39.0
-	github.com/meshpass/meshpass v0.0.0
+	github.com/meshpass/meshpass v0.1.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.84.0
 	google.golang.org/protobuf v1.36.11

@@ -9,17 +9,19 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/meshpass/meshpass/internal/limit"
 )
 
 // UnaryServerInterceptor returns an interceptor that authenticates unary calls.
 //
-// The context of the handler ends with the session of the identity. If the
-// handler then returns an error for that reason, the interceptor returns the
-// [Status] of the reason instead. All other results are passed on unchanged,
-// and a handler that ignores its context is not interrupted.
+// The context of the handler ends with the session of the identity. If the handler
+// returns an error because of that, the interceptor returns the [Status] of the
+// reason instead. It passes on all other results unchanged, and does not interrupt
+// a handler that ignores its context.
 //
 // The error is about the arguments.
-func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
+func UnaryServerInterceptor(auth AuthFunc, options ...Option) (grpc.UnaryServerInterceptor, error) {
 	i, err := newInterceptor(auth, options)
 	if err != nil {
 		return nil, err
@@ -32,7 +34,7 @@ func UnaryServerInterceptor(auth Authenticator, options ...Option) (grpc.UnarySe
 // [Status] of the reason, whatever the handler does; see the package comment.
 //
 // The error is about the arguments.
-func StreamServerInterceptor(auth Authenticator, options ...Option) (grpc.StreamServerInterceptor, error) {
+func StreamServerInterceptor(auth AuthFunc, options ...Option) (grpc.StreamServerInterceptor, error) {
 	i, err := newInterceptor(auth, options)
 	if err != nil {
 		return nil, err
@@ -41,15 +43,15 @@ func StreamServerInterceptor(auth Authenticator, options ...Option) (grpc.Stream
 }
 
 type interceptor struct {
-	auth     Authenticator
+	auth     AuthFunc
 	log      *slog.Logger
 	open     map[string]bool // services
-	refusals limiter
+	refusals *limit.Reporter
 }
 
-func newInterceptor(auth Authenticator, options []Option) (*interceptor, error) {
+func newInterceptor(auth AuthFunc, options []Option) (*interceptor, error) {
 	if auth == nil {
-		return nil, errors.New("grpcauth: the authenticator is nil, as Zone returns it without a validator or a scope")
+		return nil, errors.New("grpcauth: the AuthFunc is nil: Zone needs an authenticator and a scope, Proxy an authenticator and a function")
 	}
 	i := &interceptor{auth: auth, log: slog.Default(), open: make(map[string]bool)}
 	for _, option := range options {
@@ -60,6 +62,7 @@ func newInterceptor(auth Authenticator, options []Option) (*interceptor, error) 
 			return nil, fmt.Errorf("grpcauth: %w", err)
 		}
 	}
+	i.refusals = limit.NewReporter(i.log)
 	return i, nil
 }
 
@@ -115,7 +118,7 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 func (i *interceptor) authenticate(ctx context.Context, method string) (Identity, error) {
 	identity, err := i.auth(ctx, method)
 	if err == nil && identity == nil {
-		err = errors.New("the authenticator returned neither an identity nor an error")
+		err = errors.New("the AuthFunc returned neither an identity nor an error")
 	}
 	if err != nil {
 		i.logRefusal(ctx, method, err)
@@ -124,8 +127,8 @@ func (i *interceptor) authenticate(ctx context.Context, method string) (Identity
 	return identity, nil
 }
 
-// endOfSession returns why a session ended. It returns nil if the session has
-// not ended, or if only the call has, which grpc itself handles.
+// endOfSession returns why a session ended. It returns nil if the session has not
+// ended, or if only the call has ended, which grpc handles.
 func endOfSession(session, call context.Context) error {
 	if session.Err() == nil {
 		return nil

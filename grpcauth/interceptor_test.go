@@ -83,7 +83,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 	}, patience, time.Millisecond)
 
 	byZone := byZone(g)
-	failing := func(err error) grpcauth.Authenticator {
+	failing := func(err error) grpcauth.AuthFunc {
 		return func(context.Context, string) (grpcauth.Identity, error) { return nil, err }
 	}
 	closed, err := zone.NewValidator(g.store, zone.WithLogger(g.log.Logger()))
@@ -92,7 +92,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 	g.service.unary = func(context.Context) error { return nil }
 
 	for name, c := range map[string]struct {
-		auth     grpcauth.Authenticator
+		auth     grpcauth.AuthFunc
 		metadata []string
 		code     codes.Code
 		message  string
@@ -108,10 +108,10 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		"what is no token":                {byZone, []string{"authorization", "aaaa", "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"an unknown key":                  {byZone, []string{"authorization", foreign.Token, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"a revoked token":                 {byZone, []string{"authorization", revoked, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
-		"another zone's token":            {byZone, []string{"authorization", good, "client-id", "east"}, codes.PermissionDenied, permissionDenied, ``},
-		"another scope's token":           {byZone, []string{"authorization", ingress.Token, "client-id", west}, codes.PermissionDenied, permissionDenied, ``},
-		"asking for another scope":        {grpcauth.Zone(g.validator, zone.ScopeIngress), []string{"authorization", good, "client-id", west}, codes.PermissionDenied, permissionDenied, ``},
-		"a closed validator":              {grpcauth.Zone(closed, zone.ScopeCP), []string{"authorization", good, "client-id", west}, codes.Unavailable, unavailable, ``},
+		"another zone's token":            {byZone, []string{"authorization", good, "client-id", "east"}, codes.PermissionDenied, permissionDenied, `the token's zone is \"west\"`},
+		"another scope's token":           {byZone, []string{"authorization", ingress.Token, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"cp\"`},
+		"asking for another scope":        {grpcauth.Zone(zone.NewAuthenticator(g.validator), zone.ScopeIngress), []string{"authorization", good, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"ingress\"`},
+		"a closed validator":              {grpcauth.Zone(zone.NewAuthenticator(closed), zone.ScopeCP), []string{"authorization", good, "client-id", west}, codes.Unavailable, unavailable, ``},
 		"not permitted":                   {failing(fmt.Errorf("%w: not today", token.ErrNotPermitted)), nil, codes.PermissionDenied, permissionDenied, `not today`},
 		"an unknown error":                {failing(errors.New("out of luck")), nil, codes.Unavailable, unavailable, `out of luck`},
 		"an error with a status":          {failing(status.Error(codes.NotFound, "secret detail")), nil, codes.Unavailable, unavailable, `secret detail`},
@@ -197,16 +197,16 @@ func TestUnusableArgumentsOfInterceptorsAreRefused(t *testing.T) {
 	g := newGlobal(t)
 	auth := byZone(g)
 	for name, c := range map[string]struct {
-		auth   grpcauth.Authenticator
+		auth   grpcauth.AuthFunc
 		option grpcauth.Option
 		want   string
 	}{
-		"no authenticator":             {nil, grpcauth.WithOpenServices(), "authenticator is nil"},
-		"a zone without a validator":   {grpcauth.Zone(nil, zone.ScopeCP), grpcauth.WithOpenServices(), "authenticator is nil"},
-		"a zone without a scope":       {grpcauth.Zone(g.validator, ""), grpcauth.WithOpenServices(), "authenticator is nil"},
+		"no authenticator":             {nil, grpcauth.WithOpenServices(), "AuthFunc is nil"},
+		"a zone without a validator":   {grpcauth.Zone(nil, zone.ScopeCP), grpcauth.WithOpenServices(), "AuthFunc is nil"},
+		"a zone without a scope":       {grpcauth.Zone(zone.NewAuthenticator(g.validator), ""), grpcauth.WithOpenServices(), "AuthFunc is nil"},
 		"no logger":                    {auth, grpcauth.WithLogger(nil), "logger is nil"},
-		"an open service with no name": {auth, grpcauth.WithOpenServices(""), `"" is no service`},
-		"an open method":               {auth, grpcauth.WithOpenServices("/grpc.health.v1.Health/Check"), "is no service"},
+		"an open service with no name": {auth, grpcauth.WithOpenServices(""), `"" is not a service`},
+		"an open method":               {auth, grpcauth.WithOpenServices("/grpc.health.v1.Health/Check"), "is not a service"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := grpcauth.UnaryServerInterceptor(c.auth, c.option)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -15,44 +13,38 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// logRefusal logs a rejected call, at a limited rate, since any peer can cause
+// logRefusal logs a rejected call. The rate is limited, since any peer can cause
 // it. It leaves out rejections that a validator has logged.
 func (i *interceptor) logRefusal(ctx context.Context, method string, reason error) {
-	if ofValidator(reason) {
-		return
-	}
-	if left, ok := i.refusals.allow(time.Now()); ok {
-		i.write(ctx, "call refused", method, nil, reason, left)
-	}
-}
-
-// logEnd logs a session that ended before its call. The rate is limited for
-// ends that a peer can cause, but not for those caused by an operator.
-func (i *interceptor) logEnd(ctx context.Context, method string, identity Identity, reason error) {
-	left, ok := 0, true
 	if !ofValidator(reason) {
-		left, ok = i.refusals.allow(time.Now())
-	}
-	if ok {
-		i.write(ctx, "session ended", method, identity, reason, left)
+		i.refusals.Report(ctx, level(reason), "call refused", attrs(ctx, method, nil, reason)...)
 	}
 }
 
-func (i *interceptor) write(ctx context.Context, message, method string, identity Identity, reason error, leftOut int) {
-	level := slog.LevelInfo
+// logEnd logs a session that ended before its call. The rate is limited for ends
+// that a peer can cause, but not for ends that an operator causes.
+func (i *interceptor) logEnd(ctx context.Context, method string, identity Identity, reason error) {
+	log := i.log.LogAttrs
+	if !ofValidator(reason) {
+		log = i.refusals.Report
+	}
+	log(ctx, level(reason), "session ended", attrs(ctx, method, identity, reason)...)
+}
+
+func level(reason error) slog.Level {
 	if Status(reason) == unavailable && !ofValidator(reason) {
-		level = slog.LevelWarn // not caused by the peer
+		return slog.LevelWarn // the peer did not cause it
 	}
-	attrs := append(call(ctx, method), slog.String("code", Status(reason).Code().String()), slog.String("reason", reason.Error()))
-	attrs = append(attrs, describe(identity)...)
-	if leftOut > 0 {
-		attrs = append(attrs, slog.Int("left_out", leftOut))
-	}
-	i.log.LogAttrs(ctx, level, message, attrs...)
+	return slog.LevelInfo
 }
 
-// logPanic logs the stack of a panic in a handler, which is lost where the
-// panic continues.
+func attrs(ctx context.Context, method string, identity Identity, reason error) []slog.Attr {
+	attrs := append(call(ctx, method), slog.String("code", Status(reason).Code().String()), slog.String("reason", reason.Error()))
+	return append(attrs, describe(identity)...)
+}
+
+// logPanic logs the stack of a panic in a handler, which is lost when the panic
+// continues.
 func (i *interceptor) logPanic(ctx context.Context, method string, value any, stack []byte) {
 	attrs := append(call(ctx, method), slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(stack)))
 	i.log.LogAttrs(ctx, slog.LevelError, "handler panicked", attrs...)
@@ -100,30 +92,4 @@ func shorten(name string) string {
 		return name[:limit] + "..."
 	}
 	return name
-}
-
-// limiter allows a burst of events, then one a second, and counts the others.
-type limiter struct {
-	mu      sync.Mutex
-	spent   float64
-	at      time.Time
-	leftOut int
-}
-
-const burst = 10
-
-// allow reports whether to log, and how many events were left out since it last
-// returned true.
-func (l *limiter) allow(now time.Time) (leftOut int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spent = max(0, l.spent-now.Sub(l.at).Seconds())
-	l.at = now
-	if l.spent > burst-1 {
-		l.leftOut++
-		return 0, false
-	}
-	l.spent++
-	leftOut, l.leftOut = l.leftOut, 0
-	return leftOut, true
 }

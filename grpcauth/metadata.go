@@ -14,16 +14,16 @@ const (
 	clientIDKey      = "client-id"
 )
 
-// ErrUnauthenticated: a peer sent no token that could be validated. A metadata
-// key is missing, has several values, or is malformed.
+// ErrUnauthenticated: the peer sent no token to validate. A metadata key is
+// missing, has several values, or is malformed.
 var ErrUnauthenticated = errors.New("peer did not authenticate itself")
 
 // TokenFromMetadata returns the token in the metadata "authorization" of an
 // incoming call: the bare token, or "Bearer" in any case, one space and the
 // token (RFC 6750, section 2.1). It does not validate the token.
 //
-// The error matches [ErrUnauthenticated] if there is not exactly one value, or
-// if the value has another form, such as another scheme.
+// The error matches [ErrUnauthenticated] unless there is exactly one value of one of
+// these forms.
 func TokenFromMetadata(ctx context.Context) (string, error) {
 	value, err := oneValue(ctx, authorizationKey)
 	if err != nil {
@@ -43,7 +43,7 @@ func TokenFromMetadata(ctx context.Context) (string, error) {
 
 const bearer = "Bearer"
 
-// oneValue returns the value of a key that must have exactly one.
+// oneValue returns the value of a key that must have exactly one value.
 func oneValue(ctx context.Context, key string) (string, error) {
 	values := metadata.ValueFromIncomingContext(ctx, key)
 	switch {

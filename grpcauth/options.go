@@ -12,10 +12,10 @@ type Option func(*interceptor) error
 
 // WithLogger sets the logger; the default is slog.Default(). The interceptors
 // log "call refused" for a rejected call, unless the validator has logged it,
-// and "session ended" for a call whose session ended before it. Both are at
-// Info, or at Warn for an error that [Status] does not know. They are limited
-// to a burst of 10 and then one a second, except for sessions that the
-// validator ended. "handler panicked" is at Error.
+// and "session ended" for a session that ended before its call. Both are at Info,
+// or at Warn for an error that [Status] does not know. They are limited to a burst
+// of 10 and then one a second, except for sessions that the validator ended.
+// "handler panicked" is at Error.
 func WithLogger(log *slog.Logger) Option {
 	return func(i *interceptor) error {
 		if log == nil {
@@ -34,7 +34,7 @@ func WithOpenServices(names ...string) Option {
 	return func(i *interceptor) error {
 		for _, name := range names {
 			if name == "" || strings.Contains(name, "/") {
-				return fmt.Errorf("WithOpenServices: %q is no service, want a name such as grpc.health.v1.Health", name)
+				return fmt.Errorf("WithOpenServices: %q is not a service, want a name such as grpc.health.v1.Health", name)
 			}
 			i.open[name] = true
 		}
@@ -42,8 +42,7 @@ func WithOpenServices(names ...string) Option {
 	}
 }
 
-// serviceOf returns the service of a full method name, parsed as in
-// grpc.Server.
+// serviceOf returns the service in a full method name, parsed as grpc.Server does.
 func serviceOf(method string) string {
 	method = strings.TrimPrefix(method, "/")
 	return method[:max(strings.LastIndex(method, "/"), 0)]

@@ -100,7 +100,7 @@ func idOf(tb testing.TB, raw string) string {
 }
 
 // serve starts the server, with an authenticator, and connects to it.
-func (g *global) serve(auth grpcauth.Authenticator, options ...grpcauth.Option) {
+func (g *global) serve(auth grpcauth.AuthFunc, options ...grpcauth.Option) {
 	options = append([]grpcauth.Option{grpcauth.WithLogger(g.log.Logger())}, options...)
 	unary, err := grpcauth.UnaryServerInterceptor(auth, options...)
 	require.NoError(g.tb, err)
@@ -189,4 +189,6 @@ func receive[T any](tb testing.TB, from <-chan T) T {
 }
 
 // byZone authenticates the control planes of zones.
-func byZone(g *global) grpcauth.Authenticator { return grpcauth.Zone(g.validator, zone.ScopeCP) }
+func byZone(g *global) grpcauth.AuthFunc {
+	return grpcauth.Zone(zone.NewAuthenticator(g.validator), zone.ScopeCP)
+}

@@ -10,9 +10,9 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// guardedStream is the stream that a handler uses. After the end of the session
-// it does not call grpc's stream any more, which belongs to grpc again once the
-// interceptor has returned.
+// guardedStream is the stream that a handler uses. After the end of the session it
+// no longer calls grpc's stream, which belongs to grpc again after the interceptor
+// has returned.
 type guardedStream struct {
 	stream grpc.ServerStream
 	ctx    context.Context // ends with the session
@@ -29,13 +29,13 @@ type outcome struct {
 	exited   bool // by runtime.Goexit
 }
 
-// run calls the handler in a new goroutine and returns its result. If the
-// session ends first, run returns the status at once, and the reason. It
-// reports a panic with its stack, and panics too, unless the session has ended.
+// run calls the handler in a new goroutine and returns its result. If the session
+// ends first, run returns the status and the reason at once. If the handler panics,
+// run reports the panic with its stack, and panics too unless the session has ended.
 //
-// When run returns at the end of the session, only SendMsg and RecvMsg of
-// grpc's stream may still be in use. grpc ends those when it has the status: it
-// expects that handlers leave some running, and synchronises the shared state.
+// When run returns at the end of the session, only SendMsg and RecvMsg of grpc's
+// stream may still be running. grpc ends them when it has the status: it expects
+// that handlers leave such calls running, and synchronises the shared state.
 func (s *guardedStream) run(handler func() error, panicked func(value any, stack []byte)) (err, reason error) {
 	if reason := s.end(); reason != nil {
 		return Status(reason).Err(), reason
@@ -59,7 +59,7 @@ func (s *guardedStream) run(handler func() error, panicked func(value any, stack
 	select {
 	case result = <-done:
 	case <-s.ctx.Done():
-		if s.end() == nil { // the call ended, which the handler learns from grpc's stream
+		if s.end() == nil { // the call ended: grpc's stream tells the handler
 			result = <-done
 		}
 	}
@@ -75,8 +75,7 @@ func (s *guardedStream) run(handler func() error, panicked func(value any, stack
 	return result.err, nil
 }
 
-// end returns why the session ended, or nil. Once it has a reason, that does
-// not change.
+// end returns why the session ended, or nil. A reason, once set, does not change.
 func (s *guardedStream) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

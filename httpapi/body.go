@@ -16,7 +16,7 @@ import (
 
 const (
 	maxDepth  = 8  // of nested objects and lists; a request has three levels
-	maxFaults = 10 // that one answer lists
+	maxFaults = 10 // in one answer
 )
 
 // field is a field of a request. Its target is a *string, a *[]string or a
@@ -27,8 +27,8 @@ type field struct {
 }
 
 // readBody reads a body of at most limit bytes into fields. It is stricter than
-// encoding/json, which ignores case in names and takes the last of two: what one
-// reader ignores may be what another was shown.
+// encoding/json, which ignores case in names and takes the last of two equal names:
+// two readers could see two different requests.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64, fields []field) error {
 	if err := checkMediaType(r.Header); err != nil {
 		return err
@@ -90,9 +90,9 @@ func parseObject(data []byte) (map[string]any, error) {
 	var whole json.RawMessage
 	var syntax *json.SyntaxError
 	if err := json.Unmarshal(data, &whole); errors.As(err, &syntax) {
-		return nil, fmt.Errorf("not one JSON value and nothing else: see byte %d", syntax.Offset)
+		return nil, fmt.Errorf("it is not exactly one JSON value: see byte %d", syntax.Offset)
 	} else if err != nil {
-		return nil, errors.New("not one JSON value and nothing else")
+		return nil, errors.New("it is not exactly one JSON value")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -145,13 +145,13 @@ func parseMembers(decoder *json.Decoder, depth int) (any, error) {
 		}
 		name, ok := next.(string)
 		if !ok {
-			return nil, errors.New("a name that is no string")
+			return nil, errors.New("a name is not a string")
 		}
 		if err := checkText(name); err != nil {
 			return nil, err
 		}
 		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("name %.64q is there twice in one object", name)
+			return nil, fmt.Errorf("name %.64q appears twice in one object", name)
 		}
 		if object[name], err = parseValue(decoder, depth); err != nil {
 			return nil, err
@@ -161,11 +161,11 @@ func parseMembers(decoder *json.Decoder, depth int) (any, error) {
 	return object, err
 }
 
-// checkText refuses what the decoder has replaced: invalid UTF-8 and halves of
-// surrogate pairs.
+// checkText refuses U+FFFD, with which the decoder replaces invalid UTF-8 and halves
+// of surrogate pairs.
 func checkText(text string) error {
 	if strings.ContainsRune(text, utf8.RuneError) {
-		return errors.New("a string is not valid UTF-8, or holds U+FFFD")
+		return errors.New("a string is not valid UTF-8, or has U+FFFD")
 	}
 	return nil
 }
@@ -207,11 +207,11 @@ func (f *faults) assign(name string, value, target any) {
 		}
 		for i, value := range list {
 			text, ok := value.(string)
-			if !ok { // null too: it would be an empty string to others
+			if !ok { // null too, which other readers take for an empty string
 				f.add(fmt.Sprintf("%s[%d]", name, i), "is %s, want a string", typeOf(value))
 			}
 			if len(*f) >= maxFaults {
-				break // more are not told
+				break // the answer lists no more
 			}
 			*target = append(*target, text)
 		}

@@ -21,20 +21,20 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// The longest answers that a client reads, in bytes.
+// The maximum sizes of the answers that a client reads, in bytes.
 const (
 	maxErrorAnswer = 64 << 10
 	maxKeysAnswer  = 1 << 20
 	maxListAnswer  = 256 << 20
 )
 
-// Client asks a server with the handler of [New]. IssueDataplane and IssueZone
-// also work with a Kuma control plane. It is safe for concurrent use.
+// Client is a client of a server with the handler of [New]. IssueDataplane and
+// IssueZone also work with a Kuma control plane. It is safe for concurrent use.
 //
-// An answer other than success is an [*Error]. An error that no answer came, or
-// none that can be read, matches token.ErrUnavailable, and the cause, such as the
-// context's error; whether the server has done what it was asked is then unknown.
-// No error holds the bearer token or a token that was issued.
+// If the server answers with an error, the error is an [*Error]. If no readable
+// answer came, the error matches token.ErrUnavailable and the cause, such as the
+// context's error; the server may still have done what was asked. No error contains
+// the bearer token or an issued token.
 //
 // A client follows no redirect, so that neither a request nor a credential
 // reaches another server.
@@ -47,8 +47,9 @@ type Client struct {
 // A ClientOption is an option of [NewClient].
 type ClientOption func(*Client) error
 
-// WithBearer sends a bearer token (RFC 6750) with each request. The function is
-// called for each one, so the token may change; its error is returned wrapped.
+// WithBearer sends a bearer token (RFC 6750) with each request. The client calls
+// source for each request, so the token may change. It returns errors of source
+// wrapped.
 func WithBearer(source func(context.Context) (string, error)) ClientOption {
 	return func(c *Client) error {
 		if source == nil {
@@ -60,19 +61,19 @@ func WithBearer(source func(context.Context) (string, error)) ClientOption {
 }
 
 // NewClient returns a client of the server at a URL such as
-// "https://control-plane:5682", to which a path may belong. Over plain http
-// tokens can be read on the way.
+// "https://control-plane:5682", with or without a path. Over plain http, others on
+// the network can read the tokens.
 //
-// The HTTP client decides about TLS, certificates and timeouts; nil is one with
-// a timeout of 30 seconds. To authenticate, give it a client certificate or a
+// The HTTP client decides about TLS, certificates and timeouts. Nil means one with a
+// timeout of 30 seconds. To authenticate, give it a client certificate or a
 // Transport that sets a header, or use [WithBearer].
 func NewClient(baseURL string, client *http.Client, options ...ClientOption) (*Client, error) {
 	base, err := url.Parse(baseURL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, errors.New("httpapi: NewClient: want a URL with http or https and a host") // it may hold a password
+		return nil, errors.New("httpapi: NewClient: want a URL with http or https and a host") // the URL may hold a password
 	}
 	if base.User != nil || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" {
-		return nil, errors.New("httpapi: NewClient: want a URL without a user, a query and a fragment")
+		return nil, errors.New("httpapi: NewClient: want a URL without user, query and fragment")
 	}
 	c := &Client{base: strings.TrimSuffix(base.String(), "/"), http: http.Client{Timeout: 30 * time.Second}}
 	if client != nil {
@@ -97,7 +98,7 @@ type (
 		Mesh     string              `json:"mesh"`
 		Tags     map[string][]string `json:"tags"`
 		Type     string              `json:"type"`
-		Workload string              `json:"workload,omitempty"` // older ones do not know it
+		Workload string              `json:"workload,omitempty"` // unknown to older servers
 		ValidFor string              `json:"validFor"`
 	}
 	zoneRequest struct {
@@ -110,8 +111,8 @@ type (
 	}
 )
 
-// IssueDataplane asks for a dataplane token that is valid for validFor. What it
-// returns beside the token is read from the token, which it does not validate.
+// IssueDataplane asks for a dataplane token that is valid for validFor. It reads the
+// other fields of its result from the token, without validating the token.
 func (c *Client) IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	return c.issue(ctx, token.KindDataplane,
 		dataplaneRequest{claims.Name, claims.Mesh, claims.Tags, claims.Type, claims.Workload, validFor.String()})
@@ -130,7 +131,7 @@ func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (token
 	issued := token.Issued{Token: strings.TrimSpace(string(data))}
 	unverified, err := token.ParseUnverified(issued.Token)
 	if err != nil {
-		return token.Issued{}, unusable(errors.New(err.Error())) // no token was refused
+		return token.Issued{}, unusable(errors.New(err.Error())) // without the class: no token was refused
 	}
 	header, err := unverified.Header()
 	if err != nil {
@@ -144,16 +145,16 @@ func (c *Client) issue(ctx context.Context, kind token.Kind, request any) (token
 	return issued, nil
 }
 
-// RevokeDataplane adds token ids (jti) to the revocation list of a mesh. The ids
-// of one call are revoked together or not at all; a request holds about 26,000
-// UUIDs. The error matches revocation.ErrID or keystore.ErrName for an id or a
-// mesh that there cannot be.
+// RevokeDataplane adds token ids (jti) to the revocation list of a mesh. The ids of
+// one call are revoked together or not at all. A request holds about 26,000 UUIDs.
+// The error matches revocation.ErrID for an invalid id, and keystore.ErrName for an
+// invalid mesh name.
 func (c *Client) RevokeDataplane(ctx context.Context, mesh string, id string, more ...string) error {
 	return c.change(ctx, http.MethodPost, ofMesh(mesh), append([]string{id}, more...))
 }
 
-// RestoreDataplane removes token ids from the revocation list of a mesh, as
-// RevokeDataplane adds them.
+// RestoreDataplane removes token ids from the revocation list of a mesh. For errors
+// and limits see RevokeDataplane.
 func (c *Client) RestoreDataplane(ctx context.Context, mesh string, id string, more ...string) error {
 	return c.change(ctx, http.MethodDelete, ofMesh(mesh), append([]string{id}, more...))
 }
@@ -163,8 +164,8 @@ func (c *Client) RevokedDataplane(ctx context.Context, mesh string) ([]string, e
 	return c.revoked(ctx, ofMesh(mesh))
 }
 
-// RevokeZone adds token ids to the revocation list of zone tokens, as
-// RevokeDataplane does to that of a mesh.
+// RevokeZone adds token ids to the revocation list of zone tokens. For errors and
+// limits see RevokeDataplane.
 func (c *Client) RevokeZone(ctx context.Context, id string, more ...string) error {
 	return c.change(ctx, http.MethodPost, ofZones(), append([]string{id}, more...))
 }
@@ -185,8 +186,8 @@ type PublicKey struct {
 	Key   *signing.PublicKey
 }
 
-// DataplaneKeys returns the public keys of a mesh. Keys of other kinds than RSA
-// and for other uses than signatures are left out.
+// DataplaneKeys returns the public keys of a mesh. It leaves out keys that are not
+// RSA keys or not for signatures.
 func (c *Client) DataplaneKeys(ctx context.Context, mesh string) ([]PublicKey, error) {
 	return c.keys(ctx, ofMesh(mesh))
 }
@@ -196,7 +197,7 @@ func (c *Client) ZoneKeys(ctx context.Context) ([]PublicKey, error) {
 	return c.keys(ctx, ofZones())
 }
 
-// owner is whose lists and keys a path leads to.
+// owner is the mesh, or the zones, whose lists and keys a path leads to.
 type owner struct {
 	path string
 	err  error
@@ -232,8 +233,8 @@ func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, unusable(err)
 	}
-	if list.IDs == nil { // an answer without the list is not an empty list
-		return nil, unusable(errors.New("it has no ids"))
+	if list.IDs == nil { // a missing list is not an empty list
+		return nil, unusable(errors.New("the field ids is missing"))
 	}
 	if _, err := revocation.Format(list.IDs); err != nil {
 		return nil, unusable(err)
@@ -262,19 +263,19 @@ func parseKeySet(data []byte) ([]PublicKey, error) {
 		return nil, err
 	}
 	if set.Keys == nil {
-		return nil, errors.New("it has no keys")
+		return nil, errors.New("the field keys is missing")
 	}
 	var keys []PublicKey
 	seen := map[string]bool{}
 	for _, k := range set.Keys {
 		if k.KeyType != "RSA" || k.Use != "" && k.Use != "sig" || k.Algorithm != "" && k.Algorithm != "RS256" {
-			continue // RFC 7517, section 5, says to ignore those
+			continue // as RFC 7517, section 5, requires
 		}
 		if err := token.CheckKeyID(k.KeyID); err != nil {
 			return nil, err
 		}
 		if seen[k.KeyID] {
-			return nil, fmt.Errorf("kid %q is there twice", k.KeyID)
+			return nil, fmt.Errorf("kid %q appears twice", k.KeyID)
 		}
 		seen[k.KeyID] = true
 		key, err := k.publicKey()
@@ -345,8 +346,8 @@ func (c *Client) do(ctx context.Context, method, path string, body any, limit in
 	return data, nil
 }
 
-// parseError makes an Error of an answer, which may come from something else than
-// such a server, such as a proxy in between.
+// parseError makes an Error of an answer. The answer may come from another server,
+// such as a proxy in between.
 func parseError(status int, data []byte) *Error {
 	var e Error
 	if json.Unmarshal(data, &e) != nil || e.Title == "" {
@@ -356,7 +357,7 @@ func parseError(status int, data []byte) *Error {
 	return &e
 }
 
-// hide removes the bearer token, since a server may show what it was sent.
+// hide removes the bearer token, since a server may repeat the request.
 func (e *Error) hide(bearer string) {
 	if bearer == "" {
 		return
@@ -370,7 +371,7 @@ func (e *Error) hide(bearer string) {
 	}
 }
 
-// unanswered is an error that no answer came, or none that can be used.
+// unanswered is the error if no usable answer came.
 type unanswered struct{ cause error }
 
 func unusable(cause error) error {

@@ -180,7 +180,7 @@ func TestAnErrorMatchesWhatHappened(t *testing.T) {
 			require.NoError(t, err)
 			w.serve(t, disabled, w.zones)
 		}, issue("default", time.Hour), token.ErrIssuingDisabled},
-		"a mesh that the store cannot hold": {"alice", failing(keystore.ErrName), func(c *httpapi.Client) error {
+		"a mesh that the store cannot hold": {"alice", func(_ *testing.T, w *world) { w.store.refuse = keystore.ErrName }, func(c *httpapi.Client) error {
 			return c.RevokeDataplane(t.Context(), "Prod", "an-id")
 		}, nil},
 		"read-only": {"alice", failing(keystore.ErrReadOnly), revoke, keystore.ErrReadOnly},

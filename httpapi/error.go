@@ -18,7 +18,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// The titles of errors, by which clients tell them apart.
+// The titles of errors. Clients distinguish errors by them.
 const (
 	titleInvalid      = "Invalid request"
 	titleNotIssued    = "Could not issue a token"
@@ -33,33 +33,33 @@ const (
 // Error is an answer other than success. As JSON it is the body of the answer. A
 // [Client] returns it as *Error; it matches, with errors.Is:
 //
-//   - token.ErrIssuingDisabled, token.ErrNotIssuable: a refused request for a
-//     token; the first one only if issuing is switched off
+//   - token.ErrNotIssuable: a refused request for a token
+//   - token.ErrIssuingDisabled: issuing is switched off
 //   - [ErrUnauthenticated]: 401
 //   - token.ErrDenied: 403
 //   - signing.ErrNoKey: 404 Signing Key not found
 //   - keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable: a
 //     revocation list that cannot be changed or read
-//   - token.ErrUnavailable: 429, 502, 503 or 504; asking again may succeed
+//   - token.ErrUnavailable: 429, 502, 503 or 504; a retry may succeed
 type Error struct {
 	Type              string             `json:"type"`   // always "/std-errors"
 	Status            int                `json:"status"` // of HTTP
-	Title             string             `json:"title"`  // the same for every error of its sort
-	Detail            string             `json:"detail"` // about this one
+	Title             string             `json:"title"`  // the sort of error
+	Detail            string             `json:"detail"` // about this error
 	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
 
 	issuing bool // a client has asked for a token
 }
 
-// InvalidParameter is what is wrong with one field of a request. An answer has
-// ten of them at most.
+// InvalidParameter says what is wrong with one field of a request. An answer has at
+// most ten of them.
 type InvalidParameter struct {
 	Field  string `json:"field"` // such as "validFor" or "scope[0]"
 	Reason string `json:"reason"`
 }
 
-// Error returns the status, the title and the details, quoted: they come from
-// another machine.
+// Error returns the status, the title and the details. It quotes them, since they
+// come from another machine.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("httpapi: %d %.256q: %.1024q", e.Status, e.Title, e.Detail)
 	for _, p := range e.InvalidParameters[:min(len(e.InvalidParameters), maxFaults)] {
@@ -95,16 +95,14 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// disabledDetails are the texts that say that issuing is switched off: ours, and
-// that of Kuma.
+// disabledDetails are the details of Meshpass and Kuma for switched off issuing.
 var disabledDetails = []string{
 	token.ErrIssuingDisabled.Error(),
 	"issuing tokens using the control plane is disabled.",
 }
 
-// answer is an Error of the handler's own. It is a type apart from Error: an
-// authoriser or an issuer may itself be a client of another server, whose
-// answers are not ours.
+// answer is an Error that this handler made. It is a separate type, since an
+// authoriser or an issuer may be a client of another server and return its Error.
 type answer struct{ body Error }
 
 func (a *answer) Error() string {
@@ -145,26 +143,22 @@ func methodNotAllowed(w http.ResponseWriter, actions map[string]Action) error {
 	return newAnswer(http.StatusMethodNotAllowed, "Method not Allowed", "want "+allowed)
 }
 
-// answerTo returns the answer to a request that ended with an error. Its text is
-// told only where it is about the request itself.
+// answerTo returns the answer to a request that ended with an error. It contains the
+// text of the error only if that is about the request itself.
 func answerTo(what Request, err error) *answer {
 	var own *answer
 	var told *denied
-	// Not every store can hold every mesh: see keystore.ErrName.
-	noSuchMesh := what.Action == Issue && errors.Is(err, keystore.ErrName) && !errors.Is(err, errRefused) && !errors.Is(err, token.ErrDenied)
 	switch {
 	case errors.As(err, &own):
 		return own
 	case errors.Is(err, ErrUnauthenticated):
-		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "it is not known who asks")
+		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "the client is not authenticated")
 	case errors.As(err, &told):
 		return newAnswer(http.StatusForbidden, titleDenied, told.detail)
-	case errors.Is(err, token.ErrUnavailable) && !noSuchMesh:
+	case errors.Is(err, token.ErrUnavailable):
 		return unavailable()
 	case errors.Is(err, errRefused), errors.Is(err, token.ErrDenied):
 		return newAnswer(http.StatusForbidden, titleDenied, "the request is not allowed")
-	case noSuchMesh:
-		return noKey(what)
 	case errors.Is(err, token.ErrIssuingDisabled):
 		return newAnswer(http.StatusBadRequest, titleNotIssued, token.ErrIssuingDisabled.Error())
 	case errors.Is(err, token.ErrNotIssuable):
@@ -174,11 +168,11 @@ func answerTo(what Request, err error) *answer {
 	case errors.Is(err, revocation.ErrUnreadable):
 		return newAnswer(http.StatusInternalServerError, titleListUnusable, "an operator must repair the list")
 	case errors.Is(err, keystore.ErrReadOnly):
-		return newAnswer(http.StatusConflict, titleReadOnly, "revocations are changed elsewhere")
+		return newAnswer(http.StatusConflict, titleReadOnly, "change revocations where the store can be written")
 	case errors.Is(err, keystore.ErrTooLarge):
-		return newAnswer(http.StatusInsufficientStorage, titleFull, "the store takes no larger list")
+		return newAnswer(http.StatusInsufficientStorage, titleFull, "the list has reached the maximum size of the store")
 	case errors.Is(err, keystore.ErrName):
-		return invalid(InvalidParameter{"mesh", "is not a name that the store takes"}).(*answer)
+		return invalid(InvalidParameter{"mesh", "is not a name that the store accepts"}).(*answer)
 	case what.Action == Issue: // such as a key that cannot be read
 		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the token could not be issued")
 	}
@@ -194,13 +188,13 @@ func noKey(what Request) *answer {
 }
 
 func unavailable() *answer {
-	return newAnswer(http.StatusServiceUnavailable, titleUnavailable, "the answer is not known at the moment: ask again")
+	return newAnswer(http.StatusServiceUnavailable, titleUnavailable, "the answer is not available at the moment: try again")
 }
 
 // fail answers a request that ended with an error.
 func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request, err error) {
 	a := answerTo(what, err)
-	if a.body.Status >= http.StatusInternalServerError && what.Action != Keys && // the reads of keys are logged themselves
+	if a.body.Status >= http.StatusInternalServerError && what.Action != Keys && // key sets log their own reads
 		!errors.Is(ctx.Err(), context.Canceled) { // the client is gone
 		h.log.WarnContext(ctx, "request failed", slog.Int("status", a.body.Status), slog.String("action", string(what.Action)),
 			slog.String("kind", string(what.Kind)), slog.String("mesh", what.Mesh), slog.String("error", err.Error()))
@@ -213,7 +207,7 @@ func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request,
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.body.Status)
-	_, _ = w.Write(marshal(a.body)) // the client is gone: there is nobody to tell
+	_, _ = w.Write(marshal(a.body)) // fails only if the client is gone
 }
 
 // marshal encodes without the escapes for HTML, which make the texts unreadable.
@@ -221,6 +215,6 @@ func marshal(body any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(body) // what is marshalled here always can be
+	_ = encoder.Encode(body) // never fails for these types
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

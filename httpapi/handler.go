@@ -17,7 +17,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// storeTimeout is for how long a request waits for the authoriser and the store.
+// storeTimeout is how long a request waits for the authoriser and the store.
 const storeTimeout = 10 * time.Second
 
 // An Action is what a request asks for.
@@ -29,21 +29,21 @@ const (
 	List    Action = "list"    // the ids on a revocation list
 	Revoke  Action = "revoke"  // add ids to a revocation list
 	Restore Action = "restore" // remove ids from a revocation list
-	Keys    Action = "keys"    // the public keys; not asked under [WithPublicKeySets]
+	Keys    Action = "keys"    // the public keys; the authoriser is not asked under [WithPublicKeySets]
 )
 
-// A Request is what an [Authorizer] decides about. It was read whole and is
-// valid, so that what is allowed is what is done.
+// A Request is what an [Authorizer] decides about. The handler has read all of it
+// and checked it, so it does exactly what the authoriser allows.
 type Request struct {
 	Action Action
 	Kind   token.Kind
 
-	// Mesh is the mesh that the request is about: for Issue that of the token.
+	// Mesh is the mesh that the request is about; for Issue, the mesh of the token.
 	// It is empty for the kind zone.
 	Mesh string
 
-	// Dataplane or Zone, depending on Kind, and ValidFor are the claims and the
-	// lifetime of the token, for Issue.
+	// For Issue, Dataplane or Zone, depending on Kind, holds the claims of the
+	// token, and ValidFor its lifetime.
 	Dataplane token.Dataplane
 	Zone      token.Zone
 	ValidFor  time.Duration
@@ -55,38 +55,38 @@ type Request struct {
 // An Authorizer decides whether a request is allowed, and names the actor for
 // the audit log. A request is allowed if err is nil and actor is not empty.
 //
-// An error that matches [ErrUnauthenticated] is answered with 401, one that
-// matches token.ErrUnavailable with 503, and every other one with 403. Only the
-// text of a [Denied] is told to the client; the audit log has that of any error,
-// and the actor if there is one.
+// The handler answers an error that matches [ErrUnauthenticated] with 401, one that
+// matches token.ErrUnavailable with 503, and every other error with 403. The client
+// sees only the text of a [Denied]; the audit log has the text of every error, and
+// the actor if there is one.
 //
-// r is for headers and the connection; its body has been read. The function may be called concurrently;
-// it must not change what it is given and should heed r's context.
+// r is for headers and the connection; its body has been read. The handler may call
+// the function concurrently. The function must not change its arguments and should
+// return when r's context ends.
 type Authorizer func(r *http.Request, what Request) (actor string, err error)
 
-// ErrUnauthenticated: it is not known who asks. An [Authorizer] returns it, for an
-// answer of 401 that asks for a bearer token, and so does a [Client] that is
-// answered with 401.
+// ErrUnauthenticated: the client is not authenticated. An [Authorizer] returns it to
+// answer 401 and ask for a bearer token. A [Client] returns it for an answer of 401.
 var ErrUnauthenticated = errors.New("unauthenticated")
 
-// Denied returns an error for an [Authorizer] or an issuer's policy to return:
-// the client is told the detail, in an answer of 403.
+// Denied returns an error for an [Authorizer] or an issuer's policy. The handler
+// answers 403 with the detail.
 func Denied(detail string) error { return &denied{detail} }
 
 type denied struct{ detail string }
 
 func (d *denied) Error() string { return d.detail }
 
-// errRefused is what an authoriser's error is wrapped in.
+// errRefused wraps an authoriser's error.
 var errRefused = errors.New("not allowed")
 
 // An Option is an option of [New].
 type Option func(*handler) error
 
-// WithPublicKeySets serves the public keys to anyone, without asking the
-// authoriser, and lets shared caches keep them. Until the keys of a mesh have been
-// asked for once, requests for it share ten reads a second with requests for meshes
-// that do not exist: who sends many of those can delay it.
+// WithPublicKeySets serves the public keys to every client, without asking the
+// authoriser, and lets shared caches keep them. Until the handler has served the keys
+// of a mesh once, requests for them share ten reads a second with requests for meshes
+// that do not exist: a client that sends many of those can delay the first answer.
 func WithPublicKeySets() Option {
 	return func(h *handler) error {
 		h.publicKeySets = true
@@ -95,10 +95,10 @@ func WithPublicKeySets() Option {
 }
 
 // WithLogger sets the logger; the default is slog.Default(). The handler logs
-// "request failed" at Warn, with the cause of each answer of 500 or 503, and "key
-// records with faults" at Warn and "built key set" at Info when keys have changed. The
-// audit events of all requests go to this logger too, also those of an issuer
-// with another one.
+// "request failed" at Warn, with the cause of each answer of 500 or 503, and when
+// keys have changed, "key records with faults" at Warn and "built key set" at Info.
+// The audit events of all requests go to this logger too, even if the issuer has
+// another one.
 func WithLogger(log *slog.Logger) Option {
 	return func(h *handler) error {
 		if log == nil {
@@ -116,14 +116,14 @@ type handler struct {
 	authorize     Authorizer
 	publicKeySets bool
 	log           *slog.Logger
-	ownLog        bool // log is not just the default one
+	ownLog        bool // log is from WithLogger
 	keys          *keySets
 }
 
 // New returns the handler. All four parameters are required: for a control plane
-// that issues nothing pass a dataplane.NewDisabledIssuer and a
-// zone.NewDisabledIssuer. The store is that of the revocation lists and the
-// public keys. The handler keeps nothing running in the background.
+// that issues nothing, pass a dataplane.NewDisabledIssuer and a
+// zone.NewDisabledIssuer. The store holds the revocation lists and the public keys.
+// The handler runs nothing in the background.
 func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer, authorize Authorizer, options ...Option) (http.Handler, error) {
 	switch {
 	case store == nil:
@@ -131,7 +131,7 @@ func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer
 	case dataplanes == nil || zones == nil:
 		return nil, errors.New("httpapi: an issuer is nil (NewDisabledIssuer of dataplane and zone issues nothing)")
 	case authorize == nil:
-		return nil, errors.New("httpapi: the authoriser is nil, and there is none that allows everything")
+		return nil, errors.New("httpapi: the authoriser is nil; there is no default")
 	}
 	h := &handler{store: store, dataplanes: dataplanes, zones: zones, authorize: authorize, log: slog.Default()}
 	for _, o := range options {
@@ -146,8 +146,7 @@ func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer
 	return h, nil
 }
 
-// ServeHTTP reads the whole request, asks the authoriser, and only then does
-// something.
+// ServeHTTP reads the whole request, asks the authoriser, and only then acts.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	ctx := r.Context()
@@ -160,7 +159,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err = read(w, r, &what)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout) // the time that reading took is the server's affair
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout) // the http.Server limits the time for reading
 	defer cancel()
 	if err == nil && !(what.Action == Keys && h.publicKeySets) {
 		var actor string
@@ -223,7 +222,7 @@ func checkMesh(mesh string) error {
 	return keystore.CheckScope(keystore.Scope(mesh))
 }
 
-// read reads the body that a request of its kind has.
+// read reads the body of a request.
 func read(w http.ResponseWriter, r *http.Request, what *Request) error {
 	switch what.Action {
 	case Issue:
@@ -237,7 +236,7 @@ func read(w http.ResponseWriter, r *http.Request, what *Request) error {
 func (h *handler) allow(r *http.Request, what Request) (actor string, err error) {
 	actor, err = h.authorize(r, what)
 	if err == nil && actor == "" {
-		// A function that returns two zero values has decided nothing.
+		// An authoriser that returns two zero values has not decided.
 		err = errors.New("the authoriser named no actor")
 	}
 	if err != nil {
@@ -259,7 +258,7 @@ func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request
 	}
 }
 
-// logRefused records a refusal of which no issuer and no list will know.
+// logRefused logs a refusal that reaches neither an issuer nor a list.
 func (h *handler) logRefused(ctx context.Context, what Request, err error) {
 	audit.Log(ctx, h.log, audit.Event{
 		Action:   audit.Action(what.Action),
@@ -272,6 +271,6 @@ func (h *handler) logRefused(ctx context.Context, what Request, err error) {
 		Tags:     what.Dataplane.Tags,
 		Zone:     what.Zone.Zone,
 		Scope:    what.Zone.Scope,
-		TokenID:  strings.Join(what.TokenIDs, ","), // one event, or a refused client could write very many
+		TokenID:  strings.Join(what.TokenIDs, ","), // one event, so that a refused client cannot flood the log
 	})
 }

@@ -260,13 +260,17 @@ func TestAStoreThatHangsIsNotWaitedForForever(t *testing.T) {
 
 func TestAMeshThatTheStoreCannotHoldHasNoKeys(t *testing.T) {
 	w := newWorld(t)
-	w.store.set(keystore.ErrName, false)
+	w.store.refuse = keystore.ErrName
 	answer, text := w.do(t, "POST", "/tokens/dataplane", `{"mesh":"Prod"}`)
 	assert.Equal(t, 404, answer.StatusCode, text)
 	answer, text = w.do(t, "GET", "/jwks/dataplane/Prod", "")
 	assert.Equal(t, 404, answer.StatusCode, text)
+	answer, text = w.do(t, "GET", "/revocations/dataplane/Prod", "")
+	assert.Equal(t, 200, answer.StatusCode, text)
+	assert.JSONEq(t, `{"ids":[]}`, text)
 	answer, text = w.do(t, "POST", "/revocations/dataplane/Prod", `{"ids":["an-id"]}`)
 	assert.Equal(t, 400, answer.StatusCode, text)
+	assert.Contains(t, text, "is not a name that the store takes")
 }
 
 func TestPathsAreMatchedExactly(t *testing.T) {

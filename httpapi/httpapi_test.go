@@ -173,7 +173,8 @@ type faultStore struct {
 	*keystore.Memory
 
 	mu      sync.Mutex
-	fail    error
+	fail    error // of reads
+	refuse  error // of Create
 	hang    bool
 	touched int
 }
@@ -214,6 +215,13 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 		return nil, err
 	}
 	return s.Memory.List(ctx, scope, prefix)
+}
+
+func (s *faultStore) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if s.refuse != nil {
+		return keystore.Record{}, s.refuse
+	}
+	return s.Memory.Create(ctx, r)
 }
 
 var testKeys = func() (keys [3]func() *signing.PrivateKey) {

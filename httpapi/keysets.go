@@ -21,15 +21,15 @@ import (
 )
 
 const (
-	keySetMaxAge  = time.Second     // for how long a read answers requests
+	keySetMaxAge  = time.Second     // how long a read answers requests
 	keySetTimeout = 5 * time.Second // of a read
 
-	// maxUnknownReads is how many reads a second are made for meshes that are not
-	// known to have keys: anybody may ask for any name.
+	// maxUnknownReads is the maximum number of reads a second for meshes that are not
+	// known to have keys: a client may ask for any name.
 	maxUnknownReads = 10
 )
 
-var errTooManyMeshes = fmt.Errorf("%w: more than %d meshes without known keys were asked for within a second", token.ErrUnavailable, maxUnknownReads)
+var errTooManyMeshes = fmt.Errorf("%w: clients asked for more than %d meshes without known keys within a second", token.ErrUnavailable, maxUnknownReads)
 
 // jwk is a public key (RFC 7517, section 4; RFC 7518, section 6.3.1).
 type jwk struct {
@@ -68,13 +68,13 @@ func (h *handler) serveKeys(ctx context.Context, w http.ResponseWriter, r *http.
 	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(set.text) // the client is gone: there is nobody to tell
+		_, _ = w.Write(set.text) // fails only if the client is gone
 	}
 	return nil
 }
 
 // matches reports whether an If-None-Match names the tag (RFC 9110,
-// section 13.1.2). The tags are ours and hold no comma.
+// section 13.1.2). Our tags contain no comma.
 func matches(ifNoneMatch []string, etag string) bool {
 	for tag := range strings.SplitSeq(strings.Join(ifNoneMatch, ","), ",") {
 		tag = strings.TrimSpace(tag)
@@ -85,16 +85,16 @@ func matches(ifNoneMatch []string, etag string) bool {
 	return false
 }
 
-// keySets holds the key sets that were asked for. A set is read when it is asked
-// for, at most once a second. It remembers the meshes that have keys, and for a
-// second those that have none.
+// keySets holds key sets. It reads a set when a client asks for it, at most once a
+// second. It remembers the meshes that have keys, and for a second those that have
+// none.
 type keySets struct {
 	store keystore.KeyStore
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	reads   map[signing.Series]*keySetRead // the last ones
-	unknown int                            // reads for unknown meshes since the time
+	reads   map[signing.Series]*keySetRead // the last read of each
+	unknown int                            // reads for unknown meshes, counted from since
 	since   time.Time
 }
 
@@ -102,12 +102,12 @@ func newKeySets(store keystore.KeyStore, log *slog.Logger) *keySets {
 	return &keySets{store: store, log: log, reads: map[signing.Series]*keySetRead{}}
 }
 
-// keySetRead is one read of a series, shared by all who ask meanwhile.
+// keySetRead is one read of a series. Concurrent requests share it.
 type keySetRead struct {
 	began time.Time
 	done  chan struct{} // closed when the rest is set
 
-	set *keySet // the last one that was read without an error, or nil
+	set *keySet // the last successful one, or nil
 	err error
 }
 
@@ -127,8 +127,8 @@ type keySet struct {
 	etag   string
 }
 
-// get returns a key set that was read within the last second. It waits for a
-// read, but not beyond ctx.
+// get returns a key set that was read within the last second. It waits for a read
+// until ctx ends.
 func (k *keySets) get(ctx context.Context, series signing.Series) (*keySet, error) {
 	read, err := k.read(series)
 	if err != nil {
@@ -172,13 +172,13 @@ func (k *keySets) read(series signing.Series) (*keySetRead, error) {
 	}
 	next := &keySetRead{began: now, done: make(chan struct{})}
 	k.reads[series] = next
-	// Not with the context of the one who asked first: others wait for it too.
+	// Not with the context of the first request: other requests wait for it too.
 	go func() {
 		defer close(next.done)
 		ctx, cancel := context.WithTimeout(context.Background(), keySetTimeout)
 		defer cancel()
 		next.set, next.err = k.load(ctx, series, previous)
-		if errors.Is(next.err, token.ErrUnavailable) { // here, once a read and not once a request
+		if errors.Is(next.err, token.ErrUnavailable) { // logged once a read, not once a request
 			k.log.Warn("request failed", slog.String("action", string(Keys)), slog.String("kind", string(series.Kind())),
 				slog.String("mesh", string(series.Scope())), slog.String("error", next.err.Error()))
 		}
@@ -195,13 +195,10 @@ func (k *keySets) forget(now time.Time) {
 	}
 }
 
-// load reads a series and builds its key set, if it is not the previous one. A
-// failed read returns the previous one too, for the next read.
+// load reads a series, and builds its key set unless it is the previous one. A
+// failed read returns the previous set too, for the next read.
 func (k *keySets) load(ctx context.Context, series signing.Series, previous *keySet) (*keySet, error) {
 	records, err := k.store.List(ctx, series.Scope(), series.Prefix())
-	if errors.Is(err, keystore.ErrName) {
-		records, err = nil, nil // a mesh that the store cannot hold has no keys
-	}
 	if err != nil {
 		return previous, fmt.Errorf("%w: reading the keys: %w", token.ErrUnavailable, err)
 	}
@@ -213,7 +210,7 @@ func (k *keySets) load(ctx context.Context, series signing.Series, previous *key
 	keys := readable(public)
 	if len(keys) == 0 {
 		if len(public.Keys()) > 0 {
-			return previous, fmt.Errorf("%w: no key is readable: %w", token.ErrUnavailable, errors.Join(public.Problems()...))
+			return previous, fmt.Errorf("%w: no key can be read: %w", token.ErrUnavailable, errors.Join(public.Problems()...))
 		}
 		return nil, signing.ErrNoKey
 	}

@@ -205,7 +205,7 @@ func TestAKeySetThatCannotBeReadIsNotServedFromMemory(t *testing.T) {
 		assert.Equal(t, 200, status())
 		assert.Equal(t, 1, w.log.Count("built key set"), "it is still the one from before")
 
-		require.NoError(t, dataplane.RemoveKey(quiet(t), w.store, "default", 1, dataplane.Forced()))
+		require.NoError(t, dataplane.RemoveAllKeys(quiet(t), w.store, "default"))
 		time.Sleep(time.Second)
 		assert.Equal(t, 404, status())
 	})

@@ -45,7 +45,7 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	// Written id by id: with a million of them the text has 40 MB.
+	// Write id by id: a million ids take 40 MB.
 	out := bufio.NewWriterSize(w, 64<<10)
 	_, _ = out.WriteString(`{"ids":[`)
 	for i, id := range list.IDs() {
@@ -54,7 +54,7 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		}
 		// An id is visible ASCII, whose quoted form is that of JSON.
 		if _, err := out.Write(strconv.AppendQuote(out.AvailableBuffer(), id)); err != nil {
-			return nil // the client is gone: there is nobody to tell
+			return nil // the client is gone
 		}
 	}
 	_, _ = out.WriteString("]}")

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	maxTokenRequest = 64 << 10 // bytes; a token has 8 KiB at most
+	maxTokenRequest = 64 << 10 // bytes; a token has at most 8 KiB
 
-	// defaultValidFor is 10 years, for a request that names no lifetime.
+	// defaultValidFor is 10 years, for a request without validFor.
 	defaultValidFor = 87600 * time.Hour
 )
 
@@ -38,7 +38,7 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 		}
 		for _, name := range slices.Sorted(maps.Keys(d.Tags)) {
 			if len(d.Tags[name]) == 0 {
-				bad.add(tagField(name), "has no values, and so would allow none")
+				bad.add(tagField(name), "has no values, so it would allow nothing")
 			}
 		}
 	} else {
@@ -80,6 +80,6 @@ func (h *handler) issue(ctx context.Context, w http.ResponseWriter, what Request
 		return err
 	}
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = io.WriteString(w, issued.Token) // the client is gone: there is nobody to tell
+	_, _ = io.WriteString(w, issued.Token) // fails only if the client is gone
 	return nil
 }

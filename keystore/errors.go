@@ -3,6 +3,7 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The errors of a KeyStore. A store wraps them with the scope and the name of
@@ -28,8 +29,8 @@ var (
 	// ErrTooLarge: the data is over the store's limit, which the text names.
 	ErrTooLarge = errors.New("keystore: record too large")
 
-	// ErrName: the scope or the name is not one that the store takes; see CheckScope
-	// and CheckName. A store on an engine that cannot hold all of those takes fewer.
+	// ErrName: CheckScope or CheckName refuses the scope or the name; or Create or
+	// Update was given one that the store's engine cannot hold.
 	ErrName = errors.New("keystore: unusable name")
 )
 
@@ -39,11 +40,12 @@ func (nameTaken) Error() string { return "keystore: name is taken in another sco
 func (nameTaken) Unwrap() error { return ErrExists }
 
 // Error is the error of one operation of a store: which operation, on which
-// record, and why. The stores of this repository return every error of theirs in
-// this form, except for those of [CheckRecord] and its relatives, which name the
-// record themselves.
+// record, and why. The stores of this repository return the errors of their
+// methods in this form, except for those of [CheckRecord] and its relatives,
+// which name the record themselves.
 type Error struct {
-	// Op is "get", "list", "create", "update" or "delete".
+	// Op is "get", "list", "create", "update" or "delete". Package sealed also has
+	// "open" and "reseal".
 	Op string
 
 	// Scope and Name are those of the record. Name is empty if the operation was a
@@ -67,7 +69,8 @@ func (e *Error) Error() string {
 	case ErrNotFound, ErrExists, ErrConflict: // which say what was tried
 		return fmt.Sprintf("%s: %s", e.Err, describe(e.Scope, e.Name))
 	}
-	return fmt.Sprintf("keystore: cannot %s %s: %s", e.Op, describe(e.Scope, e.Name), e.Err)
+	why := strings.TrimPrefix(e.Err.Error(), "keystore: ") // once is enough
+	return fmt.Sprintf("keystore: cannot %s %s: %s", e.Op, describe(e.Scope, e.Name), why)
 }
 
 // Unwrap returns the cause.

@@ -14,11 +14,15 @@ import "context"
 // goroutines and by many processes on the same underlying storage.
 //
 // Every method returns promptly with the context's error if the context has
-// ended, even before the call; match it with errors.Is. Every method returns
-// [ErrName] for a scope or a name that [CheckScope] or [CheckName] refuses, and a
-// store whose engine cannot hold all the others documents which ones it refuses in
-// the same way; only List takes [AllScopes]. A store copies the slices that it takes and returns:
-// neither the store nor the caller sees what the other does to them later.
+// ended, even before the call; match it with errors.Is. A store copies the slices
+// that it takes and returns: neither the store nor the caller sees what the other
+// does to them later.
+//
+// Every method returns [ErrName] for a scope or a name that [CheckScope] or
+// [CheckName] refuses; only List takes [AllScopes]. A store that accepts fewer
+// names documents which. A name that its engine cannot hold is absent: Get returns
+// [ErrNotFound], List an empty list and Delete nil; Create and Update return
+// ErrName.
 type KeyStore interface {
 	// Get returns the record, or ErrNotFound.
 	Get(ctx context.Context, scope Scope, name string) (Record, error)

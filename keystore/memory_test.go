@@ -25,7 +25,7 @@ func TestMemoryConforms(t *testing.T) {
 	})
 }
 
-func TestTheZeroMemoryIsAnEmptyStore(t *testing.T) {
+func TestMemoryIsAnEmptyStoreAsItsZeroValue(t *testing.T) {
 	var store keystore.Memory
 	records, err := store.List(t.Context(), keystore.AllScopes, "")
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-func TestNamesAreLettersDigitsAndThreeSigns(t *testing.T) {
+func TestCheckNameAndCheckScopeTakeLettersDigitsAndThreeSigns(t *testing.T) {
 	for _, name := range []string{
 		"a", "Z", "0", "default", "default-2", "a.b", "a_b", "a--b", "a.", "con", "dataplane-token-signing-key-default-1",
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-",
@@ -26,7 +26,7 @@ func TestNamesAreLettersDigitsAndThreeSigns(t *testing.T) {
 	}
 }
 
-func TestNamesHaveALimitOfLength(t *testing.T) {
+func TestCheckNameAndCheckScopeLimitTheLength(t *testing.T) {
 	assert.NoError(t, keystore.CheckScope(keystore.Scope(strings.Repeat("m", 128))))
 	assert.ErrorIs(t, keystore.CheckScope(keystore.Scope(strings.Repeat("m", 129))), keystore.ErrName)
 	assert.NoError(t, keystore.CheckName(strings.Repeat("n", 253)))
@@ -34,13 +34,13 @@ func TestNamesHaveALimitOfLength(t *testing.T) {
 	assert.ErrorIs(t, keystore.CheckName(""), keystore.ErrName)
 }
 
-func TestARecordIsInTheGlobalScopeOrInOneMesh(t *testing.T) {
+func TestCheckScopeTakesTheGlobalScopeAndOneMesh(t *testing.T) {
 	assert.NoError(t, keystore.CheckScope(keystore.Global))
 	assert.NoError(t, keystore.CheckScope("default"))
 	assert.ErrorIs(t, keystore.CheckScope(keystore.AllScopes), keystore.ErrName)
 }
 
-func TestTheErrorOfANameSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
+func TestCheckNameSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want string
@@ -54,7 +54,7 @@ func TestTheErrorOfANameSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 	}
 }
 
-func TestTheErrorOfANameQuotesItCutShort(t *testing.T) {
+func TestCheckNameQuotesALongNameCutShort(t *testing.T) {
 	err := keystore.CheckName("\x1b[31m" + strings.Repeat("n", 1<<20))
 	require.ErrorIs(t, err, keystore.ErrName)
 	assert.Less(t, len(err.Error()), 300)
@@ -62,7 +62,7 @@ func TestTheErrorOfANameQuotesItCutShort(t *testing.T) {
 	assert.Contains(t, err.Error(), "has 1048581 bytes")
 }
 
-func TestARecordIsCheckedForScopeNameAndSize(t *testing.T) {
+func TestCheckRecordChecksScopeNameAndSize(t *testing.T) {
 	r := keystore.Record{Scope: "default", Name: "key-1", Data: []byte("secret")}
 	assert.NoError(t, keystore.CheckRecord(r, 6))
 

@@ -41,7 +41,7 @@ func assertNoSecret(t *testing.T, text string) {
 	assert.NotRegexp(t, `(?i)0x53[\s,]+0x65`, text)
 }
 
-func TestARecordPrintsWithoutItsDataUnderEveryVerb(t *testing.T) {
+func TestRecordPrintsWithoutItsDataUnderEveryVerb(t *testing.T) {
 	type holder struct{ Record keystore.Record }
 	for _, verb := range "vTtbcdoOqxXUeEfFgGs" {
 		for _, flags := range []string{"", "+", "#", " ", "-80", "080", ".3", "# "} {
@@ -66,7 +66,7 @@ func TestARecordPrintsWithoutItsDataUnderEveryVerb(t *testing.T) {
 	assertNoSecret(t, fmt.Errorf("wrapped: %v", secretRecord).Error())
 }
 
-func TestAStorePrintsWithoutTheDataOfItsRecordsUnderEveryVerb(t *testing.T) {
+func TestMemoryAndDirPrintWithoutDataUnderEveryVerb(t *testing.T) {
 	memory := keystore.NewMemory()
 	directory, err := dir.Open(t.TempDir())
 	require.NoError(t, err)
@@ -111,18 +111,18 @@ func TestAStorePrintsWithoutTheDataOfItsRecordsUnderEveryVerb(t *testing.T) {
 	}
 }
 
-func TestAMemoryStorePrintsAndIsLoggedAsItsType(t *testing.T) {
+func TestMemoryPrintsAndIsLoggedAsItsType(t *testing.T) {
 	store := keystore.NewMemory()
 	assert.Equal(t, "keystore.Memory keystore.Memory", fmt.Sprintf("%v %+v", store, store))
 	assert.Equal(t, "keystore.Memory", store.LogValue().String())
 	assert.Equal(t, "keystore.Memory", fmt.Sprint((*keystore.Memory)(nil)))
 }
 
-func TestARecordPrintsWhatItIs(t *testing.T) {
+func TestRecordPrintsWhatItIs(t *testing.T) {
 	assert.Equal(t, `{scope "default", name "key-1", version "7", created 2024-05-06T07:08:09Z, 7 bytes}`, fmt.Sprint(secretRecord))
 }
 
-func TestARecordIsLoggedWithoutItsData(t *testing.T) {
+func TestRecordIsLoggedWithoutItsData(t *testing.T) {
 	for name, newHandler := range map[string]func(*bytes.Buffer) slog.Handler{
 		"text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
 		"JSON": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
@@ -140,7 +140,7 @@ func TestARecordIsLoggedWithoutItsData(t *testing.T) {
 	assert.Contains(t, log.String(), `record.scope=default record.name=key-1 record.version=7 record.created=2024-05-06T07:08:09.000Z record.size=7`)
 }
 
-func TestARecordMarshalsToJSONWithoutItsData(t *testing.T) {
+func TestRecordMarshalsToJSONWithoutItsData(t *testing.T) {
 	text, err := json.Marshal([]any{secretRecord, &secretRecord, map[string]keystore.Record{"a": secretRecord}})
 	require.NoError(t, err)
 	assertNoSecret(t, string(text))

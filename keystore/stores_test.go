@@ -7,7 +7,7 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-func TestTheLifeOfATokenInMemory(t *testing.T) {
+func TestMemoryServesTokensThroughTheirLife(t *testing.T) {
 	store := keystore.NewMemory()
 	storetest.LifeOfAToken(t, func(testing.TB) keystore.KeyStore { return store })
 }

@@ -73,23 +73,18 @@ func firstUnusable[T text](id T) int {
 
 // fault returns why id is not well-formed.
 func fault[T text](id T) string {
-	const shown = 32
-	excerpt := fmt.Sprintf("%q", string(id[:min(shown, len(id))]))
-	if len(id) > shown {
-		excerpt += "..."
-	}
 	if len(id) == 0 {
 		return "it is empty"
 	}
 	if len(id) > token.MaxIDLength {
-		return fmt.Sprintf("%s is %d bytes long, want at most %d", excerpt, len(id), token.MaxIDLength)
+		return fmt.Sprintf("%s is %d bytes long, want at most %d", excerpt(id), len(id), token.MaxIDLength)
 	}
 	at := firstUnusable(id)
 	found := fmt.Sprintf("byte 0x%02x", id[at])
 	if r, n := utf8.DecodeRuneInString(string(id[at:min(at+utf8.UTFMax, len(id))])); r != utf8.RuneError || n > 1 {
 		found = fmt.Sprintf("%U", r)
 	}
-	return fmt.Sprintf("%s holds %s, want visible ASCII without a comma", excerpt, found)
+	return fmt.Sprintf("%s holds %s, want visible ASCII without a comma", excerpt(id), found)
 }
 
 func checkIDs(ids []string) error {
@@ -99,4 +94,13 @@ func checkIDs(ids []string) error {
 		}
 	}
 	return nil
+}
+
+// excerpt quotes the first bytes of an item.
+func excerpt[T text](id T) string {
+	const shown = 32
+	if len(id) > shown {
+		return fmt.Sprintf("%q...", string(id[:shown]))
+	}
+	return fmt.Sprintf("%q", string(id))
 }

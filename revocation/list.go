@@ -13,18 +13,26 @@
 // Unicode white space characters (line ends, tabs, no-break spaces) and byte
 // order marks. The text between separators is an item. An item of 1 to 256
 // visible ASCII characters is an id, and is revoked, whatever else the list
-// holds. Any other item revokes nothing and is reported by [List.Problems]. A
-// list that has items but no id among them, such as a file saved as UTF-16, is
-// [ErrUnreadable]: no token can be checked against it. So is an encrypted record
-// of package sealed, which begins with an item that looks like an id.
+// holds. Any other item revokes nothing, and [List.Problems] reports it. A list
+// that has items but no id, such as a file saved as UTF-16, is [ErrUnreadable]:
+// no token can be checked against it. So is an encrypted record of package
+// sealed, although its first item looks like an id.
 //
 // Ids are compared byte for byte. A UUID in upper case, in braces or after
 // "urn:uuid:" differs from the canonical lower case form (RFC 9562, section 4)
 // that issued tokens carry.
 //
+// # Lists in another form
+//
+// An item that looks like a list in another form is a problem too: JSON, ids in
+// quotes, ids separated by semicolons or bars, ids after "ids=", base64 of a list, or
+// ids with the two characters of a \n between them. A reader takes such a list for
+// one that revokes, so what looks like an id in it is revoked as well as the item
+// itself. Other implementations read it as it is written: repair the list.
+//
 // This package writes lists with one comma between two ids and nothing else, so
-// that implementations that only split at commas can read them too. Only a list
-// whose first id begins like an encrypted record begins with a comma.
+// that implementations that only split at commas can read them too. If the first
+// id looks like the start of an encrypted record, the list starts with a comma.
 package revocation
 
 import (
@@ -37,8 +45,8 @@ import (
 )
 
 var (
-	// ErrUnreadable: a list has content but no id. The text says what was
-	// found. Such a list must not be treated as empty.
+	// ErrUnreadable: a list has content but no id. The text of the error says
+	// what was found. Such a list must not be treated as empty.
 	ErrUnreadable = errors.New("revocation: unreadable list")
 
 	// ErrID: an id cannot be on a list. It is not 1 to 256 visible ASCII
@@ -50,7 +58,7 @@ var (
 // sealedPrefix begins every record that package sealed has encrypted.
 const sealedPrefix = "meshpass-sealed-"
 
-// maxProblems is the maximum number of malformed items that are described.
+// maxProblems is the maximum number of malformed items that a list describes.
 const maxProblems = 10
 
 // List is a set of revoked ids. It is immutable and safe for concurrent use.
@@ -79,17 +87,27 @@ type List struct {
 // see [List.Problems].
 func Parse(data []byte) (*List, error) {
 	if bytes.HasPrefix(data, []byte(sealedPrefix)) {
-		return nil, fmt.Errorf("%w: it is encrypted, by package keystore/sealed", ErrUnreadable)
+		return nil, fmt.Errorf("%w: package keystore/sealed has encrypted it", ErrUnreadable)
 	}
 	uuids := countUUIDs(data)
 	l := newList(uuids)
 	for offset, item := range items(data) {
-		if wellFormed(item) {
-			add(l, item)
+		if u, ok := parseUUID(item); ok { // as nearly all are
+			l.addUUID(u)
 			continue
 		}
-		if l.malformed++; l.malformed <= maxProblems {
-			l.problems = append(l.problems, fmt.Errorf("item at offset %d: %s", offset, fault(item)))
+		ids, form := otherForm(item)
+		for _, id := range ids { // what a reader takes for ids must not be without effect
+			add(l, id)
+		}
+		switch {
+		case form != "":
+			l.report(offset, fmt.Sprintf("%s looks like %s, want ids separated by commas; its parts are revoked too", excerpt(item), form))
+		case !wellFormed(item):
+			l.report(offset, fault(item))
+		}
+		if wellFormed(item) {
+			add(l, item)
 		}
 	}
 	if l.Len() == 0 && l.malformed > 0 {
@@ -102,6 +120,13 @@ func Parse(data []byte) (*List, error) {
 		l.resize(l.uuids)
 	}
 	return l, nil
+}
+
+// report counts an item with a problem, and describes the first few.
+func (l *List) report(offset int, problem string) {
+	if l.malformed++; l.malformed <= maxProblems {
+		l.problems = append(l.problems, fmt.Errorf("item at offset %d: %s", offset, problem))
+	}
 }
 
 // Contains reports whether id is on the list, byte for byte. It does not
@@ -142,8 +167,8 @@ func (l *List) IDs() []string {
 	return ids
 }
 
-// MissingFrom returns how many ids of the list are not on another one, as when
-// tokens are restored.
+// MissingFrom counts the ids of the list that are not on other. If other is a
+// later version of the list, these were restored.
 func (l *List) MissingFrom(other *List) (n int) {
 	if l == nil {
 		return 0
@@ -166,7 +191,7 @@ func (l *List) MissingFrom(other *List) (n int) {
 
 // Problems describes the malformed items, which revoke nothing: the offset in
 // bytes from the start of the list, the fault, and the first 32 bytes, quoted.
-// It describes the first ten; one more error gives the number of the others.
+// It describes the first ten; one more error counts the rest.
 func (l *List) Problems() []error {
 	if l == nil {
 		return nil
@@ -179,7 +204,7 @@ func (l *List) Problems() []error {
 }
 
 // Format encodes a list of ids, in the given order and without duplicates, with
-// one comma between two ids. No ids give an empty list. The error matches
+// one comma between two ids. Without ids the list is empty. The error matches
 // [ErrID] for an id that [Parse] would not read back.
 func Format(ids []string) ([]byte, error) {
 	if err := checkIDs(ids); err != nil {
@@ -190,8 +215,8 @@ func Format(ids []string) ([]byte, error) {
 }
 
 // rewrite encodes the list in data as Format does, without some ids and with
-// others appended. Malformed items stay in place, since an operator may still
-// repair them. It also returns the ids it wrote.
+// others appended. Malformed items stay in place, so that an operator can repair
+// them. It also returns the ids that it wrote.
 func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 	size := len(data)
 	for _, id := range with {
@@ -214,7 +239,7 @@ func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 }
 
 func appendItem[T text](data []byte, item T) []byte {
-	// A list that begins with such an item would be taken for an encrypted one.
+	// Parse would take a list that begins with such an item for an encrypted one.
 	if len(data) > 0 || strings.HasPrefix(string(item), sealedPrefix) {
 		data = append(data, ',')
 	}
@@ -241,8 +266,8 @@ func (l *List) resize(uuids int) {
 	}
 }
 
-// find returns the slot of a UUID, or the free slot for it. The table has at
-// least one slot.
+// find returns the slot of a UUID, or the free slot for it. It needs at least
+// one slot.
 func (l *List) find(u uuid) (slot int, found bool) {
 	// The high word of the product maps the hash to a table of any length.
 	start, _ := bits.Mul64(u.hash(), uint64(len(l.table)))
@@ -286,15 +311,19 @@ func (l *List) has(u uuid) bool {
 // add adds a well-formed id to a list under construction and reports whether it
 // is new. The table must have room.
 func add[T text](l *List, id T) bool {
-	u, ok := parseUUID(id)
-	switch {
-	case !ok:
-		if _, found := l.others[string(id)]; found {
-			return false
-		}
-		l.others[string(id)] = struct{}{}
-		return true
-	case u == uuid{}:
+	if u, ok := parseUUID(id); ok {
+		return l.addUUID(u)
+	}
+	if _, found := l.others[string(id)]; found {
+		return false
+	}
+	l.others[string(id)] = struct{}{}
+	return true
+}
+
+// addUUID is add for an id that is a UUID.
+func (l *List) addUUID(u uuid) bool {
+	if u == (uuid{}) {
 		isNew := !l.nilUUID
 		l.nilUUID = true
 		return isNew
@@ -311,6 +340,13 @@ func countUUIDs(data []byte) (n int) {
 	for _, item := range items(data) {
 		if groupedAsUUID(item) {
 			n++
+			continue // it is too short to have one inside
+		}
+		ids, _ := otherForm(item)
+		for _, id := range ids {
+			if groupedAsUUID(id) {
+				n++
+			}
 		}
 	}
 	return n

@@ -14,16 +14,15 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// zoneName is the name of the list of zone tokens. The list of a mesh is named by
+// zoneName is the name of the list of zone tokens. The name of a mesh's list is
 // the prefix and the mesh.
 const (
 	dataplanePrefix = "dataplane-token-revocations-"
 	zoneName        = "zone-token-revocations"
 )
 
-// NamePrefix returns what the names of all lists for the tokens of a kind begin
-// with, for KeyStore.List. Not every record whose name begins so is a list: see
-// [ParseName].
+// NamePrefix returns the prefix of the names of all lists for one kind of token,
+// for KeyStore.List. Other records may have the prefix too: see [ParseName].
 func NamePrefix(kind token.Kind) string {
 	if kind == token.KindZone {
 		return zoneName
@@ -31,9 +30,9 @@ func NamePrefix(kind token.Kind) string {
 	return dataplanePrefix
 }
 
-// ParseName returns whose tokens the list in a record of this name revokes: their
-// kind and, for dataplane tokens, their mesh. It returns false if no list has such
-// a name.
+// ParseName returns the kind of the tokens that the list with this record name
+// revokes, and for dataplane tokens their mesh. It returns false if no list has
+// such a name.
 func ParseName(name string) (kind token.Kind, mesh string, ok bool) {
 	if name == zoneName {
 		return token.KindZone, "", true
@@ -61,8 +60,8 @@ func Dataplane(mesh string) Ref {
 
 // DataplaneGlobal returns the second list of a mesh's revoked dataplane tokens:
 // the record with the same name in the global scope. Validators read both, and
-// a token whose id is on either is revoked. To restore a token, remove its id
-// from both. Add new ids to [Dataplane]. For the empty mesh it is the zero Ref.
+// a token whose id is on either is revoked. [AddDataplane] and [RemoveDataplane]
+// change both. For the empty mesh it is the zero Ref.
 func DataplaneGlobal(mesh string) Ref {
 	return Ref{keystore.Global, Dataplane(mesh).Name}
 }
@@ -74,8 +73,8 @@ func Zone() Ref {
 }
 
 // Load reads the list. A missing record is the empty list. If the list cannot
-// be read the result is an error, never an empty list: the error of the store,
-// wrapped, or [ErrUnreadable].
+// be read, Load returns an error and never an empty list: the error of the
+// store, wrapped, or [ErrUnreadable].
 //
 // Load blocks as long as the store's Get does.
 func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
@@ -90,37 +89,39 @@ func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
 	return list, nil
 }
 
-// Add adds ids to the list, and creates the record if it is missing. When Add
-// has returned without an error, all ids are on the list, together with all
-// concurrent changes by other callers.
+// Add adds ids to the list, and creates the record if it is missing. After Add
+// returns without an error, all ids are on the list, and so are all ids that
+// other callers added at the same time.
 //
 // Add rewrites the list as [Format] does, in its previous order with new ids
-// last, by compare-and-swap on the version of the record. Malformed items are
-// kept. If all ids are on the list already, nothing is written. If the list
-// changes at the same time, Add tries again after a pause of at most 50 ms,
-// until ctx ends.
+// last, by compare-and-swap on the version of the record. It keeps malformed
+// items. If all ids are on the list already, Add writes nothing. If another
+// caller changes the list at the same time, Add tries again after a pause of at
+// most 50 ms, until ctx ends.
 //
-// The error matches [ErrID] for an id that cannot be on a list, before anything
-// is read, and [ErrUnreadable] for a list that cannot be parsed, which is not
-// changed. Errors of the store are returned wrapped, among them
+// If an id cannot be on a list, the error matches [ErrID], and Add reads
+// nothing. If the list cannot be parsed, the error matches [ErrUnreadable], and
+// Add changes nothing. Errors of the store are returned wrapped, among them
 // [keystore.ErrTooLarge] (a store takes at least 512 KiB, about 14,000 UUIDs),
 // [keystore.ErrReadOnly] and [keystore.ErrNameTaken]. When ctx ends, the error
-// matches that of ctx. What was done with each id is an audit event: see package
-// audit.
+// matches that of ctx. Each id is an audit event: see package audit.
 func (r Ref) Add(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return r.edit(ctx, store, audit.Revoke, ids, withIDs)
+	_, err := r.edit(ctx, store, audit.Revoke, ids, true)
+	logEach(ctx, audit.Revoke, r.Name, ids, err)
+	return err
 }
 
 // Remove removes ids from the list, so that tokens with these ids are valid
-// again. Missing ids are not an error; if none is on the list, nothing is
-// written. A list whose last id was removed stays as an empty record.
+// again. Missing ids are not an error; if none is on the list, Remove writes
+// nothing. After the last id is removed, the record stays and is empty.
 //
-// Remove writes, retries and fails as [Ref.Add] does. It also returns
-// [ErrUnreadable], and changes nothing, if the list would be left with
-// malformed items and no id: no token could be validated until an operator
-// repaired it.
+// Remove writes, retries and fails as [Ref.Add] does. If the list would have
+// malformed items and no id, Remove also returns [ErrUnreadable] and changes
+// nothing: validators could not use such a list until an operator repaired it.
 func (r Ref) Remove(ctx context.Context, store keystore.KeyStore, ids ...string) error {
-	return r.edit(ctx, store, audit.Restore, ids, withoutIDs)
+	_, err := r.edit(ctx, store, audit.Restore, ids, false)
+	logEach(ctx, audit.Restore, r.Name, ids, err)
+	return err
 }
 
 // change computes the new data of a list for some ids, and reports whether to
@@ -132,6 +133,9 @@ func withIDs(data []byte, ids []string) ([]byte, bool, error) {
 	list, err := Parse(data)
 	if err != nil {
 		return nil, false, err
+	}
+	if list.malformed > 0 { // an id inside of an item is one for this package only
+		_, list = rewrite(data, nil, nil)
 	}
 	if !slices.ContainsFunc(ids, func(id string) bool { return !list.Contains(id) }) {
 		return nil, false, nil
@@ -154,62 +158,82 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 		add(removed, id)
 	}
 	data, left := rewrite(data, removed, nil)
+	if list.malformed == 0 {
+		return data, true, nil
+	}
+	// What is left may have no id, so that no token could be validated, or an item of
+	// another form, which revokes the id all the same.
 	if left.Len() == 0 && len(data) > 0 {
-		return nil, false, fmt.Errorf("%w would be left: %w", ErrUnreadable, list.problems[0])
+		return nil, false, fmt.Errorf("%w: only malformed items would be left: %w", ErrUnreadable, list.problems[0])
+	}
+	after, err := Parse(data)
+	if err != nil {
+		return nil, false, err
+	}
+	if at := slices.IndexFunc(ids, after.Contains); at >= 0 {
+		return nil, false, fmt.Errorf("%w: %s is inside of an item: %w", ErrUnreadable, excerpt(ids[at]), list.problems[0])
 	}
 	return data, true, nil
 }
 
-// edit changes the record, and records what was decided about each id.
-func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Action, ids []string, change change) error {
-	doing := "adding to"
+// edit changes the record: it adds ids or removes them. It reports whether the record
+// is there afterwards. Without makes it leaves a missing record missing.
+func (r Ref) edit(ctx context.Context, store keystore.KeyStore, action audit.Action, ids []string, makes bool) (exists bool, err error) {
+	change, doing := withIDs, "adding to"
 	if action == audit.Restore {
-		doing = "removing from"
+		change, doing = withoutIDs, "removing from"
 	}
-	err := r.editUntilDone(ctx, store, ids, change)
+	exists, err = r.editUntilDone(ctx, store, ids, change, makes)
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", doing, r.description(), err)
 	}
+	return exists, err
+}
+
+// logEach logs an audit event for each id, and one for an id that was given twice.
+func logEach(ctx context.Context, action audit.Action, name string, ids []string, err error) {
 	event := audit.Event{Action: action, Err: err}
-	event.Kind, event.Mesh, _ = ParseName(r.Name)
+	event.Kind, event.Mesh, _ = ParseName(name)
+	logged := make(map[string]struct{}, len(ids))
 	for _, event.TokenID = range ids {
-		audit.Log(ctx, nil, event)
+		if _, twice := logged[event.TokenID]; !twice {
+			logged[event.TokenID] = struct{}{}
+			audit.Log(ctx, nil, event)
+		}
 	}
-	return err
 }
 
 // editUntilDone changes the record by compare-and-swap, and retries until it
 // succeeds.
-func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []string, change change) error {
+func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []string, change change, makes bool) (exists bool, err error) {
 	if err := checkIDs(ids); err != nil {
-		return err
+		return false, err
 	}
 	const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := r.editOnce(ctx, store, ids, change)
+		exists, err = r.editOnce(ctx, store, ids, change, makes)
 		if err == nil || !raced(err) {
-			return err
+			return exists, err
 		}
-		// The pause is random, so that writers that collided do not collide
-		// again.
+		// A random pause keeps writers that collided from colliding again.
 		timer := time.NewTimer(rand.N(pause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%w; last attempt: %w", ctx.Err(), err)
+			return false, fmt.Errorf("%w; last attempt: %w", ctx.Err(), err)
 		}
 	}
 }
 
-func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string, change change) error {
+func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string, change change, makes bool) (exists bool, err error) {
 	record, found, err := r.get(ctx, store)
-	if err != nil {
-		return err
+	if err != nil || !found && !makes {
+		return false, err
 	}
 	data, changed, err := change(record.Data, ids)
 	if err != nil || !changed {
-		return err
+		return found, err
 	}
 	record = keystore.Record{Scope: r.Scope, Name: r.Name, Data: data, Version: record.Version}
 	if found {
@@ -217,12 +241,12 @@ func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string
 	} else {
 		_, err = store.Create(ctx, record)
 	}
-	return err
+	return err == nil, err
 }
 
 // raced reports whether a write failed because another writer created, changed
-// or deleted the record since it was read. A name that another scope holds
-// stays taken, so that is not worth a retry.
+// or deleted the record since it was read. If another scope holds the name, a
+// retry would fail too.
 func raced(err error) bool {
 	return !errors.Is(err, keystore.ErrNameTaken) && (errors.Is(err, keystore.ErrExists) ||
 		errors.Is(err, keystore.ErrConflict) || errors.Is(err, keystore.ErrNotFound))
@@ -231,7 +255,7 @@ func raced(err error) bool {
 // get reads the record. A missing record is not an error.
 func (r Ref) get(ctx context.Context, store keystore.KeyStore) (record keystore.Record, found bool, err error) {
 	if store == nil {
-		return keystore.Record{}, false, errors.New("no store was given")
+		return keystore.Record{}, false, errors.New("the store is nil")
 	}
 	record, err = store.Get(ctx, r.Scope, r.Name)
 	if errors.Is(err, keystore.ErrNotFound) {

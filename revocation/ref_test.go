@@ -128,9 +128,9 @@ func TestAFailedReadIsNeverAnEmptyList(t *testing.T) {
 
 func TestNoStoreIsAnErrorAndNoPanic(t *testing.T) {
 	_, err := revocation.Zone().Load(t.Context(), nil)
-	assert.ErrorContains(t, err, "no store")
-	assert.ErrorContains(t, revocation.Zone().Add(t.Context(), nil, "a"), "no store")
-	assert.ErrorContains(t, revocation.Zone().Remove(t.Context(), nil, "a"), "no store")
+	assert.ErrorContains(t, err, "the store is nil")
+	assert.ErrorContains(t, revocation.Zone().Add(t.Context(), nil, "a"), "the store is nil")
+	assert.ErrorContains(t, revocation.Zone().Remove(t.Context(), nil, "a"), "the store is nil")
 }
 
 func TestTheFirstIDMakesTheRecordAndTheLastOneLeavesItEmpty(t *testing.T) {

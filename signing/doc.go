@@ -15,8 +15,8 @@
 //
 // # Stored keys
 //
-// Packages dataplane and zone are built on the rest of this package. It is of
-// use to programs that read the records of a store themselves.
+// Packages dataplane and zone use the rest of this package. Programs that read
+// the records of a store can use it too.
 //
 // Keys are numbered. The keys of one kind in one scope are a [Series]: the
 // dataplane keys of a mesh, or the zone keys. The [Serial] is the end of the
@@ -32,6 +32,5 @@
 // A validator lists the records under [Series.Prefix] and keeps the result of
 // [Series.PublicSet], which holds no private key.
 //
-// Nothing in this package reads or writes a store, and no private key is ever
-// printed.
+// This package never reads or writes a store, and never prints a private key.
 package signing

@@ -14,7 +14,7 @@ const maxEncodedSize = 16 << 10
 
 const pemBegin = "-----BEGIN "
 
-// contents describes what an encoding holds, in words that an error can use.
+// contents says what an encoding holds, in words for an error.
 type contents string
 
 const (
@@ -44,9 +44,9 @@ var pemTypes = map[string]contents{
 	"CERTIFICATE":           certificate,
 }
 
-// open returns the DER encoding in data, which is one PEM block, with nothing
-// but white space around it, or raw DER. It identifies the content by label and
-// shape only: the key in it may still be unusable.
+// open returns the DER encoding in data: raw DER, or one PEM block with nothing
+// but white space around it. It identifies the content by label and shape only:
+// the key in it may still be unusable.
 func open(data []byte, wanted string) (what contents, der []byte, inPEM bool, err error) {
 	text := bytes.Trim(data, " \t\r\n")
 	switch {
@@ -73,10 +73,10 @@ func openPEM(text []byte, wanted string) (contents, []byte, error) {
 	}
 	block, rest := pem.Decode(text)
 	if block == nil {
-		return "", nil, unusable("a damaged PEM block (are its line breaks there, and its last line?)", wanted)
+		return "", nil, unusable("a damaged PEM block (check its line breaks and its last line)", wanted)
 	}
 	if len(rest) > 0 {
-		return "", nil, unusable("something after the PEM block", wanted)
+		return "", nil, unusable("extra content after the PEM block", wanted)
 	}
 	labelled, known := pemTypes[block.Type]
 	if !known {
@@ -89,7 +89,7 @@ func openPEM(text []byte, wanted string) (contents, []byte, error) {
 		return "", nil, unusable("a PEM block with headers", wanted)
 	}
 	if labelled == sec1PrivateKey || labelled == encryptedKey || labelled == certificate {
-		return labelled, nil, nil // rejected by its label, whatever it contains
+		return labelled, nil, nil // the caller rejects it by its label
 	}
 	what, fault := inspect(block.Bytes)
 	if fault != "" {
@@ -101,8 +101,8 @@ func openPEM(text []byte, wanted string) (contents, []byte, error) {
 	return what, block.Bytes, nil
 }
 
-// describePEMType quotes a label only if it looks like one: in a block that was
-// assembled wrongly it may be secret content.
+// describePEMType quotes a label only if it looks like one: the label of a
+// malformed block may be secret content.
 func describePEMType(label string) string {
 	if label == "" || len(label) > 64 || strings.Trim(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZ ") != "" {
 		return "an unknown type"
@@ -116,7 +116,7 @@ func inspect(der []byte) (what contents, fault string) {
 	var elements []asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &elements)
 	if err != nil {
-		return "", "bytes that are no DER encoding"
+		return "", "bytes that are not DER"
 	}
 	if len(rest) > 0 {
 		return "", fmt.Sprintf("%d bytes after the end of the DER encoding", len(rest))
@@ -153,7 +153,7 @@ func inspect(der []byte) (what contents, fault string) {
 	case s == "ssb":
 		return certificate, ""
 	}
-	return "", "DER that is no key"
+	return "", "DER that is not a key"
 }
 
 // oidRSA is the algorithm of the supported PKCS#8 and PKIX keys (RFC 8017,

@@ -19,8 +19,8 @@ var (
 	// ErrInUse: a key must not be removed yet.
 	ErrInUse = errors.New("signing key is in use")
 
-	// ErrNotKey: a record's name is not that of a signing key, but of another
-	// record in the same scope.
+	// ErrNotKey: the name belongs to another record of the scope, not to a
+	// signing key.
 	ErrNotKey = errors.New("not the name of a signing key")
 )
 

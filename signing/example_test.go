@@ -35,7 +35,7 @@ func ExampleParsePrivateKey() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// unusable key: found nothing, wanted an RSA private key: PEM of type RSA PRIVATE KEY or PRIVATE KEY, or the DER of the former
+	// unusable key: found nothing, wanted an RSA private key: PEM of type RSA PRIVATE KEY or PRIVATE KEY, or the DER of PKCS#1
 }
 
 func ExampleSeries() {
@@ -68,7 +68,7 @@ func ExampleSeries_Signing() {
 	fmt.Println(err)
 	// Output:
 	// zone-token-signing-key-10 10 <nil>
-	// no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey makes the first one)
+	// no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey creates the first one)
 }
 
 func ExampleSeries_PublicSet() {
@@ -93,5 +93,5 @@ func ExampleSeries_PublicSet() {
 	// Output:
 	// true <nil>
 	// true
-	// record "dataplane-token-signing-public-key-default-2" in mesh "default": unusable key: found no PEM block, but bytes that are no DER encoding, wanted an RSA public key: PEM of type RSA PUBLIC KEY or PUBLIC KEY, or the DER in either
+	// record "dataplane-token-signing-public-key-default-2" in mesh "default": unusable key: found no PEM block, but bytes that are not DER, wanted an RSA public key: PEM of type RSA PUBLIC KEY or PUBLIC KEY, or the DER of either
 }

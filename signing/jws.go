@@ -13,7 +13,7 @@ import (
 // This is the only file that imports jwx, and it uses only these two functions.
 // To move to another library, or another major version of jwx, edit this file.
 //
-// The signer and the verifier are taken once, so that later changes to jwx's
+// The signer and the verifier are created once, so that later changes to jwx's
 // process-wide registry have no effect here.
 var (
 	rs256Signer   = must(jws.NewSigner(jwa.RS256))
@@ -40,9 +40,9 @@ func verifyRS256(key *rsa.PublicKey, signingInput, signature []byte) error {
 	return rs256Verifier.Verify(signingInput, signature, publicHalf{key})
 }
 
-// publicHalf passes a public key to jwx as that of a crypto.Signer, which jwx
-// takes as it is. It would convert a jwk.Key for each token, and copy a bare
-// *rsa.PublicKey by reflection, which takes half a per cent of a verification.
+// publicHalf wraps a public key in a crypto.Signer, which jwx uses without a copy.
+// For each token jwx would convert a jwk.Key, and copy a bare *rsa.PublicKey by
+// reflection, which takes half a per cent of a verification.
 type publicHalf struct{ key *rsa.PublicKey }
 
 func (h publicHalf) Public() crypto.PublicKey { return h.key }

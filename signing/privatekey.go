@@ -22,7 +22,7 @@ import (
 // to be weak.
 const DefaultBits = 2048
 
-const wantedPrivate = "an RSA private key: PEM of type RSA PRIVATE KEY or PRIVATE KEY, or the DER of the former"
+const wantedPrivate = "an RSA private key: PEM of type RSA PRIVATE KEY or PRIVATE KEY, or the DER of PKCS#1"
 
 // PrivateKey is an RSA key that signs. It is immutable and safe for concurrent
 // use. When printed, logged or marshalled, it shows only its size and
@@ -30,9 +30,8 @@ const wantedPrivate = "an RSA private key: PEM of type RSA PRIVATE KEY or PRIVAT
 type PrivateKey struct {
 	public *PublicKey
 
-	// The secret is in functions instead of fields, because reflection, as in
-	// fmt, reads unexported fields and bypasses methods, but cannot look into a
-	// function.
+	// The secret is in functions instead of fields: reflection, as in fmt, reads
+	// unexported fields and bypasses methods, but cannot look into a function.
 	sign func(signingInput []byte) ([]byte, error)
 	pem  func() ([]byte, error)
 }
@@ -56,11 +55,11 @@ func Generate(bits int) (*PrivateKey, error) {
 // NewPrivateKey returns a key from an *rsa.PrivateKey, which it copies and
 // validates, or from another signer with an RSA key, such as one in a KMS or
 // HSM. Such a signer must be safe for concurrent use. Each of its signatures is
-// verified before it is used.
+// verified before use.
 //
-// A signer in a KMS or HSM is used with NewOfflineIssuer; validators get its
-// public half with WithPublicKey or as a public key record. It cannot be
-// stored, so AddKey refuses it.
+// Use a signer in a KMS or HSM with NewOfflineIssuer; validators get its public
+// half with WithPublicKey or as a public key record. It cannot be stored, so
+// AddKey refuses it.
 //
 // The error matches [ErrKey] if [NewPublicKey] would not accept the key, if it
 // has more than two primes, or if it is not valid.
@@ -91,13 +90,13 @@ func NewPrivateKey(s crypto.Signer) (*PrivateKey, error) {
 				return nil, fmt.Errorf("signing with the key %s: %w", public.Fingerprint(), err)
 			}
 			if public.Verify(signingInput, signature) != nil {
-				return nil, unusable("a signer whose signature its public key "+public.Fingerprint()+" does not verify",
+				return nil, unusable("a signature that the signer's public key "+public.Fingerprint()+" does not verify",
 					"an RS256 signature")
 			}
 			return signature, nil
 		},
 		pem: func() ([]byte, error) {
-			return nil, fmt.Errorf("%w: it is in a KMS or HSM and cannot be stored; issue with NewOfflineIssuer and validate with WithPublicKey", ErrKey)
+			return nil, fmt.Errorf("%w: a key in a KMS or HSM cannot be stored; issue with NewOfflineIssuer and validate with WithPublicKey", ErrKey)
 		},
 	}, nil
 }
@@ -130,12 +129,12 @@ func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 	}
 	for _, n := range append([]*big.Int{key.D}, key.Primes...) {
 		if n == nil || n.Sign() <= 0 {
-			return nil, unusable("an RSA private key with a number missing or not positive", "positive numbers")
+			return nil, unusable("an RSA private key with a missing or non-positive number", "positive numbers")
 		}
 	}
-	// This comes before any arithmetic whose cost grows with the numbers.
+	// Check sizes before any arithmetic whose cost grows with the numbers.
 	if spare := key.Primes[0].BitLen() + key.Primes[1].BitLen() - public.Bits(); spare < 0 || spare > 1 || key.D.BitLen() > public.Bits() {
-		return nil, unusable("an RSA private key whose numbers do not belong together", "a valid one")
+		return nil, unusable("an RSA private key whose numbers do not match", "a valid one")
 	}
 	key.Precompute()
 	if err := key.Validate(); err != nil {
@@ -179,8 +178,8 @@ func ParsePrivateKey(data []byte) (*PrivateKey, error) {
 }
 
 func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
-	// x509.ParsePKCS1PrivateKey computes with the numbers before their size can
-	// be checked, and accepts truncated keys.
+	// x509.ParsePKCS1PrivateKey computes with the numbers before we can check
+	// their size, and accepts truncated keys.
 	var numbers struct {
 		Version                     int
 		N, E, D, P, Q, Dp, Dq, Qinv *big.Int
@@ -210,9 +209,9 @@ func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The encoding may have additional or contradicting content.
+	// The encoding may have extra or contradictory content.
 	if !bytes.Equal(x509.MarshalPKCS1PrivateKey(key), der) {
-		return nil, unusable("an RSA private key with something added", wantedPrivate)
+		return nil, unusable("an RSA private key with extra content", wantedPrivate)
 	}
 	return private, nil
 }
@@ -237,7 +236,7 @@ func parsePKCS8PrivateKey(der []byte) (*PrivateKey, error) {
 	info.Algorithm = pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue}
 	canonical, err := asn1.Marshal(info)
 	if err != nil || !bytes.Equal(canonical, der) {
-		return nil, unusable("a private key (PKCS#8) with attributes or something else added", wantedPrivate)
+		return nil, unusable("a private key (PKCS#8) with attributes or other extra content", wantedPrivate)
 	}
 	return key, nil
 }
@@ -253,8 +252,8 @@ func (k *PrivateKey) Public() *PublicKey {
 
 // Sign returns the RS256 signature over signingInput, which is as long as the
 // modulus. It takes about a millisecond for an RSA-2048 key in memory; a KMS or
-// HSM signer blocks as long as it needs. The error matches [ErrKey] if such a
-// signer returns a wrong signature. An error of the signer is returned wrapped.
+// HSM signer may block for longer. The error matches [ErrKey] if such a signer
+// returns a wrong signature. An error of the signer is returned wrapped.
 func (k *PrivateKey) Sign(signingInput []byte) ([]byte, error) {
 	if k.isZero() {
 		return nil, unusable("no key", "a private key that was parsed or generated")
@@ -274,7 +273,7 @@ func (k *PrivateKey) PEM() ([]byte, error) {
 
 func (k *PrivateKey) isZero() bool { return k == nil || k.sign == nil }
 
-// redacted is the only text that is ever printed for a private key.
+// redacted is the only text that a private key ever prints.
 func (k *PrivateKey) redacted() string {
 	if k.isZero() {
 		return "no private key"
@@ -282,7 +281,7 @@ func (k *PrivateKey) redacted() string {
 	return fmt.Sprintf("RSA private key of %d bits, %s (redacted)", k.public.Bits(), k.public.Fingerprint())
 }
 
-// Format prints the size and fingerprint of the key, whatever the verb.
+// Format prints the size and fingerprint of the key under every verb.
 func (k PrivateKey) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, k.redacted()) }
 
 // LogValue logs the size and fingerprint of the key.

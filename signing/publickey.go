@@ -25,7 +25,7 @@ const (
 // publicExponent is the only one accepted. All common tools use it.
 const publicExponent = 65537
 
-const wantedPublic = "an RSA public key: PEM of type RSA PUBLIC KEY or PUBLIC KEY, or the DER in either"
+const wantedPublic = "an RSA public key: PEM of type RSA PUBLIC KEY or PUBLIC KEY, or the DER of either"
 
 // PublicKey is an RSA public key that verifies signatures. It is immutable and
 // safe for concurrent use. The zero value holds no key and verifies nothing.
@@ -95,7 +95,7 @@ func parsePKCS1PublicKey(der []byte) (*PublicKey, error) {
 		return nil, err
 	}
 	if !bytes.Equal(x509.MarshalPKCS1PublicKey(key.key), der) {
-		return nil, unusable("an RSA public key with something added", wantedPublic)
+		return nil, unusable("an RSA public key with extra content", wantedPublic)
 	}
 	return key, nil
 }
@@ -116,7 +116,7 @@ func parsePKIXPublicKey(der []byte) (*PublicKey, error) {
 		return nil, err
 	}
 	if !bytes.Equal(key.pkix(), der) {
-		return nil, unusable("a public key (PKIX) with something added", wantedPublic)
+		return nil, unusable("a public key (PKIX) with extra content", wantedPublic)
 	}
 	return key, nil
 }

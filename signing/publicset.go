@@ -10,8 +10,8 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// PublicSet holds the public halves of the keys of a series, as of one read of
-// a store. It holds no private key, is immutable and safe for concurrent use.
+// PublicSet holds the public halves of the keys of a series, from one read of a
+// store. It holds no private key, is immutable and safe for concurrent use.
 // [Series.PublicSet] makes one.
 type PublicSet struct {
 	series   Series
@@ -25,8 +25,8 @@ type PublicSet struct {
 type Key struct {
 	Serial Serial
 
-	// Created is the time at which the store created the record: that of the
-	// private key if there is one, otherwise that of the public key.
+	// Created is the time at which the store created the record of the private
+	// key, or if there is none, of the public key.
 	Created time.Time
 
 	// Public verifies the tokens signed with the key. It is nil if the key
@@ -37,9 +37,9 @@ type Key struct {
 	// or not, rather than only its public half.
 	Private bool
 
-	// Signs marks the private key with the highest serial, readable or not. In
-	// a set with only public keys no key has it. Issuers with a publish delay
-	// may still sign with an older key.
+	// Signs marks the private key with the highest serial, readable or not. A
+	// set with only public keys marks none. Issuers with a publish delay may
+	// still sign with an older key.
 	Signs bool
 
 	// Err is set if and only if Public is nil. It matches [ErrKey].
@@ -71,13 +71,12 @@ func read(record keystore.Record, public bool) *reading {
 
 // PublicSet parses the keys in records and keeps their public halves. It
 // accepts every record of the series, private or public. If both exist for a
-// serial, it uses the private one, unless that cannot be read. Faulty records
-// are reported by [PublicSet.Problems] and do not affect the other keys.
+// serial, it uses the private one, unless that cannot be read. Faulty records do
+// not affect the other keys; [PublicSet.Problems] reports them.
 //
 // previous is the result of the previous read, or nil. A record with the same
-// Version and Created is not parsed again. A key that is unchanged keeps its
-// pointer, even if its record was rewritten, so a caller can compare pointers
-// to find out whether a key is still the same.
+// Version and Created is not parsed again. An unchanged key keeps its pointer,
+// even if its record was rewritten, so callers can compare keys by pointer.
 func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *PublicSet {
 	if previous == nil || previous.series != s {
 		previous = &PublicSet{}
@@ -125,8 +124,8 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 	return set
 }
 
-// choose combines the records of a serial, of which at most one is nil, into
-// one key, and reports contradictions.
+// choose combines the records of a serial into one key, and reports
+// contradictions. At most one record is nil.
 func (set *PublicSet) choose(serial Serial, private, public *reading, previous *PublicSet) Key {
 	from := private
 	switch {
@@ -138,7 +137,7 @@ func (set *PublicSet) choose(serial Serial, private, public *reading, previous *
 	case private.err == nil && public.err == nil && !private.key.Equal(public.key):
 		set.report(fmt.Errorf("%s: %w", describeRecord(public.record),
 			unusable("the public key "+public.key.Fingerprint(),
-				fmt.Sprintf("that of %s, %s, which is used", describeRecord(private.record), private.key.Fingerprint()))))
+				fmt.Sprintf("that of %s, %s, which is used instead", describeRecord(private.record), private.key.Fingerprint()))))
 	}
 	key := Key{Serial: serial, Created: from.record.Created, Public: from.key, Err: from.err}
 	if private != nil {
@@ -150,7 +149,7 @@ func (set *PublicSet) choose(serial Serial, private, public *reading, previous *
 	} else if before != nil && key.Public != nil {
 		set.report(fmt.Errorf("%s: %w", describeRecord(from.record),
 			unusable("the key "+key.Public.Fingerprint(),
-				before.Fingerprint()+" as before (a key is replaced by adding the next serial)")))
+				before.Fingerprint()+" as before (to replace a key, add the next serial)")))
 	}
 	return key
 }
@@ -158,8 +157,8 @@ func (set *PublicSet) choose(serial Serial, private, public *reading, previous *
 func (set *PublicSet) report(problem error) { set.problems = append(set.problems, problem) }
 
 // Find returns the key whose serial, in decimal, is kid. The error matches
-// [ErrNoKey] if there is no such key, which includes every kid that is not a
-// canonical serial. It matches [ErrKey] if the key exists but cannot be read.
+// [ErrNoKey] if there is no such key, or if kid is not a canonical serial. It
+// matches [ErrKey] if the key exists but cannot be read.
 func (set *PublicSet) Find(kid string) (*PublicKey, error) {
 	if key, ok := set.byKeyID[kid]; ok {
 		return key.Public, key.Err
@@ -179,8 +178,8 @@ func (set *PublicSet) Keys() []Key { return slices.Clone(set.keys) }
 // Problems returns the faults to report to an operator: records that cannot be
 // read, are misnamed or belong to another scope; records whose key differs from
 // that in the previous set; and public keys that do not match their private
-// key. Each error matches [ErrKey] and names the record. A fault that remains
-// is in every later set in the same words; a changed key is reported once. The
+// key. Each error matches [ErrKey] and names the record. A fault that persists
+// has the same text in every later set; a changed key is reported once. The
 // caller may change the slice.
 func (set *PublicSet) Problems() []error { return slices.Clone(set.problems) }
 

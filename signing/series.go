@@ -14,7 +14,7 @@ import (
 // value is invalid: use [DataplaneKeys] or [ZoneKeys].
 //
 // A record name consists of the kind, the mesh and the serial. The name for
-// serial 0 ends without a number:
+// serial 0 has no number:
 //
 //	dataplane-token-signing-key-{mesh}-{serial}          the private keys of a mesh
 //	dataplane-token-signing-public-key-{mesh}-{serial}   their public halves, on zones
@@ -26,8 +26,8 @@ type Series struct {
 }
 
 // DataplaneKeys returns the series that signs the dataplane tokens of a mesh.
-// The mesh must be a scope that [keystore.CheckScope] accepts, and not empty:
-// an empty one would be the global scope.
+// The mesh must be a scope that [keystore.CheckScope] accepts. It must not be
+// empty, which would be the global scope.
 func DataplaneKeys(mesh string) Series { return Series{kind: token.KindDataplane, mesh: mesh} }
 
 // ZoneKeys returns the series that signs zone tokens.
@@ -41,18 +41,17 @@ func (s Series) Kind() token.Kind { return s.kind }
 func (s Series) Scope() keystore.Scope { return keystore.Scope(s.mesh) }
 
 // Prefix returns the common prefix of all record names of the series, private
-// and public. To list only the private keys, and read no more secrets than
-// needed, use [Series.KeyName] of 0 as the prefix. Both prefixes also match
-// records that are not of the series; the functions of this package ignore or
-// report those.
+// and public. To list only the private keys, use [Series.KeyName] of 0 as the
+// prefix. Both prefixes also match records of other series; the functions of
+// this package ignore or report those.
 func (s Series) Prefix() string { return string(s.kind) + "-token-signing-" }
 
-// KeyName returns the record name of a private key. That of serial 0 is also
-// the prefix of all others.
+// KeyName returns the record name of a private key. The name of serial 0 is the
+// prefix of all others.
 func (s Series) KeyName(serial Serial) string { return s.name("key", serial) }
 
-// PublicKeyName returns the record name of a public key. That of serial 0 is
-// also the prefix of all others.
+// PublicKeyName returns the record name of a public key. The name of serial 0 is
+// the prefix of all others.
 func (s Series) PublicKeyName(serial Serial) string { return s.name("public-key", serial) }
 
 func (s Series) name(half string, serial Serial) string {
@@ -66,12 +65,11 @@ func (s Series) name(half string, serial Serial) string {
 	return name
 }
 
-// ParseName returns the serial that a record name in the series' scope stands
-// for, and whether the key is public. The error matches [ErrNotKey] if the name
-// does not start with [Series.Prefix]: the record is something else, which is
-// no fault. It matches [ErrKey] if the name has the prefix but is for another
-// mesh or does not end in a canonical serial: such a record is not used, and an
-// operator should know.
+// ParseName returns the serial in the name of a record in the series' scope, and
+// whether the key is public. The error matches [ErrNotKey] if the name does not
+// start with [Series.Prefix]: the record is not a signing key, which is no fault.
+// It matches [ErrKey] if the name has the prefix but is for another mesh or does
+// not end in a canonical serial. Such a record is not used; tell an operator.
 func (s Series) ParseName(name string) (serial Serial, public bool, err error) {
 	if !strings.HasPrefix(name, s.Prefix()) {
 		return 0, false, fmt.Errorf("%w: %s", ErrNotKey, quoteName(name))
@@ -92,20 +90,20 @@ func (s Series) ParseName(name string) (serial Serial, public bool, err error) {
 		}
 	}
 	return 0, false, unusable("a key record named "+quoteName(name)+" in "+describeScope(s.Scope()),
-		fmt.Sprintf("%q or %q, ending there or with a dash and a serial from 1 on", s.KeyName(0), s.PublicKeyName(0)))
+		fmt.Sprintf("%q or %q, alone or with a dash and a serial of at least 1", s.KeyName(0), s.PublicKeyName(0)))
 }
 
-// Signing returns the record of the private key that signs: the one with the
-// highest serial of those created by a moment, so that a key is known everywhere
-// before it signs, or else the one with the lowest serial. Without a moment, the zero
-// time, it is the one with the highest serial.
+// Signing returns the record of the private key that signs: among the keys that
+// were created at or before createdBy, the one with the highest serial. If all keys
+// are newer, it is the one with the lowest serial. So every validator knows a key
+// before it signs. A zero createdBy accepts keys of any age.
 //
 // Signing does not parse the key: if it is corrupt, the caller must fail rather than
 // sign with an older key. Other records are ignored; [Series.PublicSet] reports
 // them. The error matches [ErrNoKey] if there is no private key.
 func (s Series) Signing(records []keystore.Record, createdBy time.Time) (keystore.Record, Serial, error) {
 	var signing keystore.Record
-	chosen, old := Serial(-1), false // old: it was created by the moment
+	chosen, old := Serial(-1), false // old: created at or before createdBy
 	for _, record := range records {
 		if record.Scope != s.Scope() {
 			continue
@@ -120,7 +118,7 @@ func (s Series) Signing(records []keystore.Record, createdBy time.Time) (keystor
 		}
 	}
 	if chosen < 0 {
-		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q (EnsureKey makes the first one)",
+		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q (EnsureKey creates the first one)",
 			ErrNoKey, describeScope(s.Scope()), s.KeyName(0)+"-{serial}")
 	}
 	return signing, chosen, nil
@@ -133,5 +131,5 @@ func describeScope(scope keystore.Scope) string {
 	return fmt.Sprintf("mesh %.64q", scope)
 }
 
-// quoteName quotes a record name. Names are long, and their end matters.
+// quoteName quotes a record name of up to 256 characters: its end matters.
 func quoteName(name string) string { return fmt.Sprintf("%.256q", name) }

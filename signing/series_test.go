@@ -165,9 +165,9 @@ func TestOnlyWellNamedPrivateKeysOfTheScopeCanSign(t *testing.T) {
 func TestASeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
 	_, _, err := signing.DataplaneKeys("default").Signing(nil, time.Time{})
 	assert.ErrorIs(t, err, signing.ErrNoKey)
-	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named "dataplane-token-signing-key-default-{serial}" (EnsureKey makes the first one)`)
+	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named "dataplane-token-signing-key-default-{serial}" (EnsureKey creates the first one)`)
 	_, _, err = signing.ZoneKeys().Signing(nil, time.Time{})
-	assert.EqualError(t, err, `no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey makes the first one)`)
+	assert.EqualError(t, err, `no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey creates the first one)`)
 }
 
 func TestACorruptHighestKeyIsStillTheOneThatSigns(t *testing.T) {

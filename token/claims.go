@@ -11,8 +11,8 @@ import (
 // MaxIDLength is the maximum length of a jti, in bytes.
 const MaxIDLength = 256
 
-// Kind distinguishes dataplane tokens from zone tokens. Tokens, keys and
-// revocation lists of one kind mean nothing to the other.
+// Kind distinguishes dataplane tokens from zone tokens. Each kind has its own
+// tokens, keys and revocation lists.
 type Kind string
 
 // The kinds of token.
@@ -70,7 +70,7 @@ type Registered struct {
 	// ID is the jti, by which a token is revoked: 1 to [MaxIDLength] visible
 	// ASCII characters without a comma.
 	ID string
-	// IssuedAt is the iat. Issuers of this module set it five minutes back.
+	// IssuedAt is the iat. Issuers of this module backdate it by five minutes.
 	IssuedAt time.Time
 	// NotBefore is the nbf: before this time the token is not valid.
 	NotBefore time.Time
@@ -87,8 +87,8 @@ type Claims struct {
 	Zone      Zone
 }
 
-// Kind returns the kind of token that carries the claims. It is "" for claims
-// of no kind, which no token carries.
+// Kind returns the kind of token that carries the claims. It is "" if both
+// Dataplane.Mesh and Zone.Zone are empty; no token carries such claims.
 func (c Claims) Kind() Kind {
 	switch {
 	case c.Dataplane.Mesh != "":
@@ -102,17 +102,16 @@ func (c Claims) Kind() Kind {
 // Claims decodes the payload: a strict JSON object with the claims Mesh, Name,
 // Tags, Type and Workload, or Zone and Scope, and the registered claims exp,
 // nbf, iat and jti. The first seven may also be spelled in lower case. Any
-// other case of a known name is rejected, as is a duplicate claim, in one
-// spelling or two. A claim of the other kind is rejected, since its restriction
-// would be ignored. Unknown claims are ignored, but must be strict JSON too.
+// other case of a known name is rejected. So is a duplicate claim, even in two
+// spellings, and a claim of the other kind, since its restriction would be
+// ignored. Unknown claims are ignored, but must be strict JSON too.
 //
 // An empty string stands for an absent string claim, and null for any absent
 // claim. Times are seconds since 1970 up to the year 9999, in digits. A decimal
 // fraction is cut off; an exponent, a sign and an exp of 0 are rejected.
 //
 // Neither exp nor jti is required here; validators require both by default. The
-// strings are slices of one decoded payload of at most [MaxSize] bytes, which
-// they keep in memory.
+// strings share the memory of one decoded payload of at most [MaxSize] bytes.
 //
 // Errors match [ErrClaims].
 func (u Unverified) Claims() (Claims, error) {
@@ -206,7 +205,7 @@ func decodeClaims(text string) (Claims, error) {
 			return r.skip()
 		}
 		if seen[claim] {
-			return fmt.Errorf("claim %s stands twice, once as %q", claim, name)
+			return fmt.Errorf("claim %s appears twice, once as %q", claim, name)
 		}
 		seen[claim] = true
 		if r.word("null") {

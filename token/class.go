@@ -2,7 +2,7 @@ package token
 
 import "errors"
 
-// Class says what an error about a token means for the one who presented it.
+// Class says what an error about a token means for the peer that presented it.
 // [ClassOf] returns the class of an error.
 type Class int
 
@@ -14,11 +14,11 @@ const (
 	// Invalid: the token is definitely not good.
 	Invalid
 
-	// NotPermitted: the token is good, but not for this use: it is for another
-	// mesh, zone or scope, or it does not permit the proxy.
+	// NotPermitted: the token is good, but it is for another mesh, zone or scope,
+	// or it does not permit the proxy.
 	NotPermitted
 
-	// Unavailable: the answer could not be determined. A retry may succeed.
+	// Unavailable: the token could not be checked. A retry may succeed.
 	Unavailable
 )
 
@@ -38,8 +38,8 @@ func ClassOf(err error) Class {
 	return Unclassified
 }
 
-// String returns "invalid", "not permitted", "unavailable" or "unclassified". It
-// tells a peer all that it may know: the reason belongs in the log.
+// String returns "invalid", "not permitted", "unavailable" or "unclassified".
+// Tell a peer no more than that, and log the reason.
 func (c Class) String() string {
 	switch c {
 	case Invalid:
@@ -52,7 +52,7 @@ func (c Class) String() string {
 	return "unclassified"
 }
 
-// HTTPStatus returns the status code with which a server answers (RFC 9110,
+// HTTPStatus returns the status code for the answer of a server (RFC 9110,
 // sections 15.5.2, 15.5.4 and 15.6.4): 401 for Invalid, 403 for NotPermitted, 503
 // for Unavailable, and 500 for Unclassified.
 func (c Class) HTTPStatus() int {

@@ -18,9 +18,9 @@ import (
 // a missing ExpiresAt, or one that is not after NotBefore; times before 1970 or
 // after the year 9999; a tag with an empty list; a zone token without a scope
 // or with an empty one; text that is not UTF-8; a token over [MaxSize] bytes.
-// Encode checks all of this before it calls sign. Only two checks come after
-// sign: a signature that is empty, or so long (RSA keys above 2048 bits) that
-// the token exceeds MaxSize. An error of sign is returned wrapped.
+// Encode checks all of this before it calls sign. After sign it rejects only an
+// empty signature, and one that makes the token exceed MaxSize (RSA keys above
+// 2048 bits). An error of sign is returned wrapped.
 func Encode(keyID string, c Claims, sign func(signingInput []byte) ([]byte, error)) (string, error) {
 	if sign == nil {
 		return "", fmt.Errorf("%w: no signing function", ErrNotIssuable)
@@ -116,7 +116,7 @@ func seconds(t time.Time) *int64 {
 	return &s
 }
 
-// checkClaims rejects claims that the decoder would accept or never see.
+// checkClaims makes the checks that the decoder does not make.
 func checkClaims(c Claims) error {
 	d, z := c.Dataplane, c.Zone
 	zone := z.Zone != ""
@@ -124,13 +124,13 @@ func checkClaims(c Claims) error {
 	case d.Mesh == "" && !zone:
 		return errors.New("neither a mesh nor a zone is named")
 	case zone && (d.Mesh != "" || d.Name != "" || len(d.Tags) > 0 || d.Type != "" || d.Workload != ""):
-		return errors.New("a zone token says nothing about a data plane proxy")
+		return errors.New("claims about a data plane proxy do not belong in a zone token")
 	case !zone && len(z.Scope) > 0:
-		return errors.New("a dataplane token has no scope")
+		return errors.New("a scope does not belong in a dataplane token")
 	case zone && len(z.Scope) == 0:
 		return errors.New("a zone token without a scope authenticates nothing")
 	case c.ID == "":
-		return errors.New("jti is missing, so that the token could not be revoked")
+		return errors.New("jti is missing, so the token could not be revoked")
 	case c.ExpiresAt.IsZero():
 		return errors.New("exp is missing")
 	case !c.NotBefore.IsZero() && c.ExpiresAt.Unix() <= c.NotBefore.Unix():

@@ -2,11 +2,10 @@ package token
 
 import "errors"
 
-// Errors about a token fall into one of three classes. A token rejected for its
-// content matches [ErrInvalid]. A valid token presented for a use that it does
-// not permit matches [ErrNotPermitted]. If the answer could not be determined,
-// the error matches [ErrUnavailable]. The first two are final for this token;
-// after the third a retry may succeed.
+// Errors about a token fall into one of three classes. [ErrInvalid] rejects a
+// token for its content. [ErrNotPermitted] rejects a use that a valid token does
+// not permit. [ErrUnavailable] says that the token could not be checked. The
+// first two are final for this token; after the third a retry may succeed.
 //
 // The other errors name the check that failed, in the order of the checks.
 // Match them with errors.Is. The text around them names the compared values,
@@ -15,13 +14,13 @@ var (
 	// ErrInvalid is the class of every definite rejection of a token.
 	ErrInvalid = errors.New("invalid token")
 
-	// ErrUnavailable is the class of every undetermined answer: for example, a
-	// key or revocation list could not be read, or the last successful read is
-	// too old.
+	// ErrUnavailable is the class for every token that could not be checked: for
+	// example, a key or revocation list could not be read, or the last
+	// successful read is too old.
 	ErrUnavailable = errors.New("token could not be checked")
 
-	// ErrNotPermitted: a valid token does not permit the use, for example by a
-	// proxy with another name or another tag value.
+	// ErrNotPermitted: a valid token does not permit the use, for example because
+	// the proxy has another name or another tag value.
 	ErrNotPermitted = errors.New("token does not permit this")
 
 	// ErrMalformed: the text is not a JWS in compact serialisation, in its one
@@ -29,8 +28,8 @@ var (
 	ErrMalformed = refusal("malformed token")
 
 	// ErrHeader: the protected header is not acceptable. Its algorithm is not
-	// RS256, it has no usable kid, or it has a parameter that changes how the
-	// token is read or that brings its own key.
+	// RS256, it has no usable kid, or one of its parameters brings a key or
+	// changes how the token is read.
 	ErrHeader = refusal("unacceptable token header")
 
 	// ErrUnknownKey: no key of the kind and scope has the token's kid.
@@ -40,12 +39,12 @@ var (
 	// names.
 	ErrSignature = refusal("wrong signature")
 
-	// ErrClaims: the payload does not hold the claims of such a token.
+	// ErrClaims: the payload does not hold the claims of a mesh token.
 	ErrClaims = refusal("unacceptable claims")
 
-	// ErrKind: a zone token was presented as a dataplane token, or the other
-	// way round. It occurs only if one key serves both kinds; otherwise the
-	// result is ErrUnknownKey or ErrSignature.
+	// ErrKind: a zone token was presented as a dataplane token, or the reverse.
+	// It occurs only if one key serves both kinds; otherwise the result is
+	// ErrUnknownKey or ErrSignature.
 	ErrKind = refusal("token of another kind")
 
 	// ErrScope: the token is for another mesh or zone, or its scope list lacks
@@ -68,14 +67,14 @@ var (
 	ErrClosed error = &classed{"validator closed", ErrUnavailable}
 
 	// ErrNotIssuable: a token was not issued, because a validator would reject
-	// it or because the request is invalid. It is of none of the classes.
+	// it or because the request is invalid. It belongs to no class.
 	ErrNotIssuable = errors.New("token cannot be issued")
 
-	// ErrIssuingDisabled: issuing is switched off. It is of none of the classes.
+	// ErrIssuingDisabled: issuing is switched off. It belongs to no class.
 	ErrIssuingDisabled = errors.New("issuing tokens is switched off")
 
-	// ErrDenied: the issuer's policy does not allow the token. It is of none of
-	// the classes.
+	// ErrDenied: the issuer's policy does not allow the token. It belongs to no
+	// class.
 	ErrDenied = errors.New("token denied by policy")
 )
 

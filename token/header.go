@@ -16,17 +16,16 @@ const algorithm = "RS256"
 // Header is the protected header of a token (RFC 7515, section 4). The
 // algorithm is always RS256.
 type Header struct {
-	// KeyID is the kid, the name of the key that is claimed to have signed: 1
-	// to [MaxKeyIDLength] printable ASCII characters.
+	// KeyID is the kid, which names the signing key: 1 to [MaxKeyIDLength]
+	// printable ASCII characters.
 	KeyID string
 }
 
 // Header decodes the protected header: a strict JSON object with alg "RS256", a
-// kid, and typ absent or "JWT" in any case. It rejects a parameter that changes
-// how the token is read or that brings its own key (crit, b64, zip, enc, cty,
-// jku, jwk, x5u, x5c), whatever its value; a known name in another case; and a
-// duplicate name. Unknown names are ignored (RFC 7515, section 4), but must be
-// strict JSON too.
+// kid, and typ absent or "JWT" in any case. It rejects each parameter that brings
+// a key or changes how the token is read (crit, b64, zip, enc, cty, jku, jwk, x5u,
+// x5c), whatever its value; a known name in another case; and a duplicate name.
+// Unknown names are ignored (RFC 7515, section 4), but must be strict JSON too.
 //
 // Errors match [ErrHeader].
 func (u Unverified) Header() (Header, error) {
@@ -74,7 +73,7 @@ func decodeHeader(text string) (Header, error) {
 			header.KeyID = value
 			return CheckKeyID(value)
 		case !strings.EqualFold(value, "JWT"):
-			return fmt.Errorf("typ is %q, want \"JWT\" or none", cut(value))
+			return fmt.Errorf("typ is %q, want \"JWT\" or no typ", cut(value))
 		}
 		return nil
 	})
@@ -90,8 +89,8 @@ func decodeHeader(text string) (Header, error) {
 }
 
 // CheckKeyID returns an error unless kid is 1 to [MaxKeyIDLength] printable
-// ASCII characters, which every kid must be. A space at either end is part of
-// the name. The error matches no sentinel of this package.
+// ASCII characters. A space at either end is part of the kid. The error matches
+// no sentinel of this package.
 func CheckKeyID(kid string) error {
 	if kid == "" {
 		return errors.New("kid is empty")

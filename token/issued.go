@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Issued is a new token, and what an operator records of it. Only the field Token
-// holds the token: an Issued is printed, logged and marshalled to JSON without it.
+// Issued is a new token with the data that an operator records. Only the field
+// Token holds the token: printing, logging or marshalling an Issued leaves it out.
 type Issued struct {
-	// Token is the text to hand over. Whoever has it can use it.
+	// Token is the bearer token: any process that has it can use it.
 	Token string `json:"-"`
 
-	// ID is the jti, with which the token can be revoked.
+	// ID is the jti, by which the token can be revoked.
 	ID string `json:"jti"`
 
 	// KeyID is the kid of the key that signed the token.
 	KeyID string `json:"kid"`
 
-	// ExpiresAt is the exp: in UTC and whole seconds.
+	// ExpiresAt is the exp, in UTC and whole seconds.
 	ExpiresAt time.Time `json:"exp"`
 }
 

@@ -46,7 +46,7 @@ func (r *reader) document(member func(name string) error) error {
 	return nil
 }
 
-// object reads an object. It calls member for each member, which must read the
+// object reads an object. For each member it calls member, which must read the
 // value.
 func (r *reader) object(member func(name string) error) error {
 	if err := r.open('{', "a JSON object"); err != nil {
@@ -64,7 +64,7 @@ func (r *reader) object(member func(name string) error) error {
 			return err
 		}
 		if !seen.add(name) {
-			return fmt.Errorf("name %q stands twice in one object, the second at byte %d", cut(name), at)
+			return fmt.Errorf("name %q appears twice in one object, again at byte %d", cut(name), at)
 		}
 		r.space()
 		if r.peek() != ':' {
@@ -81,7 +81,7 @@ func (r *reader) object(member func(name string) error) error {
 	}
 }
 
-// array reads an array. It calls element for each element, which must read it.
+// array reads an array. For each element it calls element, which must read it.
 func (r *reader) array(element func() error) error {
 	if err := r.open('[', "a JSON array"); err != nil {
 		return err
@@ -205,7 +205,7 @@ func (r *reader) escape() (rune, error) {
 	// The letters and their characters, in the order of RFC 8259, section 7.
 	i := strings.IndexByte(`"\/bfnrt`, c)
 	if i < 0 {
-		return 0, r.unexpected("an escape that JSON has")
+		return 0, r.unexpected("a JSON escape")
 	}
 	r.pos++
 	return rune("\"\\/\b\f\n\r\t"[i]), nil
@@ -291,7 +291,7 @@ func (r *reader) digits() bool {
 }
 
 // word skips a word at the current position and reports whether it was there.
-// The next read rejects a longer word.
+// After a longer word the next read fails.
 func (r *reader) word(word string) bool {
 	if !strings.HasPrefix(r.text[r.pos:], word) {
 		return false

@@ -12,9 +12,9 @@ import (
 // MaxSize is the maximum size of a compact token, in bytes.
 const MaxSize = 8192
 
-// Unverified is a parsed token of which nothing has been verified: its sender
-// chose all of the content. It never prints the token, which is a bearer
-// credential even before it is validated.
+// Unverified is a parsed token that has not been verified: its sender chose all
+// of the content. It never prints the token, which is a bearer credential even
+// before it is validated.
 //
 // The zero Unverified is empty; its Header and Claims return errors.
 type Unverified struct {
@@ -34,8 +34,8 @@ type compact struct {
 // section 2) and canonical, with zero spare bits (RFC 4648, section 3.5), so
 // that a token has one spelling. White space is not trimmed.
 //
-// Errors match [ErrMalformed] and allocate no memory. The time taken does not
-// grow with a text longer than MaxSize.
+// Errors match [ErrMalformed] and allocate no memory. A text longer than MaxSize
+// is rejected in constant time.
 func ParseUnverified(raw string) (Unverified, error) {
 	if len(raw) > MaxSize {
 		return Unverified{}, errTooLong
@@ -121,7 +121,7 @@ func newPart(name string) part {
 	return part{
 		empty:    malformed("%s is empty", name),
 		alphabet: malformed("%s has a character other than A-Z, a-z, 0-9, '-' and '_'", name),
-		length:   malformed("%s has a length that base64url cannot have", name),
+		length:   malformed("%s has a length that no base64url text has", name),
 		spare:    malformed("%s ends in spare bits that are not zero", name),
 	}
 }

@@ -59,7 +59,7 @@ func Example() {
 
 	// Output:
 	// valid for west
-	// token for another mesh, zone or scope: its scopes are ["cp"], asked for "ingress"
+	// token for another mesh, zone or scope: its scopes are ["cp"], want "ingress"
 	// revoked: true
 }
 

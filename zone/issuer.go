@@ -12,11 +12,12 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Issuer issues zone tokens. It is safe for concurrent use.
+// Issuer issues zone tokens. It is safe for concurrent use. Only this package
+// implements it; later versions may add methods.
 type Issuer interface {
-	// Issue returns a signed token for a zone and its scopes, valid for
-	// validFor from now, in whole seconds. Its id (jti) is a random UUID. nbf
-	// and iat are set five minutes back, for verifiers whose clocks are behind.
+	// Issue returns a signed token for a zone and its scopes, valid for validFor
+	// from now, in whole seconds. Its id (jti) is a random UUID. nbf and iat are
+	// five minutes in the past, for verifiers whose clocks are behind.
 	//
 	// The error matches one of:
 	//
@@ -26,18 +27,18 @@ type Issuer interface {
 	//   - token.ErrDenied: the policy does not allow it, see [WithPolicy];
 	//   - token.ErrIssuingDisabled: see [NewDisabledIssuer];
 	//   - signing.ErrNoKey: there is no signing key;
-	//   - signing.ErrKey: the key that is to sign cannot be read; no older key
-	//     signs in its place;
+	//   - signing.ErrKey: the signing key cannot be read; no older key signs in
+	//     its place;
 	//   - token.ErrUnavailable: the store could not be read.
 	//
 	// An error of a KMS or HSM signer is returned wrapped. Each call is an audit
-	// event, in the log of the issuer unless ctx names another: see package audit.
+	// event, in the issuer's log unless ctx has another: see package audit.
 	Issue(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error)
 }
 
 // NewIssuer returns an issuer that signs with the newest zone key of a store.
-// Each Issue reads the store once and blocks until the store has answered, so a
-// new key signs at once.
+// Each Issue reads the store once, so a new key signs at once. It blocks until the
+// store has answered.
 func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error) {
 	config, err := issuerConfig(options)
 	if err != nil {
@@ -66,7 +67,7 @@ func NewOfflineIssuer(key *signing.PrivateKey, kid string, options ...IssuerOpti
 }
 
 // NewDisabledIssuer returns an issuer that issues nothing: Issue returns
-// token.ErrIssuingDisabled. It is for control planes whose tokens are all made
+// token.ErrIssuingDisabled. It is for control planes whose tokens are all issued
 // offline.
 func NewDisabledIssuer(options ...IssuerOption) (Issuer, error) {
 	config, err := issuerConfig(options)

@@ -155,7 +155,7 @@ func TestWithoutAKeyNoTokenIsIssuedAndNoKeyMade(t *testing.T) {
 
 	putKey(t, store, 1, testKey(0))
 	issueCP(t, issuer)
-	require.NoError(t, zone.RemoveKey(t.Context(), store, 1, zone.Forced()))
+	require.NoError(t, zone.RemoveAllKeys(t.Context(), store))
 	_, err = issuer.Issue(t.Context(), claims, day)
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 	assert.Empty(t, listAll(t, store))

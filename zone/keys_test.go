@@ -140,10 +140,11 @@ func TestKeysAreAddedListedAndRemovedByNumber(t *testing.T) {
 	}
 	assert.Equal(t, []signing.Serial{2, 3, 9, 10, 11}, serials)
 
-	require.NoError(t, zone.RemoveKey(t.Context(), store, 11, zone.Forced()))
-	assert.ErrorIs(t, zone.RemoveKey(t.Context(), store, 11), signing.ErrNoKey)
+	assert.ErrorIs(t, zone.RemoveKey(t.Context(), store, 11, zone.Forced()), signing.ErrInUse, "its serial would be given again")
+	require.NoError(t, zone.RemoveKey(t.Context(), store, 10))
+	assert.ErrorIs(t, zone.RemoveKey(t.Context(), store, 10), signing.ErrNoKey)
 	kid, _ := inside(t, issueCP(t, newIssuer(t, store)))
-	assert.Equal(t, "10", kid)
+	assert.Equal(t, "11", kid)
 }
 
 func TestKeysWithoutAStoreAreAnErrorAndNoPanic(t *testing.T) {

@@ -20,7 +20,7 @@ type IssuerOption interface{ applyIssuer(*keylife.Config) error }
 // A ValidatorOption is an option of [NewValidator] and [NewOfflineValidator].
 type ValidatorOption interface{ applyValidator(*live.Config) error }
 
-// An Option is an option of issuers and validators both.
+// An Option is an option of both issuers and validators.
 type Option interface {
 	IssuerOption
 	ValidatorOption
@@ -35,8 +35,8 @@ type KeyOption interface {
 	RemoveOption
 }
 
-// The options are functions on the settings. Their types keep those of the two kinds
-// of token apart: an option of the other package does not compile.
+// The options are functions on the settings. Their types belong to this package, so
+// that an option for the other kind of token does not compile.
 type (
 	option          setting.Option
 	issuerOption    keylife.Option
@@ -62,12 +62,12 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 	return nil
 }
 
-// WithLogger sets the logger; the default is slog.Default(). An issuer logs its
-// decisions, as package audit says. No message contains a token. A validator logs, each with
-// the kind of token:
+// WithLogger sets the logger; the default is slog.Default(). No message contains a
+// token. An issuer logs audit events: see package audit. A validator logs these
+// messages, with the kind of token:
 //
-//   - "token refused" at Info: a token was rejected, with the reason and, as
-//     far as known, zone, kid and jti;
+//   - "token refused" at Info: a token was rejected, with the reason and, if
+//     known, zone, kid and jti;
 //   - "token could not be checked" at Warn, or at Info if the caller's context
 //     ended or the validator was closed, with the same attributes;
 //   - "record problem" at Warn: a key or list cannot be read, is misnamed or
@@ -77,12 +77,11 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 //   - "new key" at Info, and "key is gone: tokens that it signed are refused"
 //     at Warn;
 //   - "ids are gone from a revocation list" at Warn, with their number;
-//   - "reading the store fails: answers rest on what was read before" at Warn,
-//     and "reading the store works again" at Info.
+//   - "reading the store fails: validating with the last state read" at Warn, and
+//     "reading the store works again" at Info.
 //
-// The first two are limited to a burst of 10 and then one a second, with the
-// number of suppressed messages as left_out. The others are logged once per
-// change.
+// The first two are limited to a burst of 10 and then one a second; left_out
+// counts the suppressed messages. The others are logged once per change.
 func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
 
 // WithClock sets the wall clock for exp, nbf and iat, for the age of keys (see
@@ -92,22 +91,22 @@ func WithClock(now func() time.Time) Option { return option(setting.WithClock(no
 
 // WithMaxLifetime limits the lifetime of tokens, both when issuing and when
 // validating. The lifetime counts from iat, or from nbf if there is no iat, to
-// exp; a token with neither is rejected. Five minutes are subtracted, by which
-// issuers set iat back. The limit is at least one second. Without this option
+// exp; a token with neither is rejected. The five minutes by which issuers set
+// iat back do not count. The limit is at least one second. Without this option
 // there is no limit.
 func WithMaxLifetime(limit time.Duration) Option { return option(setting.WithMaxLifetime(limit)) }
 
 // WithPublishDelay keeps a new key from signing until it has been in the store
-// for delay, so that every validator has read it by then. The key before it
-// signs meanwhile. If no key is that old, the oldest one signs. Without this
-// option the newest key signs at once.
+// for delay, so that every validator has read it. Until then the key before it
+// signs. If no key is that old, the oldest one signs. Without this option the
+// newest key signs at once.
 func WithPublishDelay(delay time.Duration) KeyOption { return keyOption(delay) }
 
-// WithPolicy has each request for a token checked before anything is signed or read:
-// the claims, and for how long the token is to be valid. If policy returns an error,
-// Issue returns it wrapped in token.ErrDenied. The policy runs on the goroutine of
-// Issue, with its context, after the checks of the request itself; it may be called
-// concurrently and must not change what it is given.
+// WithPolicy sets a function that checks each request for a token: the claims and the
+// lifetime. If policy returns an error, Issue returns it wrapped in token.ErrDenied.
+// Issue calls policy on its own goroutine and with its context, after it has checked
+// the request and before it reads the store. Calls may be concurrent. The policy must
+// not change the claims.
 func WithPolicy(policy func(ctx context.Context, claims token.Zone, validFor time.Duration) error) IssuerOption {
 	if policy == nil {
 		return issuerOption(keylife.WithPolicy(nil))
@@ -117,11 +116,10 @@ func WithPolicy(policy func(ctx context.Context, claims token.Zone, validFor tim
 	}))
 }
 
-// UnlessUsed makes [RemoveKey] refuse a key that is in use according to the
-// reports: one with an open session, or with a token accepted after the given
-// time. Pass the [Validator.Usage] of every process that validates, and a time
-// by which every zone had its new token. Without reports no key counts as in
-// use.
+// UnlessUsed makes [RemoveKey] refuse a key that the reports show in use: one
+// with an open session, or with a token accepted after the given time. Pass the
+// [Validator.Usage] of every process that validates, and a time by which every
+// zone had its new token. Without reports no key counts as in use.
 func UnlessUsed(after time.Time, reports ...KeyUse) RemoveOption {
 	return removeOption(func(r *keylife.Removal) error {
 		for _, use := range reports {
@@ -137,7 +135,8 @@ func UnlessUsed(after time.Time, reports ...KeyUse) RemoveOption {
 	})
 }
 
-// Forced makes [RemoveKey] remove a key even if it signs or is in use.
+// Forced makes [RemoveKey] remove a key even if it signs or is in use, unless it is
+// the newest.
 func Forced() RemoveOption {
 	return removeOption(func(r *keylife.Removal) error {
 		r.Forced = true
@@ -151,17 +150,17 @@ func WithLeeway(leeway time.Duration) ValidatorOption {
 	return validatorOption(live.WithLeeway(leeway))
 }
 
-// WithMaxStale sets for how long after the last successful read of the store
-// tokens are still validated while reads fail: one hour by default. After that
-// Validate returns token.ErrUnavailable. With zero it does so from the first
-// failed read on.
+// WithMaxStale sets how long a validator still validates tokens while reads of the
+// store fail, counted from the last successful read: one hour by default. After
+// that Validate returns token.ErrUnavailable. With zero it does so after the first
+// failed read.
 func WithMaxStale(limit time.Duration) ValidatorOption {
 	return validatorOption(live.WithMaxStale(limit))
 }
 
-// WithSessionMaxStale sets for how long bound contexts stay open while the
-// store or a revocation list cannot be read: one hour by default. With zero
-// they end at the first failed read.
+// WithSessionMaxStale sets how long bound contexts stay open while the store or a
+// revocation list cannot be read: one hour by default. With zero they end at the
+// first failed read.
 func WithSessionMaxStale(limit time.Duration) ValidatorOption {
 	return validatorOption(live.WithSessionMaxStale(limit))
 }
@@ -177,8 +176,8 @@ func WithSessionJitter(limit time.Duration) ValidatorOption {
 
 // WithCache sets how many accepted tokens a validator remembers, by their
 // SHA-256 digests: 16,384 by default, about a kilobyte each. For a remembered
-// token only form, header and signature are not checked again. With zero the
-// validator remembers none.
+// token it checks everything again except form, header and signature. With zero
+// the validator remembers none.
 func WithCache(tokens int) ValidatorOption { return validatorOption(live.WithCache(tokens)) }
 
 // WithPublicKey configures a public key for zone tokens, in addition to the
@@ -189,12 +188,11 @@ func WithPublicKey(kid string, key *signing.PublicKey) ValidatorOption {
 	return validatorOption(live.WithPublicKey(keystore.Global, kid, key))
 }
 
-// WithoutStoreKeys accepts only tokens signed with configured keys, of which
-// there must be at least one. The validator still reads revocation lists from
-// the store.
+// WithoutStoreKeys accepts only tokens signed with configured keys; there must be
+// at least one. The validator still reads revocation lists from the store.
 func WithoutStoreKeys() ValidatorOption { return validatorOption(live.WithoutStoreKeys()) }
 
 // WithUnrevocableTokens accepts tokens without an id (jti), which some issuers
-// make. Such a token cannot be revoked; before it expires, only the removal of
-// its key invalidates it.
+// make. Such a token cannot be revoked: it stays valid until it expires or its key
+// is removed.
 func WithUnrevocableTokens() ValidatorOption { return validatorOption(live.WithUnrevocableTokens()) }

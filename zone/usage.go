@@ -7,19 +7,18 @@ import (
 )
 
 // KeyUse describes how one process has used one key since its validator was made.
-// It is plain data with JSON tags, so that reports of several processes can be
-// combined.
+// It has JSON tags, so that an operator can combine the reports of processes.
 type KeyUse struct {
 	// KeyID is the kid of the key.
 	KeyID string `json:"kid"`
 
-	// Validations counts the accepted tokens, each time one was accepted.
+	// Validations counts how often the validator accepted a token of the key.
 	Validations uint64 `json:"validations"`
 
-	// LastUsed is the wall clock time at which the latest was accepted.
+	// LastUsed is the wall clock time at which it last accepted one.
 	LastUsed time.Time `json:"last_used"`
 
-	// Sessions counts the bound contexts that are open.
+	// Sessions counts the open bound contexts.
 	Sessions int `json:"sessions"`
 }
 

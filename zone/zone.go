@@ -32,14 +32,13 @@ var family = &replica.Family{
 
 // EnsureKey creates the first zone signing key, RSA-2048 with serial 1, if
 // there is no signing key, and returns the newest key. Call it when the global
-// control plane is set up, on every replica if need be: of any number of
-// concurrent callers, in any number of processes, one creates the key and all
-// return it.
+// control plane is set up. All replicas may call it at the same time: one creates
+// the key and all return it.
 //
-// The error matches signing.ErrKey if the newest key cannot sign because its
-// private half cannot be read, and signing.ErrNoKey if the store holds only
-// public keys, as the store of a zone does: the private keys are created
-// elsewhere. Errors of the store are returned as they are.
+// The error matches signing.ErrKey if the private half of the newest key cannot
+// be read, and signing.ErrNoKey if the store holds only public keys, as the store
+// of a zone does: another control plane creates the private keys. Errors of the
+// store are returned as they are.
 func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error) {
 	return keylife.EnsureKey(ctx, store, signing.ZoneKeys())
 }
@@ -50,26 +49,24 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error
 // The error matches signing.ErrKey if the key is in a KMS or HSM and so cannot
 // be stored. It matches signing.ErrNoKey if there is no signing key yet (see
 // [EnsureKey]) or if the store holds only public keys, as the store of a zone
-// does. It matches keystore.ErrExists if another caller added the same serial
-// at the same time, and keystore.ErrNameTaken if another scope has the name in a
-// store that has each name only once.
+// does. It matches keystore.ErrExists if another caller added the same serial at
+// the same time. It matches keystore.ErrNameTaken if the store allows each name
+// only once and another scope has this name.
 func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
 	return keylife.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
 
-// RemoveKey removes a zone key, both the private and the public half. Every
-// token signed with it is rejected from then on, and every session bound to
+// RemoveKey removes a zone key, both the private and the public half. From then
+// on validators reject every token signed with it, and every session bound to
 // such a token ends.
 //
 // The error matches signing.ErrInUse if the key is the one that signs, or if
-// [UnlessUsed] finds its tokens in use; [Forced] removes it all the same. Pass
-// the issuers' [WithPublishDelay], if they have one, since it decides which key
+// [UnlessUsed] finds its tokens in use; with [Forced] it is removed anyway. If
+// the issuers have a [WithPublishDelay], pass it too, since it decides which key
 // signs. The error matches signing.ErrNoKey if there is no such key.
 //
-// After the newest key was removed with Forced, the key before it signs again,
-// and the removed serial is given to the next key. Removing the last key leaves
-// zones without a signing key: every token is rejected, except for those of
-// configured public keys, and Issue returns signing.ErrNoKey until EnsureKey.
+// The newest key is never removed, not even with Forced: add the next key first.
+// So no serial is given twice. To take all keys away, call [RemoveAllKeys].
 func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Serial, options ...RemoveOption) error {
 	var r keylife.Removal
 	if err := setting.Apply(&r, options, RemoveOption.applyRemoval); err != nil {
@@ -78,11 +75,19 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Seri
 	return keylife.RemoveKey(ctx, store, signing.ZoneKeys(), serial, r)
 }
 
+// RemoveAllKeys removes all zone keys, private and public. Validators then reject
+// every token except those of configured public keys, and Issue returns
+// signing.ErrNoKey until [EnsureKey] makes serial 1. After an error some keys may be
+// left: call it again.
+func RemoveAllKeys(ctx context.Context, store keystore.KeyStore) error {
+	return keylife.RemoveAllKeys(ctx, store, signing.ZoneKeys())
+}
+
 // Rotate rotates the zone keys until ctx ends. It adds a key when the newest
-// one has reached the age Rotation.Every, and removes an old one when every
-// token signed with it has expired, with a margin of five minutes. It creates
-// no first key: see [EnsureKey]. The issuers must have the same
-// [WithMaxLifetime] and [WithPublishDelay] as the schedule.
+// one has reached the age Rotation.Every, and removes an old one five minutes
+// after every token signed with it has expired. It does not create the first
+// key: see [EnsureKey]. The issuers must have the same [WithMaxLifetime] and
+// [WithPublishDelay] as the schedule.
 //
 // Rotate blocks and returns the error of ctx. It returns at once only if an
 // argument is invalid. Every other failure is logged and tried again after a
@@ -92,8 +97,8 @@ func Rotate(ctx context.Context, store keystore.KeyStore, schedule Rotation) err
 	return keylife.Rotate(ctx, store, signing.ZoneKeys(), keylife.Rotation(schedule))
 }
 
-// Keys lists the zone keys by ascending serial. A key that cannot be read is
-// listed with the reason in its Err.
+// Keys lists the zone keys by ascending serial, including those that cannot be
+// read; their Err has the reason.
 func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
 	return keylife.Keys(ctx, store, signing.ZoneKeys())
 }
@@ -102,13 +107,13 @@ func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
 // of callers may change the list at the same time; no change is lost. For
 // errors and limits see revocation.Ref.Add.
 //
-// Whether a token has the id is not checked: a mistyped id revokes nothing.
+// Revoke does not check that a token has the id: a mistyped id revokes nothing.
 func Revoke(ctx context.Context, store keystore.KeyStore, id string, more ...string) error {
 	return revocation.Zone().Add(ctx, store, append([]string{id}, more...)...)
 }
 
 // Restore removes token ids from the revocation list, so that their tokens are
-// valid again. Ids that are not on the list are ignored.
+// valid again. It ignores ids that are not on the list.
 func Restore(ctx context.Context, store keystore.KeyStore, id string, more ...string) error {
 	return revocation.Zone().Remove(ctx, store, append([]string{id}, more...)...)
 }

@@ -17,19 +17,19 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-const controlPlanesHelp = `A control plane is named by the address of its REST API, with --control-plane or MESHPASS_CONTROL_PLANE:
+const controlPlanesHelp = `Give the address of a control plane's REST API with --control-plane or MESHPASS_CONTROL_PLANE:
 
-  https://HOST:PORT     over TLS; --ca-cert names a PEM file with the authority of its certificate, if the system does
-                        not know that
-  http://HOST:PORT      without TLS: everybody on the way can read the tokens
+  https://HOST:PORT     over TLS; if the system does not trust its certificate, --ca-cert names a PEM file with the
+                        authority
+  http://HOST:PORT      without TLS: others on the network can read the tokens
   unix:PATH             through a Unix socket on this machine
 
-It issues tokens, lists, adds and removes revocations, and lists its public keys; for tokens a Kuma control plane does
-too. Signing keys are added and removed in its store.
+A control plane issues tokens, lists, adds and removes revocations, and lists its public keys. A Kuma control plane only
+issues tokens. Add and remove signing keys in the store.
 
-If it asks who you are, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
+If it requires authentication, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
 
-// controlPlane asks a control plane over its REST API.
+// controlPlane is a control plane behind its REST API.
 type controlPlane struct {
 	*httpapi.Client
 	name    string
@@ -38,7 +38,7 @@ type controlPlane struct {
 
 func (a *app) openControlPlane(address string) (*controlPlane, error) {
 	if a.encryptionKeyFile != "" {
-		return nil, usagef("--encryption-key-file is about --store, and this is a control plane")
+		return nil, usagef("--encryption-key-file is for --store, not for a control plane")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	base := address
@@ -55,9 +55,9 @@ func (a *app) openControlPlane(address string) (*controlPlane, error) {
 	} else if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, usagef("cannot read the control plane's address, want one such as https://localhost:5682 or unix:/run/control-plane/admin.sock")
 	} else if u.User != nil {
-		return nil, usagef("a control plane's address holds no user or password: put a bearer token into a file, for --auth-token-file")
+		return nil, usagef("a control plane's address must not have a user or password: put a bearer token into a file, for --auth-token-file")
 	} else if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		a.say("warning: without https everybody on the way to %s can read the tokens", u.Host)
+		a.say("warning: without https, others on the network to %s can read the tokens", u.Host)
 	}
 	if a.caCert != "" {
 		roots, err := a.readRoots(a.caCert)
@@ -89,7 +89,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// readRoots reads the certificates of authorities.
+// readRoots reads the certificates of certificate authorities.
 func (a *app) readRoots(path string) (*x509.CertPool, error) {
 	data, err := a.read(path)
 	if err != nil {
@@ -97,7 +97,7 @@ func (a *app) readRoots(path string) (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(data) {
-		return nil, advise(fmt.Errorf("%s holds no certificate", path), "want a PEM file with the authority's certificate")
+		return nil, advise(fmt.Errorf("%s has no certificate", path), "want a PEM file with the authority's certificate")
 	}
 	return roots, nil
 }
@@ -114,13 +114,13 @@ func (c *controlPlane) IssueZone(ctx context.Context, claims token.Zone, validFo
 	return raw, c.explain(err)
 }
 
-func (c *controlPlane) revoked(ctx context.Context, of owner) (ids []string, err error) {
+func (c *controlPlane) revoked(ctx context.Context, of owner) (revoked revokedIDs, err error) {
 	if of.mesh == "" {
-		ids, err = c.RevokedZone(ctx)
+		revoked.ids, err = c.RevokedZone(ctx)
 	} else {
-		ids, err = c.RevokedDataplane(ctx, of.mesh)
+		revoked.ids, err = c.RevokedDataplane(ctx, of.mesh)
 	}
-	return ids, c.explain(err)
+	return revoked, c.explain(err)
 }
 
 func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) error {
@@ -150,7 +150,7 @@ func (c *controlPlane) keys(ctx context.Context, of owner) (list keyList, err er
 	return list, c.explain(err)
 }
 
-// explain says what to do about an error of the control plane.
+// explain adds to an error of the control plane what to do about it.
 func (c *controlPlane) explain(err error) error {
 	if err == nil {
 		return nil
@@ -166,15 +166,15 @@ func (c *controlPlane) explain(err error) error {
 	case errors.Is(err, token.ErrIssuingDisabled):
 		return advise(err, "make the token offline, with --signing-key-path and --kid")
 	case errors.Is(err, signing.ErrNoKey):
-		return advise(err, `is the name right? The first key is made in the control plane's store, with "meshpass keys add --first --store ..."`)
+		return advise(err, `check the name, or make the first key in the control plane's store with "meshpass keys add --first --store ..."`)
 	case errors.Is(err, context.DeadlineExceeded):
-		return advise(fmt.Errorf("no answer within %s: %w", c.timeout, err), "see that the control plane runs and can be reached from here, or give it more time with --timeout")
+		return advise(fmt.Errorf("no answer within %s: %w", c.timeout, err), "check that the control plane runs and can be reached from here, or give it more time with --timeout")
 	case answered && answer.Status == http.StatusNotFound:
 		return advise(err, "is this the address of the control plane's REST API?")
 	case answered:
 		return err
 	case errors.Is(err, token.ErrUnavailable):
-		return advise(err, "see that the control plane runs, and that the address is that of its REST API")
+		return advise(err, "check that the control plane runs, and that the address is that of its REST API")
 	}
 	return err
 }

@@ -90,7 +90,7 @@ func TestARefusalOfTheControlPlaneIsReportedWithWhatToDo(t *testing.T) {
 	c.env["MESHPASS_AUTH_TOKEN"] = "geheim"
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--mesh", "forbidden"), "the control plane decides who may do this")
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--mesh", "other"), "meshpass keys add --first --store")
-	require.Contains(t, c.fails(exitUsage, "generate", "dataplane-token", "--publish-delay", "1s"), "--publish-delay is about --store")
+	require.Contains(t, c.fails(exitUsage, "generate", "dataplane-token", "--publish-delay", "1s"), "--publish-delay is for --store")
 	require.Contains(t, c.fails(exitFailed, "keys", "list", "--mesh", "default", "--control-plane", server.URL+"/elsewhere"), "is this the address of the control plane's REST API?")
 	for _, args := range [][]string{{"generate", "dataplane-token"}, {"keys", "list", "--mesh", "other"}} {
 		require.NotContains(t, c.run(args...).err, "geheim")
@@ -137,7 +137,7 @@ func TestPlainHTTPToAnotherMachineIsWarnedOf(t *testing.T) {
 	c := newTool(t)
 	c.env = nil
 	r := c.run("keys", "list", "--mesh", "default", "--control-plane", "http://control-plane.invalid", "--timeout", "1ms")
-	require.Contains(t, r.err, "without https everybody on the way to control-plane.invalid can read the tokens")
+	require.Contains(t, r.err, "without https, others on the network to control-plane.invalid can read the tokens")
 	r = c.run("keys", "list", "--mesh", "default", "--control-plane", "http://127.0.0.1:1", "--timeout", "1ms")
 	require.NotContains(t, r.err, "everybody")
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-const maxFile = 1 << 20 // of what is read, in bytes
+const maxFile = 1 << 20 // bytes that the tool reads from a file
 
 // read returns the content of a file, or of standard input for "-".
 func (a *app) read(path string) ([]byte, error) {
 	if isSecret(path) {
-		return nil, usagef("want the path of a file, and not its content: a secret in a command line can be seen by every user of this machine")
+		return nil, usagef("want the path of a file, not its content: every user of this machine can see the command line")
 	}
 	from := a.in
 	if path != "-" {
@@ -32,7 +32,7 @@ func (a *app) read(path string) ([]byte, error) {
 			return nil, advise(fmt.Errorf("there is no file %q", path), "check the path")
 		}
 		if err != nil {
-			return nil, advise(err, "want a file that you may read")
+			return nil, advise(err, "choose a file that you may read")
 		}
 		defer file.Close()
 		from = file
@@ -47,7 +47,7 @@ func (a *app) read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// readSecret is read for a file whose content only its owner should know.
+// readSecret is read for a file that only its owner should read.
 func (a *app) readSecret(path string) ([]byte, error) {
 	data, err := a.read(path)
 	if err != nil || path == "-" {
@@ -59,7 +59,7 @@ func (a *app) readSecret(path string) ([]byte, error) {
 	return data, nil
 }
 
-// othersRead says whether a file is open to more than its owner.
+// othersRead reports whether others than the owner may read a file.
 func othersRead(info fs.FileInfo) bool {
 	return info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows"
 }
@@ -109,7 +109,7 @@ func (a *app) readToken(path string) (string, error) {
 	}
 	raw := strings.TrimSpace(string(data))
 	if raw == "" {
-		return "", advise(fmt.Errorf("%s is empty", nameOf(path)), "want a token in it")
+		return "", advise(fmt.Errorf("%s is empty", nameOf(path)), "want a token")
 	}
 	return raw, nil
 }
@@ -125,31 +125,31 @@ func nameOf(path string) string {
 type output struct {
 	file      string
 	overwrite bool
-	public    bool // what is written is not a secret
+	public    bool // the content is not a secret
 }
 
 func (o *output) flags(command *cobra.Command) {
-	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file, with mode 0600, and not to standard output")
-	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if there is one, at once and whole")
+	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file, with mode 0600, instead of standard output")
+	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if it exists, atomically")
 }
 
-// check refuses what cannot be written, before there is anything to write.
+// check refuses an output that cannot be written, before there is a secret to write.
 func (o *output) check() error {
 	if o.file == "" {
 		if o.overwrite {
-			return usagef("--overwrite is about the file of --output, which is missing")
+			return usagef("--overwrite needs --output")
 		}
 		return nil
 	}
 	if isSecret(o.file) {
-		return usagef("--output wants the path of a file, and not its content")
+		return usagef("--output is a secret, want the path of a file")
 	}
 	info, err := os.Lstat(o.file)
 	switch {
 	case err == nil && info.IsDir():
 		return usagef("--output: %s is a folder, want a file", o.file)
-	case err == nil && !info.Mode().IsRegular(): // such as /dev/null, which a rename would replace for everybody
-		return usagef("--output: %s is a device, a link or the like, want an ordinary file", o.file)
+	case err == nil && !info.Mode().IsRegular(): // such as /dev/null, which a rename would replace
+		return usagef("--output: %s is not a regular file", o.file)
 	case err == nil && !o.overwrite:
 		return advise(fmt.Errorf("%s exists", o.file), "choose another name, or replace it with --overwrite")
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -161,18 +161,18 @@ func (o *output) check() error {
 	return nil
 }
 
-// write puts the data into the file or to standard output. Nobody ever sees half of
-// a file.
+// write writes the data to the file or to standard output. A file appears whole or
+// not at all.
 func (a *app) write(o output, data []byte) (err error) {
 	if o.file == "" {
 		if file, ok := a.out.(*os.File); ok && !o.public {
 			if info, err := file.Stat(); err == nil && othersRead(info) {
-				a.say("warning: others can read the file that this goes to (mode %04o): use --output, or umask 077", info.Mode().Perm())
+				a.say("warning: others can read the file on standard output (mode %04o): use --output, or umask 077", info.Mode().Perm())
 			}
 		}
 		_, err := a.out.Write(data)
 		if err == nil && isTerminal(a.out) && !bytes.HasSuffix(data, []byte("\n")) {
-			fmt.Fprintln(a.err) // so that the prompt is on a line of its own
+			fmt.Fprintln(a.err) // the prompt goes on its own line
 		}
 		return err
 	}
@@ -187,7 +187,7 @@ func (a *app) write(o output, data []byte) (err error) {
 	case err != nil:
 	case o.overwrite:
 		err = os.Rename(temporary.Name(), o.file)
-	default: // unlike a rename, a link does not replace a file that somebody has just made
+	default: // unlike a rename, a link does not replace a file that another process has just made
 		err = os.Link(temporary.Name(), o.file)
 	}
 	if err != nil {

@@ -20,7 +20,7 @@ func (a *app) generateCommand() *cobra.Command {
 	return command
 }
 
-// issuing are the flags of both commands that make tokens.
+// issuing holds the flags of both commands that make tokens.
 type issuing struct {
 	output
 	validFor       time.Duration
@@ -31,17 +31,17 @@ type issuing struct {
 
 func (i *issuing) flags(command *cobra.Command) {
 	i.validFor = 87600 * time.Hour
-	command.Flags().Var((*lifetime)(&i.validFor), "valid-for", "how long the token is valid, such as 720h; 10 years if you do not say")
+	command.Flags().Var((*lifetime)(&i.validFor), "valid-for", "how long the token is valid, such as 720h (default 10 years)")
 	textFlag(command.Flags(), &i.signingKeyPath, "signing-key-path", "", "file", "make the token offline, with the private key in this file (\"-\" is standard input)")
-	textFlag(command.Flags(), &i.kid, "kid", "", "name", "name of that key, by which validators know its public half")
-	command.Flags().DurationVar(&i.publishDelay, "publish-delay", 0, "with --store: sign with a key only when it is that old, as your control plane does")
+	textFlag(command.Flags(), &i.kid, "kid", "", "name", "name of that key, under which validators have its public half")
+	command.Flags().DurationVar(&i.publishDelay, "publish-delay", 0, "with --store: the publish delay of your control plane; a younger key does not sign")
 	i.output.flags(command)
 	completes(command, "valid-for", cobra.ShellCompDirectiveNoFileComp, "24h", "168h", "720h", "8760h")
 	completes(command, "kid", cobra.ShellCompDirectiveNoFileComp)
 	completes(command, "publish-delay", cobra.ShellCompDirectiveNoFileComp)
 }
 
-// offline says whether the token is made with a key in a file.
+// offline reports whether a key in a file signs the token.
 func (i *issuing) offline(command *cobra.Command) (bool, error) {
 	given := command.Flags().Changed
 	switch {
@@ -55,7 +55,7 @@ func (i *issuing) offline(command *cobra.Command) (bool, error) {
 	return i.signingKeyPath != "", nil
 }
 
-// issuer is what makes tokens: a control plane, a store's newest key, or a key in a file.
+// issuer makes tokens: with a control plane, a store's newest key, or a key in a file.
 type issuer interface {
 	IssueDataplane(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error)
 	IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error)
@@ -98,7 +98,7 @@ func (a *app) issue(command *cobra.Command, i *issuing, kind token.Kind, make fu
 	if err := a.write(i.output, []byte(issued.Token)); err != nil {
 		return err
 	}
-	// By this the token can be revoked.
+	// The operator needs the id to revoke the token.
 	a.say("made a %s token: id %s, key %s, expires %s", kind, plain(issued.ID), plain(issued.KeyID), a.when(issued.ExpiresAt))
 	return nil
 }
@@ -131,15 +131,15 @@ func (a *app) dataplaneTokenCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "dataplane-token",
 		Short: "Make a token for data plane proxies of a mesh",
-		Long: `Makes a token with which a data plane proxy joins a mesh. What the token names, the proxy must have: a name, tags with
-one of the values listed, a workload, a type. What it does not name, it does not restrict.
+		Long: `Makes a token with which a data plane proxy joins a mesh. The proxy must have what the token names: a name, tags with
+one of the listed values, a workload, a type. The token restricts nothing else.
 
-The token is signed with the mesh's newest key in --store, or by --control-plane, or offline with --signing-key-path
-and --kid.`,
-		Example: `  # For one proxy, valid for 30 days, in a file that replaces the one from before
+It is signed with the newest key of the mesh in --store, through --control-plane, or offline with --signing-key-path and
+--kid.`,
+		Example: `  # For one proxy, valid for 30 days; replaces the file with the old token
   meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token --overwrite
 
-  # For every proxy that serves only what is listed
+  # For every proxy that serves only these services
   meshpass generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin --valid-for 24h
 
   # Offline, with a key whose public half validators have as "key-1"
@@ -149,10 +149,10 @@ and --kid.`,
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&claims.Mesh, "mesh", "m", "default", "name of the mesh")
-	textFlag(flags, &claims.Name, "name", "", "name", "name of the proxy; any if you do not say")
+	textFlag(flags, &claims.Name, "name", "", "name", "name of the proxy (default any)")
 	flags.Var((*tags)(&claims.Tags), "tag", "tag that the proxy's inbounds must carry, and its allowed values; once for each tag")
-	textFlag(flags, &claims.Workload, "workload", "", "name", "name of the workload; any if you do not say")
-	textFlag(flags, &claims.Type, "proxy-type", "", "type", "type of the proxy: dataplane, ingress or egress; any if you do not say")
+	textFlag(flags, &claims.Workload, "workload", "", "name", "name of the workload (default any)")
+	textFlag(flags, &claims.Type, "proxy-type", "", "type", "type of the proxy: dataplane, ingress or egress (default any)")
 	i.flags(command)
 	completes(command, "proxy-type", cobra.ShellCompDirectiveNoFileComp, proxyTypes...)
 	for _, name := range []string{"mesh", "name", "tag", "workload"} {
@@ -183,14 +183,13 @@ func (a *app) zoneTokenCommand() *cobra.Command {
 		Use:   "zone-token",
 		Short: "Make a token for the components of a zone",
 		Long: `Makes a token with which the components of a zone, such as its control plane, talk to the global control plane. The
-scopes name the components; give a token no more than it needs.
+scopes name the components; give a token no more scopes than it needs.
 
-The token is signed with the newest key for zones in --store, or by --control-plane, or offline with
---signing-key-path and --kid.`,
+It is signed with the newest zone key in --store, through --control-plane, or offline with --signing-key-path and --kid.`,
 		Example: `  # For the control plane of zone west
   meshpass generate zone-token --zone west --scope cp --valid-for 720h --output west.token
 
-  # For both its proxies
+  # For its ingress and its egress
   meshpass generate zone-token --zone west --scope ingress,egress --valid-for 720h
 
   # Offline
@@ -206,10 +205,10 @@ The token is signed with the newest key for zones in --store, or by --control-pl
 	completes(command, "scope", cobra.ShellCompDirectiveNoFileComp, zoneScopes...)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if claims.Zone == "" {
-			return usagef("--zone is missing: the name of the zone, such as --zone west")
+			return usagef("--zone is missing, want the name of the zone, such as --zone west")
 		}
 		if len(claims.Scope) == 0 {
-			return usagef("--scope is missing: which of the zone's components the token is for, such as --scope cp for its control plane")
+			return usagef("--scope is missing, want the zone's components that the token is for, such as --scope cp for its control plane")
 		}
 		for _, scope := range claims.Scope {
 			if err := oneOf("--scope", scope, zoneScopes); err != nil {
@@ -237,11 +236,12 @@ func (a *app) signingKeyCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "signing-key",
 		Short: "Make a private key for signing tokens offline",
-		Long: `Makes an RSA key. It signs tokens offline (--signing-key-path of "generate dataplane-token" and "generate zone-token"), or
-becomes a key of a store ("keys add --signing-key-path"). It is not encrypted: whoever has it can make tokens.
+		Long: `Makes an RSA key. Use it to sign tokens offline (--signing-key-path of "generate dataplane-token" and "generate
+zone-token"), or add it to a store ("keys add --signing-key-path"). It is not encrypted: anyone who has it can make
+tokens.
 
-The format pem-base64 is base64 of PEM, in one line without its end, for the data of a Kubernetes Secret.`,
-		Example: `  # In a file of your own
+The format pem-base64 is base64 of PEM, in one line without a line end, for the data of a Kubernetes Secret.`,
+		Example: `  # In a file that only you can read
   meshpass generate signing-key --format pem --output key.pem
 
   # The value of a Secret
@@ -274,7 +274,7 @@ The format pem-base64 is base64 of PEM, in one line without its end, for the dat
 			data = []byte(base64.StdEncoding.EncodeToString(data))
 		}
 		if out.file == "" && isTerminal(a.out) {
-			a.say("warning: this private key is on your screen, and whatever records it: use --output next time")
+			a.say("warning: this private key is on your screen, and in any recording of it: use --output next time")
 		}
 		if err := a.write(out, data); err != nil {
 			return err
@@ -301,9 +301,9 @@ func (a *app) publicKeyCommand() *cobra.Command {
 	var signingKeyPath string
 	command := &cobra.Command{
 		Use:   "public-key",
-		Short: "Take the public key out of a signing key",
-		Long: `Prints the public half of a signing key, as PEM. Validators are configured with it, under the name (kid) with which the
-tokens are made. It is not a secret.`,
+		Short: "Print the public key of a signing key",
+		Long: `Prints the public half of a signing key, as PEM. Configure validators with it, under the name (kid) of your tokens. It
+is not a secret.`,
 		Example: `  meshpass generate public-key --signing-key-path key.pem --output key.pub`,
 		Args:    noArguments,
 	}
@@ -312,7 +312,7 @@ tokens are made. It is not a secret.`,
 	out.flags(command)
 	command.RunE = func(*cobra.Command, []string) error {
 		if signingKeyPath == "" {
-			return usagef("--signing-key-path is missing: the file with the private key, such as --signing-key-path key.pem")
+			return usagef("--signing-key-path is missing, want the file with the private key, such as --signing-key-path key.pem")
 		}
 		if err := out.check(); err != nil {
 			return err

@@ -133,7 +133,7 @@ func TestAFileIsNotOverwrittenUnlessThatIsSaid(t *testing.T) {
 	}
 	require.Contains(t, c.fails(exitFailed, "generate", "signing-key", "-o", "nowhere/key"), "there is no folder nowhere")
 	require.Contains(t, c.fails(exitUsage, "generate", "signing-key", "-o", "keys"), "keys is a folder")
-	require.Contains(t, c.fails(exitUsage, "generate", "signing-key", "--overwrite"), "--overwrite is about the file of --output")
+	require.Contains(t, c.fails(exitUsage, "generate", "signing-key", "--overwrite"), "--overwrite needs --output")
 
 	entries, err := os.ReadDir(".")
 	require.NoError(t, err)
@@ -170,7 +170,7 @@ func TestAWrongValueIsRefusedWithWhatWouldBeRight(t *testing.T) {
 		{dataplaneToken, []string{"--tag", "kuma.io/service"}, "such as kuma.io/service=backend,backend-admin"},
 		{dataplaneToken, []string{"--tag", "kuma.io/service="}, "such as kuma.io/service=backend,backend-admin"},
 		{dataplaneToken, []string{"--tag", "a=b,,c"}, "such as kuma.io/service=backend,backend-admin"},
-		{dataplaneToken, []string{"--tag", "a=1,b=2"}, "give each tag a --tag of its own"},
+		{dataplaneToken, []string{"--tag", "a=1,b=2"}, "give each tag a separate --tag"},
 		{dataplaneToken, []string{"--tag", "a=1", "--tag", "a=2"}, "give all its values in one --tag"},
 		{dataplaneToken, []string{"--proxy-type", "gateway"}, "dataplane, ingress or egress"},
 		{dataplaneToken, []string{"--mesh", ""}, "want the name of a mesh"},
@@ -212,7 +212,7 @@ func TestAStoreWithPublicKeysOnlySignsNothing(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, command := range [][]string{{"generate", "dataplane-token"}, {"keys", "add", "--mesh", "default"}, {"keys", "add", "--first", "--mesh", "default"}} {
-		require.Contains(t, c.fails(exitFailed, command...), "has public keys of mesh \"default\" only; work where they come from")
+		require.Contains(t, c.fails(exitFailed, command...), "has only public keys of mesh \"default\"; use the store with the private keys")
 	}
 	require.Contains(t, c.done("keys", "list", "--mesh", "default"), "verifies, public key only")
 }

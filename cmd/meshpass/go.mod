@@ -2,20 +2,12 @@ module github.com/meshpass/meshpass/cmd/meshpass
 
 go 1.25.0
 
-replace github.com/meshpass/meshpass => ../../
-
-replace github.com/meshpass/meshpass/keystore/etcd => ../../keystore/etcd
-
-replace github.com/meshpass/meshpass/keystore/kubernetes => ../../keystore/kubernetes
-
-replace github.com/meshpass/meshpass/keystore/postgres => ../../keystore/postgres
-
 require (
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/meshpass/meshpass v0.0.0
-	github.com/meshpass/meshpass/keystore/etcd v0.0.0
-	github.com/meshpass/meshpass/keystore/kubernetes v0.0.0
-	github.com/meshpass/meshpass/keystore/postgres v0.0.0
+	github.com/meshpass/meshpass v0.1.0
+	github.com/meshpass/meshpass/keystore/etcd v0.1.0
+	github.com/meshpass/meshpass/keystore/kubernetes v0.1.0
+	github.com/meshpass/meshpass/keystore/postgres v0.1.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
 	github.com/stretchr/testify v1.12.1

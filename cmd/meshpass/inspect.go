@@ -21,12 +21,12 @@ func (a *app) inspectCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "inspect [FILE]",
 		Short: "Show what a token says, and whether it would be refused",
-		Long: `Shows what a token says: whom it is for, its id, its key, its times. The token is in a file or comes through standard
-input ("-", or no file). It is not shown itself.
+		Long: `Shows what a token says: who may use it, its id, its key and its times. It reads the token from a file or from standard
+input ("-", or no file), and never prints it.
 
-With --store or --control-plane it also says whether the token would be refused, and why, by the keys and revocations
-there. A public key that validators are configured with is given with --public-key-path and --kid, beside the store or
-alone; alone it leaves open whether the token is revoked.
+With --store or --control-plane it also checks the token against the keys and revocations there, and says whether
+validators would refuse it, and why. If validators are configured with a public key, give it with --public-key-path and
+--kid. You may leave out the store then, but inspect cannot check whether the token is revoked.
 
 The exit status is 3 if the token would be refused.`,
 		Example: `  meshpass inspect dp-1.token
@@ -35,9 +35,9 @@ The exit status is 3 if the token would be refused.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 0 && isSecret(args[0]):
-				return usagef("want the path of a file with the token, and not the token: in a command line every user of this machine can see it")
+				return usagef("want the path of a file with the token, not the token: every user of this machine can see the command line")
 			case len(args) > 1:
-				return usagef("there are %d arguments, want one file with a token", len(args))
+				return usagef("found %d arguments, want one file with a token", len(args))
 			}
 			return nil
 		},
@@ -56,7 +56,7 @@ The exit status is 3 if the token would be refused.`,
 			return usagef("want both --public-key-path and --kid, or neither")
 		}
 		if len(args) == 0 && isTerminal(a.in) {
-			return usagef(`which token? Give a file, or let the token come through standard input; to paste one, say "-"`)
+			return usagef(`which token? Give a file, or pipe the token into standard input; to paste one, give "-"`)
 		}
 		var configured map[string]*signing.PublicKey
 		if kid != "" {
@@ -81,7 +81,7 @@ The exit status is 3 if the token would be refused.`,
 		defer cancel()
 		by, err := a.check(ctx, raw, claims, configured)
 		if errors.Is(err, token.ErrUnknownKey) && configured == nil {
-			a.say("if validators are configured with the key of this token, name it with --public-key-path and --kid")
+			a.say("if validators are configured with the public key of this token, give it with --public-key-path and --kid")
 		}
 		return a.verdict(by, err)
 	}
@@ -149,11 +149,11 @@ func plainOr(text, absent string) string {
 	return plain(text)
 }
 
-// verdict prints whether the token would be refused, and returns what the command
-// ends with. An empty by means that no key was at hand.
+// verdict prints whether the token would be refused, and returns the error of the
+// command. An empty by means that there was no key to check with.
 func (a *app) verdict(by string, err error) error {
 	if err != nil && !errors.Is(err, token.ErrInvalid) {
-		return fmt.Errorf("whether the token would be refused is not known: %w", err)
+		return fmt.Errorf("there is no verdict on the token: %w", err)
 	}
 	if by != "" {
 		a.line("checked by", by)
@@ -170,15 +170,15 @@ func (a *app) verdict(by string, err error) error {
 	return nil
 }
 
-// check validates a token as far as that is possible with what is at hand, and says
-// what that is.
+// check validates a token with the keys and revocations that the flags name, and says
+// which these are.
 func (a *app) check(ctx context.Context, raw string, claims token.Claims, configured map[string]*signing.PublicKey) (by string, err error) {
 	_, err = a.where()
 	if errors.Is(err, errNowhere) {
 		if configured == nil {
 			return "", a.checkWithoutKeys(claims)
 		}
-		return "the public key; whether it is revoked is not known", a.validate(ctx, raw, claims, nil, configured)
+		return "the public key; revocation was not checked", a.validate(ctx, raw, claims, nil, configured)
 	}
 	if err != nil {
 		return "", err
@@ -192,7 +192,7 @@ func (a *app) check(ctx context.Context, raw string, claims token.Claims, config
 		return "", err
 	}
 	defer done()
-	list, err := from.keys(ctx, of) // a store that cannot be read says here why
+	list, err := from.keys(ctx, of) // explains why a store cannot be read
 	if err != nil && !errors.Is(err, signing.ErrNoKey) {
 		return "", err
 	}
@@ -203,7 +203,7 @@ func (a *app) check(ctx context.Context, raw string, claims token.Claims, config
 	if store, ok := from.(*storeService); ok {
 		return by, a.validate(ctx, raw, claims, store.KeyStore, configured)
 	}
-	// A control plane tells its keys and revocations, and the validator is here.
+	// A control plane lists its keys and revocations. The validator runs here.
 	if configured == nil {
 		configured = map[string]*signing.PublicKey{}
 	}
@@ -212,16 +212,16 @@ func (a *app) check(ctx context.Context, raw string, claims token.Claims, config
 			configured[k.kid] = k.public
 		}
 	}
-	ids, err := from.revoked(ctx, of)
+	revoked, err := from.revoked(ctx, of)
 	if err != nil {
 		return "", err
 	}
-	data, err := revocation.Format(ids)
+	data, err := revocation.Format(revoked.ids)
 	if err != nil {
 		return "", err
 	}
 	copied := keystore.NewMemory()
-	if _, err := copied.Create(ctx, keystore.Record{Scope: of.lists()[0].Scope, Name: of.lists()[0].Name, Data: data}); err != nil {
+	if _, err := copied.Create(ctx, keystore.Record{Scope: of.list().Scope, Name: of.list().Name, Data: data}); err != nil {
 		return "", err
 	}
 	return by, a.validate(ctx, raw, claims, copied, configured)
@@ -230,7 +230,7 @@ func (a *app) check(ctx context.Context, raw string, claims token.Claims, config
 // leeway is the validators' default.
 const leeway = 30 * time.Second
 
-// checkWithoutKeys finds what no key could make good.
+// checkWithoutKeys makes the checks that need no key.
 func (a *app) checkWithoutKeys(claims token.Claims) error {
 	switch now := a.now(); {
 	case claims.ID == "":
@@ -245,8 +245,8 @@ func (a *app) checkWithoutKeys(claims token.Claims) error {
 	return nil
 }
 
-// validate asks a validator of the library. Without a store it has the configured
-// keys only.
+// validate asks a validator of the library. Without a store, the validator has only
+// the configured keys.
 func (a *app) validate(ctx context.Context, raw string, claims token.Claims, store keystore.KeyStore, configured map[string]*signing.PublicKey) error {
 	if claims.Kind() == token.KindDataplane {
 		options := []dataplane.ValidatorOption{dataplane.WithClock(a.now), dataplane.WithLogger(a.log())}
@@ -293,8 +293,8 @@ func (a *app) validate(ctx context.Context, raw string, claims token.Claims, sto
 	})
 }
 
-// answer validates until the validator has read the store, for which each call
-// waits a second at most.
+// answer validates until the validator has read the store. Each call waits at most
+// a second for that.
 func answer(ctx context.Context, staleness func() (time.Duration, bool), validate func() error) error {
 	for {
 		_, read := staleness()

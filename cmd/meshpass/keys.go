@@ -17,9 +17,9 @@ func (a *app) keysCommand() *cobra.Command {
 	var which choice
 	command := group("keys", "List, add and remove signing keys")
 	command.Long = `Lists, adds and removes the keys that sign the dataplane tokens of a mesh, or zone tokens. Keys are numbered: the newest
-one signs, and all of them verify.
+key signs, and all keys verify.
 
-To rotate, in three steps: add the next key, give everybody a new token, remove the old key.`
+To rotate in three steps: add the next key, replace every token, remove the old key.`
 	command.Example = `  meshpass keys add --mesh default
   meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token --overwrite
   meshpass keys remove 1 --mesh default`
@@ -32,8 +32,8 @@ func (a *app) listKeysCommand(which *choice) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the keys",
-		Long: `Lists the keys: the number (the kid of tokens), when it was added, its size, whether it signs or only verifies, and the
-fingerprint of its public half. A control plane tells the public keys only.`,
+		Long: `Lists each key: its number (the kid of tokens), when it was added, its size, whether it signs or only verifies, and the
+fingerprint of its public half. A control plane lists only public keys.`,
 		Example: `  meshpass keys list --mesh default
   meshpass keys list --zone-tokens`,
 		Args: noArguments,
@@ -60,7 +60,7 @@ fingerprint of its public half. A control plane tells the public keys only.`,
 				a.say("warning: %s", problem)
 			}
 			if len(list.keys) == 0 {
-				a.say(`there are no keys for %s in %s; the first one is made with "meshpass keys add --first %s"`, of, from, of.flag())
+				a.say(`there are no keys for %s in %s; make the first one with "meshpass keys add --first %s"`, of, from, of.flag())
 				return nil
 			}
 			table := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
@@ -87,10 +87,10 @@ func (a *app) addKeyCommand(which *choice) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "add",
 		Short: "Add the next key, which then signs",
-		Long: `Makes a key, under the next number. It signs from then on; if your control plane has a publish delay, as soon as the key
-is that old. The older keys go on verifying.
+		Long: `Makes a key with the next number. It signs at once, or after the publish delay of your control plane. The older keys
+still verify.
 
-The first key of a mesh, or of zone tokens, is made with --first, which does nothing if there is a key already.`,
+--first makes the first key of a mesh, or of zone tokens. It does nothing if there is a key already.`,
 		Example: `  meshpass keys add --first --mesh default
   meshpass keys add --first --zone-tokens
   meshpass keys add --mesh default
@@ -99,9 +99,9 @@ The first key of a mesh, or of zone tokens, is made with --first, which does not
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&first, "first", false, "make the first key, unless there is one, and the folder or tables of the store")
+	flags.BoolVar(&first, "first", false, "make the first key, and the folder or tables of the store, unless they exist")
 	flags.IntVar(&bits, "bits", signing.DefaultBits, "size of the key: 2048, 3072 or 4096")
-	textFlag(flags, &signingKeyPath, "signing-key-path", "", "file", "add the private key in this file, and do not make one (\"-\" is standard input)")
+	textFlag(flags, &signingKeyPath, "signing-key-path", "", "file", "add the private key in this file instead of making one (\"-\" is standard input)")
 	completes(command, "bits", cobra.ShellCompDirectiveNoFileComp, bitSizes...)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		of, err := which.owner()
@@ -111,7 +111,7 @@ The first key of a mesh, or of zone tokens, is made with --first, which does not
 		given := command.Flags().Changed
 		switch {
 		case first && (given("bits") || signingKeyPath != ""):
-			return usagef("--first makes a key of %d bits: leave out --bits and --signing-key-path, or add such a key afterwards", signing.DefaultBits)
+			return usagef("--first makes a key of %d bits: leave out --bits and --signing-key-path, or add your key afterwards", signing.DefaultBits)
 		case given("bits") && signingKeyPath != "":
 			return usagef("--bits is the size of a new key: leave it out with --signing-key-path")
 		}
@@ -158,10 +158,10 @@ The first key of a mesh, or of zone tokens, is made with --first, which does not
 			a.say("there is a key for %s already, number %s: nothing to do", of, added.Serial.KeyID())
 		case first:
 			a.say("made key %s of %s: it signs", added.Serial.KeyID(), of)
-		case len(before.keys) == 0: // somebody has made the first one since
+		case len(before.keys) == 0: // another process has made the first one since
 			a.say("added key %s of %s", added.Serial.KeyID(), of)
 		default:
-			a.say(`added key %s of %s; next, give everybody a new token, then remove the old key with "meshpass keys remove %s %s"`,
+			a.say(`added key %s of %s; next, replace every token, then remove the old key with "meshpass keys remove %s %s"`,
 				added.Serial.KeyID(), of, before.keys[0].kid, of.flag())
 		}
 		return nil
@@ -170,18 +170,23 @@ The first key of a mesh, or of zone tokens, is made with --first, which does not
 }
 
 func (a *app) removeKeyCommand(which *choice) *cobra.Command {
-	var force bool
+	var force, all bool
 	var publishDelay time.Duration
 	command := &cobra.Command{
-		Use:   "remove NUMBER",
+		Use:   "remove [NUMBER]",
 		Short: "Remove a key: tokens that it signed are refused",
-		Long: `Removes a key, by its number. Every token that it signed is refused from then on, and open streams with such tokens end.
-The key that signs is not removed unless you say --force.
+		Long: `Removes a key by its number. From then on validators refuse every token that it signed, and open streams with such
+tokens end. The key that signs is removed only with --force. The newest key is never removed by its number: add the next
+key first, so that no number is given twice. For a mesh that is deleted, --all removes all keys.
 
-Whether tokens of the key are still in use, this command cannot know: ask the control planes.`,
-		Example: `  meshpass keys remove 1 --mesh default`,
+This command cannot know whether tokens of the key are still in use: ask the control planes.`,
+		Example: `  meshpass keys remove 1 --mesh default
+  meshpass keys remove --all --mesh retired`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			switch {
+			case all && len(args) > 0:
+				return usagef("there is a number and --all, want one of them")
+			case !all && len(args) != 1:
 				return usagef(`which key? Give one number; "meshpass keys list" shows them`)
 			}
 			return nil
@@ -191,16 +196,20 @@ Whether tokens of the key are still in use, this command cannot know: ask the co
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&force, "force", false, "remove the key even if it signs")
-	flags.DurationVar(&publishDelay, "publish-delay", 0, "a new key signs only when it is that old, as your control plane has it")
+	flags.BoolVar(&all, "all", false, "remove all keys")
+	flags.DurationVar(&publishDelay, "publish-delay", 0, "the publish delay of your control plane; a younger key does not sign")
 	completes(command, "publish-delay", cobra.ShellCompDirectiveNoFileComp)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		of, err := which.owner()
 		if err != nil {
 			return err
 		}
+		if all {
+			return a.removeAllKeys(command, of)
+		}
 		serial, ok := signing.ParseSerial(args[0])
 		if !ok {
-			return usagef("%q is not the number of a key, want one such as 1; those of keys in files are in no store", args[0])
+			return usagef("%q is not the number of a key, want one such as 1; keys in files are not in a store", args[0])
 		}
 		ctx, cancel, err := a.begin(command)
 		if err != nil {
@@ -227,7 +236,7 @@ Whether tokens of the key are still in use, this command cannot know: ask the co
 		}
 		switch {
 		case errors.Is(err, signing.ErrInUse):
-			return advise(err, `"meshpass keys add %s" does that, and --force removes it all the same`, of.flag())
+			return advise(err, `"meshpass keys add %s" does that`, of.flag())
 		case err != nil:
 			return from.explain(err, of)
 		}
@@ -235,4 +244,27 @@ Whether tokens of the key are still in use, this command cannot know: ask the co
 		return nil
 	}
 	return command
+}
+
+func (a *app) removeAllKeys(command *cobra.Command, of owner) error {
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	from, done, err := a.connectStore(ctx, "remove keys", connecting{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	if of.mesh == "" {
+		err = zone.RemoveAllKeys(ctx, from.KeyStore)
+	} else {
+		err = dataplane.RemoveAllKeys(ctx, from.KeyStore, of.mesh)
+	}
+	if err != nil {
+		return from.explain(err, of)
+	}
+	a.say("removed all keys of %s: every token that they signed is refused", of)
+	return nil
 }

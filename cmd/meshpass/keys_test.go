@@ -21,14 +21,14 @@ $`, c.done("keys", "list", "--mesh", "default"))
 	require.Contains(t, c.done("inspect", "dp.token"), "accepted", "the old key still verifies")
 
 	c.done("generate", "dataplane-token", "--output", "new.token")
-	require.Contains(t, c.fails(exitFailed, "keys", "remove", "2", "--mesh", "default"), "--force")
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "2", "--mesh", "default"), "meshpass keys add --mesh default")
 	c.done("keys", "remove", "1", "--mesh", "default")
 
 	require.Contains(t, c.done("inspect", "new.token"), "accepted")
 	refused := c.run("inspect", "dp.token")
 	require.Equal(t, exitRefused, refused.status)
 	require.Contains(t, refused.out, "refused: unknown signing key")
-	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default"), `"meshpass keys list --mesh default" shows which there are`)
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default"), `"meshpass keys list --mesh default" shows the keys`)
 	require.Contains(t, c.done("keys", "list", "--zone-tokens"), "signs", "the zones' key is still there")
 }
 
@@ -47,11 +47,12 @@ func TestTheFirstKeyIsMadeOnceAndOnlyOnRequest(t *testing.T) {
 	require.Contains(t, c.fails(exitUsage, "keys", "add", "--first", "--bits", "4096", "--mesh", "default"), "leave out --bits")
 }
 
-func TestTheLastKeyIsRemovedByForceAndNeverComesBackByItself(t *testing.T) {
+func TestAllKeysAreRemovedTogetherAndNoneComesBackByItself(t *testing.T) {
 	c := newToolWithKeys(t)
-	c.done("keys", "remove", "1", "--mesh", "default", "--force")
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default", "--force"), "it is the newest")
+	c.done("keys", "remove", "--all", "--mesh", "default")
 	r := c.run("keys", "list", "--mesh", "default")
-	require.Equal(t, result{exitDone, "", "meshpass: there are no keys for mesh \"default\" in dir:./keys; the first one is made with \"meshpass keys add --first --mesh default\"\n"}, r)
+	require.Equal(t, result{exitDone, "", "meshpass: there are no keys for mesh \"default\" in dir:./keys; make the first one with \"meshpass keys add --first --mesh default\"\n"}, r)
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), "--first")
 }
 

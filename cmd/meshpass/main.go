@@ -24,12 +24,11 @@ func main() {
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }
 
-// app is one call of the tool: where it reads and writes, and the flags that all
-// commands have.
+// app is one call of the tool: its inputs and outputs, and the flags of all commands.
 type app struct {
 	in       io.Reader
 	out, err io.Writer
-	report   report // to out, line by line
+	report   report // writes to out
 	getenv   func(string) string
 	now      func() time.Time
 
@@ -76,8 +75,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return exitFailed
 }
 
-// report is text for people, from several places. It remembers the first error of its
-// writer, such as that of a full disk.
+// report writes text for people. It remembers the first error of its writer, such as
+// that of a full disk.
 type report struct {
 	to  io.Writer
 	err error
@@ -96,8 +95,8 @@ func (a *app) say(format string, args ...any) {
 	fmt.Fprintln(a.err, "meshpass: "+oneLine(fmt.Sprintf(format, args...)))
 }
 
-// secret matches tokens, PEM, and base64 of PEM, which somebody may have given in
-// the place of something else.
+// secret matches tokens, PEM, and base64 of PEM, which a user may have given in the
+// wrong place.
 var secret = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|-----BEGIN(?s:.*)|LS0tLS1CRUdJTi[A-Za-z0-9+/=]*`)
 
 func isSecret(text string) bool { return secret.MatchString(text) }

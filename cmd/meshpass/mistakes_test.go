@@ -28,7 +28,7 @@ func TestAMistypedCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 		"help generate zebra":                    "meshpass: unknown command \"zebra\"; see meshpass help --help",
 		"keys lst":                               "meshpass: unknown command \"lst\", did you mean list? See meshpass keys --help",
 		"inspct":                                 "meshpass: unknown command \"inspct\", did you mean inspect? See meshpass --help",
-		"inspect a b":                            "meshpass: there are 2 arguments, want one file with a token; see meshpass inspect --help",
+		"inspect a b":                            "meshpass: found 2 arguments, want one file with a token; see meshpass inspect --help",
 		"--stroe dir:x keys list":                "meshpass: unknown flag --stroe, did you mean --store? See meshpass keys list --help",
 	} {
 		require.Equal(t, says, c.fails(exitUsage, strings.Fields(line)...))
@@ -52,7 +52,7 @@ func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
 		flags               []string
 		says                string
 	}{
-		{"", "", nil, "where? Say --store URL, such as --store dir:./keys, or --control-plane ADDRESS"},
+		{"", "", nil, "which store or control plane? Give --store URL, such as --store dir:./keys, or --control-plane ADDRESS"},
 		{"dir:./keys", "https://localhost:1", nil, "unset one"},
 		{"", "", []string{"--store", "dir:./keys", "--control-plane", "https://localhost:1"}, "want one of them"},
 		{"./keys", "", nil, "the store has no URL, want one such as dir:/var/lib/keys"},
@@ -69,14 +69,14 @@ func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
 		{"", "", []string{"--store", "etcd://user@host"}, "password-file"},
 		{"", "", []string{"--store", "kubernetes:///x"}, "name a namespace"},
 		{"", "", []string{"--store", "kubernetes://ns?cluster=x"}, `unknown parameter "cluster", want context, kubeconfig`},
-		{"", "", []string{"--store", "dir:./keys", "--ca-cert", "x"}, "are about --control-plane"},
+		{"", "", []string{"--store", "dir:./keys", "--ca-cert", "x"}, "are for --control-plane"},
 		{"postgres://user:geheim?x@localhost/db", "", nil, "write special characters as %"},
 		{"postgres://user:geheim?x=y@localhost/db", "", nil, "write special characters as %"},
 		{"etcd://user:x?geheim@localhost", "", nil, "write special characters as %"},
 		{"", "", []string{"--control-plane", "localhost:5682"}, "want one such as https://localhost:5682"},
 		{"", "", []string{"--control-plane", "unix:"}, "path of a socket"},
 		{"", "", []string{"--control-plane", "https://user:geheim@localhost"}, "--auth-token-file"},
-		{"", "", []string{"--control-plane", "https://localhost:1", "--encryption-key-file", "x"}, "is about --store"},
+		{"", "", []string{"--control-plane", "https://localhost:1", "--encryption-key-file", "x"}, "is for --store"},
 	} {
 		c.env = map[string]string{"MESHPASS_STORE": x.store, "MESHPASS_CONTROL_PLANE": x.controlPlane}
 		says := c.fails(exitUsage, append([]string{"keys", "list", "--mesh", "default"}, x.flags...)...)
@@ -86,8 +86,8 @@ func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
 	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": "https://localhost:1"}
 	require.Contains(t, c.done("keys", "list", "--mesh", "default", "--store", "dir:./keys"), "signs", "a flag counts for more than the environment")
 	require.Contains(t, c.fails(exitFailed, "keys", "list", "--mesh", "default", "--store", "dir:./kesy"), "there is no folder ./kesy; check the path")
-	require.Contains(t, c.fails(exitUsage, "keys", "add", "--mesh", "default"), "a control plane does not add keys: do it in its store, with --store")
-	require.Contains(t, c.fails(exitUsage, "keys", "remove", "1", "--mesh", "default"), "a control plane does not remove keys")
+	require.Contains(t, c.fails(exitUsage, "keys", "add", "--mesh", "default"), "a control plane cannot add keys: use its store, with --store")
+	require.Contains(t, c.fails(exitUsage, "keys", "remove", "1", "--mesh", "default"), "a control plane cannot remove keys")
 }
 
 func TestWhatCannotBePrintedIsAFailure(t *testing.T) {
@@ -211,7 +211,7 @@ func TestAnUnreachableStoreIsReportedInTimeAndWithoutItsPassword(t *testing.T) {
 				says := c.fails(exitFailed, append(command, "--timeout", x.timeout)...)
 				require.Less(t, time.Since(began), time.Minute)
 				require.Contains(t, says, x.says)
-				require.Contains(t, says, "see that ")
+				require.Contains(t, says, "check that ")
 				require.NotContains(t, says, "geheim")
 			}
 		})

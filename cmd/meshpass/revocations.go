@@ -16,9 +16,8 @@ import (
 func (a *app) revocationsCommand() *cobra.Command {
 	var which choice
 	command := group("revocations", "List, add and remove revoked tokens")
-	command.Long = `Lists, adds and removes the ids of revoked tokens: of the dataplane tokens of a mesh, or of zone tokens. A token whose id
-is on the list is refused, and open streams with it end. "meshpass inspect" shows the id of a token, and so does the audit
-log.`
+	command.Long = `Lists, adds and removes the ids of revoked tokens: dataplane tokens of a mesh, or zone tokens. Validators refuse a token
+whose id is on the list, and open streams with it end. "meshpass inspect" and the audit log show the id of a token.`
 	command.Example = `  meshpass revocations add --token-file dp-1.token
   meshpass revocations list --mesh default
   meshpass revocations remove --token-file dp-1.token`
@@ -32,7 +31,7 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the ids of revoked tokens",
-		Long:  "Lists the ids of revoked tokens, one a line.",
+		Long:  "Lists the ids of revoked tokens, one per line.",
 		Example: `  meshpass revocations list --mesh default
   meshpass revocations list --zone-tokens`,
 		Args: noArguments,
@@ -51,16 +50,17 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 				return err
 			}
 			defer done()
-			ids, err := from.revoked(ctx, of)
+			revoked, err := from.revoked(ctx, of)
 			if err != nil {
 				return err
 			}
-			if len(ids) == 0 {
+			a.warnOfProblems(revoked, of)
+			if len(revoked.ids) == 0 {
 				a.say("nothing is revoked for %s in %s", of, from)
 				a.warnWithoutKeys(ctx, from, of)
 			}
 			out := bufio.NewWriter(a.out)
-			for _, id := range ids {
+			for _, id := range revoked.ids {
 				fmt.Fprintln(out, id)
 			}
 			return out.Flush()
@@ -73,9 +73,9 @@ func (a *app) changeRevocationsCommand(which *choice, add bool) *cobra.Command {
 	var tokenFile string
 	command := &cobra.Command{
 		Use:   "remove [ID...]",
-		Short: "Take ids off the list: their tokens are good again",
-		Long: `Takes ids off the list of revoked tokens: a token with such an id is good again, until it expires. An id of a token that
-has expired may be removed.`,
+		Short: "Remove ids from the list: their tokens are good again",
+		Long: `Removes ids from the list of revoked tokens: a token with such an id is good again, until it expires. You may remove the
+ids of expired tokens.`,
 		Example: `  meshpass revocations remove --token-file dp-1.token
   meshpass revocations remove 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -83,9 +83,9 @@ has expired may be removed.`,
 	if add {
 		command.Use = "add [ID...]"
 		command.Short = "Revoke tokens"
-		command.Long = `Revokes tokens by their ids. With --token-file the id, and which list it belongs on, are taken from a token.
+		command.Long = `Revokes tokens by their ids. --token-file takes the id, and the list that it belongs on, from a token.
 
-That an id exists is not checked: a mistyped one revokes nothing.`
+The command does not check that an id exists: a mistyped id revokes nothing.`
 		command.Example = `  meshpass revocations add --token-file dp-1.token
   meshpass revocations add 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens`
 	}
@@ -110,6 +110,9 @@ That an id exists is not checked: a mistyped one revokes nothing.`
 				return fmt.Errorf("nothing was revoked: %w", err)
 			}
 			a.say("revoked for %s: %s", of, strings.Join(ids, ", "))
+			if revoked, err := to.revoked(ctx, of); err == nil {
+				a.warnOfProblems(revoked, of)
+			}
 			a.warnWithoutKeys(ctx, to, of)
 			return nil
 		}
@@ -117,12 +120,13 @@ That an id exists is not checked: a mistyped one revokes nothing.`
 		if err != nil {
 			return err
 		}
+		a.warnOfProblems(before, of)
 		if err := to.restore(ctx, of, ids); err != nil {
 			return err
 		}
 		for _, id := range ids {
-			if _, was := slices.BinarySearch(before, id); was {
-				a.say("not revoked any more for %s: %s", of, id)
+			if _, was := slices.BinarySearch(before.ids, id); was {
+				a.say("no longer revoked for %s: %s", of, id)
 			} else {
 				a.say("was not revoked for %s: %s", of, id)
 			}
@@ -132,10 +136,10 @@ That an id exists is not checked: a mistyped one revokes nothing.`
 	return command
 }
 
-// whichTokens returns the ids that a command is about, and whose they are.
+// whichTokens returns the ids that a command is about, and their owner.
 func (a *app) whichTokens(which *choice, tokenFile string, args []string) (owner, []string, error) {
 	if slices.ContainsFunc(args, isSecret) {
-		return owner{}, nil, usagef("this is a token, or another secret, and not an id: in a command line every user of this machine can see it; put the token into a file, for --token-file")
+		return owner{}, nil, usagef("want an id, not a token or another secret: every user of this machine can see the command line; put the token into a file, for --token-file")
 	}
 	if tokenFile == "" {
 		if len(args) == 0 {
@@ -151,7 +155,7 @@ func (a *app) whichTokens(which *choice, tokenFile string, args []string) (owner
 		return of, args, nil
 	}
 	if len(args) > 0 {
-		return owner{}, nil, usagef("there are ids and --token-file, want one of them")
+		return owner{}, nil, usagef("both ids and --token-file are given, want one of them")
 	}
 	raw, err := a.readToken(tokenFile)
 	if err != nil {
@@ -171,7 +175,7 @@ func (a *app) whichTokens(which *choice, tokenFile string, args []string) (owner
 			return owner{}, nil, err
 		}
 		if said != of {
-			return owner{}, nil, usagef("the token in %s is of %s, and the flags say %s", nameOf(tokenFile), of, said)
+			return owner{}, nil, usagef("the token in %s is of %s, but the flags say %s", nameOf(tokenFile), of, said)
 		}
 	}
 	return of, []string{claims.ID}, nil
@@ -190,8 +194,15 @@ func claimsOf(raw string) (token.Claims, error) {
 }
 
 // warnWithoutKeys warns of what may be a mistyped mesh: one that has no keys.
+// warnOfProblems tells what in a revocation list other programs may read otherwise.
+func (a *app) warnOfProblems(revoked revokedIDs, of owner) {
+	for _, problem := range revoked.problems {
+		a.say("warning: the revocation list of %s: %v", of, problem)
+	}
+}
+
 func (a *app) warnWithoutKeys(ctx context.Context, from service, of owner) {
 	if list, err := from.keys(ctx, of); err == nil && len(list.keys) == 0 {
-		a.say("warning: there are no keys for %s in %s: is the name right?", of, from)
+		a.say("warning: there are no keys for %s in %s: check the name", of, from)
 	}
 }

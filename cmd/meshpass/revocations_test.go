@@ -57,9 +57,9 @@ func TestARevocationThatMayBeMistypedIsWarnedOf(t *testing.T) {
 	c := newToolWithKeys(t)
 	r := c.run("revocations", "add", "some-id", "--mesh", "defualt")
 	require.Equal(t, exitDone, r.status)
-	require.Contains(t, r.err, `there are no keys for mesh "defualt" in dir:./keys: is the name right?`)
+	require.Contains(t, r.err, `there are no keys for mesh "defualt" in dir:./keys: check the name`)
 	c.write("token", c.done("generate", "dataplane-token"))
-	require.Contains(t, c.fails(exitUsage, "revocations", "add", "--token-file", "token", "--zone-tokens"), `the token in token is of mesh "default", and the flags say the zones`)
+	require.Contains(t, c.fails(exitUsage, "revocations", "add", "--token-file", "token", "--zone-tokens"), `the token in token is of mesh "default", but the flags say the zones`)
 	require.Contains(t, c.fails(exitUsage, "revocations", "add", "--mesh", "default"), "which tokens?")
 	require.Contains(t, c.fails(exitUsage, "revocations", "add", "id", "--token-file", "token"), "want one of them")
 	require.Contains(t, c.fails(exitUsage, "revocations", "add", "a,b", "--mesh", "default"), "unusable id")
@@ -73,4 +73,21 @@ func TestAListThatCannotBeReadIsNeverAnEmptyOne(t *testing.T) {
 	for _, command := range [][]string{{"revocations", "list"}, {"revocations", "add", "some-id"}, {"revocations", "remove", "some-id"}} {
 		require.Contains(t, c.fails(exitFailed, append(command, "--mesh", "default")...), `repair the record "dataplane-token-revocations-default"`)
 	}
+}
+
+func TestRevocationsInAnotherFormAreNamedByEveryCommand(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-revocations-default"), `["id1","id2"]`)
+	for _, command := range [][]string{
+		{"revocations", "list", "--mesh", "default"},
+		{"revocations", "add", "id3", "--mesh", "default"},
+		{"revocations", "remove", "id3", "--mesh", "default"},
+	} {
+		r := c.run(command...)
+		require.Equal(t, exitDone, r.status, r.err)
+		require.Contains(t, r.err, "ids in quotes", command)
+	}
+	r := c.run("revocations", "remove", "id1", "--mesh", "default")
+	require.NotEqual(t, exitDone, r.status, "the id would stay revoked")
+	require.Contains(t, r.err, "ids in quotes")
 }

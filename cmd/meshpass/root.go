@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/user"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -15,20 +16,20 @@ import (
 	"github.com/meshpass/meshpass/audit"
 )
 
-const rootHelp = `Makes, inspects and revokes the tokens of a service mesh, and looks after the keys that sign them.
+const rootHelp = `Makes, inspects and revokes the tokens of a service mesh, and manages the keys that sign them.
 
-Keys and revocation lists are in a store (--store, see "meshpass help stores") or behind a control plane
-(--control-plane, see "meshpass help control-planes"). Tokens can also be made offline, with a signing key in a file.
+It works on a store of keys and revocation lists (--store, see "meshpass help stores") or on a control plane
+(--control-plane, see "meshpass help control-planes"). It also makes tokens offline, with a signing key in a file.
 
-Tokens and keys go to standard output, everything else to standard error. No secret is ever an argument or a flag's
-value: they are read from files, from standard input or from the environment.`
+Tokens and keys go to standard output, everything else to standard error. Secrets are never arguments or values of
+flags: the tool reads them from files, from standard input or from the environment.`
 
 const rootExample = `  # Make a store with the first signing key of a mesh, and a token for a proxy
   export MESHPASS_STORE=dir:./keys
   meshpass keys add --first --mesh default
   meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token
 
-  # Look into it, take it back, and see that it is refused
+  # Inspect it, revoke it, and see that it is refused
   meshpass inspect dp-1.token
   meshpass revocations add --token-file dp-1.token
   meshpass inspect dp-1.token || echo "exit status $?"
@@ -39,8 +40,8 @@ const rootExample = `  # Make a store with the first signing key of a mesh, and 
   meshpass keys remove 1 --mesh default`
 
 const exitHelp = `Exit status:
-  0  done; for inspect: nothing speaks against the token
-  1  it could not be done
+  0  done; inspect: no reason to refuse the token
+  1  failed
   2  the command line is wrong
   3  inspect: the token would be refused
 `
@@ -51,8 +52,7 @@ const environmentHelp = `Environment:
   MESHPASS_AUTH_TOKEN     the token for the control plane, if there is no --auth-token-file
 `
 
-// usageTemplate is cobra's, with groups of commands that are not commands
-// themselves.
+// usageTemplate is cobra's, but a group of commands is not a command itself.
 const usageTemplate = `Usage:
 {{- if .HasAvailableSubCommands}}
   {{.CommandPath}} [command]
@@ -97,21 +97,24 @@ func (a *app) rootCommand() *cobra.Command {
 	root := group("meshpass", "Tokens and signing keys of a service mesh")
 	root.Long = rootHelp
 	root.Example = rootExample
+	root.Version = version(debug.ReadBuildInfo())
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return flagError(command, err) })
 
 	root.Flags().SortFlags = false
+	root.Flags().Bool("version", false, "print the version, and the commit where the build knows it")
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	textFlag(flags, &a.store, "store", "", "URL", "URL of the store: dir:PATH, postgres:, etcd: or kubernetes://...")
 	textFlag(flags, &a.controlPlane, "control-plane", "", "address", "address of a control plane: https://HOST:PORT or unix:SOCKET")
-	textFlag(flags, &a.authTokenFile, "auth-token-file", "", "file", "file with the token by which the control plane knows you")
+	textFlag(flags, &a.authTokenFile, "auth-token-file", "", "file", "file with your bearer token for the control plane")
 	textFlag(flags, &a.caCert, "ca-cert", "", "file", "PEM file of the authority that signed the control plane's certificate")
-	textFlag(flags, &a.encryptionKeyFile, "encryption-key-file", "", "file", "file of 32 bytes: the records of the store are encrypted with it")
+	textFlag(flags, &a.encryptionKeyFile, "encryption-key-file", "", "file", "file with the key of 32 bytes that encrypts the records of the store")
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for a store or a control plane")
-	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done, and audit events, to standard error")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log to standard error, with audit events")
 
 	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.keysCommand(), a.revocationsCommand(),
 		&cobra.Command{Use: "stores", Short: "How to name a store", Long: storesHelp},
@@ -122,13 +125,13 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// group returns a command that only has others below it.
+// group returns a command that only has subcommands.
 func group(use, short string) *cobra.Command {
 	return asGroup(&cobra.Command{Use: use, Short: short})
 }
 
-// asGroup makes calling a group by itself a mistake, whose help must not be taken for
-// a token or a script: it goes to standard error.
+// asGroup makes it a mistake to call a group without a subcommand. The help goes to
+// standard error, so that nothing takes it for a token or a script.
 func asGroup(group *cobra.Command) *cobra.Command {
 	group.SuggestionsMinimumDistance = 2
 	group.Args = func(command *cobra.Command, args []string) error {
@@ -152,9 +155,9 @@ func unknownCommand(group *cobra.Command, name string) error {
 	return usagef("%s", problem)
 }
 
-// correctCobra has the two commands that cobra adds answer a mistyped name as ours do.
-// By themselves they print other help than was asked for, and succeed. Where the root
-// writes to must be set: completion looks at it here.
+// correctCobra makes the two commands that cobra adds answer a mistyped name as ours
+// do. Cobra's commands print other help and succeed. The output of the root must be set
+// before: completion reads it here.
 func correctCobra(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -182,7 +185,7 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// flagError says more about an unknown flag.
+// flagError suggests a flag in place of an unknown one.
 func flagError(command *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -204,7 +207,7 @@ func flagError(command *cobra.Command, err error) error {
 	return usagef("unknown flag --%s, did you mean --%s?", name, nearest)
 }
 
-// distance is that of Levenshtein.
+// distance returns the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -227,12 +230,12 @@ func distance(a, b string) int {
 // completes tells the shell which values a flag has.
 func completes(command *cobra.Command, flag string, directive cobra.ShellCompDirective, values ...string) {
 	if err := command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, directive)); err != nil {
-		panic(err) // there is no such flag: the tests' first command line shows it
+		panic(err) // there is no such flag: every test would fail
 	}
 }
 
-// begin returns the context of what a command does: limited in time, on behalf of
-// the system's user.
+// begin returns the context of a command: with the timeout, and with the user of the
+// system as the actor.
 func (a *app) begin(command *cobra.Command) (context.Context, context.CancelFunc, error) {
 	if a.timeout <= 0 {
 		return nil, nil, usagef("--timeout is %s, want a time such as 10s", a.timeout)
@@ -246,7 +249,7 @@ func (a *app) begin(command *cobra.Command) (context.Context, context.CancelFunc
 	return ctx, cancel, nil
 }
 
-// log returns the logger of what the library reports.
+// log returns the logger for the library.
 func (a *app) log() *slog.Logger {
 	if !a.verbose {
 		return slog.New(slog.DiscardHandler)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,24 +18,30 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// service is what a store and a control plane both do.
+// service is what a store and a control plane have in common.
 type service interface {
 	issuer
-	revoked(ctx context.Context, of owner) ([]string, error)
+	revoked(ctx context.Context, of owner) (revokedIDs, error)
 	revoke(ctx context.Context, of owner, ids []string) error
 	restore(ctx context.Context, of owner, ids []string) error
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
 }
 
-// keyList are the keys of an owner, and what is wrong with records beside them.
+// revokedIDs holds the revoked ids of an owner, sorted, and problems with their list.
+type revokedIDs struct {
+	ids      []string
+	problems []error
+}
+
+// keyList holds the keys of an owner, and problems with other records.
 type keyList struct {
 	keys     []key
 	problems []error
 }
 
-// key is a signing.Key or one of a key set. Only the first has a time of creation
-// and a use.
+// key is a signing.Key or a key of a key set. Only a signing.Key has a time of
+// creation and a use.
 type key struct {
 	kid     string
 	created time.Time
@@ -44,8 +49,8 @@ type key struct {
 	public  *signing.PublicKey
 }
 
-// owner is whose keys and revocations a command is about: a mesh's, or if it is
-// empty the zones'.
+// owner has the keys and revocations that a command is about: a mesh, or if it is
+// empty, the zones.
 type owner struct{ mesh string }
 
 func (o owner) String() string {
@@ -55,7 +60,7 @@ func (o owner) String() string {
 	return fmt.Sprintf("mesh %q", o.mesh)
 }
 
-// flag is how the owner is given to a command.
+// flag returns the flag that names the owner.
 func (o owner) flag() string {
 	if o.mesh == "" {
 		return "--zone-tokens"
@@ -70,16 +75,16 @@ func (o owner) series() signing.Series {
 	return signing.DataplaneKeys(o.mesh)
 }
 
-// lists returns the records in which the owner's revocations are: new ones go into
-// the first.
-func (o owner) lists() []revocation.Ref {
+// list names the record with the owner's revocations. A mesh may have a second one of
+// the same name, in the global scope.
+func (o owner) list() revocation.Ref {
 	if o.mesh == "" {
-		return []revocation.Ref{revocation.Zone()}
+		return revocation.Zone()
 	}
-	return []revocation.Ref{revocation.Dataplane(o.mesh), revocation.DataplaneGlobal(o.mesh)}
+	return revocation.Dataplane(o.mesh)
 }
 
-// choice are the flags that say whose keys or revocations are meant.
+// choice holds the flags that name the owner.
 type choice struct {
 	mesh  string
 	zones bool
@@ -88,22 +93,22 @@ type choice struct {
 func (c *choice) flags(command *cobra.Command) {
 	flags := command.PersistentFlags()
 	flags.SortFlags = false
-	textFlag(flags, &c.mesh, "mesh", "m", "name", "those of the dataplane tokens of the mesh with this name")
-	flags.BoolVar(&c.zones, "zone-tokens", false, "those of zone tokens")
+	textFlag(flags, &c.mesh, "mesh", "m", "name", "work on the dataplane tokens of this mesh")
+	flags.BoolVar(&c.zones, "zone-tokens", false, "work on zone tokens")
 	completes(command, "mesh", cobra.ShellCompDirectiveNoFileComp)
 }
 
 func (c *choice) given() bool { return c.mesh != "" || c.zones }
 
-// owner has no default: what is meant for one must never happen to another.
+// owner has no default, so that a command never works on the wrong owner.
 func (c *choice) owner() (owner, error) {
 	switch {
 	case c.mesh != "" && c.zones:
-		return owner{}, usagef("there are both --mesh and --zone-tokens, want one of them")
+		return owner{}, usagef("both --mesh and --zone-tokens are given, want one of them")
 	case c.zones:
 		return owner{}, nil
 	case c.mesh == "":
-		return owner{}, usagef("say what this is about: --mesh NAME for the dataplane tokens of a mesh, or --zone-tokens")
+		return owner{}, usagef("which kind of token? Give --mesh NAME for the dataplane tokens of a mesh, or --zone-tokens")
 	}
 	if err := keystore.CheckScope(keystore.Scope(c.mesh)); err != nil {
 		return owner{}, usagef("--mesh: %w", err)
@@ -111,14 +116,14 @@ func (c *choice) owner() (owner, error) {
 	return owner{c.mesh}, nil
 }
 
-// connecting is how a command wants to be connected.
+// connecting says how a command connects.
 type connecting struct {
-	prepare      bool // make the folder, or the tables, if there are none
+	prepare      bool // make a missing folder or tables
 	publishDelay time.Duration
 }
 
-// connect returns the service that the flags or the environment name, and what
-// closes it.
+// connect returns the service that the flags or the environment name, and a function
+// that closes it.
 func (a *app) connect(ctx context.Context, how connecting) (service, func(), error) {
 	where, err := a.where()
 	if err != nil {
@@ -126,7 +131,7 @@ func (a *app) connect(ctx context.Context, how connecting) (service, func(), err
 	}
 	if where.controlPlane != "" {
 		if how.publishDelay != 0 {
-			return nil, nil, usagef("--publish-delay is about --store: a control plane has its own")
+			return nil, nil, usagef("--publish-delay is for --store: a control plane has its own delay")
 		}
 		client, err := a.openControlPlane(where.controlPlane)
 		return client, func() {}, err
@@ -134,38 +139,38 @@ func (a *app) connect(ctx context.Context, how connecting) (service, func(), err
 	return a.openStoreService(ctx, where, how)
 }
 
-// connectStore is connect for what a control plane does not do.
+// connectStore is connect for commands that need a store.
 func (a *app) connectStore(ctx context.Context, what string, how connecting) (*storeService, func(), error) {
 	where, err := a.where()
 	if err != nil {
 		return nil, nil, err
 	}
 	if where.controlPlane != "" {
-		return nil, nil, usagef("a control plane does not %s: do it in its store, with --store", what)
+		return nil, nil, usagef("a control plane cannot %s: use its store, with --store", what)
 	}
 	return a.openStoreService(ctx, where, how)
 }
 
-// place is a store or a control plane, as it was named.
+// place is the name of a store or a control plane.
 type place struct {
 	store, controlPlane string
 	fromEnvironment     bool
 }
 
-var errNowhere = &usageError{errors.New("where? Say --store URL, such as --store dir:./keys, or --control-plane ADDRESS, such as --control-plane https://localhost:5682" +
+var errNowhere = &usageError{errors.New("which store or control plane? Give --store URL, such as --store dir:./keys, or --control-plane ADDRESS, such as --control-plane https://localhost:5682" +
 	", or set MESHPASS_STORE or MESHPASS_CONTROL_PLANE")}
 
 func (a *app) where() (place, error) {
 	store, controlPlane := a.getenv("MESHPASS_STORE"), a.getenv("MESHPASS_CONTROL_PLANE")
 	switch {
 	case a.store != "" && a.controlPlane != "":
-		return place{}, usagef("there are both --store and --control-plane, want one of them")
+		return place{}, usagef("both --store and --control-plane are given, want one of them")
 	case a.store != "":
 		return place{store: a.store}, nil
 	case a.controlPlane != "":
 		return place{controlPlane: a.controlPlane}, nil
 	case store != "" && controlPlane != "":
-		return place{}, usagef("both MESHPASS_STORE and MESHPASS_CONTROL_PLANE are set: unset one, or say --store or --control-plane")
+		return place{}, usagef("both MESHPASS_STORE and MESHPASS_CONTROL_PLANE are set: unset one, or give --store or --control-plane")
 	case store == "" && controlPlane == "":
 		return place{}, errNowhere
 	}
@@ -174,7 +179,7 @@ func (a *app) where() (place, error) {
 
 func (a *app) openStoreService(ctx context.Context, where place, how connecting) (*storeService, func(), error) {
 	if a.authTokenFile != "" || a.caCert != "" {
-		return nil, nil, usagef("--auth-token-file and --ca-cert are about --control-plane, and this is a store")
+		return nil, nil, usagef("--auth-token-file and --ca-cert are for --control-plane, not for a store")
 	}
 	if how.publishDelay < 0 {
 		return nil, nil, usagef("--publish-delay is negative")
@@ -215,36 +220,29 @@ func (s *storeService) IssueZone(ctx context.Context, claims token.Zone, validFo
 	return raw, s.explainKey(ctx, err, owner{})
 }
 
-func (s *storeService) revoked(ctx context.Context, of owner) ([]string, error) {
-	var ids []string
-	for _, ref := range of.lists() {
-		list, err := ref.Load(ctx, s.KeyStore)
-		if err != nil {
-			return nil, s.explain(err, of)
-		}
-		ids = append(ids, list.IDs()...)
+func (s *storeService) revoked(ctx context.Context, of owner) (revokedIDs, error) {
+	var list *revocation.List
+	var err error
+	if of.mesh == "" {
+		list, err = zone.Revoked(ctx, s.KeyStore)
+	} else {
+		list, err = dataplane.Revoked(ctx, s.KeyStore, of.mesh)
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	return revokedIDs{list.IDs(), list.Problems()}, s.explain(err, of)
 }
 
 func (s *storeService) revoke(ctx context.Context, of owner, ids []string) error {
-	return s.explain(of.lists()[0].Add(ctx, s.KeyStore, ids...), of)
+	if of.mesh == "" {
+		return s.explain(zone.Revoke(ctx, s.KeyStore, ids[0], ids[1:]...), of)
+	}
+	return s.explain(dataplane.Revoke(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...), of)
 }
 
-// restore removes the ids from every list that they are on, since a token is refused
-// if its id is on any.
 func (s *storeService) restore(ctx context.Context, of owner, ids []string) error {
-	for _, ref := range of.lists() {
-		list, err := ref.Load(ctx, s.KeyStore)
-		if err == nil && slices.ContainsFunc(ids, list.Contains) {
-			err = ref.Remove(ctx, s.KeyStore, ids...)
-		}
-		if err != nil {
-			return s.explain(err, of)
-		}
+	if of.mesh == "" {
+		return s.explain(zone.Restore(ctx, s.KeyStore, ids[0], ids[1:]...), of)
 	}
-	return nil
+	return s.explain(dataplane.Restore(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...), of)
 }
 
 func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
@@ -271,43 +269,43 @@ func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 	return list, nil
 }
 
-// explainKey is explain where there may be no key to sign with.
+// explainKey is explain for commands that need a signing key.
 func (s *storeService) explainKey(ctx context.Context, err error, of owner) error {
 	if !errors.Is(err, signing.ErrNoKey) {
 		return s.explain(err, of)
 	}
 	if list, listErr := s.keys(ctx, of); listErr == nil && len(list.keys) > 0 {
-		return advise(fmt.Errorf("%s has public keys of %s only", s.name, of), "work where they come from, such as at the global control plane, or make the token offline")
+		return advise(fmt.Errorf("%s has only public keys of %s", s.name, of), "use the store with the private keys, such as that of the global control plane, or make the token offline")
 	}
 	return advise(fmt.Errorf("there is no signing key for %s in %s", of, s.name), `if the name is right, make the first one with "meshpass keys add --first %s"`, of.flag())
 }
 
-// explain says what to do about an error of the store.
+// explain adds to an error of the store what to do about it.
 func (s *storeService) explain(err error, of owner) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "handshake"):
-		return advise(fmt.Errorf("%s: %w", s.name, err), `see that both sides use TLS, or both do not, and know each other's authority: "meshpass help stores"`)
+		return advise(fmt.Errorf("%s: %w", s.name, err), `check that both sides use TLS or neither does, and that they trust each other's authority: "meshpass help stores"`)
 	case errors.Is(err, context.DeadlineExceeded):
-		return advise(fmt.Errorf("%s did not answer within %s: %w", s.name, s.timeout, err), "see that it runs and can be reached from here, or give it more time with --timeout")
+		return advise(fmt.Errorf("%s did not answer within %s: %w", s.name, s.timeout, err), "check that it runs and can be reached from here, or give it more time with --timeout")
 	case errors.Is(err, signing.ErrNoKey):
-		return advise(err, `"meshpass keys list %s" shows which there are`, of.flag())
+		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
 	case errors.Is(err, signing.ErrKey):
 		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, sealed.ErrNoKey):
-		return advise(err, "name the file with the key that the records of this store are encrypted with: --encryption-key-file")
+		return advise(err, "the records of this store are encrypted: name the file with the key with --encryption-key-file")
 	case errors.Is(err, sealed.ErrNotSealed):
 		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
 	case errors.Is(err, keystore.ErrReadOnly):
-		return advise(err, "work where the store can be written, such as on the global control plane's, or as another user")
+		return advise(err, "use a store that you can write, such as that of the global control plane, or another user")
 	case errors.Is(err, revocation.ErrUnreadable):
-		return advise(err, "nobody can know what it revokes: repair the record %q, which holds ids separated by commas", of.lists()[0].Name)
+		return advise(err, "no token can be checked against it: repair the record %q, which must hold ids separated by commas", of.list().Name)
 	case errors.Is(err, revocation.ErrID):
 		return advise(err, `"meshpass inspect" shows the id of a token`)
 	case errors.Is(err, keystore.ErrName), errors.Is(err, keystore.ErrTooLarge), errors.Is(err, keystore.ErrExists),
 		errors.Is(err, token.ErrNotIssuable), errors.Is(err, signing.ErrInUse):
 		return err
 	}
-	return advise(fmt.Errorf("%s: %w", s.name, err), `see that the store is there and that you may use it; for a new one, "meshpass keys add --first" makes what is missing`)
+	return advise(fmt.Errorf("%s: %w", s.name, err), `check that the store exists and that you may use it; for a new one, "meshpass keys add --first" makes what is missing`)
 }

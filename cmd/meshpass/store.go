@@ -15,37 +15,37 @@ import (
 	"github.com/meshpass/meshpass/keystore/sealed"
 )
 
-const storesHelp = `A store is named by a URL, with --store or MESHPASS_STORE:
+const storesHelp = `Give the URL of a store with --store or MESHPASS_STORE:
 
   dir:PATH, file:///PATH
-      A folder of this machine.
+      A folder on this machine.
 
   postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full&search_path=SCHEMA
-      PostgreSQL, with all that its own URLs can say. The password is PGPASSWORD, or in the file that PGPASSFILE
+      PostgreSQL, with all parameters of its URLs. The password is in PGPASSWORD, in the file that PGPASSFILE
       names, or in ~/.pgpass.
 
   etcd://USER@HOST:PORT,HOST:PORT/PREFIX?cacert=FILE&cert=FILE&key=FILE&password-file=FILE
-      etcd, over TLS with the system's authorities or that of cacert, and the prefix /meshpass/ if there is none.
-      With tls=off, and only for tests, without TLS.
+      etcd over TLS, with the system's authorities or that of cacert. The default prefix is /meshpass/. tls=off, only
+      for tests, turns TLS off.
 
   kubernetes://NAMESPACE?context=NAME&kubeconfig=FILE
-      Secrets in a namespace of Kubernetes, with the access that kubectl has, or in a pod the pod's.
+      Secrets in a namespace of Kubernetes, with the access of kubectl, or inside a pod, of the pod.
 
-On the command line every user of the machine can see a password, so a URL with one is taken from MESHPASS_STORE only.
+Every user of the machine can see the command line, so give a URL with a password only in MESHPASS_STORE.
 
 If the records of the store are encrypted, --encryption-key-file names a file with the key, 32 random bytes.
 
-"keys add --first" makes the folder or the tables if there are none. Nothing else does.`
+"keys add --first" makes the folder or the tables if they do not exist. No other command does.`
 
-// openedStore is a store with a name that holds no secret.
+// openedStore is a store with a name that has no secret in it.
 type openedStore struct {
 	keystore.KeyStore
 	name  string
 	close func()
 }
 
-// storeURL is the URL of a store, taken apart by hand: net/url takes no lists of
-// hosts, and its errors hold passwords.
+// storeURL is the parsed URL of a store. It does not use net/url, which accepts no
+// lists of hosts and shows passwords in errors.
 type storeURL struct {
 	scheme string
 	whole  string // may hold a password
@@ -74,8 +74,8 @@ func parseStoreURL(where place) (storeURL, error) {
 		return storeURL{}, usagef("cannot read the URL of the store, %s", wantURL)
 	}
 	u := storeURL{scheme: scheme, whole: whole}
-	// A password may hold a ? as it is. The @ behind that is in the name of a parameter
-	// then, or where PostgreSQL, as libpq does, takes it for the end of the password.
+	// A password may have an unescaped ?. An @ after it is in the name of a parameter,
+	// or ends the password, as in PostgreSQL's libpq.
 	end := strings.IndexAny(rest, "@/")
 	if strings.HasPrefix(scheme, "postgres") && end >= 0 && rest[end] == '@' && strings.Contains(rest[:end], "?") {
 		return storeURL{}, errUserinfo
@@ -83,14 +83,14 @@ func parseStoreURL(where place) (storeURL, error) {
 	rest, query, _ := strings.Cut(rest, "?")
 	var err error
 	if u.query, err = url.ParseQuery(query); err != nil {
-		return storeURL{}, usagef("cannot read what is after the ? in the URL of the store")
+		return storeURL{}, usagef("cannot read the parameters after the ? in the URL of the store")
 	}
 	for name := range u.query {
 		if strings.Contains(name, "@") {
 			return storeURL{}, errUserinfo
 		}
 	}
-	// A password that holds a slash as it is ends at the last @, too.
+	// A password with an unescaped slash ends at the last @, too.
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		user, password, both := strings.Cut(rest[:at], ":")
 		if both {
@@ -119,10 +119,10 @@ func parseStoreURL(where place) (storeURL, error) {
 
 var errUserinfo = &usageError{errors.New("cannot read the user and the password in the URL of the store: write special characters as % and their hexadecimal code")}
 
-var errPassword = &usageError{errors.New("the URL of the store has a password, which every user of this machine can see in a command line" +
-	" (change it): set MESHPASS_STORE to the URL, or for PostgreSQL PGPASSWORD or PGPASSFILE, or for etcd add ?password-file=FILE")}
+var errPassword = &usageError{errors.New("the URL of the store has a password, and every user of this machine can see the command line:" +
+	" change the password, and set MESHPASS_STORE to the URL, or for PostgreSQL PGPASSWORD or PGPASSFILE, or for etcd add ?password-file=FILE")}
 
-// allow refuses parameters that nobody would look at.
+// allow refuses unknown parameters.
 func (u storeURL) allow(names ...string) error {
 	known := map[string]bool{}
 	for _, name := range names {
@@ -136,12 +136,11 @@ func (u storeURL) allow(names ...string) error {
 	return nil
 }
 
-// openStore opens the store. If it is to be prepared, the folder or the tables are
-// made if there are none.
+// openStore opens the store. If prepare is true, it makes a missing folder or tables.
 func (a *app) openStore(ctx context.Context, where place, prepare bool) (*openedStore, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	// Without a key what is encrypted is refused, and not taken for a list of ids.
+	// Without a key this refuses encrypted records instead of reading them as ids.
 	options := []sealed.Option{sealed.WritePlaintext()}
 	if a.encryptionKeyFile != "" {
 		var err error
@@ -152,7 +151,7 @@ func (a *app) openStore(ctx context.Context, where place, prepare bool) (*opened
 	}
 	sealer, err := sealed.NewAESGCM(key)
 	if err != nil {
-		return nil, advise(fmt.Errorf("--encryption-key-file: %w", err), `want a file with 32 random bytes, such as "openssl rand -out FILE 32" makes`)
+		return nil, advise(fmt.Errorf("--encryption-key-file: %w", err), `want a file with 32 random bytes, as from "openssl rand -out FILE 32"`)
 	}
 	opened, err := a.openEngine(ctx, where, prepare)
 	if err != nil {
@@ -196,14 +195,14 @@ func (a *app) openEngine(ctx context.Context, where place, prepare bool) (*opene
 	return a.openPostgres(ctx, u, prepare)
 }
 
-// openDir opens a folder. A folder that is not there is more likely a mistyped path
-// than a store without keys.
+// openDir opens a folder. A missing folder is more likely a mistyped path than a
+// store without keys.
 func openDir(path string, prepare bool) (*openedStore, error) {
 	if path == "" {
 		return nil, usagef("the URL of the store names no folder, want one such as dir:./keys")
 	}
 	if strings.HasPrefix(path, "~") {
-		return nil, usagef("the shell leaves the ~ in dir:%s as it is: write $HOME", path)
+		return nil, usagef("the shell does not expand the ~ in dir:%s: write $HOME", path)
 	}
 	if !prepare {
 		info, err := os.Stat(path)
@@ -211,7 +210,7 @@ func openDir(path string, prepare bool) (*openedStore, error) {
 			return nil, advise(fmt.Errorf("there is no folder %s", path), `check the path; "meshpass keys add --first" makes a new store there`)
 		}
 		if err == nil && !info.IsDir() {
-			return nil, fmt.Errorf("%s is a file, and a store is a folder", path)
+			return nil, fmt.Errorf("%s is a file, want a folder", path)
 		}
 	}
 	store, err := dir.Open(path)

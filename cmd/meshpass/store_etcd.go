@@ -28,11 +28,11 @@ func (a *app) openEtcd(ctx context.Context, u storeURL) (*openedStore, error) {
 		}
 	case "off":
 		if u.query.Has("cacert") || u.query.Has("cert") || u.query.Has("key") {
-			return nil, usagef("the URL of the store has tls=off and certificates, want one of them")
+			return nil, usagef("the URL of the store has both tls=off and certificates, want one of them")
 		}
 		scheme = "http://"
 	default:
-		return nil, usagef("the URL of the store has an unknown value of tls, want off, or none of it")
+		return nil, usagef("the URL of the store has an unknown value of tls, want off or no tls")
 	}
 	for host := range strings.SplitSeq(u.hosts, ",") {
 		config.Endpoints = append(config.Endpoints, scheme+host)
@@ -45,7 +45,7 @@ func (a *app) openEtcd(ctx context.Context, u storeURL) (*openedStore, error) {
 		config.Password = strings.TrimRight(string(password), "\r\n")
 	}
 	if (config.Username == "") != (config.Password == "") {
-		return nil, usagef("for etcd want a user in the URL of the store and a password, or neither: etcd://USER@HOST:2379?password-file=FILE, or MESHPASS_STORE with both")
+		return nil, usagef("etcd needs both a user and a password, or neither: give etcd://USER@HOST:2379?password-file=FILE, or MESHPASS_STORE with both")
 	}
 	var options []etcd.Option
 	if strings.Trim(u.path, "/") != "" {
@@ -68,7 +68,7 @@ func (a *app) etcdCertificates(u storeURL, config *tls.Config) error {
 	}
 	cert, key := u.query.Get("cert"), u.query.Get("key")
 	if (cert == "") != (key == "") {
-		return usagef("the URL of the store has one of cert and key, want both or none")
+		return usagef("the URL of the store has only one of cert and key, want both or none")
 	}
 	if cert == "" {
 		return nil

@@ -15,7 +15,7 @@ func (a *app) openKubernetes(u storeURL) (*openedStore, error) {
 		return nil, err
 	}
 	if u.hosts == "" || u.path != "" || u.user != "" {
-		return nil, usagef("want the URL of the store to name a namespace, such as kubernetes://kuma-system?context=production")
+		return nil, usagef("the URL of the store must name a namespace and nothing else, such as kubernetes://kuma-system?context=production")
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = u.query.Get("kubeconfig")
@@ -25,7 +25,7 @@ func (a *app) openKubernetes(u storeURL) (*openedStore, error) {
 		return nil, advise(fmt.Errorf("%s: %w", u, err), "add ?kubeconfig=FILE or ?context=NAME to the URL of the store, or set KUBECONFIG")
 	}
 	config.QPS = -1
-	klog.SetSlogLogger(a.log()) // or client-go writes to standard error by itself
+	klog.SetSlogLogger(a.log()) // else client-go writes to standard error
 	client, err := typedcorev1.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u, err)

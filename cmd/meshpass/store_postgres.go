@@ -12,10 +12,10 @@ import (
 func (a *app) openPostgres(ctx context.Context, u storeURL, prepare bool) (*openedStore, error) {
 	config, err := pgxpool.ParseConfig(u.whole)
 	if err != nil {
-		if u.password == "" { // or else its text might hold a part of it
+		if u.password == "" { // else the error might show a part of it
 			return nil, usagef("the URL of the store: %w", err)
 		}
-		return nil, usagef("PostgreSQL cannot read the URL of the store, want postgres://USER@HOST:PORT/DATABASE; special characters in a password are written as %% and their hexadecimal code")
+		return nil, usagef("PostgreSQL cannot read the URL of the store, want postgres://USER@HOST:PORT/DATABASE; write special characters in a password as %% and their hexadecimal code")
 	}
 	config.MaxConns = 2
 	pool, err := pgxpool.NewWithConfig(ctx, config)

@@ -50,7 +50,7 @@ func TestAnOutputThatIsNoOrdinaryFileIsLeftAlone(t *testing.T) {
 		before, err := os.Lstat(path)
 		require.NoError(t, err)
 		for _, overwrite := range []string{"--overwrite=false", "--overwrite"} {
-			require.Contains(t, c.fails(exitUsage, "generate", "dataplane-token", "--output", path, overwrite), path+" is a device, a link or the like, want an ordinary file")
+			require.Contains(t, c.fails(exitUsage, "generate", "dataplane-token", "--output", path, overwrite), path+" is not a regular file")
 		}
 		now, err := os.Lstat(path)
 		require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestASecretThatOthersCanReadIsWarnedOf(t *testing.T) {
 	var stderr bytes.Buffer
 	a := &app{out: redirected, err: &stderr, getenv: os.Getenv, now: time.Now}
 	require.Equal(t, exitDone, a.run(t.Context(), []string{"generate", "signing-key"}))
-	require.Contains(t, stderr.String(), "others can read the file that this goes to")
+	require.Contains(t, stderr.String(), "others can read the file on standard output")
 	stderr.Reset()
 	require.NoError(t, redirected.Chmod(0o600))
 	require.Equal(t, exitDone, a.run(t.Context(), []string{"generate", "signing-key"}))

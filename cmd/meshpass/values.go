@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// text is the value of a flag that takes one.
+// text is the value of a flag that takes a text.
 type text struct {
 	target *string
 	kind   string // such as "file"
@@ -35,7 +35,7 @@ func textFlag(flags *pflag.FlagSet, target *string, name, short, kind, usage str
 // lifetime is the value of --valid-for.
 type lifetime time.Duration
 
-func (l *lifetime) String() string { return "" } // the help says it in words
+func (l *lifetime) String() string { return "" } // the help text has the default
 
 func (l *lifetime) Type() string { return "duration" }
 
@@ -65,10 +65,10 @@ func (t *tags) Set(text string) error {
 	case !ok || name == "" || slices.Contains(values, ""):
 		return errors.New("want a name and values, such as kuma.io/service=backend,backend-admin")
 	case strings.Contains(list, "="):
-		return errors.New("there are two =: give each tag a --tag of its own")
+		return errors.New("found two =: give each tag a separate --tag")
 	}
 	if _, twice := (*t)[name]; twice {
-		return fmt.Errorf("tag %q is there twice: give all its values in one --tag, with commas", name)
+		return fmt.Errorf("tag %q appears twice: give all its values in one --tag, with commas", name)
 	}
 	if *t == nil {
 		*t = tags{}
@@ -86,8 +86,8 @@ func oneOf(flag, value string, list []string) error {
 	return usagef("%s: %q is not %s or %s", flag, value, strings.Join(list[:last], ", "), list[last])
 }
 
-// plain returns a text of somebody else's for people to read: as it is, or quoted if
-// it could be mistaken for something else or do something to a terminal.
+// plain returns a foreign text for people to read. It quotes a text that could be
+// mistaken for another or could control a terminal.
 func plain(text string) string {
 	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == ',' }) {
 		return fmt.Sprintf("%+q", text)
@@ -112,12 +112,12 @@ func plainTags(tags map[string][]string) []string {
 	return lines
 }
 
-// when returns a time, and how far it is from now in words.
+// when returns a time, and in words how far it is from now.
 func (a *app) when(t time.Time) string {
 	return t.UTC().Format(time.RFC3339) + ", " + inWords(t.Sub(a.now()))
 }
 
-// inWords says how far a time is away, to the nearest unit.
+// inWords returns in words how far away a time is, to the nearest unit.
 func inWords(d time.Duration) string {
 	const day = 24 * time.Hour
 	past := d < 0

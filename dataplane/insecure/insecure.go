@@ -1,8 +1,7 @@
-// Package insecure lets every proxy in, whatever it sends or does not send, as any
-// proxy of any mesh that it says it is. It stands for the authentication type
-// "none". Whoever reaches a server that uses it gets the configuration, certificates
-// and secrets of every mesh: use it where the network alone decides who connects,
-// and in tests.
+// Package insecure accepts every proxy, with or without a credential, as the proxy
+// that it claims to be. It implements the authentication type "none". Any peer that
+// reaches such a server gets the configuration, certificates and secrets of every
+// mesh: use it only where the network decides who connects, and in tests.
 package insecure
 
 import (
@@ -14,8 +13,8 @@ import (
 // Authenticator is a [dataplane.Authenticator] that refuses nothing.
 type Authenticator struct{}
 
-// Authenticate returns a session that permits every proxy and ends only with the
-// context that it is bound to. It never returns an error.
+// Authenticate returns a session that permits every proxy. A context bound to it
+// ends only with its parent. Authenticate never returns an error.
 func (Authenticator) Authenticate(context.Context, string) (dataplane.Session, error) {
 	return session{}, nil
 }

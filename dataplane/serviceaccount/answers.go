@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -16,8 +17,8 @@ const (
 	negativeTTL = 5 * time.Second
 )
 
-// answers remembers what the API server said about tokens, by their digests, so
-// that it holds no bearer token, and decides which tokens may cause a review.
+// answers remembers the API server's answers by the digests of the tokens, so that
+// it holds no bearer token. It also limits which tokens may cause a review.
 type answers struct {
 	ttl time.Duration // of positive ones
 
@@ -27,15 +28,15 @@ type answers struct {
 	bad     map[digest]bad
 	pending map[digest]*pending
 
-	// Reviews of tokens that were good before have a limit of their own, so that
-	// a flood of tokens that any peer can make up does not keep them out.
-	ofStrangers, ofKnown limiter
+	// Tokens that were good before have a separate limit, so that a flood of invented
+	// tokens does not keep them out.
+	ofStrangers, ofKnown limit.Bucket
 }
 
 type digest = [sha256.Size]byte
 
-// good is a token that was accepted. It stays after its answer is no longer
-// used, as one that was good before.
+// good is an accepted token. It stays after its answer has expired, as a token that
+// was good before.
 type good struct {
 	review *review
 	until  time.Time
@@ -46,7 +47,7 @@ type bad struct {
 	until time.Time
 }
 
-// pending is a review that is under way. The fields are set before done is closed.
+// pending is a review in progress. The other fields are set before done is closed.
 type pending struct {
 	done   chan struct{}
 	review *review
@@ -54,20 +55,20 @@ type pending struct {
 }
 
 func newAnswers(ttl time.Duration, perSecond int) *answers {
-	limit := limiter{size: float64(perSecond), perSecond: float64(perSecond)}
+	bucket := limit.NewBucket(float64(perSecond), float64(perSecond))
 	return &answers{
 		ttl:         ttl,
 		good:        make(map[digest]good),
 		bad:         make(map[digest]bad),
 		pending:     make(map[digest]*pending),
-		ofStrangers: limit,
-		ofKnown:     limit,
+		ofStrangers: bucket,
+		ofKnown:     bucket,
 	}
 }
 
-// find returns the positive answer about a token, if it may still be used, or else
-// the review that is under way, or a new one, for which it has called start. The
-// error is a remembered refusal, or that too many reviews would be needed.
+// find returns the positive answer about a token, if it may still be used. Otherwise
+// it returns the review in progress, or a new one, for which it has called start.
+// The error is a remembered refusal, or says that the limit on reviews is reached.
 func (a *answers) find(d digest, start func(*pending)) (*review, *pending, error) {
 	now := time.Now()
 	a.mu.Lock()
@@ -85,12 +86,12 @@ func (a *answers) find(d digest, start func(*pending)) (*review, *pending, error
 	if b, ok := a.bad[d]; ok && now.Before(b.until) {
 		return nil, nil, b.err
 	}
-	limit := &a.ofStrangers
+	bucket := &a.ofStrangers
 	if known {
-		limit = &a.ofKnown
+		bucket = &a.ofKnown
 	}
-	if !limit.allow(now) {
-		return nil, nil, fmt.Errorf("%w: more than %v reviews a second would be needed", token.ErrUnavailable, limit.perSecond)
+	if !bucket.Allow(now) {
+		return nil, nil, fmt.Errorf("%w: the limit of %v reviews a second is reached", token.ErrUnavailable, bucket.PerSecond())
 	}
 	p := &pending{done: make(chan struct{})}
 	a.pending[d] = p
@@ -98,8 +99,8 @@ func (a *answers) find(d digest, start func(*pending)) (*review, *pending, error
 	return nil, p, nil
 }
 
-// settle ends a review with its result. It began at the given time, from which
-// on a positive answer ages.
+// settle ends a review with its result. A positive answer ages from the time at
+// which the review began.
 func (a *answers) settle(d digest, p *pending, began time.Time, r *review, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,15 +116,15 @@ func (a *answers) settle(d digest, p *pending, began time.Time, r *review, err e
 	close(p.done)
 }
 
-// close keeps reviews from beginning.
+// close keeps new reviews from beginning.
 func (a *answers) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
 }
 
-// put adds an entry; in a full map it takes the place of a random one, which an
-// attacker cannot choose.
+// put adds an entry. In a full map it replaces a random one, which an attacker
+// cannot choose.
 func put[V any](m map[digest]V, d digest, value V, limit int) {
 	if _, has := m[d]; !has && len(m) >= limit {
 		for other := range m {

@@ -7,14 +7,14 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 )
 
-// NewAuthenticator returns an authenticator with which a server takes service
-// account tokens in place of dataplane tokens. podOf looks up the Pod that runs a
-// proxy, as the control plane knows it; an error matches token.ErrNotPermitted if
-// there is none, and token.ErrUnavailable if that is not known. It is called for
-// each request that describes the proxy, also concurrently, and should answer from
-// memory, such as an informer's.
+// NewAuthenticator returns an authenticator for servers that take service account
+// tokens instead of dataplane tokens. podOf looks up the Pod that runs a proxy, as
+// the control plane knows it. Its error must match token.ErrNotPermitted if there is
+// no such Pod, and token.ErrUnavailable if the lookup failed. The session calls podOf
+// for each request that describes the proxy, possibly concurrently; podOf should
+// answer from memory, such as that of an informer.
 //
-// The error is about the arguments. The validator stays the caller's to close.
+// The error is about the arguments. The caller closes the validator.
 func NewAuthenticator(validator *Validator, podOf func(dataplane.Proxy) (Pod, error)) (dataplane.Authenticator, error) {
 	if validator == nil {
 		return nil, errors.New("serviceaccount: NewAuthenticator: the validator is nil")
@@ -38,7 +38,7 @@ func (a authenticator) Authenticate(ctx context.Context, credential string) (dat
 	return proxySession{verified, a.podOf}, nil
 }
 
-// proxySession holds proxies, and not Pods, against a token.
+// proxySession checks a token against proxies instead of Pods.
 type proxySession struct {
 	Verified
 	podOf func(dataplane.Proxy) (Pod, error)

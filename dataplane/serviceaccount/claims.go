@@ -12,19 +12,19 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// claims is what a token says about itself. Nothing of it is verified before the
-// API server has authenticated the token.
+// claims are the claims of a token. They are unverified until the API server has
+// authenticated the token.
 type claims struct {
 	subject string
 	expires time.Time
 	id      string // jti; "" if there is none
 }
 
-// precheck refuses tokens that cannot be good, so that they cause no review. It
-// returns the claims as far as they could be read, for the log.
+// precheck refuses tokens that cannot be good, so that they cause no review. For
+// the log it returns the claims that it could read.
 //
 // There is no leeway for exp. The kubelet replaces a token when a fifth of its
-// life is left, two minutes at least, so clocks may differ by that much.
+// lifetime is left, at least two minutes, so clocks may differ by that much.
 func (v *Validator) precheck(raw string) (claims, error) {
 	unverified, err := token.ParseUnverified(raw)
 	if err != nil {
@@ -53,7 +53,7 @@ func decodeClaims(unverified token.Unverified) (c claims, audiences []string, er
 	if err != nil {
 		return c, nil, errors.New("the payload is not base64url")
 	}
-	// A map, since a struct would take "EXP" for "exp".
+	// A map, since a struct would accept "EXP" as "exp".
 	var members map[string]json.RawMessage
 	if json.Unmarshal(text, &members) != nil {
 		return c, nil, errors.New("the payload is not a JSON object")
@@ -67,7 +67,7 @@ func decodeClaims(unverified token.Unverified) (c claims, audiences []string, er
 	}
 	c.subject = subject
 
-	// One audience may stand without a list (RFC 7519, section 4.1.3).
+	// A single audience may be a string instead of a list (RFC 7519, section 4.1.3).
 	audiences, ok := member[[]string](members, "aud")
 	if one, isOne := member[string](members, "aud"); isOne {
 		audiences, ok = []string{one}, true
@@ -77,12 +77,12 @@ func decodeClaims(unverified token.Unverified) (c claims, audiences []string, er
 	}
 
 	if _, has := members["exp"]; !has {
-		return c, nil, errors.New("exp is missing; the token of a Secret has none, use one from a projected volume")
+		return c, nil, errors.New("exp is missing, as in the token of a Secret; use a token from a projected volume")
 	}
 	const year10000 = 253402300800
-	seconds, ok := member[float64](members, "exp") // may have a fraction, which is cut off
+	seconds, ok := member[float64](members, "exp") // a fraction is cut off
 	if !ok || seconds < 1 || seconds >= year10000 {
-		return c, nil, errors.New("exp is not a time")
+		return c, nil, errors.New("exp is not a time, want seconds since 1970")
 	}
 	c.expires = time.Unix(int64(seconds), 0).UTC()
 	return c, audiences, nil
@@ -99,7 +99,7 @@ func member[T any](members map[string]json.RawMessage, name string) (T, bool) {
 	return *value, true
 }
 
-// shared returns the members of a that are in b too.
+// shared returns the members of a that are also in b.
 func shared(a, b []string) []string {
 	var both []string
 	for _, s := range a {
@@ -110,7 +110,7 @@ func shared(a, b []string) []string {
 	return both
 }
 
-// some quotes the first of a list of names.
+// some quotes the first names of a list.
 func some(names []string) string {
 	const shown = 8
 	if len(names) > shown {

@@ -1,6 +1,6 @@
 // Package serviceaccount authenticates data plane proxies on Kubernetes by the
-// tokens of their ServiceAccounts, in place of dataplane tokens. Nothing has to
-// be issued: the kubelet gives each Pod a token, and replaces it in time.
+// tokens of their ServiceAccounts instead of dataplane tokens. You issue no tokens:
+// the kubelet gives each Pod a token, and replaces it before it expires.
 //
 // A [Validator] asks the API server about a token (TokenReview,
 // authentication.k8s.io/v1) and returns a [Verified]. [Verified.Permits] then
@@ -23,33 +23,34 @@
 // not good, token.ErrNotPermitted for a good one of another Pod, and
 // token.ErrUnavailable if the API server could not be asked.
 //
-// [NewAuthenticator] makes of it a dataplane.Authenticator, for servers that take
-// proxies by any kind of credential, such as package xdsauth.
+// [NewAuthenticator] makes a dataplane.Authenticator of it, for servers that accept
+// any kind of credential, such as those of package xdsauth.
 //
 // # Audiences
 //
-// A token is for the audiences in its aud claim, and the validator accepts it
-// only if one of its own is among them. Give the control plane an audience of its
-// own, in a projected volume (see README.md). The token that Kubernetes mounts by
-// default is for the API server: who receives it can act as the Pod there.
+// A token is for the audiences in its aud claim. The validator accepts it only if
+// one of the validator's audiences is among them. Give the control plane its own
+// audience, in a projected volume (see README.md). The token that Kubernetes mounts
+// by default is for the API server: a process that receives it can act as the Pod
+// there.
 //
-// # What is asked, and how often
+// # Reviews and their rate
 //
-// A token that cannot be good is refused without a review: another form than a
-// JWT, a subject that is no ServiceAccount, none of our audiences, no expiry, or
-// one that has passed. This never accepts anything; only the API server does.
+// The validator refuses a token that cannot be good without a review: a text that
+// is not a JWT, a subject that is not a ServiceAccount, no matching audience, or an
+// exp that is missing or has passed. Only the API server accepts a token.
 //
-// A positive answer is used for 10 seconds ([WithCacheTTL]) and never after the
-// token's exp, a negative one for 5 seconds. Concurrent callers with the same
-// token share a review. Different tokens cause at most 100 reviews a second
+// The validator uses a positive answer for 10 seconds ([WithCacheTTL]) but never
+// after the token's exp, and a negative answer for 5 seconds. Concurrent callers with
+// the same token share a review. Different tokens cause at most 100 reviews a second
 // ([WithReviewLimit]); the others get token.ErrUnavailable. Tokens that were good
-// before have a limit of their own, of the same size, so that a flood of bad
-// ones does not keep them out.
+// before have a separate limit of the same size, so that a flood of bad tokens does
+// not keep them out.
 //
 // # In a gRPC server
 //
 // A [Verified] is an Identity of package grpcauth, whose interceptors end a stream
-// with its token. An authenticator is a function:
+// when its token ends. A grpcauth.AuthFunc looks like this:
 //
 //	auth := func(ctx context.Context, _ string) (grpcauth.Identity, error) {
 //		raw, err := grpcauth.TokenFromMetadata(ctx)

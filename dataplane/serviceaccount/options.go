@@ -29,11 +29,11 @@ const (
 //   - "token refused" at Info: a token was refused, with the reason;
 //   - "token could not be checked" at Warn, or at Info if the caller's context
 //     ended or the validator was closed: with the reason, such as the API server's
-//     words when the control plane may not create TokenReviews.
+//     error if the control plane may not create TokenReviews.
 //
-// Both have the account and the jti that the token claims, as far as they could
-// be read, and never the token. Each is limited to a burst of 10 and then one a
-// second, with the number of suppressed messages as left_out.
+// Both have the account and the jti that the token claims, if they could be read,
+// and never the token. Each is limited to a burst of 10 and then one a second;
+// left_out counts the suppressed messages.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *config) error {
 		if log == nil {
@@ -56,11 +56,10 @@ func WithClock(now func() time.Time) Option {
 	}
 }
 
-// WithCacheTTL sets for how long a positive answer of the API server is used: 0
-// to 60 seconds, 10 by default. For as long a token is still accepted whose Pod or
-// account was deleted, in addition to about 10 seconds for which the API server
-// remembers its own answers. With zero every Validate causes a review, or shares
-// one that is under way.
+// WithCacheTTL sets how long a validator uses a positive answer of the API server: 0
+// to 60 seconds, 10 by default. After a Pod or an account is deleted, its token is
+// accepted for that long, plus about 10 seconds for which the API server caches its
+// answers. With zero every Validate causes a review, or shares one in progress.
 func WithCacheTTL(ttl time.Duration) Option {
 	return func(c *config) error {
 		if ttl < 0 || ttl > maxTTL {
@@ -71,11 +70,11 @@ func WithCacheTTL(ttl time.Duration) Option {
 	}
 }
 
-// WithReviewLimit sets how many reviews a second the validator asks for at most,
-// on average and in a burst: 1 to 10,000, 100 by default. Tokens that were good
-// before have a limit of their own, of the same size. It should be about the
-// number of proxies that connect in a second when all of them do; what exceeds it
-// gets token.ErrUnavailable and has to try again.
+// WithReviewLimit sets the maximum number of reviews a second, on average and in a
+// burst: 1 to 10,000, 100 by default. Tokens that were good before have a separate
+// limit of the same size. Set it to about the number of proxies that connect in a
+// second when all proxies reconnect. Tokens over the limit get token.ErrUnavailable;
+// their proxies have to try again.
 func WithReviewLimit(perSecond int) Option {
 	return func(c *config) error {
 		if perSecond < 1 || perSecond > maxPerSecond {

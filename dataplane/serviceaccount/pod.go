@@ -11,8 +11,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Pod describes a Pod: the one that connects, as the control plane knows it, or
-// the one that a token is for.
+// Pod describes a Pod: the Pod that connects, as the control plane knows it, or
+// the Pod that a token is for.
 type Pod struct {
 	Namespace      string // metadata.namespace
 	ServiceAccount string // spec.serviceAccountName
@@ -21,15 +21,13 @@ type Pod struct {
 	Node           string // spec.nodeName
 }
 
-// Permits reports whether a Pod may use the token: namespace and service account
-// must be those of the token, and Name, UID and Node too where the token has
-// them. A token from a projected volume has all three; since Kubernetes 1.30 the
-// node, before that the first two. What the token has and the Pod leaves empty
-// is refused.
+// Permits reports whether a Pod may use the token: Namespace and ServiceAccount
+// must be those of the token, and so must Name, UID and Node if the token has
+// them. A token from a projected volume has Name and UID, and since Kubernetes
+// 1.30 Node. An empty field of the Pod does not match.
 //
-// Take the Pod from the API server, not from what the peer says about itself:
-// with a token that is not bound to a Pod, any Pod of the account could claim to
-// be another.
+// Take the Pod from the API server, not from the peer: with a token that is not
+// bound to a Pod, any Pod of the account could claim to be another.
 //
 // The error matches token.ErrNotPermitted and names the difference.
 func (t Verified) Permits(pod Pod) error {
@@ -45,13 +43,13 @@ func (t Verified) Permits(pod Pod) error {
 		{"node", of.Node, pod.Node},
 	} {
 		if c.token != "" && c.token != c.pod {
-			return fmt.Errorf("%w: %s %.64q of the token is not the Pod's, %.64q", token.ErrNotPermitted, c.what, c.token, c.pod)
+			return fmt.Errorf("%w: the token's %s is %.64q, the Pod's is %.64q", token.ErrNotPermitted, c.what, c.token, c.pod)
 		}
 	}
 	return nil
 }
 
-// The names under which the API server states what a token is bound to.
+// The names under which the API server says what a token is bound to.
 // https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/
 const (
 	extraPodName  = "authentication.kubernetes.io/pod-name"
@@ -71,7 +69,7 @@ func podOf(user authenticationv1.UserInfo) (Pod, error) {
 		if !bound {
 			continue
 		}
-		// An empty value must not pass for a token that is not bound.
+		// An empty value must not look like a token that is not bound.
 		if len(values) != 1 || values[0] == "" {
 			return Pod{}, fmt.Errorf("%s is %.64q, want one value", name, []string(values))
 		}

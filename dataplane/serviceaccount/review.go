@@ -15,7 +15,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// reviewTimeout is the time in which the API server must answer.
+// reviewTimeout is how long the API server may take to answer.
 const reviewTimeout = 5 * time.Second
 
 // review is a positive answer of the API server.
@@ -27,7 +27,7 @@ type review struct {
 	id        string // jti
 }
 
-// ask asks the API server about a token that precheck has let pass.
+// ask asks the API server about a token that has passed precheck.
 func (v *Validator) ask(raw string, c claims) (*review, error) {
 	ctx, cancel := context.WithTimeout(v.closed, reviewTimeout)
 	defer cancel()
@@ -39,7 +39,7 @@ func (v *Validator) ask(raw string, c claims) (*review, error) {
 	case err != nil && ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: the API server did not answer within %s: %s", token.ErrUnavailable, reviewTimeout, withoutToken(err.Error(), raw))
 	case err != nil:
-		return nil, fmt.Errorf("%w: the API server did not review it: %s", token.ErrUnavailable, withoutToken(err.Error(), raw))
+		return nil, fmt.Errorf("%w: the API server did not review the token: %s", token.ErrUnavailable, withoutToken(err.Error(), raw))
 	case answer == nil:
 		return nil, fmt.Errorf("%w: the client returned neither a review nor an error", token.ErrUnavailable)
 	case !answer.Status.Authenticated && answer.Status.Error == "":
@@ -47,8 +47,8 @@ func (v *Validator) ask(raw string, c claims) (*review, error) {
 	case !answer.Status.Authenticated:
 		return nil, fmt.Errorf("%w: the API server did not authenticate it: %s", token.ErrInvalid, withoutToken(answer.Status.Error, raw))
 	}
-	// A server, or a webhook behind it, that knows nothing of audiences answers
-	// without any; the token may then be for anybody.
+	// A server or webhook that does not support audiences answers without any. The
+	// token may then be for another server.
 	audiences := shared(v.audiences, answer.Status.Audiences)
 	if len(audiences) == 0 {
 		return nil, fmt.Errorf("%w: the API server authenticated it for the audiences %s, want one of %s",
@@ -58,7 +58,7 @@ func (v *Validator) ask(raw string, c claims) (*review, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the API server authenticated it as user %.64q: %w", token.ErrInvalid, answer.Status.User.Username, err)
 	}
-	if err := v.checkExpiry(c.expires); err != nil { // meanwhile
+	if err := v.checkExpiry(c.expires); err != nil { // it may have expired during the review
 		return nil, err
 	}
 	return &review{validator: v, pod: pod, audiences: audiences, expires: c.expires, id: c.id}, nil
@@ -69,15 +69,14 @@ const (
 	maxNameShown = 64
 )
 
-// withoutToken returns what the API server, or something between, said about a
-// token: printable, shortened, and without the signature, so that it holds no
-// token even if the text did.
+// withoutToken makes a text from the API server or a proxy before it printable and
+// short, and removes the token's signature, in case the text has the token.
 func withoutToken(text, raw string) string {
 	signature := raw[strings.LastIndexByte(raw, '.')+1:]
 	return printable(strings.ReplaceAll(text, signature, "(signature)"), maxTextShown)
 }
 
-// printable escapes what is not printable, and shortens the text.
+// printable escapes unprintable characters, and shortens the text.
 func printable(text string, limit int) string {
 	var b strings.Builder
 	for _, char := range text {

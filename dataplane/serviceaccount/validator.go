@@ -13,6 +13,7 @@ import (
 
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 
+	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -23,9 +24,9 @@ type Validator struct {
 	config    config
 
 	answers   *answers
-	sessions  sessions
-	refusals  *reporter // apart, so that a flood of refusals does not hide an outage
-	unchecked *reporter
+	sessions  *sessions
+	refusals  *limit.Reporter // separate, so that a flood of refusals does not hide an outage
+	unchecked *limit.Reporter
 	closed    context.Context // ends with Close
 	close     context.CancelCauseFunc
 	underWay  sync.WaitGroup // reviews
@@ -33,14 +34,14 @@ type Validator struct {
 
 // NewValidator returns a validator that asks an API server about tokens, through
 // the TokenReviews() of client-go's authentication/v1 client. A token must be for
-// at least one of the audiences, of which there must be one.
+// at least one of the audiences; there must be at least one.
 //
 // Create must return when its context ends, as client-go's does. By default a
-// client allows 5 requests a second and lets the others wait: set the QPS of its
-// rest.Config to -1. The permission that it needs is to create
+// client allows 5 requests a second and delays the others: set the QPS of its
+// rest.Config to -1. It needs the permission to create
 // tokenreviews.authentication.k8s.io.
 //
-// NewValidator asks nothing yet. The error is about the arguments. Close the
+// NewValidator sends no request. The error is about the arguments. Close the
 // validator when it is no longer needed.
 func NewValidator(reviews authenticationv1.TokenReviewInterface, audiences []string, options ...Option) (*Validator, error) {
 	if reviews == nil {
@@ -66,24 +67,25 @@ func NewValidator(reviews authenticationv1.TokenReviewInterface, audiences []str
 		audiences: slices.Clone(audiences),
 		config:    c,
 		answers:   newAnswers(c.ttl, c.perSecond),
-		sessions:  sessions{now: c.now},
-		refusals:  newReporter(c.log),
-		unchecked: newReporter(c.log),
+		sessions:  newSessions(c.now),
+
+		refusals:  limit.NewReporter(c.log),
+		unchecked: limit.NewReporter(c.log),
 	}
 	v.closed, v.close = context.WithCancelCause(context.Background())
 	return v, nil
 }
 
-// Validate checks a token. If no recent answer about it is known it asks the API
-// server, and waits for at most 5 seconds and not beyond ctx.
+// Validate checks a token. Unless it remembers a recent answer, it asks the API
+// server, and waits for at most 5 seconds or until ctx ends.
 //
-// The error matches token.ErrInvalid if the token is definitely not good:
-// token.ErrMalformed, token.ErrClaims or token.ErrExpired if that was found
-// without asking, and none of the more specific errors if the API server refused
-// it. It matches token.ErrUnavailable if the API server could not be reached, did
-// not answer in time, or answered with an error, such as that the control plane
-// may not create TokenReviews; if too many reviews would be needed; and, as
-// token.ErrClosed, after Close.
+// If the token is definitely not good, the error matches token.ErrInvalid. It also
+// matches token.ErrMalformed, token.ErrClaims or token.ErrExpired if the validator
+// refused the token without asking the API server. The error matches
+// token.ErrUnavailable if the API server could not be reached, did not answer in
+// time, or answered with an error, such as that the control plane may not create
+// TokenReviews; if the limit on reviews is reached; and after Close, when it is
+// token.ErrClosed.
 //
 // Tell a peer only the class of the error, not the reason.
 func (v *Validator) Validate(ctx context.Context, raw string) (Verified, error) {
@@ -95,13 +97,13 @@ func (v *Validator) Validate(ctx context.Context, raw string) (Verified, error) 
 	return Verified{review}, nil
 }
 
-// validate is Validate without the log. With an error it also returns what the
-// token says of itself, as far as that was read.
+// validate is Validate without the log. With an error it also returns the claims
+// that it could read.
 func (v *Validator) validate(ctx context.Context, raw string) (*review, claims, error) {
 	if v.closed.Err() != nil {
 		return nil, claims{}, token.ErrClosed
 	}
-	c, err := v.precheck(raw) // also of a remembered token: it may have expired
+	c, err := v.precheck(raw) // even a remembered token may have expired
 	if err != nil {
 		return nil, c, err
 	}
@@ -118,8 +120,8 @@ func (v *Validator) validate(ctx context.Context, raw string) (*review, claims, 
 	}
 }
 
-// begin starts a review. It does not end with the caller's context: others may
-// wait for it too, and its answer is of use later.
+// begin starts a review. The review does not end with the caller's context: other
+// callers may wait for it too, and later ones can use the answer.
 func (v *Validator) begin(d digest, p *pending, raw string, c claims) {
 	v.underWay.Go(func() {
 		began := time.Now()
@@ -128,9 +130,9 @@ func (v *Validator) begin(d digest, p *pending, raw string, c claims) {
 	})
 }
 
-// Close ends every bound context with token.ErrClosed as its cause, and waits
-// until no review is under way. Afterwards Validate returns token.ErrClosed. Close
-// always returns nil and may be called more than once.
+// Close ends every bound context with token.ErrClosed as its cause, and waits for
+// reviews in progress. Afterwards Validate returns token.ErrClosed. Close always
+// returns nil and may be called more than once.
 func (v *Validator) Close() error {
 	v.answers.close() // no review begins from here on
 	v.close(token.ErrClosed)
@@ -139,7 +141,7 @@ func (v *Validator) Close() error {
 	return nil
 }
 
-// logRefusal logs the reason and what the token says of itself, never the token.
+// logRefusal logs the reason and the claims, never the token.
 func (v *Validator) logRefusal(ctx context.Context, c claims, err error) {
 	to, level, message := v.refusals, slog.LevelInfo, "token refused"
 	if errors.Is(err, token.ErrUnavailable) {
@@ -158,5 +160,5 @@ func (v *Validator) logRefusal(ctx context.Context, c claims, err error) {
 	if c.id != "" {
 		attrs = append(attrs, slog.String("jti", printable(c.id, maxNameShown)))
 	}
-	to.report(ctx, level, message, attrs...)
+	to.Report(ctx, level, message, attrs...)
 }

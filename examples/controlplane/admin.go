@@ -11,8 +11,8 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// newAdmin returns what a control plane serves on its socket: the API of package httpapi, to
-// which more can be added. Whoever can open the socket is the operator.
+// newAdmin returns the handler for a control plane's socket: the API of package httpapi, to
+// which callers can add more. A process that can open the socket acts as the operator.
 func newAdmin(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer, authorize httpapi.Authorizer, log *slog.Logger) (*http.ServeMux, error) {
 	api, err := httpapi.New(store, dataplanes, zones, authorize, httpapi.WithLogger(log))
 	if err != nil {
@@ -30,17 +30,17 @@ func authorizeAll(*http.Request, httpapi.Request) (actor string, err error) {
 	return actorOperator, nil
 }
 
-// authorizeInZone lets the operator do what lasts: the next snapshot of the global control
-// plane would overwrite a revocation list that was changed in a zone.
+// authorizeInZone lets the operator do everything except change revocation lists: the next
+// snapshot of the global control plane would overwrite the change.
 func authorizeInZone(_ *http.Request, what httpapi.Request) (actor string, err error) {
 	if what.Action == httpapi.Revoke || what.Action == httpapi.Restore {
-		return actorOperator, httpapi.Denied("a zone has its revocation lists from the global control plane: change them there")
+		return actorOperator, httpapi.Denied("a zone gets its revocation lists from the global control plane: change them there")
 	}
 	return actorOperator, nil
 }
 
-// reportUsage tells which keys this process has seen in use, for whoever decides about
-// removing one.
+// reportUsage tells the operator which keys this process has seen in use, before the
+// operator removes a key.
 func reportUsage(validator dataplane.Validator) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

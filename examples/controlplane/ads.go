@@ -18,8 +18,8 @@ import (
 	"github.com/meshpass/meshpass/grpcauth"
 )
 
-// registerADS serves the configuration of a mesh to its proxies. Each proxy of a mesh gets
-// the same: one cluster, since it is not what this example is about.
+// registerADS serves the configuration of a mesh to its proxies. All proxies get the same
+// single cluster, since configuration is not the topic of this example.
 func registerADS(ctx context.Context, server *grpc.Server, mesh string, log *slog.Logger) error {
 	snapshot, err := cachev3.NewSnapshot("1", map[resourcev3.Type][]types.Resource{
 		resourcev3.ClusterType: {&clusterv3.Cluster{Name: "backend"}},
@@ -39,14 +39,14 @@ func registerADS(ctx context.Context, server *grpc.Server, mesh string, log *slo
 		return nil
 	}
 	callbacks := serverv3.CallbackFuncs{StreamOpenFunc: opened, DeltaStreamOpenFunc: opened}
-	// With a context that ends, streams would end as if all were well; the gRPC server ends them.
+	// If this context ended, streams would end with status OK. The gRPC server ends them instead.
 	xds := serverv3.NewServer(context.WithoutCancel(ctx), snapshots, callbacks)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, xds)
 	return nil
 }
 
-// byMesh gives all nodes of a mesh the same snapshot. The token permits the node by then,
-// so its id begins with the mesh of the token.
+// byMesh gives all nodes of a mesh the same snapshot. The token already permits the node, so
+// its id begins with the mesh of the token.
 type byMesh struct{}
 
 // ID implements cachev3.NodeHash.

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// runCertificates makes a certificate authority and what it vouches for: the global control
-// plane, and zones.
+// runCertificates makes a certificate authority, and certificates of the global control plane
+// and of zones.
 func runCertificates(_ context.Context, flags *flag.FlagSet, args []string, _ *slog.Logger) error {
 	dir := flags.String("dir", "", "`folder` for ca.pem, global.pem and zone-NAME.pem")
 	zones := flags.String("zones", "", "`names` of the zones, separated by commas")
@@ -48,14 +48,14 @@ func newCertificates(dir string, names ...string) error {
 	return nil
 }
 
-// authority is a certificate authority that lives as long as the process: its key is in
-// memory only.
+// authority is a certificate authority for the life of the process: its key is only in
+// memory.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// newAuthority makes one, and writes its certificate to a file.
+// newAuthority makes an authority, and writes its certificate to a file.
 func newAuthority(file string) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -81,7 +81,7 @@ func newAuthority(file string) (*authority, error) {
 	return &authority{certificate, key}, writePEM(file, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// issue writes a certificate for a server, and its key, to a file.
+// issue writes a certificate for a server and its key to a file.
 func (a *authority) issue(name, file string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

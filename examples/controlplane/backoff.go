@@ -11,11 +11,11 @@ const (
 	maxPause = 2 * time.Second
 )
 
-// backoff is the pause between attempts, which doubles from one to the next, with jitter.
-// The zero value is ready.
+// backoff is the pause between attempts. It doubles each time, with jitter. The zero value is
+// ready to use.
 type backoff struct{ next time.Duration }
 
-// wait waits before the next attempt, until ctx ends at the latest.
+// wait waits before the next attempt, or until ctx ends.
 func (b *backoff) wait(ctx context.Context) {
 	b.next = min(max(2*b.next, minPause), maxPause)
 	select {
@@ -24,5 +24,5 @@ func (b *backoff) wait(ctx context.Context) {
 	}
 }
 
-// reset says that an attempt succeeded.
+// reset notes that an attempt succeeded.
 func (b *backoff) reset() { b.next = 0 }

@@ -18,8 +18,8 @@ import (
 	"github.com/meshpass/meshpass/keystore/dir"
 )
 
-// runGlobal is a global control plane: it has the signing keys, issues tokens with them, and
-// streams to zones what they need to validate those tokens themselves.
+// runGlobal runs a global control plane. It has the signing keys, issues tokens with them, and
+// streams the public keys and the revocation lists to zones, which validate tokens themselves.
 func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.Logger) error {
 	folder := flags.String("dir", "", "`folder` of the control plane: store holds the keys, admin.sock serves the operator")
 	listen := flags.String("listen", "127.0.0.1:0", "`address` to serve zones on")
@@ -27,7 +27,7 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	certificate := flags.String("cert", "", "`file` with the certificate and its key, PEM")
 	mesh := flags.String("mesh", "default", "mesh to make a first signing key for")
 	authType := flags.String("zone-authentication", authCPToken, "none or cpToken; PUT /zone-authentication turns it on at run time")
-	publishDelay := flags.Duration("publish-delay", 0, "how long a new key is known before it signs")
+	publishDelay := flags.Duration("publish-delay", 0, "how old a new key must be before it signs")
 	if err := parse(flags, args, "dir", "cert"); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	registerValidator(registry, "zone", ofZones(validator))
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "controlplane_zone_streams_without_token",
-		Help: "Open streams of zones that have no token. Zone authentication can be turned on when there are none.",
+		Help: "Open streams of zones that have no token. Turn on zone authentication when there are none.",
 	}, func() float64 { return float64(auth.open()) }))
 
 	intercept, err := grpcauth.StreamServerInterceptor(auth.authenticate, grpcauth.WithLogger(log))

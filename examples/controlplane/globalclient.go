@@ -20,17 +20,17 @@ import (
 )
 
 const (
-	tokenCheckInterval = 500 * time.Millisecond // how often the token file is looked at
-	firstSnapshot      = 10 * time.Second       // the longest that a stream may take to bring one
+	tokenCheckInterval = 500 * time.Millisecond // how often to check the token file
+	firstSnapshot      = 10 * time.Second       // how long the first snapshot of a stream may take
 )
 
-// globalClient keeps a zone's store as the global control plane says. While that cannot be
-// reached, the store stays as it is.
+// globalClient applies the snapshots of the global control plane to a zone's store. While the
+// global control plane cannot be reached, the store stays as it is.
 type globalClient struct {
 	zone      string
 	address   string
 	creds     credentials.TransportCredentials
-	tokenFile string // need not exist: until it does, the zone connects without a token
+	tokenFile string // until it exists, the zone connects without a token
 	store     keystore.KeyStore
 	log       *slog.Logger
 
@@ -38,7 +38,7 @@ type globalClient struct {
 	lost      atomic.Int64 // nanoseconds since 1970; when the latest stream ended
 }
 
-// staleness is how long there has been no stream.
+// staleness returns how long there has been no stream.
 func (c *globalClient) staleness(now time.Time) time.Duration {
 	if c.connected.Load() {
 		return 0
@@ -46,12 +46,13 @@ func (c *globalClient) staleness(now time.Time) time.Duration {
 	return now.Sub(time.Unix(0, c.lost.Load()))
 }
 
-// run stays connected until ctx ends. A token that replaces another is tried on a second
-// stream, and the first one is given up when the second is there: a bad token loses nothing.
+// run stays connected until ctx ends. When the token changes, run opens a second stream with
+// the new token, and closes the first stream only when the second works: a bad token loses
+// nothing.
 func (c *globalClient) run(ctx context.Context) error {
 	c.lost.Store(time.Now().UnixNano())
 	replaced := make(chan struct{}, 1)
-	known, _ := os.ReadFile(c.tokenFile) // what cannot be read now is looked at again
+	known, _ := os.ReadFile(c.tokenFile) // watchToken tries again
 	go c.watchToken(ctx, known, replaced)
 	var pause backoff
 	var current *globalStream
@@ -109,8 +110,8 @@ func (c *globalClient) open(ctx context.Context) (*globalStream, error) {
 	return s, nil
 }
 
-// globalStream is an open stream. Only one at a time is followed, since what is newer on
-// one must not be overwritten by what is older on another.
+// globalStream is an open stream. The client follows only one at a time, so that an older
+// snapshot of one stream never overwrites a newer one of another.
 type globalStream struct {
 	conn   *grpc.ClientConn
 	cancel context.CancelFunc
@@ -118,11 +119,11 @@ type globalStream struct {
 	first  snapshot
 
 	ended   chan struct{} // closed when follow has returned
-	applied bool          // a snapshot; set, like err, before ended is closed
+	applied bool          // applied a snapshot; set, like err, before ended is closed
 	err     error         // how it ended
 }
 
-// begin opens the stream, with the token in the file if there is such a file.
+// begin opens the stream, with the token in the file if the file exists.
 func (s *globalStream) begin(ctx context.Context, tokenFile string) error {
 	options := []grpc.CallOption{grpc.MaxCallRecvMsgSize(maxSnapshot)}
 	if _, err := os.Stat(tokenFile); tokenFile != "" && !errors.Is(err, fs.ErrNotExist) {
@@ -160,8 +161,7 @@ func (s *globalStream) follow(c *globalClient) {
 	}
 }
 
-// close ends a stream that is followed, and waits until it no longer is. A nil stream is
-// none.
+// close ends a stream, and waits until follow has returned. The stream may be nil.
 func (s *globalStream) close() {
 	if s == nil {
 		return
@@ -170,7 +170,7 @@ func (s *globalStream) close() {
 	<-s.ended
 }
 
-// release gives back what a stream takes.
+// release frees the resources of a stream.
 func (s *globalStream) release() {
 	s.cancel()
 	_ = s.conn.Close()
@@ -184,7 +184,7 @@ func receiveSnapshot(stream snapshotClient) (snapshot, error) {
 	return decodeSnapshot(message.Value)
 }
 
-// watchToken tells when there is another token in the file than the one that is known.
+// watchToken signals when the file has another token than the known one.
 func (c *globalClient) watchToken(ctx context.Context, known []byte, replaced chan<- struct{}) {
 	if c.tokenFile == "" {
 		return
@@ -204,7 +204,7 @@ func (c *globalClient) watchToken(ctx context.Context, known []byte, replaced ch
 		known = now
 		select {
 		case replaced <- struct{}{}:
-		default: // it has been told already
+		default: // already signalled
 		}
 	}
 }

@@ -1,16 +1,17 @@
+// Not published: its command is run in a clone.
 module github.com/meshpass/meshpass/examples/controlplane
 
 go 1.25.0
 
-replace github.com/meshpass/meshpass => ../../
+replace github.com/meshpass/meshpass => ../..
 
 replace github.com/meshpass/meshpass/grpcauth => ../../grpcauth
 
 require (
 	github.com/envoyproxy/go-control-plane v0.14.0
 	github.com/envoyproxy/go-control-plane/envoy v1.39.0
-	github.com/meshpass/meshpass v0.0.0
-	github.com/meshpass/meshpass/grpcauth v0.0.0
+	github.com/meshpass/meshpass v0.1.0
+	github.com/meshpass/meshpass/grpcauth v0.1.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.84.0

@@ -1,14 +1,14 @@
 // Command controlplane is a small but real multi-zone control plane: a global control plane,
-// zone control planes and proxies, as separate processes over TLS. It shows how
-// the tokens of Meshpass are put to use between them.
+// zone control planes and proxies, as separate processes over TLS. It shows how they use the
+// tokens of Meshpass.
 //
-//	controlplane scene           starts all of it on the loopback interface and plays a scene (the default)
-//	controlplane global          a global control plane: the signing keys, and what zones may know of them
-//	controlplane zone            a zone control plane: admits proxies, also while the global one is down
+//	controlplane scene           starts all of them on the loopback interface and plays a scene (the default)
+//	controlplane global          a global control plane: has the signing keys, publishes their public halves
+//	controlplane zone            a zone control plane: admits proxies, even while the global one is down
 //	controlplane proxy           stands in for Envoy: connects to a zone with a token
 //	controlplane certificates    makes the certificates of control planes, for trying these by hand
 //
-// Each subcommand tells its flags with -help, and logs to standard output in JSON.
+// Each subcommand lists its flags with -help, and logs to standard output in JSON.
 package main
 
 import (
@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // or nothing is cleaned up when nobody reads on
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // so that the program cleans up after a closed pipe
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:])
 	stop()
@@ -37,13 +37,13 @@ func main() {
 
 const usage = `usage: controlplane [SUBCOMMAND [FLAGS]]
 
-  scene           starts all of it on the loopback interface and plays a scene (the default)
+  scene           starts all of them on the loopback interface and plays a scene (the default)
   global          a global control plane
   zone            a zone control plane
   proxy           stands in for Envoy: connects to a zone with a token
   certificates    makes the certificates of control planes
 
-Each subcommand tells its flags with -help.
+Each subcommand lists its flags with -help.
 `
 
 // run runs a subcommand until it is done or ctx ends.
@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Fprint(os.Stderr, usage)
 		return flag.ErrHelp
 	case "scene":
-		ctx = audit.WithLogger(ctx, slog.New(slog.DiscardHandler)) // it says by itself what it does
+		ctx = audit.WithLogger(ctx, slog.New(slog.DiscardHandler)) // the scene prints what it does
 		return runScene(ctx, flags, args, os.Stdout)
 	case "global":
 		return runGlobal(ctx, flags, args, log)
@@ -74,8 +74,7 @@ func run(ctx context.Context, args []string) error {
 	return fmt.Errorf("unknown subcommand %q, want scene, global, zone, proxy or certificates", name)
 }
 
-// parse reads flags and refuses arguments that are none, and flags that must be given and
-// are not.
+// parse reads flags. It refuses other arguments, and requires some flags.
 func parse(flags *flag.FlagSet, args []string, required ...string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -91,8 +90,8 @@ func parse(flags *flag.FlagSet, args []string, required ...string) error {
 	return nil
 }
 
-// runAll runs functions until all have returned. As soon as one returns, the context of the
-// others ends. It returns the first error.
+// runAll runs functions until all have returned. When one returns, the context of the others
+// ends. runAll returns the first error.
 func runAll(ctx context.Context, functions ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

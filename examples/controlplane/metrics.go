@@ -12,21 +12,20 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// outcomes counts what validators answered.
+// outcomes counts the answers of validators.
 type outcomes struct{ total *prometheus.CounterVec }
 
 func newOutcomes(registry prometheus.Registerer) outcomes {
 	o := outcomes{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshpass_validations_total",
-		Help: "Tokens validated, by outcome. kid is empty where nobody knows who signed.",
+		Help: "Tokens validated, by outcome. kid is empty if the signature was not verified.",
 	}, []string{"kind", "outcome", "kid"})}
 	registry.MustRegister(o.total)
 	return o
 }
 
-// refusals names the outcomes other than accepted. Those of which the signature was verified
-// before have a kid: any other kid is what somebody made up, and would make a new
-// time series each.
+// refusals names the outcomes other than accepted. Those after a verified signature have a
+// kid. An unverified kid may be invented, and each one would make a new time series.
 var refusals = []struct {
 	err    error
 	name   string
@@ -38,7 +37,7 @@ var refusals = []struct {
 	{token.ErrSignature, "signature", false},
 	{token.ErrClaims, "claims", true},
 	{token.ErrKind, "kind", true},
-	{token.ErrScope, "scope", false}, // also refused before the signature, where there can be no such mesh
+	{token.ErrScope, "scope", false}, // a mesh that cannot exist is refused before the signature
 	{token.ErrRevoked, "revoked", true},
 	{token.ErrExpired, "expired", true},
 	{token.ErrNotYetValid, "not_yet_valid", true},
@@ -46,7 +45,7 @@ var refusals = []struct {
 	{token.ErrUnavailable, "unavailable", false},
 }
 
-// refused counts a token that was not accepted.
+// refused counts a refused token.
 func (o outcomes) refused(kind token.Kind, raw string, err error) {
 	for _, r := range refusals {
 		if !errors.Is(err, r.err) {
@@ -62,7 +61,7 @@ func (o outcomes) refused(kind token.Kind, raw string, err error) {
 	o.total.WithLabelValues(string(kind), "other", "").Inc()
 }
 
-// accepted counts a token that was.
+// accepted counts an accepted token.
 func (o outcomes) accepted(kind token.Kind, kid string) {
 	o.total.WithLabelValues(string(kind), "accepted", kid).Inc()
 }
@@ -80,7 +79,7 @@ func keyID(raw string) string {
 	return header.KeyID
 }
 
-// countedDataplanes and countedZones are validators whose answers are counted.
+// countedDataplanes and countedZones are validators that count their answers.
 type (
 	countedDataplanes struct {
 		dataplane.Validator
@@ -122,7 +121,7 @@ type watched struct {
 
 func ofProxies(v dataplane.Validator) watched { return watched{v.Usage, v.Staleness} }
 
-// ofZones reports the uses of zone keys in the form of those of a mesh without a name.
+// ofZones reports the uses of zone keys as those of a mesh without a name.
 func ofZones(v zone.Validator) watched {
 	return watched{func() (uses []dataplane.KeyUse) {
 		for _, use := range v.Usage() {
@@ -132,7 +131,7 @@ func ofZones(v zone.Validator) watched {
 	}, v.Staleness}
 }
 
-// validatorState exports what a validator says of itself.
+// validatorState exports the state of a validator.
 type validatorState struct {
 	validator watched
 
@@ -147,7 +146,7 @@ func registerValidator(registry prometheus.Registerer, kind token.Kind, validato
 		validator: validator,
 		sessions:  desc("meshpass_sessions_open", "Open sessions, by the key that signed their tokens.", "mesh", "kid"),
 		lastUsed:  desc("meshpass_key_last_used_timestamp_seconds", "When a token of the key was last accepted.", "mesh", "kid"),
-		staleness: desc("meshpass_staleness_seconds", "Age of the keys and revocations that answers rest on; none before the first read."),
+		staleness: desc("meshpass_staleness_seconds", "Age of the keys and revocations that answers are based on; none before the first read."),
 	})
 }
 

@@ -49,7 +49,7 @@ func TestValidationsAreCountedByOutcomeAndByNoKidThatSomebodyMadeUp(t *testing.T
 		require.ErrorIs(t, err, token.ErrInvalid)
 	}
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP meshpass_validations_total Tokens validated, by outcome. kid is empty where nobody knows who signed.
+# HELP meshpass_validations_total Tokens validated, by outcome. kid is empty if the signature was not verified.
 # TYPE meshpass_validations_total counter
 meshpass_validations_total{kid="",kind="dataplane",outcome="malformed"} 1
 meshpass_validations_total{kid="",kind="dataplane",outcome="unknown_key"} 1

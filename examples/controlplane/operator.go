@@ -16,10 +16,10 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// operator asks control planes through the sockets in their folders.
+// operator sends requests to control planes through the sockets in their folders.
 type operator struct{}
 
-// client reaches the control plane whose folder is given, whatever the host of the URL is.
+// client returns a client of the control plane in a folder, whatever the host of the URL is.
 func (operator) client(dir string) *http.Client {
 	return &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -31,12 +31,12 @@ func (operator) client(dir string) *http.Client {
 
 const adminURL = "http://admin"
 
-// api is the part of a control plane's socket that is the API of package httpapi.
+// api returns a client of the httpapi of a control plane.
 func (o operator) api(dir string) (*httpapi.Client, error) {
 	return httpapi.NewClient(adminURL, o.client(dir))
 }
 
-// request sends a request to the control plane whose folder is given, and returns the answer's body.
+// request sends a request to the control plane in a folder, and returns the body of the answer.
 func (o operator) request(ctx context.Context, dir, method, path string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, adminURL+path, bytes.NewReader(body))
 	if err != nil {
@@ -57,7 +57,7 @@ func (o operator) request(ctx context.Context, dir, method, path string, body []
 	return text, nil
 }
 
-// dataplaneToken has a control plane issue a dataplane token.
+// dataplaneToken asks a control plane for a dataplane token.
 func (o operator) dataplaneToken(ctx context.Context, dir string, claims token.Dataplane) (string, error) {
 	api, err := o.api(dir)
 	if err != nil {
@@ -67,7 +67,7 @@ func (o operator) dataplaneToken(ctx context.Context, dir string, claims token.D
 	return issued.Token, err
 }
 
-// zoneToken has the global control plane issue a zone token.
+// zoneToken asks the global control plane for a zone token.
 func (o operator) zoneToken(ctx context.Context, dir string, claims token.Zone) (string, error) {
 	api, err := o.api(dir)
 	if err != nil {
@@ -86,7 +86,7 @@ func (o operator) usage(ctx context.Context, dir string) (uses []dataplane.KeyUs
 	return uses, json.Unmarshal(answer, &uses)
 }
 
-// metrics scrapes a control plane and returns the lines of the examples' metrics.
+// metrics scrapes a control plane and returns the lines of our metrics.
 func (operator) metrics(ctx context.Context, address string) ([]string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {

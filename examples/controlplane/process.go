@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	patience = time.Minute      // for what ought to happen soon
-	grace    = 30 * time.Second // for a process to end when it is told to
+	patience = time.Minute      // for events that should come soon
+	grace    = 30 * time.Second // for a process to end
 )
 
-// process is a subcommand that runs in a process of its own. What it logs can be waited for.
+// process is a subcommand in a separate process. Callers can wait for events in its log.
 type process struct {
 	name string
 	cmd  *exec.Cmd
@@ -27,7 +27,7 @@ type process struct {
 	mu     sync.Mutex
 	events []event
 	more   chan struct{} // closed by the next event
-	seen   int           // events that have been waited for
+	seen   int           // events up to the last one that await returned
 
 	stderr bytes.Buffer
 	exited chan struct{}
@@ -37,7 +37,8 @@ type process struct {
 // event is a line of a process's log.
 type event map[string]any
 
-// has says whether an event has a message, and attributes, given as names and values in turn.
+// has reports whether an event has a message and attributes, given as alternating names and
+// values.
 func (e event) has(message string, attrs ...string) bool {
 	if e["msg"] != message {
 		return false
@@ -50,8 +51,8 @@ func (e event) has(message string, attrs ...string) bool {
 	return true
 }
 
-// startProcess runs this program again with other arguments. With a writer, the log goes
-// there too.
+// startProcess runs this program again with other arguments. If verbose is not nil, the log
+// goes there too.
 func startProcess(name string, verbose io.Writer, args ...string) (*process, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -92,7 +93,7 @@ func (p *process) add(e event) {
 	p.more = make(chan struct{})
 }
 
-// await waits for an event that comes after the one that was waited for before.
+// await waits for an event after the last one that it returned.
 func (p *process) await(ctx context.Context, message string, attrs ...string) (event, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -123,14 +124,14 @@ func (p *process) find(message string, attrs []string) (event, <-chan struct{}) 
 	return nil, p.more
 }
 
-// rewind lets the events so far be waited for again.
+// rewind lets callers wait for earlier events again.
 func (p *process) rewind() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = 0
 }
 
-// none is an error if there has been such an event since the one that was waited for last.
+// none returns an error if there was such an event after the last one that await returned.
 func (p *process) none(message string, attrs ...string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,8 +154,8 @@ func (p *process) last(n int) string {
 	return text.String()
 }
 
-// stop tells the process to end, and waits until it has. It is an error if that had to be
-// forced, or if the process says that something was wrong.
+// stop tells the process to end, and waits for it. It returns an error if the process had to
+// be killed, or if it failed.
 func (p *process) stop() error {
 	p.interrupt()
 	return p.wait()
@@ -163,11 +164,11 @@ func (p *process) stop() error {
 // interrupt tells the process to end.
 func (p *process) interrupt() {
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
-		_ = p.cmd.Process.Kill() // it has ended, or interrupts do not exist here
+		_ = p.cmd.Process.Kill() // it has ended, or the system has no interrupts
 	}
 }
 
-// wait waits until the process has ended, and forces it to if that takes too long.
+// wait waits until the process has ended, and kills it if that takes too long.
 func (p *process) wait() error {
 	select {
 	case <-p.exited:

@@ -22,16 +22,16 @@ import (
 )
 
 // runProxy stands in for Envoy: it keeps a stream to its zone's control plane open. With
-// -hold it is a load instead, which opens streams all the time.
+// -hold it generates load instead: it opens one stream after the other.
 func runProxy(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.Logger) error {
 	address := flags.String("address", "", "`address` of the zone control plane")
-	zone := flags.String("zone", "", "zone whose control plane that is")
-	ca := flags.String("ca", "", "`file` with the certificate of the CA that vouches for it, PEM")
+	zone := flags.String("zone", "", "zone of that control plane")
+	ca := flags.String("ca", "", "`file` with the certificate of the CA that signed its certificate, PEM")
 	tokenFile := flags.String("token-file", "", "`file` with the dataplane token, read at every connection")
 	mesh := flags.String("mesh", "default", "mesh of the proxy")
 	name := flags.String("name", "", "name of the proxy")
 	service := flags.String("service", "", "value of the tag kuma.io/service")
-	hold := flags.Duration("hold", 0, "how long to keep each stream open; 0 is for as long as it lasts")
+	hold := flags.Duration("hold", 0, "how long to keep each stream open; 0 means until it ends")
 	if err := parse(flags, args, "address", "zone", "ca", "token-file", "name"); err != nil {
 		return err
 	}
@@ -71,10 +71,10 @@ type proxy struct {
 	streams, failures atomic.Int64
 }
 
-// errHeld says that a stream was held for as long as it was to be.
+// errHeld ends a stream that was open for the time of -hold.
 var errHeld = errors.New("held for long enough")
 
-// run connects, and connects again when the stream ends, until ctx ends.
+// run connects, and reconnects when the stream ends, until ctx ends.
 func (p *proxy) run(ctx context.Context) {
 	var pause backoff
 	for {
@@ -111,7 +111,7 @@ func (p *proxy) connect(ctx context.Context, connected func()) error {
 	}
 	request := &discoveryv3.DiscoveryRequest{Node: p.node, TypeUrl: resourcev3.ClusterType}
 	for first := true; ; first = false {
-		// When a send fails the stream is over, and receiving says why.
+		// If a send fails, the stream is over, and receiving returns why.
 		_ = stream.Send(request)
 		response, err := stream.Recv()
 		if context.Cause(ctx) == errHeld {

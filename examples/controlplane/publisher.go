@@ -10,10 +10,10 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// readRetry is how long to wait before a store that could not be read is read again.
+// readRetry is the pause after a failed read of the store.
 const readRetry = time.Second
 
-// publisher follows a store and keeps what zones may know of it, for any number of streams.
+// publisher follows a store and keeps a snapshot of it, for any number of streams.
 type publisher struct {
 	store keystore.KeyStore
 	log   *slog.Logger
@@ -27,15 +27,15 @@ func newPublisher(store keystore.KeyStore, log *slog.Logger) *publisher {
 	return &publisher{store: store, log: log, changed: make(chan struct{})}
 }
 
-// run follows the store until ctx ends. A store that cannot be read changes nothing for the
-// zones: they have what was read last.
+// run follows the store until ctx ends. While the store cannot be read, zones keep the last
+// snapshot.
 func (p *publisher) run(ctx context.Context) error {
 	dirty := make(chan struct{}, 1)
 	follow := func(ctx context.Context) error {
 		keystore.Follow(ctx, p.store, func(keystore.Scope) {
 			select {
 			case dirty <- struct{}{}:
-			default: // there is a read to come already
+			default: // a read is already pending
 			}
 		})
 		return nil
@@ -86,8 +86,8 @@ func (p *publisher) publish(ctx context.Context) error {
 	return nil
 }
 
-// latest returns the encoded snapshot, nil before the first one, and a channel that is
-// closed when there is another.
+// latest returns the encoded snapshot, or nil before the first one, and a channel that is
+// closed when there is a newer one.
 func (p *publisher) latest() ([]byte, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

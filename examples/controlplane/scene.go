@@ -25,14 +25,13 @@ const (
 	mesh     = "default"
 	validFor = 24 * time.Hour // of tokens
 
-	// publishDelay is how long a new key is known before it signs: more than it takes from the
-	// global store to the validators of all zones, which is two looks at a folder, 250 ms
-	// apart each, and a message.
+	// publishDelay is longer than a new key takes from the global store to the validators of
+	// all zones: twice 250 ms for polling a folder, and a message.
 	publishDelay = 2 * time.Second
 )
 
 // runScene starts a global control plane, two zones and their proxies as processes, and plays
-// a scene. It is an error if anything comes out otherwise than it says.
+// a scene. It returns an error as soon as something does not happen as it says.
 func runScene(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) (err error) {
 	verbose := flags.Bool("v", false, "show the logs of all processes")
 	if err := parse(flags, args); err != nil {
@@ -89,7 +88,7 @@ type controlPlane struct {
 	folder, address, metrics string
 }
 
-// say tells what has happened.
+// say prints what has happened.
 func (s *scene) say(what, format string, args ...any) {
 	fmt.Fprintf(s.out, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 }
@@ -176,7 +175,7 @@ func (s *scene) stop(p *process) error {
 	return p.stop()
 }
 
-// checkZoneStore makes sure that no private key has left the global control plane.
+// checkZoneStore checks that no private key has left the global control plane.
 func (s *scene) checkZoneStore(ctx context.Context, at *controlPlane) error {
 	store, err := dir.Open(filepath.Join(at.folder, "store"))
 	if err != nil {
@@ -292,15 +291,15 @@ func (s *scene) replaceToken(ctx context.Context) error {
 	if _, err := s.proxies["dp-1"].await(ctx, "connected"); err != nil {
 		return err
 	}
-	s.say("replace", "dp-1's token file, while dp-1 runs: at its next attempt it is in")
+	s.say("replace", "dp-1's token file, while dp-1 runs: at its next attempt it connects")
 	return nil
 }
 
-// loads are proxies that open streams all the time.
+// loads are proxies that continuously open streams.
 var loads = []string{"load-west", "load-east"}
 
-// rotate adds a signing key while proxies connect all the time, with tokens that are
-// replaced all the time.
+// rotate adds a signing key while proxies continuously connect and their tokens are
+// continuously replaced.
 func (s *scene) rotate(ctx context.Context) error {
 	for i, at := range []*controlPlane{s.west, s.east} {
 		if err := s.runProxy(ctx, loads[i], at, s.global, "-hold", "20ms"); err != nil {
@@ -348,8 +347,8 @@ func (s *scene) rotate(ctx context.Context) error {
 
 // removeKey removes the key that signed before.
 func (s *scene) removeKey(ctx context.Context) error {
-	// Until the loads have taken up their new tokens, and only the streams that last have
-	// tokens of it:
+	// Wait until the loads have taken up their new tokens, and only the long streams have
+	// tokens of the key:
 	for _, open := range []struct {
 		at      *controlPlane
 		streams int
@@ -377,7 +376,7 @@ func (s *scene) removeKey(ctx context.Context) error {
 	if !errors.Is(err, signing.ErrInUse) {
 		return fmt.Errorf("removing a key that is in use: got %v, want %v", err, signing.ErrInUse)
 	}
-	s.say("remove", "key 1, unless it is used, as the zones report it: %v", err)
+	s.say("remove", "key 1, unless the zones report that it is in use: %v", err)
 	if err := dataplane.RemoveKey(ctx, s.store, mesh, 1, delay, dataplane.Forced()); err != nil {
 		return err
 	}
@@ -401,7 +400,7 @@ func (s *scene) removeKey(ctx context.Context) error {
 	if _, err := s.proxies["dp-2"].await(ctx, "connected"); err != nil {
 		return err
 	}
-	s.say("", "dp-2 has not, and is refused until it has one")
+	s.say("", "dp-2 has none, and is refused until it gets one")
 	for _, name := range loads {
 		if err := s.stop(s.proxies[name]); err != nil {
 			return err
@@ -521,8 +520,8 @@ func (s *scene) restartZone(ctx context.Context) error {
 	return nil
 }
 
-// startGlobal starts the global control plane again, after a revocation that zones could
-// not learn of.
+// startGlobal starts the global control plane again, after a revocation that the zones do not
+// know yet.
 func (s *scene) startGlobal(ctx context.Context) error {
 	id, err := s.tokenID("dp-4")
 	if err != nil {
@@ -552,7 +551,7 @@ func (s *scene) startGlobal(ctx context.Context) error {
 	return nil
 }
 
-// showMetrics shows what a scrape finds.
+// showMetrics prints the metrics.
 func (s *scene) showMetrics(ctx context.Context) error {
 	for _, at := range []*controlPlane{s.global, s.west} {
 		lines, err := s.ask.metrics(ctx, at.metrics)
@@ -578,14 +577,14 @@ func (s *scene) awaitMetric(ctx context.Context, at *controlPlane, want string) 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the metrics of %s are without %s: %w\n%s", at.name, want, errors.Join(ctx.Err(), err), strings.Join(lines, "\n"))
+			return fmt.Errorf("the metrics of %s lack %s: %w\n%s", at.name, want, errors.Join(ctx.Err(), err), strings.Join(lines, "\n"))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// cleanUp ends all processes and removes all files. After a failure it is no error if a
-// process fails too.
+// cleanUp ends all processes and removes all files. After a failure it ignores errors of
+// processes.
 func (s *scene) cleanUp(failed bool) error {
 	for _, p := range s.running {
 		p.interrupt()

@@ -18,23 +18,22 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// adminSocket is the name of the socket in a control plane's folder on which it serves its
-// operator. There is no authentication on it but the file system's: it is open to its owner
-// alone.
+// adminSocket is the name of the socket in a control plane's folder on which it serves the
+// operator. Only the permissions of the file protect it: it is open to its owner alone.
 const adminSocket = "admin.sock"
 
-// pingInterval is how often an idle connection is probed, so that either side notices
-// within twice the time that the other is gone.
+// pingInterval is how often each side probes an idle connection. It notices within twice the
+// time that the other side is gone.
 const pingInterval = 10 * time.Second
 
-// addresses are where a control plane listens.
+// addresses holds the addresses on which a control plane listens.
 type addresses struct {
 	dir     string // its folder
 	grpc    string // host and port
 	metrics string // host and port
 }
 
-// serverOptions are those of a control plane's gRPC server.
+// serverOptions returns the options of a control plane's gRPC server.
 func serverOptions(creds credentials.TransportCredentials, auth grpc.StreamServerInterceptor) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(creds),
@@ -44,7 +43,7 @@ func serverOptions(creds credentials.TransportCredentials, auth grpc.StreamServe
 	}
 }
 
-// serve serves gRPC, the operator and /metrics until ctx ends. Open streams end then.
+// serve serves gRPC, the operator and /metrics until ctx ends. Then it ends open streams.
 func serve(ctx context.Context, at addresses, server *grpc.Server, admin http.Handler, metrics prometheus.Gatherer, log *slog.Logger) error {
 	defer server.Stop()
 	streams, err := net.Listen("tcp", at.grpc)
@@ -76,7 +75,7 @@ func serve(ctx context.Context, at addresses, server *grpc.Server, admin http.Ha
 	)
 }
 
-// listenUnix listens on a socket, in place of one that was left behind.
+// listenUnix listens on a socket, and replaces one that a stopped process left behind.
 func listenUnix(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err

@@ -13,9 +13,9 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-// A snapshot is what zones may know of the global control plane's store: the public halves of
-// all signing keys, and the revocation lists. A zone keeps it in a store of its own, in
-// which it is all that the snapshot governs: what is not in the snapshot is removed.
+// A snapshot is the part of the global control plane's store that zones get: the public halves
+// of all signing keys, and the revocation lists. A zone keeps it in its own store, and removes
+// public keys and lists that are not in the snapshot.
 type snapshot struct {
 	Records []publicRecord `json:"records"`
 }
@@ -27,7 +27,7 @@ type publicRecord struct {
 	Data []byte         `json:"data"`
 }
 
-// The beginnings of the names of all records that a snapshot can hold.
+// The name prefixes of all records that a snapshot can hold.
 const (
 	dataplaneKeys        = "dataplane-token-signing-public-key-"
 	dataplaneRevocations = "dataplane-token-revocations-"
@@ -35,12 +35,12 @@ const (
 	zoneRevocations      = "zone-token-revocations"
 )
 
-// governed is in the order in which records are written: what is revoked is known before
-// a key that could have signed it.
+// governed is in the order in which records are written: revocations come before the keys
+// that signed the revoked tokens.
 var governed = []string{dataplaneRevocations, zoneRevocations, dataplaneKeys, zoneKeys}
 
-// readSnapshot reads what zones may know of a store. Private keys are read, but their
-// public halves alone are kept. problems tells of keys that cannot be used, and are left out.
+// readSnapshot reads a snapshot from a store. It reads private keys, but keeps only their
+// public halves. problems describes keys that cannot be used and are left out.
 func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, problems []error, err error) {
 	add := func(series signing.Series, records []keystore.Record) {
 		set := series.PublicSet(records, nil)
@@ -76,7 +76,7 @@ func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, pro
 		if end < 0 {
 			end = len(ofMeshes)
 		}
-		if mesh != keystore.Global { // no mesh's keys are there
+		if mesh != keystore.Global { // which has no keys of meshes
 			add(signing.DataplaneKeys(string(mesh)), ofMeshes[:end])
 		}
 		ofMeshes = ofMeshes[end:]
@@ -84,9 +84,9 @@ func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, pro
 	return s, problems, nil
 }
 
-// applyTo makes a store hold what the snapshot says, as far as the snapshot governs it, and
-// returns how many records it had to write or delete. Nobody else may write them
-// meanwhile. When it fails, part of it may be done, and it can be repeated.
+// applyTo makes the governed records of a store equal to the snapshot, and returns how many
+// records it wrote or deleted. No other process may write them at the same time. If it fails,
+// part of it may be done; the caller can repeat it.
 func (s snapshot) applyTo(ctx context.Context, store keystore.KeyStore) (changes int, err error) {
 	type id struct {
 		scope keystore.Scope
@@ -147,12 +147,12 @@ func isGoverned(name string) bool {
 	return slices.ContainsFunc(governed, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// encode and decodeSnapshot are the form in which a snapshot travels.
+// encode and decodeSnapshot define the wire format of a snapshot.
 func (s snapshot) encode() ([]byte, error) { return json.Marshal(s) }
 
 func decodeSnapshot(data []byte) (s snapshot, err error) {
 	if err := json.Unmarshal(data, &s); err != nil {
-		return snapshot{}, errors.New("the snapshot is not the JSON of a list of records")
+		return snapshot{}, errors.New("the snapshot is not JSON with a list of records")
 	}
 	return s, nil
 }

@@ -91,7 +91,7 @@ func TestWhatTheGlobalRemovedIsRemovedFromTheZoneAndTheRestStays(t *testing.T) {
 	_, err = atZone.Create(t.Context(), copied)
 	require.NoError(t, err)
 
-	require.NoError(t, dataplane.RemoveKey(t.Context(), global, "default-2", 1, dataplane.Forced()))
+	require.NoError(t, dataplane.RemoveAllKeys(t.Context(), global, "default-2"))
 	require.NoError(t, dataplane.Revoke(t.Context(), global, "default", "id-3"))
 	changes, err := sent(t, global).applyTo(t.Context(), atZone)
 	require.NoError(t, err)

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// globalName is the name in the certificate of the global control plane. Each component has
-// a name of its own there, so that no zone can pose as the global one.
+// globalName is the name in the certificate of the global control plane. Each component has a
+// different name, so that no zone can pose as the global control plane.
 const globalName = "global"
 
 // zoneName is the name in the certificate of a zone control plane.
@@ -39,7 +39,7 @@ func clientTLS(caFile, name string) (credentials.TransportCredentials, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: no certificate in it", caFile)
+		return nil, fmt.Errorf("%s: the file has no certificate", caFile)
 	}
 	return credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS13}), nil
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// runZone is a zone control plane: it admits the proxies of its zone by what the global
-// control plane has told it, and by tokens that it issues itself.
+// runZone runs a zone control plane. It admits the proxies of its zone with tokens of the
+// global control plane, and with tokens that it issues itself.
 func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.Logger) error {
 	folder := flags.String("dir", "", "`folder` of the control plane: store holds what the global one sent, own-keys the zone's keys, admin.sock serves the operator")
 	name := flags.String("name", "", "name of the zone")
@@ -30,7 +30,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	metrics := flags.String("metrics", "127.0.0.1:0", "`address` to serve /metrics on")
 	certificate := flags.String("cert", "", "`file` with the certificate and its key, PEM")
 	global := flags.String("global", "", "`address` of the global control plane")
-	ca := flags.String("ca", "", "`file` with the certificate of the CA that vouches for the global control plane, PEM")
+	ca := flags.String("ca", "", "`file` with the certificate of the CA that signed the global control plane's certificate, PEM")
 	tokenFile := flags.String("token-file", "", "`file` with the zone token, read again when it changes; it need not exist yet")
 	configFile := flags.String("config", "", "`file` with the settings dpServer.authn.dpProxy, in the JSON of package config: how proxies authenticate")
 	if err := parse(flags, args, "dir", "name", "cert", "global", "ca"); err != nil {
@@ -64,7 +64,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	proxies, err := settings.NewAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
+	proxies, err := settings.NewProxyAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
 	if err != nil {
 		return err
 	}
@@ -97,8 +97,8 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	})
 }
 
-// readConfig reads a configuration, with the variables of the environment. Without a file it
-// is what they and the defaults say.
+// readConfig reads a configuration from a file and from the environment. Without a file it
+// uses the environment and the defaults.
 func readConfig(file string) (config.Config, error) {
 	var document []byte
 	if file != "" {
@@ -110,10 +110,10 @@ func readConfig(file string) (config.Config, error) {
 	return config.Read(document, os.LookupEnv)
 }
 
-// ownIssuer returns the issuer of a zone's own tokens, and the options by which the zone's
-// validator accepts them. The keys are in a store apart from the one that the global control
-// plane governs, and have names that no key of its can have: ZONE-SERIAL. A zone whose issuer
-// is not enabled issues and accepts none.
+// ownIssuer returns the issuer of a zone's own tokens, and the options with which the zone's
+// validator accepts them. The keys are in a separate store, which the global control plane
+// does not govern. Their kids are ZONE-SERIAL, which no global key can have. A zone whose
+// issuer is not enabled issues and accepts no such tokens.
 func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string, enabled bool) (dataplane.Issuer, []dataplane.ValidatorOption, error) {
 	if !enabled {
 		issuer, err := dataplane.NewDisabledIssuer()
@@ -150,8 +150,8 @@ func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string, en
 	return issuer, options, nil
 }
 
-// registerContact exports how well the zone knows the will of the global control plane. The
-// staleness of the validator does not tell: it is that of the zone's own store.
+// registerContact exports whether the zone has contact with the global control plane. The
+// staleness of the validator does not show that: it is about the zone's own store.
 func registerContact(registry prometheus.Registerer, client *globalClient) {
 	registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -15,24 +15,24 @@ import (
 
 // The types of zone authentication.
 const (
-	authNone    = "none"    // a zone may do without a token; one that has a token is held to it
+	authNone    = "none"    // a zone needs no token; if it sends one, the token must be good
 	authCPToken = "cpToken" // a zone needs a token with scope cp
 )
 
-// maxZoneName is how long the name of a zone that proves nothing may be, in bytes.
+// maxZoneName is the maximum length of the name of a zone without a token, in bytes.
 const maxZoneName = 128
 
-// errTurnedOn is why a stream without a token ends. It tells the zone no more than any zone
-// that has no token is told.
+// errTurnedOn ends the streams without a token. The zone gets the same status as any zone
+// without a token.
 var errTurnedOn = fmt.Errorf("%w: zone authentication was turned on", grpcauth.ErrUnauthenticated)
 
 // zoneAuthentication decides which zones may connect. It can be turned on while zones are
-// connected: those that have connected with a token then keep their streams.
+// connected: zones that connected with a token keep their streams.
 type zoneAuthentication struct {
-	withToken grpcauth.Authenticator
+	withToken grpcauth.AuthFunc
 	log       *slog.Logger
 
-	optional context.Context // until a token is required
+	optional context.Context // ends when a token is required
 	require  context.CancelCauseFunc
 
 	mu           sync.Mutex
@@ -41,7 +41,7 @@ type zoneAuthentication struct {
 
 // newZoneAuthentication returns zone authentication of a type, none or cpToken.
 func newZoneAuthentication(kind string, validator zone.Validator, log *slog.Logger) (*zoneAuthentication, error) {
-	a := &zoneAuthentication{withToken: grpcauth.Zone(validator, zone.ScopeCP), log: log}
+	a := &zoneAuthentication{withToken: grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP), log: log}
 	a.optional, a.require = context.WithCancelCause(context.Background())
 	switch kind {
 	case authNone:
@@ -53,7 +53,7 @@ func newZoneAuthentication(kind string, validator zone.Validator, log *slog.Logg
 	return a, nil
 }
 
-// authenticate is a grpcauth.Authenticator.
+// authenticate is a grpcauth.AuthFunc.
 func (a *zoneAuthentication) authenticate(ctx context.Context, method string) (grpcauth.Identity, error) {
 	if a.optional.Err() != nil || len(metadata.ValueFromIncomingContext(ctx, "authorization")) > 0 {
 		return a.withToken(ctx, method)
@@ -65,7 +65,7 @@ func (a *zoneAuthentication) authenticate(ctx context.Context, method string) (g
 	return zoneWithoutToken{of: a, name: names[0]}, nil
 }
 
-// turnOn requires a token from now on, and ends the streams that have none.
+// turnOn requires a token from now on, and ends the streams without one.
 func (a *zoneAuthentication) turnOn() {
 	a.log.Info("zone authentication is turned on", "streams_without_token", a.open())
 	a.require(errTurnedOn)
@@ -84,7 +84,7 @@ func (a *zoneAuthentication) count(n int) {
 	a.withoutToken += n
 }
 
-// zoneWithoutToken is the identity of a zone that proved nothing.
+// zoneWithoutToken is the identity of a zone without a token.
 type zoneWithoutToken struct {
 	of   *zoneAuthentication
 	name string
@@ -107,7 +107,7 @@ func (z zoneWithoutToken) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("zone_without_token", z.name))
 }
 
-// logZone tells who has opened a stream.
+// logZone logs which zone has opened a stream.
 func logZone(ctx context.Context, log *slog.Logger) error {
 	if verified, ok := grpcauth.FromContext[zone.Verified](ctx); ok {
 		log.Info("Zone CP successfully authenticated", "zone", verified.Claims().Zone,

@@ -70,7 +70,7 @@ func TestTurningZoneAuthenticationOnEndsTheStreamsWithoutATokenAndNoOthers(t *te
 func TestAZoneThatHasATokenIsHeldToItAlsoWhileNoneIsNeeded(t *testing.T) {
 	auth, raw := zoneAuth(t, authNone)
 	_, err := auth.authenticate(call(t, "client-id", "east", "authorization", raw), "/m")
-	require.ErrorIs(t, err, token.ErrScope)
+	require.ErrorIs(t, err, token.ErrNotPermitted)
 	_, err = auth.authenticate(call(t, "client-id", "east", "authorization", "no token"), "/m")
 	require.ErrorIs(t, err, grpcauth.ErrUnauthenticated)
 	_, err = auth.authenticate(call(t), "/m")

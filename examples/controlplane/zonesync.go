@@ -10,8 +10,8 @@ import (
 )
 
 // The stream between zones and the global control plane. A zone opens it with its name in the
-// metadata "client-id" and sends one empty message; it is sent a snapshot at once, and again
-// at every change, each an encoded snapshot as bytes. This is what protoc would make of
+// metadata "client-id" and sends one empty message. The global control plane sends an encoded
+// snapshot at once and after every change. This is what protoc would make of
 //
 //	service ZoneSync {
 //	  rpc Snapshots(google.protobuf.Empty) returns (stream google.protobuf.BytesValue);
@@ -21,7 +21,7 @@ const (
 	snapshotsMethod = "Snapshots"
 )
 
-// maxSnapshot is the largest snapshot that a zone takes, in bytes.
+// maxSnapshot is the maximum size of a snapshot, in bytes.
 const maxSnapshot = 64 << 20
 
 type (
@@ -51,7 +51,7 @@ var zoneSyncDesc = grpc.ServiceDesc{
 	Streams:     []grpc.StreamDesc{snapshotsDesc},
 }
 
-// openSnapshots opens a stream as a client. It ends with ctx.
+// openSnapshots opens a stream as a client. The stream ends with ctx.
 func openSnapshots(ctx context.Context, conn *grpc.ClientConn, options ...grpc.CallOption) (snapshotClient, error) {
 	stream, err := conn.NewStream(ctx, &snapshotsDesc, "/"+zoneSyncService+"/"+snapshotsMethod, options...)
 	if err != nil {

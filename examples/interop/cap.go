@@ -11,8 +11,8 @@ import (
 
 // Cap returns github.com/hashicorp/cap, which checks tokens and makes none. It
 // reads public keys from PEM (PKIX), and tries them all, whatever the kid; with
-// [CapFromURL] it finds them by kid. At least one of exp, nbf and iat has to be
-// there. The leeway is 60 seconds unless its user says otherwise.
+// [CapFromURL] it finds them by kid. It requires at least one of exp, nbf and iat.
+// The default leeway is 60 seconds.
 func Cap(key Key) (Peer, error) {
 	pkix, err := key.PKIX()
 	if err != nil {
@@ -29,8 +29,8 @@ func Cap(key Key) (Peer, error) {
 	return capWith(keys)
 }
 
-// CapFromURL is [Cap] with the keys of a JSON Web Key Set that it fetches itself
-// when it needs them. ctx is used for all of these requests.
+// CapFromURL is [Cap] with the keys of a JSON Web Key Set, which it fetches when it
+// needs them. It uses ctx for all of these requests.
 func CapFromURL(ctx context.Context, url string) (Peer, error) {
 	keys, err := jwt.NewJSONWebKeySet(ctx, url, "")
 	if err != nil {

@@ -1,15 +1,16 @@
+// Not published: it compares and exchanges tokens with other libraries.
 module github.com/meshpass/meshpass/examples/interop
 
 go 1.25.0
 
-replace github.com/meshpass/meshpass => ../../
+replace github.com/meshpass/meshpass => ../..
 
 require (
 	github.com/c2sp/wycheproof v0.0.0-20260105152342-fca0d3ba9f12
 	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/hashicorp/cap v0.14.0
-	github.com/meshpass/meshpass v0.0.0
+	github.com/meshpass/meshpass v0.1.0
 	github.com/stretchr/testify v1.12.1
 	github.com/tink-crypto/tink-go/v2 v2.9.0
 )

@@ -15,9 +15,8 @@ import (
 )
 
 // GoJOSE returns github.com/go-jose/go-jose. It reads a JSON Web Key Set, and takes
-// parsed keys of crypto/rsa. It checks the times that a token has; whether exp has
-// to be there is for its user to decide. The leeway is what its user gives, here
-// none.
+// parsed keys of crypto/rsa. It checks the times that a token has; the caller decides
+// whether exp is required. The caller sets the leeway, here none.
 func GoJOSE(key Key) (Peer, error) {
 	pkcs8, err := key.PKCS8()
 	if err != nil {

@@ -10,16 +10,15 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// golangJWTClaims are what golang-jwt encodes and decodes.
+// golangJWTClaims are the claims that golang-jwt encodes and decodes.
 type golangJWTClaims struct {
 	private
 	jwt.RegisteredClaims
 }
 
-// GolangJWT returns github.com/golang-jwt/jwt. It reads keys from PEM, and leaves
-// the choice of the key to a function of its user. A token without exp is accepted
-// unless the parser is told to require it. Without an option the clocks of issuer
-// and verifier have to agree.
+// GolangJWT returns github.com/golang-jwt/jwt. It reads keys from PEM, and a function
+// of the caller chooses the key. It accepts a token without exp unless an option
+// requires exp. Without an option it has no leeway.
 func GolangJWT(key Key) (Peer, error) {
 	signingKey, err := jwt.ParseRSAPrivateKeyFromPEM(key.PKCS1())
 	if err != nil {

@@ -15,19 +15,18 @@ import (
 // Peer is a library that makes and checks tokens. Its functions may be called
 // concurrently.
 type Peer struct {
-	// Name is what people call the library.
+	// Name is the usual name of the library.
 	Name string
 
 	// Module is the path of its Go module.
 	Module string
 
 	// Sign returns a token with the claims, an RS256 signature, and the key's id as
-	// its kid. It is nil for a library that only checks.
+	// its kid. It is nil if the library only checks.
 	Sign func(token.Claims) (string, error)
 
 	// Verify checks the signature, the algorithm and the times of a token, and
-	// returns its claims. It does not know which mesh or zone was asked for, nor
-	// what is revoked.
+	// returns its claims. It does not check mesh, zone or revocation.
 	Verify func(raw string) (token.Claims, error)
 }
 
@@ -44,7 +43,7 @@ func Peers(key Key) ([]Peer, error) {
 	return peers, nil
 }
 
-// Key is an RSA key under a key id. Its methods give the forms that libraries read.
+// Key is an RSA key with a key id. Its methods return the forms that libraries read.
 type Key struct {
 	ID  string // the kid
 	RSA *rsa.PrivateKey
@@ -83,8 +82,8 @@ func (k Key) JWKS() ([]byte, error) {
 	}}})
 }
 
-// private holds the claims of a token beside the registered ones. The registered
-// ones are named by RFC 7519; each library has a type of its own for them.
+// private holds the claims of a token other than the registered ones of RFC 7519, for
+// which each library has its own type.
 type private struct {
 	Mesh     string              `json:",omitempty"`
 	Name     string              `json:",omitempty"`
@@ -100,8 +99,8 @@ func privateOf(c token.Claims) private {
 	return private{d.Mesh, d.Name, d.Tags, d.Type, d.Workload, z.Zone, z.Scope}
 }
 
-// claims returns the claims in the form of package token, which decodes the empty
-// object, Meshpass's way to write no tags, to nil.
+// claims returns the claims in the form of package token. Like package token, it turns
+// the empty object, which Meshpass writes for no tags, into nil.
 func (p private) claims(registered token.Registered) token.Claims {
 	if len(p.Tags) == 0 {
 		p.Tags = nil

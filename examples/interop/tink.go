@@ -12,11 +12,11 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Tink returns github.com/tink-crypto/tink-go. Its keys belong to a keyset: a
-// public one is made from a JSON Web Key Set, a private one from the key's numbers.
-// A key with a kid of its own, as here, accepts tokens with this kid or with none.
-// The typ of a token has to be what its user expects, and exp has to be there
-// unless its user allows its absence.
+// Tink returns github.com/tink-crypto/tink-go. Its keys belong to a keyset: it makes
+// a public keyset from a JSON Web Key Set, and a private one from the key's numbers.
+// A key with a custom kid, as here, accepts tokens with this kid or without a kid. The
+// caller says which typ it expects. Tink requires exp unless the caller allows its
+// absence.
 func Tink(key Key) (Peer, error) {
 	signer, err := tinkSigner(key)
 	if err != nil {
@@ -66,8 +66,8 @@ func Tink(key Key) (Peer, error) {
 	}, nil
 }
 
-// tinkSigner puts a private key into a keyset of its own. Tink asks for a token
-// wherever secrets become visible, which it calls insecure access.
+// tinkSigner puts a private key into a new keyset. Tink requires an "insecure secret
+// access" token for every function that exposes secrets.
 func tinkSigner(key Key) (jwt.Signer, error) {
 	parameters, err := jwtrsassapkcs1.NewParameters(jwtrsassapkcs1.ParametersOpts{
 		ModulusSizeInBits: key.RSA.N.BitLen(),
@@ -114,8 +114,8 @@ func tinkSigner(key Key) (jwt.Signer, error) {
 	return jwt.NewSigner(handle)
 }
 
-// tinkClaims turns the claims into the types of a decoded JSON object, which is
-// what Tink takes.
+// tinkClaims turns the claims into the types of a decoded JSON object, which Tink
+// takes.
 func tinkClaims(p private) map[string]any {
 	claims := map[string]any{}
 	for name, text := range map[string]string{

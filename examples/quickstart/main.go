@@ -1,6 +1,6 @@
-// Command quickstart plays the life of dataplane and zone tokens on real keys in
-// a temporary directory, and says what it does. It exits with 1 as soon as
-// anything comes out otherwise than it says.
+// Command quickstart plays the life of dataplane and zone tokens with real keys in a
+// temporary directory, and prints what it does. It exits with 1 as soon as something
+// does not happen as it says.
 package main
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// sample is the zone token that the documentation of Kuma shows. Its key is not public,
-// so it can be looked into but not validated.
+// sample is the zone token in the documentation of Kuma. Its key is not public, so it can
+// be decoded but not validated.
 const sample = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEiLCJ0eXAiOiJKV1QifQ.eyJab25lIjoid2VzdCIsIlNjb3BlIjpbImNwIl0sImV4cCI6MTY2OTU0NjkzOSwibmJmIjoxNjY2OTU0NjM5LCJpYXQiOjE2NjY5NTQ5MzksImp0aSI6IjZiYWYyYzkwLTBlODYtNGM2Mi05N2E3LTc4MzU4NTU4MzRiYyJ9.DJfA0M6uUfO4oytp8jHtzngiVggQWQR88YQxWVU1ujc0Zv-XStRDwvpdEoFGOzWVn4EUfI3gcv9qS2MxqIzQjJ83k5Jq85w4hkPyLGr-0jNS1UZF6yXz7lB_As8f91gMVHbRAoFuoybV5ndDtfYzwZknyzott7doxk-SjTes2GDvpg0-kFNGc4MBR2EprGl7YKO0vhFxQljn5AyCAhmAA7-PM7WRCzhmS-pUXacfZtP2VulWYhmTAuLPnkJrJN-ZWPkIpnV1MZmsgWbzTpnW-PhmCMQfD5m2im1c_3OlFwa9P9rZQQhdhbTp0ofMvW-cdCAcG_lOJI5j60cqPh2DGg"
 
 const month = 30 * 24 * time.Hour
 
 func main() {
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // or nothing is cleaned up when nobody reads on
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // so that the program cleans up after a closed pipe
 	if err := run(context.Background(), os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
@@ -40,8 +40,8 @@ func main() {
 
 func run(ctx context.Context, out io.Writer) error {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	quiet := slog.New(slog.DiscardHandler) // the refusals below are wanted: no need to log them
-	ctx = audit.WithLogger(ctx, quiet)     // what is done, this program says by itself
+	quiet := slog.New(slog.DiscardHandler) // the refusals below are expected
+	ctx = audit.WithLogger(ctx, quiet)     // the program prints what it does
 
 	folder, err := os.MkdirTemp("", "meshpass-")
 	if err != nil {
@@ -214,7 +214,7 @@ func offline(ctx context.Context, claims token.Dataplane, say func(string, ...an
 	if err != nil {
 		return err
 	}
-	pem, err := generated.PEM() // what an operator keeps in a file
+	pem, err := generated.PEM() // an operator keeps this in a file
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func tamper(raw string) string {
 	return raw[:payload] + string(changed) + raw[payload+1:]
 }
 
-// revoke takes back a token that somebody reported, knowing nothing but the token.
+// revoke revokes a leaked token: its id and its mesh are in the token.
 func revoke(ctx context.Context, store keystore.KeyStore, raw string) error {
 	unverified, err := token.ParseUnverified(raw)
 	if err != nil {
@@ -280,8 +280,8 @@ func revoke(ctx context.Context, store keystore.KeyStore, raw string) error {
 	return dataplane.Revoke(ctx, store, inside.Dataplane.Mesh, inside.ID)
 }
 
-// eventually waits for a change of the store to reach the validator: within the 250 ms at
-// which a directory is looked at.
+// eventually waits until a change of the store reaches the validator: the store polls its
+// directory every 250 ms.
 func eventually(ctx context.Context, want error, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

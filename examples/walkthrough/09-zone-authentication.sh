@@ -40,9 +40,9 @@ say "step 3: the global control plane is restarted with -zone-authentication cpT
 stop east
 cp west.token east.token
 start_zone east
-expect global '"token refused".*it is for zone .*west.*, asked for .*east'
+expect global '"call refused".*zone is .*west.*, the peer.s is .*east'
 expect east 'no stream from the global control plane","code":"PermissionDenied"'
 meshpass generate zone-token --zone east --scope ingress --valid-for 720h --output east.token --overwrite
-expect global '"token refused".*scope.*ingress'
+expect global '"call refused".*scope is .*cp.*, the token.s are .*ingress'
 expect east 'no stream from the global control plane","code":"PermissionDenied"'
 say "east is refused with the token of west, and with one of scope ingress"

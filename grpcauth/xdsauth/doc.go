@@ -1,7 +1,7 @@
 // Package xdsauth authenticates the proxies of an xDS server with dataplane
 // tokens, and ends their streams when their tokens do.
 //
-// It is one interceptor for any server of Envoy's xDS version 3, state of the
+// Its interceptor works with any server of Envoy's xDS version 3, state of the
 // world or delta, aggregated or not, such as
 // github.com/envoyproxy/go-control-plane:
 //
@@ -13,34 +13,34 @@
 // bare or after "Bearer ". The interceptor ends the stream unless the token is
 // valid for the mesh that it names. The first request names the node: a
 // [Resolver] turns the node into a dataplane.Proxy, and the token must permit
-// that proxy. Only then does the server receive the request. The node keeps its
-// id for the rest of the stream. Later requests may omit the node; one that has
-// it is checked like the first, since the server would use its content. The
-// first request must arrive within 10 seconds; see [WithFirstRequestTimeout].
+// that proxy. Only then does the server receive the request. The id of the node
+// cannot change during the stream. Later requests may omit the node. If they have
+// it, the interceptor checks it again, since the server would use its content.
+// The first request must arrive within 10 seconds; see [WithFirstRequestTimeout].
 //
 // Handlers and callbacks that have the stream's context get the token from
-// grpcauth.FromContext[dataplane.Verified]. From the first request on, the
-// token is known to permit the node.
+// grpcauth.FromContext[dataplane.Verified]. After the first request, the token
+// permits the node.
 //
 // # Why an interceptor instead of callbacks
 //
 // The callbacks of go-control-plane cannot do this. The callback for a new
-// stream has its context, and so the token, but not the node. The callback for
-// a request has the node but no context. Neither can end an idle stream, since
-// the server waits on its own context and treats a failed read as a normal end.
-// The interceptor sees the metadata, each request before the server does, and
-// the end of the session, and it returns the status itself.
+// stream has the context with the token, but not the node. The callback for a
+// request has the node but no context. Neither can end an idle stream, since the
+// server waits on its own context and treats a failed read as a normal end. The
+// interceptor sees the metadata, each request before the server does, and the end
+// of the session. It returns the status itself.
 //
 // # Unary methods
 //
 // Services that are not aggregated also have unary methods, such as
 // EndpointDiscoveryService.FetchEndpoints. gRPC runs stream interceptors for
 // streams only: a server that registers such a service needs
-// [UnaryServerInterceptor] too, or anybody can call these methods. The
-// aggregated service has none.
+// [UnaryServerInterceptor] too, or every peer can call these methods. The
+// aggregated service has no unary methods.
 //
 // # Memory
 //
-// A client that does not read keeps the data queued for its ended stream until
-// the connection closes. Limit it with grpc.MaxConcurrentStreams.
+// If a client does not read, the server keeps the data that is queued for its ended
+// stream until the connection closes. Limit it with grpc.MaxConcurrentStreams.
 package xdsauth

@@ -16,18 +16,17 @@ import (
 const defaultTimeout = 10 * time.Second
 
 // StreamServerInterceptor returns an interceptor that authenticates an xDS
-// stream by the token in its metadata, or however the authenticator does it,
-// passes on requests only if the token permits their node, and ends the stream
-// with the token's session, as grpcauth.StreamServerInterceptor does. The codes
-// are those of grpcauth.Status:
+// stream by the token in its metadata, or as the authenticator does it. It passes
+// on requests only if the token permits their node, and ends the stream with the
+// token's session, as grpcauth.StreamServerInterceptor does. The codes are those of
+// grpcauth.Status:
 //
-//   - Unauthenticated: the token is missing, not valid or no longer valid, or
-//     no request came in time. Metadata "authorization" of another form is
-//     refused whatever the authenticator, even one that asks for no token;
+//   - Unauthenticated: the token is missing, not valid or no longer valid, or no
+//     request came in time. Malformed metadata "authorization" is refused even if
+//     the authenticator needs no token;
 //   - PermissionDenied: the token does not permit the node; the node has no id,
 //     changed its id, or contradicts itself; or the handler receives a message
-//     other than DiscoveryRequest or DeltaDiscoveryRequest, so that the service
-//     is not xDS;
+//     other than DiscoveryRequest or DeltaDiscoveryRequest: the service is not xDS;
 //   - Unavailable: the token could not be checked, or the resolver failed.
 //
 // The error is about the arguments.
@@ -51,9 +50,9 @@ func StreamServerInterceptor(proxies dataplane.Authenticator, options ...Option)
 }
 
 // UnaryServerInterceptor returns an interceptor that authenticates unary xDS
-// calls, such as FetchClusters, as StreamServerInterceptor does the first
+// calls, such as FetchClusters, as StreamServerInterceptor does with the first
 // request of a stream. Services that are not aggregated need both interceptors:
-// gRPC runs the other one for streams only.
+// gRPC runs stream interceptors for streams only.
 //
 // The error is about the arguments.
 func UnaryServerInterceptor(proxies dataplane.Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
@@ -74,7 +73,7 @@ func UnaryServerInterceptor(proxies dataplane.Authenticator, options ...Option) 
 			call := &stream{session: session, ctx: grpcauth.NewContext(ctx, session.Session)}
 			if err := call.checkUnary(m); err != nil {
 				session.end(err)
-				return nil, err // for which grpcauth returns the status, and which it logs
+				return nil, err // grpcauth logs it and returns the status
 			}
 			return handler(call.ctx, m)
 		})
@@ -112,7 +111,7 @@ type authenticator struct {
 	options []grpcauth.Option
 }
 
-// authenticate authenticates before the first request arrives, so that a peer
+// authenticate authenticates a stream before its first request, so that a peer
 // without a valid token can neither keep a stream open nor cause work for the
 // resolver. Permits later checks the node.
 func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Identity, error) {
@@ -123,7 +122,7 @@ func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Id
 	authenticated, err := a.proxies.Authenticate(ctx, raw)
 	switch {
 	case err != nil && missing != nil:
-		return nil, missing // there is no token: that is the reason
+		return nil, missing // the reason is the missing token
 	case err != nil:
 		return nil, err
 	}

@@ -127,10 +127,10 @@ func TestATokenIsHeldAgainstTheNode(t *testing.T) {
 		reason       string
 	}{
 		"mesh only, any in the mesh":   {token.Dataplane{}, node("default.dp-7", tags(map[string]any{"a": "b"})), welcome, welcome, ""},
-		"mesh only, in another mesh":   {token.Dataplane{}, node("other.dp-7", nil), away, away, `mesh \"default\"`},
+		"mesh only, in another mesh":   {token.Dataplane{}, node("other.dp-7", nil), away, away, `mesh is \"default\"`},
 		"its name":                     {token.Dataplane{Name: "dp-1"}, node("default.dp-1", nil), welcome, welcome, ""},
 		"a name with dots":             {token.Dataplane{Name: "dp-1.ns"}, node("default.dp-1.ns", nil), welcome, welcome, ""},
-		"another name":                 {token.Dataplane{Name: "dp-1"}, node("default.dp-2", nil), away, away, `\"dp-1\" of the token is not the proxy's, \"dp-2\"`},
+		"another name":                 {token.Dataplane{Name: "dp-1"}, node("default.dp-2", nil), away, away, `the token's name is \"dp-1\", the proxy's is \"dp-2\"`},
 		"allowed values":               {token.Dataplane{Tags: service("backend", "backend-admin")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend", "backend-admin"}})), welcome, welcome, ""},
 		"a value that is not allowed":  {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend", "backend-admin"}})), away, away, "backend-admin"},
 		"an inbound without the tag":   {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend"}, "port": []any{"1", "2"}})), welcome, away, ""},
@@ -452,7 +452,7 @@ func TestUnusableArgumentsAreRefused(t *testing.T) {
 		"0s, want more than 0":  xdsauth.WithFirstRequestTimeout(0),
 		"-1s, want more than 0": xdsauth.WithFirstRequestTimeout(-time.Second),
 		"logger is nil":         xdsauth.WithLogger(nil),
-		"is no service":         xdsauth.WithOpenServices("/health"),
+		"is not a service":      xdsauth.WithOpenServices("/health"),
 	} {
 		_, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), option)
 		require.ErrorContains(t, err, want)

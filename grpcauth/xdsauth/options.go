@@ -13,9 +13,9 @@ import (
 // Option is an option of [StreamServerInterceptor] and [UnaryServerInterceptor].
 type Option func(*authenticator) error
 
-// WithResolver sets how a node is resolved to the proxy that the token must
-// permit. The default is [ResolveNode], which trusts the node's own
-// description.
+// WithResolver sets the function that turns a node into the proxy that the token
+// must permit. The default is [ResolveNode], which trusts the node's description of
+// itself.
 func WithResolver(resolve Resolver) Option {
 	return func(a *authenticator) error {
 		if resolve == nil {
@@ -26,9 +26,9 @@ func WithResolver(resolve Resolver) Option {
 	}
 }
 
-// WithStrictTags requires every inbound to carry the tags of a dataplane token,
-// with dataplane.Verified.PermitsStrictly. The default is Permits, which is also
-// used for credentials that are no dataplane tokens.
+// WithStrictTags requires every inbound to carry the tags of a dataplane token: it
+// uses dataplane.Verified.PermitsStrictly instead of Permits. For credentials that
+// are not dataplane tokens, the interceptors still use Permits.
 func WithStrictTags() Option {
 	return func(a *authenticator) error {
 		a.permits = func(s dataplane.Session, proxy dataplane.Proxy) error {
@@ -41,8 +41,8 @@ func WithStrictTags() Option {
 	}
 }
 
-// WithFirstRequestTimeout sets the time in which the first request of a stream
-// must arrive and be resolved: 10 seconds by default. After that the stream
+// WithFirstRequestTimeout sets the time in which the first request of a stream must
+// arrive and its node be resolved: 10 seconds by default. After that the stream
 // ends as Unauthenticated.
 func WithFirstRequestTimeout(limit time.Duration) Option {
 	return func(a *authenticator) error {
@@ -62,7 +62,7 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
-// WithOpenServices exempts other services on the same server, as
+// WithOpenServices lets every peer call other services on the same server, as
 // grpcauth.WithOpenServices does.
 func WithOpenServices(names ...string) Option {
 	return func(a *authenticator) error {

@@ -12,14 +12,13 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Resolver returns the proxy for a node, as the control plane knows it. It is
-// called for every request that carries a node, which always has an id. It must
-// be safe for concurrent use. The context is that of the stream.
+// Resolver returns the proxy for a node, as the control plane knows it. The
+// interceptor calls it for every request with a node; the node always has an id. It
+// must be safe for concurrent use. The context is that of the stream.
 //
-// An error that matches token.ErrNotPermitted, for example because there is no
-// such proxy, ends the stream as PermissionDenied. Any other error means that
-// the proxy could not be looked up, and ends the stream as Unavailable, so that
-// the proxy retries.
+// An error that matches token.ErrNotPermitted, for example because there is no such
+// proxy, ends the stream as PermissionDenied. Any other error means that the lookup
+// failed. It ends the stream as Unavailable, so that the proxy retries.
 type Resolver func(ctx context.Context, node *corev3.Node) (dataplane.Proxy, error)
 
 // The fields of a node's metadata that [ResolveNode] reads.
@@ -36,17 +35,17 @@ const (
 	maxInbounds = 128
 )
 
-// ResolveNode trusts the node's description of itself: where the token does not
-// restrict the proxy, nothing is verified. A control plane that has records of
-// its proxies should look them up instead.
+// ResolveNode trusts the node's description of itself: it verifies only what the
+// token restricts. A control plane that has records of its proxies should look them
+// up instead.
 //
-// The node id is the mesh, a dot and the name, which may contain dots. A mesh with a
-// dot in its name needs a resolver of its own: "a.b.c" is b.c of mesh a, to whoever
-// has a token for that, also where the server has it for c of mesh a.b. The tags
-// are in the node's metadata, in the fields above: at most 128 tags, each a
-// value or a list of 1 to 128 values. A single value applies to every inbound.
-// Each value of a list applies to one inbound, in order; there are as many
-// inbounds as the longest list has values.
+// The node id is the mesh, a dot and the name. The name may contain dots, but the
+// mesh may not: "a.b.c" is always proxy b.c of mesh a, never c of mesh a.b. If the
+// names of your meshes have dots, write your own resolver. The tags are in the
+// node's metadata, in the fields above: at most 128 tags, each a value or a list of
+// 1 to 128 values. A single value applies to every inbound. Each value of a list
+// applies to one inbound, in order; there are as many inbounds as the longest list
+// has values.
 //
 // The error matches token.ErrNotPermitted if the id or the metadata is
 // malformed, or if they contradict each other.
@@ -87,7 +86,7 @@ func stringIn(fields map[string]*structpb.Value, field string) (string, error) {
 	}
 	text, ok := value.GetKind().(*structpb.Value_StringValue)
 	if !ok {
-		return "", notPermitted("metadata %q is no string", field)
+		return "", notPermitted("metadata %q is not a string", field)
 	}
 	return text.StringValue, nil
 }
@@ -99,7 +98,7 @@ func inboundsIn(fields map[string]*structpb.Value) ([]map[string]string, error) 
 	}
 	tags, ok := value.GetKind().(*structpb.Value_StructValue)
 	if !ok {
-		return nil, notPermitted("metadata %q is no struct", MetadataTags)
+		return nil, notPermitted("metadata %q is not a struct", MetadataTags)
 	}
 	if n := len(tags.StructValue.GetFields()); n > maxTags {
 		return nil, notPermitted("metadata %q has %d tags, the maximum is %d", MetadataTags, n, maxTags)
@@ -125,7 +124,7 @@ func inboundsIn(fields map[string]*structpb.Value) ([]map[string]string, error) 
 			}
 			text, ok := value.GetKind().(*structpb.Value_StringValue)
 			if !ok {
-				return nil, notPermitted("tag %s has a value that is no string", quote(tag))
+				return nil, notPermitted("tag %s has a value that is not a string", quote(tag))
 			}
 			inbounds[i][tag] = text.StringValue
 		}

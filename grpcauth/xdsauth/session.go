@@ -16,8 +16,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// session is the identity of one stream. It ends with the token, or when the
-// proxy does something that the token does not permit.
+// session is the identity of one stream. It ends with the token, or with a request
+// that the token does not permit.
 type session struct {
 	dataplane.Session
 	of    *authenticator
@@ -83,7 +83,7 @@ func (s *stream) RecvMsg(m any) error {
 	case *discoveryv3.DeltaDiscoveryRequest:
 		r = m
 	default:
-		return s.refuse(fmt.Errorf("%w: a %T is no xDS request", token.ErrNotPermitted, m))
+		return s.refuse(fmt.Errorf("%w: %T is not an xDS request", token.ErrNotPermitted, m))
 	}
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (s *stream) RecvMsg(m any) error {
 func (s *stream) checkUnary(m any) error {
 	r, ok := m.(request)
 	if !ok {
-		return fmt.Errorf("%w: a %T is no xDS request", token.ErrNotPermitted, m)
+		return fmt.Errorf("%w: %T is not an xDS request", token.ErrNotPermitted, m)
 	}
 	if err := s.check(r.GetNode()); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (s *stream) check(node *corev3.Node) error {
 	case node.GetId() == "":
 		return fmt.Errorf("%w: the request has no node id", token.ErrNotPermitted)
 	case s.node != "" && s.node != node.GetId():
-		return fmt.Errorf("%w: the stream is that of node %s, the request says %s",
+		return fmt.Errorf("%w: the stream is for node %s, the request is from node %s",
 			token.ErrNotPermitted, quote(s.node), quote(node.GetId()))
 	}
 	proxy, err := s.session.of.resolve(s.ctx, node)

@@ -1,5 +1,5 @@
-// Package expiry ends things at their wall clock time, also when the wall clock
-// jumps, with one timer for all of them.
+// Package expiry expires items by the wall clock, even if it jumps, with one
+// timer for all of them.
 package expiry
 
 import (
@@ -13,7 +13,7 @@ const (
 	// monotonic clock that counts as a jump.
 	clockJump = 100 * time.Millisecond
 
-	// maxLeft keeps times in the queue from overflowing; no process runs for so
+	// maxLeft keeps times in the queue from overflowing; no process runs that
 	// long.
 	maxLeft = 100 * 365 * 24 * time.Hour
 )
@@ -22,8 +22,8 @@ const (
 type Item interface {
 	comparable
 
-	// ExpiresAt is the time by the wall clock at which the item expires. It does
-	// not change.
+	// ExpiresAt is the wall clock time at which the item expires. It does not
+	// change.
 	ExpiresAt() time.Time
 
 	entry() *Entry
@@ -31,22 +31,24 @@ type Item interface {
 
 // Entry is the queue's part of an [Item]. The zero Entry is in no queue.
 type Entry struct {
-	at    time.Duration // when it expires, in the queue's monotonic time
-	early uint32        // by how much before ExpiresAt, in milliseconds
+	at    time.Duration // monotonic time of expiry, counted from the queue's epoch
+	early uint32        // milliseconds before ExpiresAt
 	place int32         // in the queue, from 1; 0 means it is in none
 }
 
+// The methods of an embedded Entry make an [Item].
+//
+//lint:ignore U1000 the constraint Item uses it
 func (e *Entry) entry() *Entry { return e }
 
 // Queued reports whether the item is in a queue.
 func (e *Entry) Queued() bool { return e.place != 0 }
 
 // Queue holds items until they expire: by the wall clock, or by the monotonic time
-// since they were added, whichever comes first. So a clock that is set back does
-// not prolong anything.
+// since they were added, whichever comes first. Setting the clock back prolongs
+// no item.
 //
-// A Queue is not safe for concurrent use. Its owner has a lock, and holds it in
-// each call.
+// A Queue is not safe for concurrent use: its owner holds a lock in each call.
 type Queue[I Item] struct {
 	clock    func() time.Time
 	interval time.Duration
@@ -54,36 +56,35 @@ type Queue[I Item] struct {
 
 	epoch   time.Time     // start of the monotonic times below
 	wall    time.Time     // the wall clock at epoch
-	drifted time.Duration // how far the wall clock was ahead when it was last looked at
+	drifted time.Duration // how far the wall clock was ahead at the last check
 
 	items itemHeap[I]
 	timer *time.Timer   // nil until the first item
 	due   time.Duration // when the timer fires
 }
 
-// New returns an empty queue that goes by a wall clock. It calls wake, on a
-// goroutine of its own and without the owner's lock, when an item may have
-// expired, and at intervals while there are items, since only a look at the clock
-// tells whether it has jumped. wake calls [Queue.Expired] and then [Queue.Arm].
+// New returns an empty queue that goes by a wall clock. It calls wake when an item
+// may have expired, and at intervals while there are items, to notice when the
+// clock jumps. It does so on a new goroutine and without the owner's lock. wake
+// calls [Queue.Expired] and then [Queue.Arm].
 func New[I Item](clock func() time.Time, interval time.Duration, wake func()) *Queue[I] {
 	return &Queue[I]{clock: clock, interval: interval, wake: wake, epoch: time.Now(), wall: clock()}
 }
 
-// Left returns for how long an item is still good by the wall clock, at most a
-// hundred years.
+// Left returns the time until ExpiresAt by the wall clock, at most a hundred years.
 func (q *Queue[I]) Left(item I) time.Duration {
 	// Round strips the monotonic reading, so that wall clock times are compared.
 	return min(item.ExpiresAt().Sub(q.clock().Round(0)), maxLeft)
 }
 
-// Add adds an item, which expires early by the given time.
+// Add adds an item that expires early by the given time.
 func (q *Queue[I]) Add(item I, early time.Duration) {
 	now := q.monotonic()
 	e := item.entry()
 	e.early = uint32(early.Milliseconds())
 	e.at = now + q.Left(item) - e.jitter()
 	heap.Push(&q.items, item)
-	// If the clock was put back just now, the next look sees it put right.
+	// If the clock was just set back, the next check sees it set right again.
 	q.drifted = min(q.drifted, q.ahead(now))
 	q.arm(now)
 }
@@ -106,8 +107,8 @@ func (q *Queue[I]) Expired() []I {
 	now := q.monotonic()
 	ahead := q.ahead(now)
 	if ahead > q.drifted+clockJump {
-		// A jump forward: what expires earlier by the wall clock ends earlier.
-		// After a jump back the times stay, so that nothing lives longer.
+		// After a jump forward, items expire earlier. After a jump back the times
+		// stay, so that no item lives longer.
 		for _, item := range q.items {
 			e := item.entry()
 			e.at = min(e.at, now+q.Left(item)-e.jitter())
@@ -148,17 +149,17 @@ func (q *Queue[I]) Clear() []I {
 
 func (q *Queue[I]) monotonic() time.Duration { return time.Since(q.epoch) }
 
-// ahead returns how far the wall clock is ahead of the monotonic clock, counted
-// from epoch.
+// ahead returns by how much the wall clock has moved further than the monotonic
+// clock since epoch.
 func (q *Queue[I]) ahead(now time.Duration) time.Duration {
 	return q.clock().Round(0).Sub(q.wall.Round(0)) - now
 }
 
-// arm sets the timer for the next expiry or the next look at the clock, whichever
-// is first.
+// arm sets the timer for the next expiry or the next check of the clock, whichever
+// comes first.
 func (q *Queue[I]) arm(now time.Duration) {
 	if len(q.items) == 0 {
-		return // the timer fires once more and finds no item
+		return // the timer may fire once more and find no item
 	}
 	due := min(q.items[0].entry().at, now+q.interval)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Backdate is how far nbf and iat are set back, so that a verifier whose clock
-// is behind accepts the token.
+// Backdate is how far issuers set back nbf and iat, so that verifiers whose
+// clocks are behind accept the token.
 const Backdate = 5 * time.Minute
 
 // Config holds the settings of an issuer.
@@ -33,10 +34,10 @@ type Option func(*Config) error
 // Defaults returns the settings without an option.
 func Defaults() Config { return Config{Common: setting.Defaults()} }
 
-// Policy decides whether a token is issued: an error means no.
+// Policy decides whether a token is issued. An error denies it.
 type Policy func(ctx context.Context, claims token.Claims, validFor time.Duration) error
 
-// WithPolicy sets the policy that is asked before a token is signed.
+// WithPolicy sets the policy that an issuer asks before it signs.
 func WithPolicy(policy Policy) Option {
 	return func(c *Config) error {
 		if policy == nil {
@@ -65,7 +66,7 @@ func checkPublishDelay(delay time.Duration) error {
 	return nil
 }
 
-// publishedBy returns when a key must have been created to sign at a moment.
+// publishedBy returns the latest creation time of a key that may sign at now.
 func publishedBy(now time.Time, delay time.Duration) time.Time {
 	if delay == 0 {
 		return time.Time{}
@@ -81,7 +82,8 @@ type Issuer struct {
 
 	store keystore.KeyStore
 	mu    sync.Mutex
-	keys  map[keystore.Scope]parsedKey // of the key that signs
+	keys  map[keystore.Scope]parsedKey // the keys that sign
+	swept time.Time                    // when keys were last forgotten
 
 	private *signing.PrivateKey // offline
 	kid     string
@@ -92,10 +94,18 @@ type Issuer struct {
 type parsedKey struct {
 	record  keystore.Record // without its Data
 	private *signing.PrivateKey
+	used    time.Time
 }
 
-// NewIssuer returns an issuer that signs with the newest key of a store, which
-// it reads for every token.
+// An issuer forgets a private key that it has not used for keyUnused. Nothing tells it
+// that a mesh was deleted, and to parse a key again takes a tenth of a signature.
+const (
+	keyUnused     = 10 * time.Minute
+	sweepInterval = time.Minute
+)
+
+// NewIssuer returns an issuer that reads a store for every token and signs with
+// the newest key.
 func NewIssuer(family *replica.Family, store keystore.KeyStore, config Config) (*Issuer, error) {
 	if store == nil {
 		return nil, errors.New("NewIssuer: the store is nil (without a store, use NewOfflineIssuer)")
@@ -110,7 +120,7 @@ func NewOfflineIssuer(family *replica.Family, private *signing.PrivateKey, kid s
 		return nil, fmt.Errorf("NewOfflineIssuer: kid %.64q without a key: the signing key is nil", kid)
 	}
 	if kid == "" {
-		return nil, errors.New("NewOfflineIssuer: a key without a kid: the kid is empty, and validators look the key up by it")
+		return nil, errors.New("NewOfflineIssuer: a key without a kid: validators look the key up by its kid")
 	}
 	if err := token.CheckKeyID(kid); err != nil {
 		return nil, err
@@ -123,8 +133,8 @@ func NewDisabledIssuer(family *replica.Family, config Config) *Issuer {
 	return &Issuer{family: family, config: config, disabled: true}
 }
 
-// Issue returns a token with the claims, valid for validFor from now. Whatever it
-// decides is an audit event.
+// Issue returns a token with the claims, valid for validFor from now. Each call is
+// an audit event.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
 	event := audit.Event{
 		Action:   audit.Issue,
@@ -182,8 +192,8 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	return token.Issued{Token: raw, ID: claims.ID, KeyID: kid, ExpiresAt: claims.ExpiresAt}, nil
 }
 
-// signingKey returns the key that signs now. If it cannot be read, that is an
-// error: an older key must not sign in its place.
+// signingKey returns the key that signs now. If it cannot be read, signingKey
+// returns an error: an older key must not sign in its place.
 func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, error) {
 	if i.store == nil {
 		return i.private, i.kid, nil
@@ -196,28 +206,32 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	record, serial, err := series.Signing(records, publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
 		i.mu.Lock()
-		delete(i.keys, scope) // keep no private key that the store no longer has
+		delete(i.keys, scope) // forget private keys that the store has removed
 		i.mu.Unlock()
 		return nil, "", err
 	}
-	kid := serial.KeyID()
+	kid, now := serial.KeyID(), time.Now()
 	i.mu.Lock()
 	known := i.keys[scope]
 	i.mu.Unlock()
-	if record.Unchanged(known.record) {
-		return known.private, kid, nil
+	if !record.Unchanged(known.record) {
+		private, err := parseSigningKey(record)
+		if err != nil {
+			return nil, "", err
+		}
+		known = parsedKey{record: record.WithoutData(), private: private}
 	}
-	private, err := parseSigningKey(record)
-	if err != nil {
-		return nil, "", err
-	}
+	known.used = now
 	i.mu.Lock()
-	i.keys[scope] = parsedKey{record.WithoutData(), private}
-	i.mu.Unlock()
-	return private, kid, nil
+	defer i.mu.Unlock()
+	i.keys[scope] = known
+	if now.Sub(i.swept) >= sweepInterval {
+		i.swept = now
+		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > keyUnused })
+	}
+	return known.private, kid, nil
 }
 
-// parseSigningKey parses the record of the key that signs.
 func parseSigningKey(record keystore.Record) (*signing.PrivateKey, error) {
 	private, err := signing.ParsePrivateKey(record.Data)
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package keylife is the life of signing keys and of the tokens that they sign: the
-// first key, the next one, rotation, removal, and issuing. Nothing here follows a
-// store: each call reads it.
+// Package keylife creates, adds, rotates and removes signing keys, and issues tokens
+// with them. It does not follow a store: each call reads it.
 package keylife
 
 import (
@@ -16,8 +15,8 @@ import (
 )
 
 // EnsureKey creates the first key of a series, with serial 1, if the series has
-// none, and returns the newest key. Of any number of concurrent callers, in any
-// number of processes, one creates the key and all return it.
+// none, and returns the newest key. If many callers in many processes do so at the
+// same time, one creates the key and all return it.
 func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
 	key, err := signingKey(ctx, store, series)
 	if !errors.Is(err, signing.ErrNoKey) || errors.Is(err, errPublicOnly) {
@@ -47,12 +46,12 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 		if len(keys) > 0 {
 			return signing.Key{}, fmt.Errorf("adding a key: %w", errPublicOnly)
 		}
-		return signing.Key{}, fmt.Errorf("adding a key: %w: the first one is made by EnsureKey", signing.ErrNoKey)
+		return signing.Key{}, fmt.Errorf("adding a key: %w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
 	latest := keys[len(keys)-1].Serial
 	next := latest + 1
 	if next < latest {
-		return signing.Key{}, fmt.Errorf("adding a key: serial %d is the highest there can be", latest)
+		return signing.Key{}, fmt.Errorf("adding a key: serial %d is the highest possible", latest)
 	}
 	key, err := create(ctx, store, series, audit.AddKey, next, private)
 	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
@@ -67,7 +66,7 @@ func create(ctx context.Context, store keystore.KeyStore, series signing.Series,
 		return signing.Key{}, err
 	}
 	record, err := store.Create(ctx, keystore.Record{Scope: series.Scope(), Name: series.KeyName(serial), Data: pem})
-	if !errors.Is(err, keystore.ErrExists) || errors.Is(err, keystore.ErrNameTaken) { // else another caller has done it
+	if !errors.Is(err, keystore.ErrExists) || errors.Is(err, keystore.ErrNameTaken) { // else another caller created it
 		logKey(ctx, action, series, serial, err)
 	}
 	if err != nil {
@@ -76,12 +75,12 @@ func create(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	return signing.Key{Serial: serial, Created: record.Created, Public: private.Public(), Private: true, Signs: true}, nil
 }
 
-// Removal holds the conditions for removing a key. The zero Removal is the strictest
-// of those without a report: a key that signs stays.
+// Removal holds the conditions for removing a key. The zero Removal refuses to
+// remove the key that signs.
 type Removal struct {
-	Forced       bool          // even a key that signs or is in use
-	PublishDelay time.Duration // that of the issuers: it decides which key signs
-	Used         []Use         // reports of use
+	Forced       bool          // remove even a key that signs or is in use
+	PublishDelay time.Duration // of the issuers: it decides which key signs
+	Used         []Use
 }
 
 // Use is a report of how a process uses a key.
@@ -90,10 +89,10 @@ type Use struct {
 	KeyID    string
 	Sessions int
 	LastUsed time.Time
-	Since    time.Time // a use after this moment is one that counts
+	Since    time.Time // a use after this time counts
 }
 
-// RemoveKey removes both halves of a key, so that its tokens are rejected.
+// RemoveKey removes both halves of a key, so that validators reject its tokens.
 func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, r Removal) error {
 	if err := checkPublishDelay(r.PublishDelay); err != nil {
 		return err
@@ -106,17 +105,50 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Serial == serial }) {
 		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
 	}
-	if !r.Forced {
+	err = checkNotNewest(keys, serial)
+	if err == nil && !r.Forced {
 		err = r.check(series, records, serial)
 	}
 	if err == nil {
-		err = errors.Join(
-			store.Delete(ctx, series.Scope(), series.KeyName(serial)),
-			store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
+		return remove(ctx, store, series, serial)
 	}
+	logKey(ctx, audit.RemoveKey, series, serial, err)
+	return fmt.Errorf("removing key %d: %w", serial, err)
+}
+
+// checkNotNewest refuses to remove the newest key of a store that makes keys, since
+// the next key would get its serial: tokens of the new key would then be checked with
+// the old one until each validator has read the store.
+func checkNotNewest(keys []signing.Key, serial signing.Serial) error {
+	if keys[len(keys)-1].Serial == serial && slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Private }) {
+		return fmt.Errorf("%w: it is the newest, and its serial must not be given again; add the next key first", signing.ErrInUse)
+	}
+	return nil
+}
+
+// remove deletes both halves of a key.
+func remove(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial) error {
+	err := errors.Join(
+		store.Delete(ctx, series.Scope(), series.KeyName(serial)),
+		store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
 	logKey(ctx, audit.RemoveKey, series, serial, err)
 	if err != nil {
 		return fmt.Errorf("removing key %d: %w", serial, err)
+	}
+	return nil
+}
+
+// RemoveAllKeys removes all keys of a series, the highest serial last, so that a
+// failure in between leaves no serial to be given again.
+func RemoveAllKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) error {
+	keys, err := Keys(ctx, store, series)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := remove(ctx, store, series, key.Serial); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -161,13 +193,13 @@ func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Serie
 	return store.List(ctx, series.Scope(), series.Prefix())
 }
 
-// errPublicOnly is returned where the private keys are kept and created
-// elsewhere. A key created here would take the serial of one of them and hide
+// errPublicOnly is returned where another control plane creates and keeps the
+// private keys. A key created here would take the serial of one of them and hide
 // it.
-var errPublicOnly = fmt.Errorf("%w: the store holds public keys only; signing keys are made by the control plane that published them", signing.ErrNoKey)
+var errPublicOnly = fmt.Errorf("%w: the store holds only public keys; the control plane that published them creates the signing keys", signing.ErrNoKey)
 
 // signingKey returns the newest key that signs, or signing.ErrNoKey. If its
-// private half cannot be read, that is an error, whatever the public half.
+// private half cannot be read, it returns an error, whatever the public half.
 func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
 	records, err := listKeys(ctx, store, series)
 	if err != nil {

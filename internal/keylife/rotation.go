@@ -24,9 +24,8 @@ type Rotation struct {
 	// PublishDelay is the WithPublishDelay of the issuers.
 	PublishDelay time.Duration
 
-	// MaxLifetime is the WithMaxLifetime of the issuers, and must be set. No
-	// token lives longer, so a key is removed this long after it last signed,
-	// plus a margin of five minutes.
+	// MaxLifetime is the WithMaxLifetime of the issuers. It must be set: a key is
+	// removed this long after it last signed, plus a margin of five minutes.
 	MaxLifetime time.Duration
 
 	// Bits is the size of new keys: 2048, 3072 or 4096; 0 means
@@ -39,8 +38,8 @@ type Rotation struct {
 }
 
 const (
-	// rotationMargin is added to the time at which the last token of a key
-	// expires, for leeway and for clocks that differ.
+	// rotationMargin keeps a key after its last token has expired, for leeway and
+	// for clocks that differ.
 	rotationMargin = 5 * time.Minute
 
 	rotationRetry = time.Minute // after a failure
@@ -54,7 +53,7 @@ func (r *Rotation) check() error {
 	case r.MaxLifetime <= 0:
 		return errors.New("rotation: MaxLifetime is missing; it decides when old keys are removed")
 	case r.PublishDelay < 0 || r.PublishDelay >= r.Every:
-		return fmt.Errorf("rotation: the publish delay of %s does not fit into %s", r.PublishDelay, r.Every)
+		return fmt.Errorf("rotation: PublishDelay is %s, want at least 0s and less than Every, %s", r.PublishDelay, r.Every)
 	}
 	switch r.Bits {
 	case 0, 2048, 3072, 4096:
@@ -102,7 +101,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 
 // step adds and removes the keys that are due, and returns when the next step
 // is due. Several replicas may do so at once: only one can create the next
-// serial, and removing a key twice is no error.
+// serial, and removing a key twice is not an error.
 func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series) (due time.Time, err error) {
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
@@ -110,13 +109,13 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 	}
 	newest := slices.IndexFunc(keys, func(key signing.Key) bool { return key.Signs })
 	if newest < 0 {
-		return time.Time{}, fmt.Errorf("%w: the first one is made by EnsureKey", signing.ErrNoKey)
+		return time.Time{}, fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
 	now := time.Now()
 	due = keys[newest].Created.Add(r.Every)
 	if !due.After(now) {
 		if keys[len(keys)-1].Serial == math.MaxInt64 {
-			return time.Time{}, fmt.Errorf("serial %d is the highest there can be", keys[len(keys)-1].Serial)
+			return time.Time{}, fmt.Errorf("serial %d is the highest possible", keys[len(keys)-1].Serial)
 		}
 		private, err := signing.Generate(r.Bits)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package limit bounds how often something happens, and how often what any peer
-// can cause is logged.
+// Package limit limits the rate of events, and of log messages that any peer can
+// cause.
 package limit
 
 import (
@@ -37,8 +37,8 @@ func (b *Bucket) Allow(now time.Time) bool {
 	return true
 }
 
-// Reporter logs at a limited rate: a burst of 10 messages, then one a second. Each
-// message has the number of those left out before it, as left_out.
+// Reporter logs at a limited rate: a burst of 10 messages, then one a second. The
+// attribute left_out counts the messages that were left out before.
 type Reporter struct {
 	log *slog.Logger
 

@@ -7,8 +7,8 @@ import (
 )
 
 // cache remembers verified tokens by the digest of their text, so that it holds
-// no bearer token. It saves only the work on the text (form and signature):
-// everything that can change is checked again on each use.
+// no bearer token. It saves only the checks of form and signature: the validator
+// checks everything that can change again on each use.
 type cache struct {
 	shards [16]shard
 	limit  int // of entries, in each shard
@@ -36,8 +36,8 @@ func newCache(tokens int) *cache {
 
 func digestOf(raw string) digest { return sha256.Sum256(view(raw)) }
 
-// view returns the bytes of a text without a copy, for a function that only
-// reads them.
+// view returns the bytes of a text without a copy. The caller must not change
+// them.
 func view(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
 func (c *cache) shard(d digest) *shard { return &c.shards[int(d[0])%len(c.shards)] }

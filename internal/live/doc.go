@@ -1,4 +1,3 @@
-// Package live validates tokens and keeps the answer true: the checks on a token in
-// their order, the memory of verified tokens, and the contexts that end with them.
-// Packages dataplane and zone wrap what it returns in types of their own.
+// Package live validates tokens, remembers verified ones, and binds contexts that
+// end with them. Packages dataplane and zone wrap its types in their own.
 package live

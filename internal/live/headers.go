@@ -8,9 +8,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// headerMemo remembers decoded headers by their encoded text. Only headers of
-// tokens with a good signature are added, so that only holders of keys can fill
-// it.
+// headerMemo remembers decoded headers by their encoded text. It takes only
+// headers of tokens with a good signature, so that only holders of keys fill it.
 type headerMemo struct {
 	mu sync.Mutex
 	m  atomic.Pointer[map[string]token.Header]
@@ -38,7 +37,7 @@ func (h *headerMemo) put(encoded string, header token.Header) {
 			}
 		} // full: start over
 	}
-	// Clone, so that neither keeps the whole token in memory.
+	// Clone both, so that the memo does not keep the token in memory.
 	header.KeyID = strings.Clone(header.KeyID)
 	next[strings.Clone(encoded)] = header
 	h.m.Store(&next)

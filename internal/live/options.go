@@ -26,13 +26,13 @@ type Config struct {
 	sessionMaxStale time.Duration
 	sessionJitter   time.Duration
 	cache           int  // tokens
-	withoutStore    bool // ignore the keys in the store
+	withoutStore    bool // ignore its keys
 	unrevocable     bool // accept tokens without an id
 	configured      map[configuredKey]*signing.PublicKey
 }
 
-// configuredKey identifies a key that the operator configured. The scope
-// everyScope stands for every mesh.
+// configuredKey identifies a key that the operator configured. everyScope stands
+// for every mesh.
 type configuredKey struct {
 	scope keystore.Scope
 	kid   string
@@ -65,7 +65,7 @@ func WithLeeway(leeway time.Duration) Option {
 	}
 }
 
-// WithMaxStale sets for how long tokens are validated while reads fail.
+// WithMaxStale sets how long tokens are validated while reads fail.
 func WithMaxStale(limit time.Duration) Option {
 	return func(c *Config) error {
 		if limit < 0 {
@@ -76,7 +76,7 @@ func WithMaxStale(limit time.Duration) Option {
 	}
 }
 
-// WithSessionMaxStale sets for how long sessions stay open while reads fail.
+// WithSessionMaxStale sets how long sessions stay open while reads fail.
 func WithSessionMaxStale(limit time.Duration) Option {
 	return func(c *Config) error {
 		if limit < 0 {
@@ -98,7 +98,7 @@ func WithSessionJitter(limit time.Duration) Option {
 	}
 }
 
-// WithCache sets how many accepted tokens are remembered.
+// WithCache sets how many accepted tokens the validator remembers.
 func WithCache(tokens int) Option {
 	return func(c *Config) error {
 		if tokens < 0 {

@@ -93,7 +93,7 @@ func (v *Validator) reportHidden(c replica.Change, log *slog.Logger) {
 func (v *Validator) reportReads(err error) {
 	log := v.config.Log.With(slog.String("kind", string(v.family.Kind)))
 	if err != nil {
-		log.Warn("reading the store fails: answers rest on what was read before", slog.String("error", err.Error()))
+		log.Warn("reading the store fails: validating with the last state read", slog.String("error", err.Error()))
 		return
 	}
 	log.Info("reading the store works again")

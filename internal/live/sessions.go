@@ -15,14 +15,14 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// sessionCheck is the interval at which one timer checks, for all sessions,
-// whether the wall clock has jumped and whether the state is too old.
+// sessionCheck is the interval at which one timer checks for all sessions whether
+// the wall clock has jumped and whether the state is too old.
 const sessionCheck = time.Second
 
-// sessions holds the contexts that are bound to verified tokens. They are
-// indexed by the events that end them (the token's id, its key, and its
-// expiry), so that a change costs only as much as the sessions it affects. One
-// timer serves all of them; none has a goroutine of its own.
+// sessions holds the contexts that are bound to verified tokens. Indexes by token
+// id, key and expiry find the sessions that an event ends, so that a change costs
+// only as much as the sessions that it affects. One timer serves all of them; no
+// session has a goroutine.
 type sessions struct {
 	jitter   time.Duration
 	maxStale time.Duration
@@ -35,7 +35,7 @@ type sessions struct {
 	queue  *expiry.Queue[*session]
 }
 
-// keyID is a key and the kid that names it: a configured key may have several.
+// keyID is a key and its kid: a configured key may have several kids.
 type keyID struct {
 	kid string
 	key *signing.PublicKey
@@ -43,7 +43,7 @@ type keyID struct {
 
 // keySessions holds the sessions of one key.
 type keySessions struct {
-	ofStore bool // the key can be removed
+	ofStore bool // the store can remove the key
 	first   *session
 	count   int
 }
@@ -74,9 +74,9 @@ func newSessions(config *Config) *sessions {
 	return s
 }
 
-// bind returns a context that ends with the token. Whether the token is still good
-// is asked after the session is in the indexes, so that no change since the
-// validation is missed.
+// bind returns a context that ends with the token. It first adds the session to the
+// indexes and then checks the token again, so that it misses no change since the
+// validation.
 func (s *sessions) bind(parent context.Context, t *Verified) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancelCause(parent)
 	x := &session{token: t, end: end}
@@ -105,7 +105,7 @@ func (s *sessions) add(x *session) bool {
 	}
 	early := time.Duration(0)
 	if left := s.queue.Left(x); s.jitter > 0 && left > 1 {
-		// At most half of the time left, so that a token about to expire still
+		// At most half of the time left, so that a token that soon expires still
 		// gets a session.
 		early = rand.N(min(s.jitter, left/2))
 	}
@@ -203,14 +203,14 @@ func (s *sessions) unlink(x *session) {
 	x.sameID, x.sameKey = links{}, links{}
 }
 
-// ending is a number of sessions that end for one reason.
+// ending holds sessions that end for the same reason.
 type ending struct {
 	sessions []*session
 	reason   error
 }
 
-// endAll ends sessions that were dropped. The caller must not hold mu, since
-// ending a context may run other code.
+// endAll ends dropped sessions. The caller must not hold mu, since ending a
+// context may run other code.
 func endAll(endings []ending) {
 	for _, e := range endings {
 		for _, x := range e.sessions {
@@ -219,7 +219,7 @@ func endAll(endings []ending) {
 	}
 }
 
-// keysChanged ends the sessions whose keys are no longer in a scope.
+// keysChanged ends the sessions whose keys a scope no longer has.
 func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
 	s.mu.Lock()
 	ended := s.dropWithKeys(scope, func(key keyID, ofStore bool) error {
@@ -257,7 +257,7 @@ func (k *keySessions) all() []*session {
 	return all
 }
 
-// listChanged ends the sessions of a scope whose ids are on a list.
+// listChanged ends the sessions of a scope whose token ids are on a list.
 func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, state *replica.State) {
 	s.mu.Lock()
 	var ended []ending
@@ -293,7 +293,7 @@ func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, stat
 	endAll(ended)
 }
 
-// close ends all sessions; later ones end at once.
+// close ends all sessions. Later ones end at once.
 func (s *sessions) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -303,7 +303,7 @@ func (s *sessions) close() {
 	endAll([]ending{{ended, token.ErrClosed}})
 }
 
-// open calls count with the number of sessions of each key.
+// open calls count with the number of open sessions of each key.
 func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -314,8 +314,8 @@ func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
 	}
 }
 
-// check ends the sessions that have expired, and those of which it has been unknown
-// for too long whether they are still good.
+// check ends the sessions that have expired, and those whose tokens could not be
+// checked for too long.
 func (s *sessions) check() {
 	s.mu.Lock()
 	if s.closed {

@@ -18,8 +18,8 @@ import (
 type KeyUse struct {
 	Scope       keystore.Scope // whose tokens the key verified
 	KeyID       string
-	Validations uint64    // tokens accepted, each time one was
-	LastUsed    time.Time // when the latest was accepted, by the wall clock
+	Validations uint64    // how often a token was accepted
+	LastUsed    time.Time // when a token was last accepted, by the wall clock
 	Sessions    int       // bound contexts that are open
 }
 

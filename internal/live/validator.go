@@ -17,8 +17,8 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Validator validates tokens of one family. It answers from memory; a token
-// waits only where the store may have a key or list that was not read yet.
+// Validator validates tokens of one family. It answers from memory. A token waits
+// only if the store may have a key or list that the validator has not read yet.
 type Validator struct {
 	family   *replica.Family
 	config   Config
@@ -31,14 +31,14 @@ type Validator struct {
 	headers  headerMemo
 	uses     useTable
 
-	collided sync.Map // configuredKey -> struct{}: logged as also in the store
+	collided sync.Map // configuredKey -> struct{}: logged that the store has it too
 }
 
 // Want describes the use for which a token is validated.
 type Want struct {
 	Scope     keystore.Scope // of the key and of the revocation list: a mesh, or global
 	Zone      string         // for zone tokens
-	ZoneScope string         // for zone tokens: one that the scope list must hold
+	ZoneScope string         // for zone tokens: the scope that the token must have
 }
 
 // NewValidator returns a validator that follows a store until Close.
@@ -47,7 +47,7 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 		return nil, errors.New("NewValidator: the store is nil (without a store, use NewOfflineValidator)")
 	}
 	if config.withoutStore && len(config.configured) == 0 {
-		return nil, errors.New("WithoutStoreKeys leaves no key at all: configure a public key")
+		return nil, errors.New("WithoutStoreKeys: no public key is configured (use WithPublicKey)")
 	}
 	v := newValidator(family, config)
 	prefix := family.Prefix
@@ -55,7 +55,7 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 		prefix = revocation.NamePrefix(family.Kind)
 	}
 	v.sessions.state = func() *replica.State { return v.follower.State() }
-	v.follower = replica.Follow(family, store, prefix, replica.Events{Changed: v.changed, Reads: v.reportReads})
+	v.follower = replica.Follow(family, store, prefix, min(config.maxStale, config.sessionMaxStale), replica.Events{Changed: v.changed, Reads: v.reportReads})
 	return v, nil
 }
 
@@ -94,8 +94,8 @@ func (v *Validator) Close() error {
 	return nil
 }
 
-// Validate makes all checks, in their order. It does not check the text of a
-// remembered token again.
+// Validate makes all checks in order. For a remembered token it does not check
+// form and signature again.
 func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
@@ -105,7 +105,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 			if err == nil {
 				return t, nil
 			}
-			if errors.Is(err, token.ErrUnavailable) { // it may be good again: keep it, and wait once only
+			if errors.Is(err, token.ErrUnavailable) { // it may become good again: keep it, and wait only once
 				u, _ := token.ParseUnverified(raw) // for the log
 				v.logRefusal(ctx, want, u, t, err)
 				return nil, err
@@ -124,8 +124,8 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	return t, nil
 }
 
-// validate is Validate without the cache. With an error it also returns what is
-// known of the token, for the log.
+// validate is Validate without the cache. With an error it also returns what it
+// has read of the token, for the log.
 func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verified, token.Unverified, error) {
 	if v.closed.Load() {
 		return nil, token.Unverified{}, token.ErrClosed
@@ -164,8 +164,8 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 // signatures holds buffers for decoded signatures.
 var signatures = sync.Pool{New: func() any { return new([signing.MaxBits / 8]byte) }}
 
-// decide makes the checks on a token whose signature is good, and counts it if
-// it is accepted. Definite refusals come first, in order: the answer is
+// decide makes the checks on a token whose signature is good, and counts the token
+// if it is accepted. Definite refusals come first: the error matches
 // token.ErrUnavailable only if no other check rejects the token.
 func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	claims := &t.claims
@@ -187,7 +187,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 		return unknown
 	}
 	use := t.use.Load()
-	if use == nil || use.forgotten.Load() { // seen for the first time, or its key was away meanwhile
+	if use == nil || use.forgotten.Load() { // first use, or the key was removed and added again
 		use = v.uses.of(t.scope, keyID{t.keyID, t.key})
 		t.use.Store(use)
 	}
@@ -210,11 +210,11 @@ func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid 
 	}
 	if s := v.follower.State(); s != nil {
 		if key, err := s.Key(scope, kid); err == nil {
-			return key, nil // the usual case: nothing to check or to wait for
+			return key, nil // the usual case: no check and no wait
 		}
 	}
 	if _, ok := signing.ParseSerial(kid); !ok {
-		return nil, fmt.Errorf("%w: kid %.64q is neither a configured key's nor a serial number", token.ErrUnknownKey, kid)
+		return nil, fmt.Errorf("%w: kid %.64q is neither configured nor a serial number", token.ErrUnknownKey, kid)
 	}
 	if err := v.checkAsked(scope); err != nil {
 		return nil, err
@@ -238,7 +238,7 @@ func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid 
 		}
 	}
 	if errors.Is(err, signing.ErrNoKey) {
-		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, the token must be issued anew", token.ErrUnknownKey, kid, ofMesh(scope))
+		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, issue a new token", token.ErrUnknownKey, kid, ofMesh(scope))
 	}
 	return nil, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }
@@ -253,14 +253,14 @@ func (v *Validator) configuredKey(scope keystore.Scope, kid string) *signing.Pub
 	return v.config.configured[configuredKey{everyScope, kid}]
 }
 
-// checkAsked rejects a scope that can hold no token of the family before it
+// checkAsked rejects a scope that cannot have tokens of the family, before it
 // causes a read. The peer often chooses the mesh.
 func (v *Validator) checkAsked(scope keystore.Scope) error {
 	if err := keystore.CheckScope(scope); err != nil {
-		return fmt.Errorf("%w: asked for a mesh that cannot exist: %w", token.ErrScope, err)
+		return fmt.Errorf("%w: the requested mesh cannot exist: %w", token.ErrScope, err)
 	}
 	if _, ok := v.family.Keys(scope); !ok {
-		return fmt.Errorf("%w: asked for no mesh", token.ErrScope)
+		return fmt.Errorf("%w: the requested mesh is empty", token.ErrScope)
 	}
 	return nil
 }
@@ -280,12 +280,12 @@ func (v *Validator) checkRequired(claims *token.Claims) error {
 func (v *Validator) checkScope(want Want, claims *token.Claims) error {
 	if v.family.Kind == token.KindDataplane {
 		if claims.Dataplane.Mesh != string(want.Scope) {
-			return fmt.Errorf("%w: it is for mesh %.64q, asked for %.64q", token.ErrScope, claims.Dataplane.Mesh, want.Scope)
+			return fmt.Errorf("%w: it is for mesh %.64q, want %.64q", token.ErrScope, claims.Dataplane.Mesh, want.Scope)
 		}
 		return nil
 	}
 	if claims.Zone.Zone != want.Zone {
-		return fmt.Errorf("%w: it is for zone %.64q, asked for %.64q", token.ErrScope, claims.Zone.Zone, want.Zone)
+		return fmt.Errorf("%w: it is for zone %.64q, want %.64q", token.ErrScope, claims.Zone.Zone, want.Zone)
 	}
 	for _, s := range claims.Zone.Scope {
 		if s == want.ZoneScope && s != "" {
@@ -297,15 +297,15 @@ func (v *Validator) checkScope(want Want, claims *token.Claims) error {
 	if len(scopes) > shown {
 		scopes, more = scopes[:shown], " and more"
 	}
-	return fmt.Errorf("%w: its scopes are %.64q%s, asked for %.64q", token.ErrScope, scopes, more, want.ZoneScope)
+	return fmt.Errorf("%w: its scopes are %.64q%s, want %.64q", token.ErrScope, scopes, more, want.ZoneScope)
 }
 
 // checkStore makes the checks that depend on the store: the key and the
-// revocation lists. Each answer rests on one state. With two, a read that
-// succeeds between them would make an old answer pass for a current one.
+// revocation lists. It uses one state for all checks. With two, a read that
+// succeeds between them would make an old answer look current.
 //
-// It also returns the time of the answer by the system's clock, which takes too
-// long to read to be read for each check.
+// It also returns the time of the answer by the system's clock, so that the other
+// checks need not read the clock, which is slow.
 func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, error) {
 	if v.follower == nil {
 		return time.Now(), nil

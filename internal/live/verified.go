@@ -12,25 +12,25 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Verified is a token that a validator has accepted. It is immutable,
-// except for where its use is counted, and only a validator makes one.
+// Verified is a token that a validator has accepted. Only a validator makes one.
+// It is immutable, except for the counter of its use.
 type Verified struct {
 	validator *Validator
 	claims    token.Claims
 	scope     keystore.Scope
 	keyID     string
 	key       *signing.PublicKey
-	ofStore   bool // the key is from the store, which may remove it
+	ofStore   bool // the key is from the store, which can remove it
 	use       atomic.Pointer[keyUse]
 }
 
-// Claims returns the claims of the token. They must not be changed.
+// Claims returns the claims of the token. The caller must not change them.
 func (t *Verified) Claims() *token.Claims { return &t.claims }
 
 // KeyID returns the kid of the key that signed the token.
 func (t *Verified) KeyID() string { return t.keyID }
 
-// ExpiresAt returns when the sessions of the token end: at its exp plus the leeway.
+// ExpiresAt returns when sessions of the token end: its exp plus the leeway.
 func (t *Verified) ExpiresAt() time.Time { return t.claims.ExpiresAt.Add(t.validator.config.leeway) }
 
 // Bind returns a context that ends with the token, with the reason as its
@@ -39,9 +39,9 @@ func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFun
 	return t.validator.sessions.bind(ctx, t)
 }
 
-// check returns what a state says against an accepted token: an error of class
-// token.ErrInvalid if its key is gone or its id is revoked, or else one of class
-// token.ErrUnavailable if that cannot be told.
+// check checks an accepted token against a state. The error is of class
+// token.ErrInvalid if its key is gone or its id is revoked, and of class
+// token.ErrUnavailable if the state does not know that.
 func (t *Verified) check(s *replica.State) error {
 	var unknown error
 	if t.ofStore {

@@ -5,7 +5,7 @@ import (
 	"github.com/meshpass/meshpass/revocation"
 )
 
-// Change is what a read has found to be new in one scope.
+// Change says what has changed in one scope.
 type Change struct {
 	Scope keystore.Scope
 	State *State // with the change
@@ -13,17 +13,17 @@ type Change struct {
 	prev, next *content // nil: no records
 }
 
-// Problems returns the problems that the scope did not have before, as text: records
-// that cannot be read, are misnamed or contradict each other.
+// Problems describes the new problems of the scope: records that cannot be read,
+// are misnamed or contradict each other.
 func (c Change) Problems() []string {
 	return missing(c.next.allProblems(), c.prev.allProblems())
 }
 
-// KeyIDs returns the kid of each key that the scope has now, readable or not.
+// KeyIDs returns the kids of all keys that the scope has now, readable or not.
 func (c Change) KeyIDs() []string { return c.next.keyIDs() }
 
-// Keys returns the kids of keys that were added and removed. No key was added to a
-// scope that was not known before.
+// Keys returns the kids of the keys that were added and removed. In a scope that is
+// new, no key counts as added.
 func (c Change) Keys() (added, removed []string) {
 	if c.prev == nil {
 		return nil, nil
@@ -57,8 +57,7 @@ type List struct {
 	*revocation.List
 }
 
-// Lists returns the lists that are new or have changed, except for those that cannot
-// be read.
+// Lists returns the readable lists that are new or have changed.
 func (c Change) Lists() []List {
 	var changed []List
 	if c.next == nil {
@@ -72,8 +71,8 @@ func (c Change) Lists() []List {
 	return changed
 }
 
-// Restored returns, for each list from which ids are gone, how many. No number is
-// known for a list that cannot be read.
+// Restored returns the number of ids that are gone from each list. It leaves out
+// lists that have lost none, or that cannot be read.
 func (c Change) Restored() []int {
 	var counts []int
 	if c.prev == nil {

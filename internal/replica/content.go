@@ -19,11 +19,11 @@ type content struct {
 
 	problems []string // as text, to log each once
 
-	// From reads of this scope alone, or nil. It is replaced in place: a new state
-	// for each would take a copy of the map of all scopes.
+	// From reads of this scope alone, or nil. Each read replaces it in place, since
+	// a new state would need a copy of the map of all scopes.
 	own atomic.Pointer[reading]
 
-	records []keystore.Record // that were parsed, without their Data
+	records []keystore.Record // parsed, without their Data
 }
 
 // list is one revocation list. ids is nil if err is set.
@@ -31,11 +31,11 @@ type list struct {
 	record keystore.Record // without its Data
 	ids    *revocation.List
 	err    error
-	since  time.Time // when err was first seen, on the monotonic clock
+	since  time.Time // of the first err, on the monotonic clock
 }
 
-// missingFrom returns how many ids of the list are not on a later one, which is
-// nil if there is none. It is 0 if one of them cannot be read.
+// missingFrom counts the ids of the list that are not on a later one, which may be
+// nil. If either list cannot be read, the result is 0.
 func (l *list) missingFrom(later *list) int {
 	switch {
 	case l == later || later != nil && later.err != nil:
@@ -46,9 +46,9 @@ func (l *list) missingFrom(later *list) int {
 	return l.ids.MissingFrom(later.ids)
 }
 
-// parse parses the records of a scope. It reuses the unchanged parts of prev,
-// so that keys keep their identity and nothing is parsed twice. If nothing has
-// changed it returns prev itself.
+// parse parses the records of a scope. It reuses the unchanged parts of prev, so
+// that keys keep their pointers and no record is parsed twice. If nothing has
+// changed, it returns prev.
 func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *content, now time.Time) *content {
 	if prev == nil {
 		prev = &content{}
@@ -68,7 +68,7 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *co
 		}
 		owner := keystore.Scope(mesh)
 		if r.Scope != scope || (scope != keystore.Global && owner != scope) {
-			next.problems = append(next.problems, fmt.Sprintf("revocation list %q in scope %q is not the scope's own and is ignored", r.Name, r.Scope))
+			next.problems = append(next.problems, fmt.Sprintf("revocation list %q in scope %q belongs to another scope and is ignored", r.Name, r.Scope))
 			continue
 		}
 		l := prev.lists[owner]
@@ -113,7 +113,7 @@ func (f *Family) parse(scope keystore.Scope, records []keystore.Record, prev *co
 		}
 	} else {
 		for _, r := range keys {
-			next.problems = append(next.problems, fmt.Sprintf("record %q in scope %q: no %s key belongs to that scope; it is ignored", r.Name, r.Scope, f.Kind))
+			next.problems = append(next.problems, fmt.Sprintf("record %q in scope %q is ignored: no %s key belongs in that scope", r.Name, r.Scope, f.Kind))
 		}
 	}
 	return next

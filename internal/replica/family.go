@@ -1,9 +1,9 @@
-// Package replica keeps what a store holds parsed in memory, and up to date: the
-// public halves of the signing keys and the revocation lists of one kind of token.
+// Package replica follows a store. It keeps the public halves of the signing keys
+// and the revocation lists of one kind of token in memory, parsed and up to date.
 //
-// A [Follower] reads the store in the background. A [State] is what it has read,
-// and says what that means for a token: whether the key that signed it is still
-// there, whether its id is revoked, and since when that could not be known.
+// A [Follower] reads the store in the background. A [State] is what it has read. It
+// tells whether the key that signed a token is still there, whether the token's id
+// is revoked, and how current these answers are.
 package replica
 
 import (
@@ -12,15 +12,15 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// Family describes one kind of token by its records. Tokens, keys and lists of
-// one family mean nothing to another.
+// Family describes one kind of token by its records. Each family has its own
+// tokens, keys and lists.
 type Family struct {
 	Kind token.Kind
 
 	// Within is the scope that holds the records: AllScopes or Global.
 	Within keystore.Scope
 
-	// Prefix starts the name of each record. Nothing else is read, since a
+	// Prefix starts the name of each record. Other records are not read, since a
 	// store may hold secrets of other applications.
 	Prefix string
 

@@ -14,28 +14,31 @@ import (
 
 // The limits on reads of the store.
 const (
-	fullInterval = 30 * time.Second // of complete reads, even if a watch announces no change
-	readTimeout  = 5 * time.Second  // after which a read has failed
-	maxHanging   = 4                // reads that timed out and have not returned yet
+	fullInterval = 30 * time.Second       // between complete reads, even if a watch announces no change
+	minInterval  = 250 * time.Millisecond // the shortest, for a short limit of staleness
+	zeroInterval = time.Second            // for the limit 0
 
-	maxFailures = 16                    // reads that fail in a row, before the store is spared
-	failurePace = 50 * time.Millisecond // between reads from then on
+	readTimeout = 5 * time.Second // a longer read has failed
+	maxHanging  = 4               // reads that timed out and have not returned yet
+
+	maxFailures = 16                    // reads that fail in a row before reads slow down
+	failurePace = 50 * time.Millisecond // between reads after that
 )
 
 // Follower keeps the state of a family up to date with its store. One goroutine
-// makes all reads, one after the other, so that newer data is never overwritten
-// by older.
+// makes all reads, one after the other, so that older data never overwrites newer
+// data.
 //
-// A read covers either all scopes or one. Reads that are due are made in the
-// order of the requests. Each scope whose read fails backs off
-// separately, so that it blocks no other. While reading all scopes at once fails,
-// they are read one by one, in turns with the reads that are requested.
+// A read covers either all scopes or one. The follower makes the reads that are due
+// in the order of their requests. Each scope whose read fails backs off separately,
+// so that it blocks no other. While reads of all scopes at once fail, the follower
+// reads the scopes one by one, in turns with the requested reads.
 type Follower struct {
-	family *Family
-	store  keystore.KeyStore
-	prefix string // of the names that are read
-
-	on Events
+	family   *Family
+	store    keystore.KeyStore
+	prefix   string        // of the names to read
+	maxStale time.Duration // a store that cannot be read must be noticed within it
+	on       Events
 
 	current atomic.Pointer[State] // nil before the first read has ended
 	ended   context.Context       // done when Close is called
@@ -50,20 +53,20 @@ type Follower struct {
 	updated  chan struct{} // closed when the next state is published
 	all      *job          // the read of all scopes
 	jobs     map[keystore.Scope]*job
-	sweep    []keystore.Scope             // to be read by themselves instead, whether they changed or not
+	sweep    []keystore.Scope             // to read one by one, changed or not, while complete reads fail
 	peerRead map[keystore.Scope]time.Time // when tokens last caused a read of a scope
-	unknown  time.Time                    // when they last caused one of a scope not known to exist
+	unknown  time.Time                    // when tokens last caused a read of an unknown scope
 
 	// Used by the reading goroutine only:
 	fullRead time.Time // when the latest complete read began
 	fullDue  time.Time
 	failing  bool        // the latest read of all scopes failed
-	partly   atomic.Bool // while single scopes could be read
+	partly   atomic.Bool // meanwhile reads of single scopes succeed
 	jobLast  bool        // the latest read of one scope was not of the sweep
-	failed   int         // reads, since one has succeeded
+	failed   int         // reads since the last successful one
 }
 
-// Events are what a follower tells its owner, on its reading goroutine.
+// Events are the callbacks of a follower. It calls them on its reading goroutine.
 type Events struct {
 	// Changed is called after a read has found that a scope has changed.
 	Changed func(Change)
@@ -73,14 +76,17 @@ type Events struct {
 	Reads func(error)
 }
 
-// Follow starts to follow a store, until Close. It reads the records whose names
-// begin with prefix: all of the family's, or only its lists.
-func Follow(family *Family, store keystore.KeyStore, prefix string, on Events) *Follower {
+// Follow follows a store until Close. It reads the records whose names begin with
+// prefix: all records of the family, or only its lists. It notices within maxStale,
+// or within half a minute if that is shorter, that the store can no longer be read
+// or that the watch has stopped silently.
+func Follow(family *Family, store keystore.KeyStore, prefix string, maxStale time.Duration, on Events) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &Follower{
 		family:   family,
 		store:    store,
 		prefix:   prefix,
+		maxStale: maxStale,
 		on:       on,
 		ended:    ctx,
 		stop:     stop,
@@ -152,7 +158,7 @@ func (f *Follower) run(ctx context.Context) {
 		} else {
 			f.readScope(ctx, r)
 		}
-		if f.failed > maxFailures { // each scope is delayed by itself, but there may be thousands
+		if f.failed > maxFailures { // each scope backs off separately, but there may be thousands
 			timer.Reset(failurePace)
 			select {
 			case <-ctx.Done():
@@ -188,14 +194,15 @@ func (f *Follower) readAll(ctx context.Context) {
 	if prev == nil {
 		prev = &State{}
 	}
-	f.fullRead, f.fullDue = now, now.Add(fullInterval-rand.N(fullInterval/10))
+	interval := f.interval()
+	f.fullRead, f.fullDue = now, now.Add(interval-rand.N(interval/10))
 	if err != nil {
 		next := *prev
 		next.full.failed, next.full.err = now, err
 		f.publish(&next)
 		f.goOnOneByOne(pending, time.Since(now), err)
 	} else {
-		next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: now}}
+		next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: now}, overdue: f.overdue()}
 		for scope, group := range split(records) {
 			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], now)
 		}
@@ -225,11 +232,29 @@ func (f *Follower) readAll(ctx context.Context) {
 	}
 }
 
-// goOnOneByOne schedules reads after a complete read has failed: another
-// complete one, and meanwhile each requested scope by itself. Once a single
-// scope could be read, the store works but some record in it cannot be read.
-// From then on every known scope is read by itself, and complete reads return
-// to their usual interval, with pauses of twice the time that they take.
+// interval returns the time between complete reads: short enough that two of them fit
+// into maxStale.
+func (f *Follower) interval() time.Duration {
+	if f.maxStale == 0 {
+		return zeroInterval
+	}
+	return min(max(f.maxStale/2, minInterval), fullInterval)
+}
+
+// overdue returns the age of a state at which its next read should have ended.
+func (f *Follower) overdue() time.Duration {
+	interval := f.interval()
+	if interval < fullInterval {
+		return max(f.maxStale, 2*interval)
+	}
+	return interval + readTimeout
+}
+
+// goOnOneByOne schedules reads after a complete read has failed: another complete
+// read, and meanwhile a read of each requested scope. Once a single scope could be
+// read, the store works, but it has a record that cannot be read. From then on the
+// follower reads every known scope separately, and complete reads return to their
+// usual interval, with pauses of at least twice the time that they take.
 func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Duration, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -255,16 +280,16 @@ func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Durat
 	}
 	global := f.job(keystore.Global, now)
 	global.want(now)
-	global.since = time.Time{} // first, since the tokens of all scopes depend on it
+	global.since = time.Time{} // goes first, since the tokens of all scopes depend on it
 	if !f.partly.Load() {
 		f.all.again(0)
-		for scope := range f.current.Load().scopes { // a random one: the global scope may be what cannot be read
+		for scope := range f.current.Load().scopes { // a random one, since the global scope may be the unreadable one
 			f.sweep = []keystore.Scope{scope}
 			break
 		}
 		return
 	}
-	f.all.pause(2 * took) // the scope may hang for as long, and the others must be read too
+	f.all.pause(2 * took) // leaves time for the other scopes, even if one hangs
 	f.sweepKnown()
 }
 
@@ -300,16 +325,16 @@ func (f *Follower) readScope(ctx context.Context, r read) {
 	prev := current.scopes[scope]
 	switch {
 	case err != nil:
-		if wanted || prev != nil { // else only a peer knows of the scope, and it is not read again soon
+		if wanted || prev != nil { // else only a peer named the scope, and it is not read again soon
 			f.publish(current.withReading(scope, reading{failed: now, err: err}))
 		}
 		f.mu.Lock()
-		// All tokens of the scope depend on it: it is read again soon, by itself if
-		// complete reads fail because of another scope.
+		// All tokens of the scope depend on this read, so retry soon. If complete reads
+		// fail because of another scope, retry this scope alone.
 		switch partly := f.partly.Load(); {
 		case partly && (wanted || prev != nil):
-			// A scope whose reads hang must not keep the others from being read: while
-			// those can be read, it pauses for as long as its read took.
+			// A scope whose reads hang must not block the others: it pauses for as long
+			// as its read took.
 			j.again(time.Since(now))
 		case wanted:
 			j.again(0)
@@ -339,7 +364,7 @@ func (f *Follower) readScope(ctx context.Context, r read) {
 		return
 	}
 	j.retry, j.due = 0, now
-	if f.failing && !f.partly.Load() { // the store is there
+	if f.failing && !f.partly.Load() { // the store works
 		f.partly.Store(true)
 		f.all.want(now)
 		f.all.due = now
@@ -376,7 +401,7 @@ func (f *Follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	select {
 	case a := <-answered:
 		if a.err == nil {
-			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // a late answer may be of any age
+			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // a late answer may be old
 		}
 		return a.records, a.err
 	case <-ctx.Done():
@@ -384,16 +409,16 @@ func (f *Follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.R
 	}
 }
 
-// changed tells the owner of a change in the current state.
+// changed tells the owner that a scope has changed.
 func (f *Follower) changed(scope keystore.Scope, prev, next *content) {
 	f.on.Changed(Change{Scope: scope, State: f.current.Load(), prev: prev, next: next})
 }
 
-// State returns what was read, or nil before the first read has ended.
+// State returns the current state, or nil before the first read has ended.
 func (f *Follower) State() *State { return f.current.Load() }
 
-// Staleness returns the time since the last complete read that succeeded began, or
-// false if none has.
+// Staleness returns the time since the last successful complete read began, or false
+// if there was none.
 func (f *Follower) Staleness() (time.Duration, bool) {
 	s := f.current.Load()
 	if s == nil || s.full.confirmed.IsZero() {
@@ -411,8 +436,8 @@ func (f *Follower) publish(s *State) {
 	f.mu.Unlock()
 }
 
-// checkOrder rejects a result that is not in the order the store must return.
-// This finds duplicate records, of which one would be lost.
+// checkOrder rejects records that are not sorted as KeyStore.List requires. This
+// also finds duplicate records.
 func checkOrder(records []keystore.Record) error {
 	for i := 1; i < len(records); i++ {
 		a, b := records[i-1], records[i]

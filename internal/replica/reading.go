@@ -7,7 +7,7 @@ import (
 )
 
 // reading holds when the store last confirmed a state and when a read last
-// failed. Both are the times at which the read began, on the monotonic clock.
+// failed: the times at which these reads began, on the monotonic clock.
 type reading struct {
 	confirmed, failed time.Time
 	err               error // of the failed read
@@ -23,15 +23,15 @@ func (r reading) merge(o reading) reading {
 	return r
 }
 
-// staleness returns the time since the store last confirmed the state, if a
-// read has failed or is overdue since. It is 0 as long as reads succeed. A
-// state that was never confirmed is infinitely old.
-func (r reading) staleness(now time.Time) time.Duration {
+// staleness returns the time since the store last confirmed the state, if a read
+// has since failed or the time is over overdue, and otherwise 0. A state that was
+// never confirmed is infinitely old.
+func (r reading) staleness(now time.Time, overdue time.Duration) time.Duration {
 	if r.confirmed.IsZero() {
 		return math.MaxInt64
 	}
 	age := now.Sub(r.confirmed)
-	if !r.failed.After(r.confirmed) && age <= fullInterval+readTimeout {
+	if !r.failed.After(r.confirmed) && age <= overdue {
 		return 0
 	}
 	return age

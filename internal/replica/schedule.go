@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	minRetry = 50 * time.Millisecond // after a failed read, doubling
+	minRetry = 50 * time.Millisecond // after the first failed read; doubles each time
 	maxRetry = 500 * time.Millisecond
 
-	// More changes than this are read with all scopes at once, if that was not
-	// done within the interval.
+	// After more changes than manyChanges, one read covers all scopes, at most once
+	// in manyInterval.
 	manyChanges  = 100
 	manyInterval = time.Second
 
@@ -22,12 +22,12 @@ const (
 // job is a requested read.
 type job struct {
 	since  time.Time     // time of the request: the oldest goes first
-	wanted bool          // by more than waiting tokens
-	due    time.Time     // not before
+	wanted bool          // not only by waiting tokens
+	due    time.Time     // no earlier
 	retry  time.Duration // the pause after the latest failure
 	demand *demand       // of waiting tokens, or nil
 
-	reading bool // by readScope, which needs the job again if the read fails
+	reading bool // readScope reads it, and needs the job again if the read fails
 }
 
 func (j *job) want(now time.Time) {
@@ -36,7 +36,7 @@ func (j *job) want(now time.Time) {
 	}
 }
 
-// pause puts the next read off for a growing time of at least the given one.
+// pause delays the next read: each time for longer, and for at least the given time.
 func (j *job) pause(atLeast time.Duration) {
 	j.retry = min(max(2*j.retry, minRetry), maxRetry)
 	j.due = time.Now().Add(max(j.retry, atLeast))
@@ -48,8 +48,8 @@ func (j *job) again(atLeast time.Duration) {
 	j.want(time.Now())
 }
 
-// forsaken forgets the tokens that wait no longer, and reports whether nobody is
-// left who requests the read.
+// forsaken forgets the tokens that no longer wait, and reports whether the read is
+// no longer requested.
 func (j *job) forsaken() bool {
 	for j.demand != nil && j.demand.waiters == 0 {
 		j.demand = j.demand.also
@@ -60,7 +60,7 @@ func (j *job) forsaken() bool {
 // read is a read to make now.
 type read struct {
 	scope keystore.Scope // AllScopes: all of the family
-	swept bool           // it is the sweep's turn, whether it was requested or not
+	swept bool           // by the sweep, requested or not
 }
 
 // job returns the job of a scope. The caller holds mu.
@@ -73,9 +73,9 @@ func (f *Follower) job(scope keystore.Scope, now time.Time) *job {
 	return j
 }
 
-// next returns the read to make now, of those that are due the one requested
-// first. If many scopes have changed, that is the read of all. If none is due, it
-// returns how long to wait.
+// next returns the read to make now: of the reads that are due, the one requested
+// first. If many scopes have changed, it is the read of all scopes. If no read is
+// due, next returns how long to wait.
 func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -95,7 +95,7 @@ func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 		consider(f.all, f.fullDue, keystore.AllScopes)
 	}
 	changes := 0
-	if f.current.Load() != nil { // else one scope could not be added to anything
+	if f.current.Load() != nil { // else there is no state to add one scope to
 		for scope, j := range f.jobs {
 			if j.forsaken() {
 				delete(f.jobs, scope)
@@ -126,9 +126,9 @@ func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 	return r, wait
 }
 
-// sweepKnown has every known scope read by itself. The caller holds mu.
+// sweepKnown adds every known scope to the sweep. The caller holds mu.
 func (f *Follower) sweepKnown() {
-	left := make(map[keystore.Scope]bool, len(f.sweep)) // they come first
+	left := make(map[keystore.Scope]bool, len(f.sweep)) // these stay first
 	for _, scope := range f.sweep {
 		left[scope] = true
 	}
@@ -144,7 +144,7 @@ func (f *Follower) nextOfSweep() (keystore.Scope, bool) {
 	for len(f.sweep) > 0 {
 		scope := f.sweep[0]
 		f.sweep = f.sweep[1:]
-		if j := f.jobs[scope]; j == nil || !j.wanted { // else it will be read anyway
+		if j := f.jobs[scope]; j == nil || !j.wanted { // else its job will read it
 			return scope, true
 		}
 	}

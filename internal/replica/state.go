@@ -11,26 +11,27 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// State is the parsed content of a store. It is immutable, except that it
-// learns of later reads of one scope that found the same: each read that finds a
-// change makes a new one.
+// State is the parsed content of a store. It is immutable, except that later reads
+// of one scope may confirm it. A read that finds a change makes a new State.
 type State struct {
 	scopes map[keystore.Scope]*content // only scopes that have records
 	full   reading                     // of the latest reads of all scopes
 	empty  map[keystore.Scope]reading  // of scopes without records, from reads of one scope
+
+	overdue time.Duration // the age at which a read of all scopes should have ended
 }
 
-// maxEmpty limits how many scopes without records are remembered, since peers
-// may choose their names.
+// maxEmpty limits how many scopes without records a state remembers, since peers
+// choose their names.
 const maxEmpty = 1024
 
-// reading returns how current the answers for a scope are, which is the oldest
-// of the reads that they depend on.
+// reading returns how current the answers for a scope are: the oldest of the reads
+// that they depend on.
 func (s *State) reading(scope keystore.Scope, now time.Time) reading {
 	own := s.full.merge(s.own(scope))
 	// Lists in the global scope count for every mesh.
 	global := s.full.merge(s.own(keystore.Global))
-	if global.staleness(now) > own.staleness(now) {
+	if global.staleness(now, s.overdue) > own.staleness(now, s.overdue) {
 		return global
 	}
 	return own
@@ -49,7 +50,7 @@ func (s *State) own(scope keystore.Scope) reading {
 }
 
 // Key returns the key with a kid for the tokens of a scope. The error matches
-// signing.ErrNoKey if there is none, or says why an existing key cannot be used.
+// signing.ErrNoKey if there is no such key, or says why the key cannot be used.
 func (s *State) Key(scope keystore.Scope, kid string) (*signing.PublicKey, error) {
 	own := s.scopes[scope]
 	if own == nil || own.keys == nil {
@@ -58,9 +59,9 @@ func (s *State) Key(scope keystore.Scope, kid string) (*signing.PublicKey, error
 	return own.keys.Find(kid)
 }
 
-// CheckKey returns token.ErrUnknownKey if the key with a kid is gone or is another
-// one than the given one, and an error of class token.ErrUnavailable if its record
-// cannot be read.
+// CheckKey returns token.ErrUnknownKey if the key with a kid is gone or differs from
+// the given key, and an error of class token.ErrUnavailable if its record cannot be
+// read.
 func (s *State) CheckKey(scope keystore.Scope, kid string, key *signing.PublicKey) error {
 	now, err := s.Key(scope, kid)
 	if errors.Is(err, signing.ErrNoKey) || err == nil && now != key && !now.Equal(key) {
@@ -71,8 +72,8 @@ func (s *State) CheckKey(scope keystore.Scope, kid string, key *signing.PublicKe
 
 // CheckID returns token.ErrRevoked if a token's id is on a list that applies to the
 // tokens of a scope, and an error of class token.ErrUnavailable if such a list
-// cannot be read. An id on one list is revoked whatever the other list is like. An
-// empty id is on no list.
+// cannot be read. An id on one list is revoked even if the other list cannot be
+// read. An empty id is on no list.
 func (s *State) CheckID(scope keystore.Scope, id string) error {
 	if id == "" {
 		return nil
@@ -102,23 +103,23 @@ func (s *State) lists(scope keystore.Scope) (lists [2]*list) {
 }
 
 // CheckAge returns an error of class token.ErrUnavailable if the store last
-// confirmed the state of a scope longer ago than limit, or never. A state ages only
-// while a read has failed or is overdue.
+// confirmed the state of a scope longer than limit ago, or never. A state ages only
+// after a read has failed or while one is overdue.
 func (s *State) CheckAge(scope keystore.Scope, now time.Time, limit time.Duration) error {
 	r := s.reading(scope, now)
 	if r.confirmed.IsZero() {
 		return fmt.Errorf("%w: the store was never read: %w", token.ErrUnavailable, r.cause())
 	}
-	return tooOld(r.staleness(now), limit, r.cause())
+	return tooOld(r.staleness(now, s.overdue), limit, r.cause())
 }
 
-// CheckKnowable returns an error of class token.ErrUnavailable if, for longer than
-// limit, it has been unknown whether open sessions of a scope are still good: the
-// store, a list, or the record of the key with this kid could not be read. kid is
-// empty for a key that is not from the store.
+// CheckKnowable returns an error of class token.ErrUnavailable if open sessions of a
+// scope could not be checked for longer than limit: the store, a list, or the record
+// of the key with this kid could not be read. kid is empty for a key that is not
+// from the store.
 func (s *State) CheckKnowable(scope keystore.Scope, kid string, now time.Time, limit time.Duration) error {
 	r := s.reading(scope, now)
-	age, cause := r.staleness(now), r.cause()
+	age, cause := r.staleness(now, s.overdue), r.cause()
 	for _, l := range s.lists(scope) {
 		if l != nil && l.err != nil && now.Sub(l.since) > age {
 			age, cause = now.Sub(l.since), l.err
@@ -137,7 +138,7 @@ func tooOld(age, limit time.Duration, cause error) error {
 	if age <= limit {
 		return nil
 	}
-	return fmt.Errorf("%w: not confirmed for %s, over the limit of %s: %w",
+	return fmt.Errorf("%w: not confirmed for %s, the limit is %s: %w",
 		token.ErrUnavailable, age.Round(time.Millisecond), limit, cause)
 }
 
@@ -153,7 +154,7 @@ func unavailable(err error) error {
 // nil.
 func (s *State) with(scope keystore.Scope, next *content) *State {
 	scopes := maps.Clone(s.scopes)
-	if scopes == nil { // no read of all scopes has succeeded
+	if scopes == nil { // no complete read has succeeded
 		scopes = make(map[keystore.Scope]*content)
 	}
 	if next == nil {
@@ -161,11 +162,11 @@ func (s *State) with(scope keystore.Scope, next *content) *State {
 	} else {
 		scopes[scope] = next
 	}
-	return &State{scopes: scopes, full: s.full, empty: s.empty}
+	return &State{scopes: scopes, full: s.full, empty: s.empty, overdue: s.overdue}
 }
 
-// withReading returns a state with one more read of a scope alone, which has
-// failed or found what the state holds.
+// withReading returns a state with one more read of a single scope. That read has
+// failed, or has found no change.
 func (s *State) withReading(scope keystore.Scope, r reading) *State {
 	if own := s.scopes[scope]; own != nil {
 		r = s.own(scope).merge(r)

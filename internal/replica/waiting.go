@@ -12,21 +12,21 @@ import (
 
 const (
 	peerWait   = time.Second            // the longest wait of a token for a read
-	peerGrace  = 250 * time.Millisecond // more, for a read that has begun no longer ago
-	beginGrace = 10 * time.Millisecond  // more, for a read that has not begun
-	maxWaiting = 1024                   // tokens waiting at once
+	peerGrace  = 250 * time.Millisecond // extra, for a read that began less than this ago
+	beginGrace = 10 * time.Millisecond  // extra, for a read that has not begun
+	maxWaiting = 1024                   // tokens that wait at once
 )
 
 // demand is shared by all tokens that wait for the same read.
 type demand struct {
 	done    chan struct{}
-	began   atomic.Pointer[time.Time] // the read; nil before
+	began   atomic.Pointer[time.Time] // start of the read; nil before
 	waiters int
 	err     error   // set before done is closed
-	also    *demand // an older one, which the same read serves
+	also    *demand // an older demand that the same read serves
 }
 
-// beginning returns when the read began, or nil if it has not, or if there is none.
+// beginning returns when the read began, or nil if it has not or if d is nil.
 func (d *demand) beginning() *time.Time {
 	if d == nil {
 		return nil
@@ -63,8 +63,8 @@ func (f *Follower) Loaded(ctx context.Context) (*State, error) {
 	return f.current.Load(), err
 }
 
-// MayRead reports whether a read of the scope by itself may succeed although the
-// latest complete read failed.
+// MayRead reports whether a read of this scope alone may succeed although the latest
+// complete read failed.
 func (f *Follower) MayRead(scope keystore.Scope) bool {
 	return f.partly.Load() || f.current.Load().reading(scope, time.Now()).confirmed.IsZero()
 }
@@ -95,7 +95,7 @@ func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func
 
 	f.mu.Lock()
 	d.waiters--
-	if j := f.jobs[scope]; j != nil && j.forsaken() && !j.reading { // not left to next, which does not run while a read hangs
+	if j := f.jobs[scope]; j != nil && j.forsaken() && !j.reading { // next does not run while a read hangs
 		delete(f.jobs, scope)
 	}
 	f.mu.Unlock()
@@ -106,14 +106,14 @@ func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func
 func (f *Follower) enter() (leave func(), err error) {
 	if f.waiting.Add(1) > maxWaiting {
 		f.waiting.Add(-1)
-		return nil, fmt.Errorf("%w: too many tokens wait for the store to be read", token.ErrUnavailable)
+		return nil, fmt.Errorf("%w: too many tokens are waiting for a read of the store", token.ErrUnavailable)
 	}
 	return func() { f.waiting.Add(-1) }, nil
 }
 
 // await waits until the read of d is done or enough returns true, for at most
-// peerWait. A read that begins only then, since tokens have caused one a
-// knownInterval ago, is given peerGrace. A nil d stands for no particular read.
+// peerWait. If the rate limit on reads has delayed the read until then, await adds
+// peerGrace. A nil d stands for no particular read.
 func (f *Follower) await(ctx context.Context, d *demand, enough func() bool) error {
 	var done chan struct{} // nil blocks forever
 	if d != nil {
@@ -121,7 +121,7 @@ func (f *Follower) await(ctx context.Context, d *demand, enough func() bool) err
 	}
 	start, timer := time.Now(), time.NewTimer(peerWait)
 	defer timer.Stop()
-	last := false // the wait for the read to begin
+	last := false // after the wait for the read to begin
 	for {
 		f.mu.Lock()
 		updated := f.updated
@@ -138,12 +138,12 @@ func (f *Follower) await(ctx context.Context, d *demand, enough func() bool) err
 		case <-updated:
 		case now := <-timer.C:
 			began := d.beginning()
-			if d != nil && began == nil && !last { // it may be due at this very moment
+			if d != nil && began == nil && !last { // the read may be due right now
 				last = true
 				timer.Reset(beginGrace)
 				continue
 			}
-			if began != nil { // the latest, if one before it has failed
+			if began != nil { // of the latest read, if an earlier one failed
 				if left := min(peerGrace-now.Sub(*began), peerWait+peerGrace-now.Sub(start)); left > 0 {
 					timer.Reset(left)
 					continue

@@ -1,5 +1,5 @@
-// Package setting holds what issuers and validators of both kinds of token have in
-// common: how options are applied, and the settings that all of them know.
+// Package setting holds the settings that issuers and validators of both kinds of
+// token share, and applies options.
 package setting
 
 import (
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Apply applies options to a configuration, in their order. apply is the method of
-// an option.
+// Apply applies options to a configuration, in order. apply is the method of an
+// option.
 func Apply[O, C any](config *C, options []O, apply func(O, *C) error) error {
 	for _, o := range options {
 		if any(o) == nil {

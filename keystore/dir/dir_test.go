@@ -59,7 +59,7 @@ func filesIn(t *testing.T, folder string) []string {
 	return found
 }
 
-func TestADirThatWasNotOpenedIsRefusedAndNotTheRootOfTheFileSystem(t *testing.T) {
+func TestDirThatWasNotOpenedIsRefusedAndIsNotTheRootOfTheFileSystem(t *testing.T) {
 	var d dir.Store
 	ctx, r := t.Context(), keystore.Record{Scope: "default", Name: "name"}
 	_, getErr := d.Get(ctx, r.Scope, r.Name)
@@ -421,7 +421,7 @@ func TestDirIsBrokenNotEmptyWhileItsFolderIsAway(t *testing.T) {
 	assert.Equal(t, "content", string(r.Data))
 }
 
-func TestOpenDirSaysWhyItCannotOpen(t *testing.T) {
+func TestDirOpenSaysWhyItCannotOpen(t *testing.T) {
 	_, err := dir.Open("")
 	assert.ErrorContains(t, err, "the path is empty")
 
@@ -442,7 +442,7 @@ func TestDirStaysWhereItWasWhenTheWorkingDirectoryChanges(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestOpenDirRemovesWhatKilledWritersLeft(t *testing.T) {
+func TestDirOpenRemovesWhatKilledWritersLeft(t *testing.T) {
 	path := t.TempDir()
 	long := strings.Repeat("n", 253)
 	store := openDir(t, path)

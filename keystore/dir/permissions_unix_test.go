@@ -211,7 +211,7 @@ func TestDirMakesOneGoroutineWaitForAnotherNoLongerThanItsContextLasts(t *testin
 	}
 }
 
-func TestOpenDirLeavesTheFilesOfAWriterAtWork(t *testing.T) {
+func TestDirOpenLeavesTheFilesOfAWriterAtWork(t *testing.T) {
 	path := t.TempDir()
 	openDir(t, path)
 	temp := filepath.Join(path, "global", ".tmp-WORK")

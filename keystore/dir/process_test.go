@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 )
@@ -148,10 +149,7 @@ func killAfter(t *testing.T, cmd *exec.Cmd, lines int, said func(word string, nu
 }
 
 func TestDirSurvivesAWriterBeingKilledAtAnyPoint(t *testing.T) {
-	kills := 100
-	if testing.Short() {
-		kills = 10
-	}
+	kills := storetest.Repeat(30, 1000)
 	path := t.TempDir()
 	holds := make([]int, written) // the number in each record as far as acknowledged, 0 if there is none
 	number := 1
@@ -249,10 +247,7 @@ func rotated(number int) keystore.Record {
 }
 
 func TestDirSurvivesTheFirstCreateAndARotationBeingKilledAtAnyPoint(t *testing.T) {
-	kills := 120
-	if testing.Short() {
-		kills = 12
-	}
+	kills := storetest.Repeat(36, 1200)
 	midway := map[string]int{} // kills in the midst of each kind of write
 	took, leftovers := 0, 0    // those of them that took effect, files left over
 	var path string
@@ -333,10 +328,7 @@ func tempFiles(t *testing.T, path string) (found []string) {
 	return found
 }
 
-const (
-	competitors = 64
-	increments  = 10
-)
+const increments = 10 // of each competitor
 
 // compete waits until its input ends, creates a record that all create, and
 // increments a number in another.
@@ -375,6 +367,7 @@ func compete(ctx context.Context, store keystore.KeyStore) error {
 }
 
 func TestDirIsOneStoreForManyProcesses(t *testing.T) {
+	competitors := storetest.Repeat(16, 64)
 	path := t.TempDir()
 	store := openDir(t, path)
 	create(t, store, "default", "counter", "0")

@@ -23,17 +23,17 @@ func openerOfDir(tb testing.TB) storetest.Opener {
 	}
 }
 
-func TestTheLifeOfATokenInADir(t *testing.T) {
+func TestDirServesTokensThroughTheirLife(t *testing.T) {
 	storetest.LifeOfAToken(t, openerOfDir(t))
 }
 
-func TestARevocationInADirEndsASessionOfAnotherProcess(t *testing.T) {
+func TestDirLetsARevocationEndASessionOfAnotherProcess(t *testing.T) {
 	storetest.ARevocationEndsASessionOfAnotherReplica(t, openerOfDir(t))
 }
 
 func BenchmarkDirRevocation(b *testing.B) { storetest.BenchmarkRevocation(b, openerOfDir(b)) }
 
-func TestADirWhoseFolderIsAwayForAWhile(t *testing.T) {
+func TestDirLosesNothingAcknowledgedWhileItsFolderIsAway(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "store")
 	open := func(tb testing.TB) keystore.KeyStore {
 		store, err := dir.Open(folder)

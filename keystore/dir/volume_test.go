@@ -150,7 +150,7 @@ func below(files map[string]string, folder string) map[string]string {
 }
 
 // switching puts state after state into the volumes until the function that it
-// returns is called.
+// returns is called. Between two states it leaves as much time as a read takes.
 func switching(t *testing.T, put func(state int) error) (stop func()) {
 	t.Helper()
 	require.NoError(t, put(1))
@@ -162,6 +162,7 @@ func switching(t *testing.T, put func(state int) error) (stop func()) {
 			if !assert.NoError(t, put(state)) {
 				return
 			}
+			time.Sleep(time.Millisecond)
 		}
 	}()
 	stop = func() { cancel(); <-ended }
@@ -188,7 +189,7 @@ func readWhileSwitched(t *testing.T, path string) {
 	for _, scope := range []keystore.Scope{keystore.AllScopes, "default", keystore.Global} {
 		readers.Go(func() {
 			seen := map[string]bool{}
-			for len(seen) < 50 {
+			for len(seen) < 20 {
 				records, err := store.List(t.Context(), scope, "")
 				if !assert.NoError(t, err) {
 					return
@@ -333,7 +334,7 @@ func TestDirTakesNoWritesOnAVolumeEvenIfTheSystemWouldAllowThem(t *testing.T) {
 	assert.Equal(t, before, filesIn(t, path))
 }
 
-func TestAValidatorOnAVolumeSeesRotationsAndRevocations(t *testing.T) {
+func TestDirShowsAValidatorTheRotationsAndRevocationsOfAVolume(t *testing.T) {
 	admin := keystore.NewMemory() // from which the Secrets come
 	v := &volume{path: t.TempDir()}
 	publish := func() {

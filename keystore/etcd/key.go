@@ -67,5 +67,5 @@ func (p keyPrefix) parse(key []byte) (scope keystore.Scope, name string, ok bool
 		}
 		scope = keystore.Scope(mesh)
 	}
-	return scope, name, keystore.CheckScope(scope) == nil && keystore.CheckName(name) == nil
+	return scope, name, keystore.CheckID(scope, name) == nil
 }

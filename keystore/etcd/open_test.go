@@ -65,7 +65,7 @@ func TestOpenDoesNotWaitForEtcdUnlessItNeedsAToken(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoNameNeverReachesEtcd(t *testing.T) {
+func TestStoreNeverAsksEtcdForWhatIsNoName(t *testing.T) {
 	store, err := etcd.Open(t.Context(), nowhere)
 	require.NoError(t, err)
 	defer store.Close()

@@ -72,14 +72,14 @@ func (s *Store) Close() error {
 // Get implements [keystore.KeyStore].
 func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return keystore.Record{}, err
 	}
 	r, err := s.get(ctx, scope, name)
 	if err != nil {
-		return keystore.Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
 	return r, nil
 }
@@ -88,12 +88,10 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 // consistent view.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, cannotList(scope, err)
+		return nil, keystore.Failed("list", scope, "", err)
 	}
-	if scope != keystore.AllScopes {
-		if err := keystore.CheckScope(scope); err != nil {
-			return nil, err
-		}
+	if err := keystore.CheckListed(scope); err != nil {
+		return nil, err
 	}
 	if prefix != "" && keystore.CheckName(prefix) != nil {
 		return nil, nil // no name begins with it
@@ -111,7 +109,7 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 // this machine, as etcd tells no time.
 func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
 	if err := keystore.CheckRecord(r, MaxData); err != nil {
 		return keystore.Record{}, err
@@ -119,7 +117,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 	r.Created = time.Now().UTC()
 	created, err := s.put(ctx, r, 0)
 	if err != nil {
-		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
 	return created, nil
 }
@@ -128,14 +126,14 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 // keep its time of creation.
 func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 	}
 	if err := keystore.CheckRecord(r, MaxData); err != nil {
 		return keystore.Record{}, err
 	}
 	updated, err := s.update(ctx, r)
 	if err != nil {
-		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 	}
 	return updated, nil
 }
@@ -143,9 +141,9 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 // Delete implements [keystore.KeyStore].
 func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
 	if err := ctx.Err(); err != nil {
-		return failed("delete", scope, name, err)
+		return keystore.Failed("delete", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return err
 	}
 	err := s.request(ctx, func(ctx context.Context) error {
@@ -153,7 +151,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 		return err
 	})
 	if err != nil {
-		return failed("delete", scope, name, writeError(err))
+		return keystore.Failed("delete", scope, name, writeError(err))
 	}
 	return nil
 }
@@ -202,7 +200,7 @@ func (s *Store) put(ctx context.Context, r keystore.Record, revision int64) (key
 	if err != nil {
 		return keystore.Record{}, writeError(err)
 	}
-	r.Data = bytes.Clone(r.Data)
+	r = r.Clone()
 	if response.Succeeded {
 		r.Version = strconv.FormatInt(response.Header.Revision, 10)
 		return r, nil
@@ -237,7 +235,7 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 	for limit := firstPage; ; limit = min(max(pageBytes/(1+size/keys), 1), maxPage) {
 		page, err := s.read(ctx, start, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(int64(limit)))
 		if err != nil {
-			return nil, cannotList(scope, err)
+			return nil, keystore.Failed("list", scope, "", err)
 		}
 		for _, kv := range page.Kvs {
 			keys++
@@ -248,7 +246,7 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 			}
 			r, err := record(of, name, kv)
 			if err != nil {
-				return nil, failed("list", of, name, err)
+				return nil, keystore.Failed("list", of, name, err)
 			}
 			records = append(records, r)
 		}
@@ -260,12 +258,7 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 		}
 		start = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
 	}
-	slices.SortFunc(records, func(a, b keystore.Record) int { // etcd has default-2/ before default/
-		if c := strings.Compare(string(a.Scope), string(b.Scope)); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
+	slices.SortFunc(records, keystore.CompareRecords) // etcd has default-2/ before default/
 	return records, nil
 }
 
@@ -282,11 +275,4 @@ func record(scope keystore.Scope, name string, kv *mvccpb.KeyValue) (keystore.Re
 		Version: strconv.FormatInt(kv.ModRevision, 10),
 		Created: created,
 	}, nil
-}
-
-func checkID(scope keystore.Scope, name string) error {
-	if err := keystore.CheckScope(scope); err != nil {
-		return err
-	}
-	return keystore.CheckName(name)
 }

@@ -36,7 +36,7 @@ var concurrencyTests = []test{
 		}
 	}},
 	{"of many who count together nobody is lost", func(f *fixture) {
-		const each = 8
+		const each = 4
 		f.create(mesh, "counter", "0")
 		f.writers(callers/2, func(_ int, store keystore.KeyStore) {
 			for range each {

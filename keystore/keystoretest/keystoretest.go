@@ -7,20 +7,15 @@
 //		keystoretest.Run(t, keystoretest.Harness{
 //			New: func(t *testing.T) keystoretest.Storage {
 //				path := t.TempDir()
-//				open := func(t *testing.T, options mystore.Options) keystore.KeyStore {
-//					store, err := mystore.Open(path, options)
-//					if err != nil {
-//						t.Fatal(err)
-//					}
-//					return store
-//				}
 //				return keystoretest.Storage{
 //					Open: func(t *testing.T) keystore.KeyStore {
-//						return open(t, mystore.Options{})
+//						store, err := mystore.Open(path)
+//						if err != nil {
+//							t.Fatal(err)
+//						}
+//						return store
 //					},
-//					OpenReadOnly: func(t *testing.T) keystore.KeyStore { // nil if there is no such thing
-//						return open(t, mystore.Options{ReadOnly: true})
-//					},
+//					OpenReadOnly: nil, // or a function that opens the same records for reading only
 //				}
 //			},
 //			MaxData:       1 << 20,
@@ -53,7 +48,7 @@ const requiredData = 512 << 10
 // patience is how long the suite waits for what must come, such as the
 // announcement of a change. Nothing is measured with it: a store that conforms
 // is never waited for that long.
-const patience = 10 * time.Second
+var patience = 30 * time.Second
 
 // Harness tells the suite how to get stores, and in what they differ from others.
 type Harness struct {
@@ -72,8 +67,9 @@ type Harness struct {
 	// Takes tells whether the store's engine can hold a record of this name in this
 	// scope. It is asked only about what CheckScope and CheckName accept, and for the
 	// name "key-1" about a scope by itself; nil means that the store takes all of it.
-	// What it refuses, every method of the store must answer with ErrName. No store
-	// may refuse the records that Meshpass makes for a mesh "default" and for zones.
+	// What it refuses is absent when the store reads, and the store's Create and
+	// Update answer it with ErrName. No store may refuse the records that Meshpass
+	// makes for a mesh "default" and for zones.
 	Takes func(scope keystore.Scope, name string) bool
 }
 

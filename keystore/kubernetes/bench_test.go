@@ -7,9 +7,9 @@ import (
 )
 
 func BenchmarkReplica(b *testing.B) {
-	storetest.BenchmarkReplica(b, newCluster(b).newNamespace(b).open)
+	storetest.BenchmarkReplica(b, theCluster(b).newNamespace(b).open)
 }
 
 func BenchmarkRevocation(b *testing.B) {
-	storetest.BenchmarkRevocation(b, newCluster(b).newNamespace(b).open)
+	storetest.BenchmarkRevocation(b, theCluster(b).newNamespace(b).open)
 }

@@ -24,14 +24,14 @@ import (
 	"github.com/meshpass/meshpass/keystore/kubernetes"
 )
 
-// cluster is an API server and its administrator.
+// cluster is the API server that all tests share, and its administrator.
 type cluster struct {
 	*engines.Kubernetes
 	admin *rest.Config
 }
 
-func newCluster(tb testing.TB) *cluster {
-	k := engines.NewKubernetes(tb)
+func theCluster(tb testing.TB) *cluster {
+	k := engines.SharedKubernetes(tb)
 	c := &cluster{Kubernetes: k}
 	c.admin = c.user(k.Cert, k.Key)
 	return c
@@ -113,6 +113,12 @@ func (n *namespace) account(tb testing.TB, name string) *rest.Config {
 		return err == nil
 	}, 10*time.Second, time.Millisecond)
 	return account
+}
+
+// clear removes all Secrets.
+func (n *namespace) clear(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, n.secrets.DeleteCollection(tb.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
 }
 
 // open returns a store for the control plane.

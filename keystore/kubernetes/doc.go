@@ -40,8 +40,8 @@
 //
 // A Secret's name exists once in a namespace, so it is in one scope only: Create
 // returns keystore.ErrNameTaken if another scope has it, or a Secret that is no
-// record. Kubernetes takes fewer names than other stores; for those that it cannot
-// hold, every method returns keystore.ErrName. See [Store].
+// record. Kubernetes holds fewer names than other stores: Create returns
+// keystore.ErrName for the others, such as those with capital letters. See [Store].
 //
 // # Reads
 //

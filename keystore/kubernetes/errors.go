@@ -12,24 +12,9 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// failed says what could not be done with which record.
-func failed(ctx context.Context, doing string, scope keystore.Scope, name string, err error) error {
-	in := "the global scope"
-	if scope != keystore.Global {
-		in = fmt.Sprintf("scope %q", string(scope))
-	}
-	return fmt.Errorf("kubernetes: cannot %s %q in %s: %w", doing, name, in, translate(ctx, err))
-}
-
-func cannotList(ctx context.Context, scope keystore.Scope, err error) error {
-	what := fmt.Sprintf("scope %q", string(scope))
-	switch scope {
-	case keystore.AllScopes:
-		what = "all scopes"
-	case keystore.Global:
-		what = "the global scope"
-	}
-	return fmt.Errorf("kubernetes: cannot list %s: %w", what, translate(ctx, err))
+// failed is keystore.Failed with what the error means.
+func failed(ctx context.Context, op string, scope keystore.Scope, name string, err error) error {
+	return keystore.Failed(op, scope, name, translate(ctx, err))
 }
 
 // translate adds what every method says of an error.

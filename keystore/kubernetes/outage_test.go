@@ -13,25 +13,20 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-var outage = flag.Duration("outage", 5*time.Second, "how long the API server stays away in TestOutage")
+var outage = flag.Duration("outage", time.Second, "how long the API server stays away, beside the time of its start, when it is killed")
 
-func TestOutage(t *testing.T) {
-	c := newCluster(t)
-	t.Run("of an API server that crashes and starts again", func(t *testing.T) {
-		storetest.Outage(t, c.newNamespace(t).open, storetest.Fault{Break: c.Kill, Mend: c.Start})
-	})
-	t.Run("of an API server that stays away for a while", func(t *testing.T) {
-		storetest.Outage(t, c.newNamespace(t).open, storetest.Fault{Break: c.Kill, Mend: c.Start, For: *outage})
-	})
+func TestStoreLosesNothingAcknowledgedWhenTheAPIServerIsKilled(t *testing.T) {
+	c := theCluster(t)
+	storetest.Outage(t, c.newNamespace(t).open, storetest.Fault{Break: c.Kill, Mend: c.Start, For: *outage})
 }
 
-func TestWithoutAnAPIServerNothingIsKnown(t *testing.T) {
-	c := newCluster(t)
-	n := c.newNamespace(t)
-	store := n.open(t)
+func TestStoreKnowsNothingWithoutAnAPIServer(t *testing.T) {
+	n := theCluster(t).newNamespace(t)
+	p, config := throughProxy(t, n.controlPlane)
+	var store keystore.KeyStore = newStore(t, config, n.name)
 	r, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("key")})
 	require.NoError(t, err)
-	c.Kill(t)
+	p.cut()
 	for what, call := range map[string]func(context.Context) error{
 		"Get":  func(ctx context.Context) error { _, err := store.Get(ctx, "default", "key-1"); return err },
 		"List": func(ctx context.Context) error { _, err := store.List(ctx, "default", ""); return err },

@@ -74,22 +74,10 @@ func toRecord(secret *corev1.Secret) (keystore.Record, error) {
 	}, nil
 }
 
-// checkScope is keystore.CheckScope with the limits of Kubernetes besides.
-func checkScope(scope keystore.Scope) error {
-	if err := keystore.CheckScope(scope); err != nil {
-		return err
-	}
-	if problems := validation.IsValidLabelValue(string(scope)); len(problems) > 0 {
-		return fmt.Errorf("%w: Kubernetes cannot label a Secret with mesh %.64q: %s", keystore.ErrName, string(scope), strings.Join(problems, "; "))
-	}
-	return nil
-}
-
-func checkID(scope keystore.Scope, name string) error {
-	if err := checkScope(scope); err != nil {
-		return err
-	}
-	if err := keystore.CheckName(name); err != nil {
+// checkHeld returns nil if Kubernetes can hold a record of a scope and a name that
+// keystore.CheckID accepts. Otherwise the error matches keystore.ErrName.
+func checkHeld(scope keystore.Scope, name string) error {
+	if err := checkHeldScope(scope); err != nil {
 		return err
 	}
 	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
@@ -98,9 +86,17 @@ func checkID(scope keystore.Scope, name string) error {
 	return nil
 }
 
+// checkHeldScope is checkHeld for a scope alone.
+func checkHeldScope(scope keystore.Scope) error {
+	if problems := validation.IsValidLabelValue(string(scope)); len(problems) > 0 {
+		return fmt.Errorf("%w: Kubernetes cannot label a Secret with mesh %.64q: %s", keystore.ErrName, string(scope), strings.Join(problems, "; "))
+	}
+	return nil
+}
+
 func checkRecord(r keystore.Record) error {
 	if err := keystore.CheckRecord(r, maxData); err != nil {
 		return err
 	}
-	return checkID(r.Scope, r.Name)
+	return checkHeld(r.Scope, r.Name)
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,12 +21,12 @@ import (
 	"github.com/meshpass/meshpass/keystore/kubernetes"
 )
 
-func TestANilClientIsRefused(t *testing.T) {
+func TestNewRefusesANilClient(t *testing.T) {
 	_, err := kubernetes.New(nil)
 	require.ErrorContains(t, err, "the client of Secrets is nil")
 }
 
-func TestTheREADMEShowsTheRolesThatTheTestsRunWith(t *testing.T) {
+func TestReadmeShowsTheRolesThatTheTestsRunWith(t *testing.T) {
 	manifest, err := os.ReadFile("rbac.yaml")
 	require.NoError(t, err)
 	readme, err := os.ReadFile("README.md")
@@ -36,7 +35,7 @@ func TestTheREADMEShowsTheRolesThatTheTestsRunWith(t *testing.T) {
 }
 
 func TestSecrets(t *testing.T) {
-	c := newCluster(t)
+	c := theCluster(t)
 
 	t.Run("are of the form that Kuma gives them", func(t *testing.T) {
 		n := c.newNamespace(t)
@@ -162,25 +161,6 @@ func TestSecrets(t *testing.T) {
 			require.Equal(t, string(records[0].Data), string(records[1].Data))
 		}
 		require.Len(t, labelled.Data, 4)
-	})
-
-	t.Run("of mesh default are listed anew where etcd has forgotten the moment", func(t *testing.T) {
-		n := c.newNamespace(t)
-		_, err := n.open(t).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
-		require.NoError(t, err)
-		c.Compact(t)
-		c.Kill(t) // or it would remember the moment itself
-		c.Start(t)
-		var exact atomic.Int64
-		store := newStore(t, through(n.validator, func(r *http.Request) {
-			if r.URL.Query().Get("resourceVersionMatch") == "Exact" && exact.Add(1) == 1 {
-				set(r, "resourceVersion", "1")
-			}
-		}), n.name)
-		records, err := store.List(t.Context(), "default", "")
-		require.NoError(t, err)
-		require.Equal(t, []string{"default/key-1"}, ids(records))
-		require.EqualValues(t, 2, exact.Load())
 	})
 
 	t.Run("of others are left alone", func(t *testing.T) {
@@ -373,7 +353,7 @@ func TestSecrets(t *testing.T) {
 
 	t.Run("that the user may not read are errors that say so", func(t *testing.T) {
 		n := c.newNamespace(t)
-		store := newStore(t, c.user(c.ClientCert("nobody")), n.name)
+		store := newStore(t, c.user(c.ClientCert(t, "nobody")), n.name)
 		_, err := store.Get(t.Context(), "default", "key-1")
 		require.ErrorContains(t, err, `User "nobody" cannot get resource "secrets"`)
 		require.False(t, isContract(err))
@@ -392,7 +372,7 @@ func TestSecrets(t *testing.T) {
 	})
 }
 
-func TestAnAnswerOfSomethingElseThanAnAPIServerSaysNothingOfRecords(t *testing.T) {
+func TestStoreLearnsNothingOfRecordsFromAnAnswerThatIsNotOfAnAPIServer(t *testing.T) {
 	proxy := httptest.NewServer(http.NotFoundHandler())
 	defer proxy.Close()
 	store := newStore(t, &rest.Config{Host: proxy.URL}, "kuma-system")
@@ -404,8 +384,8 @@ func TestAnAnswerOfSomethingElseThanAnAPIServerSaysNothingOfRecords(t *testing.T
 	require.Error(t, store.Delete(t.Context(), "default", "key-1"))
 }
 
-func TestWhatKubernetesCannotHoldIsRefusedWithTheReason(t *testing.T) {
-	secrets := secretsOf(t, &rest.Config{Host: "127.0.0.1:1"}, "default") // nobody is asked
+func TestStoreRefusesToWriteWhatKubernetesCannotHoldAndFindsNothingThere(t *testing.T) {
+	secrets := secretsOf(t, &rest.Config{Host: "127.0.0.1:1"}, "default") // no request is made
 	store, err := kubernetes.New(secrets)
 	require.NoError(t, err)
 	for _, bad := range []struct {
@@ -418,10 +398,18 @@ func TestWhatKubernetesCannotHoldIsRefusedWithTheReason(t *testing.T) {
 		{"prod-", "key-1", `Kubernetes cannot label a Secret with mesh "prod-"`},
 		{keystore.Scope(strings.Repeat("m", 64)), "key-1", "must be no more than 63"},
 	} {
+		for _, write := range []func(context.Context, keystore.Record) (keystore.Record, error){store.Create, store.Update} {
+			_, err := write(t.Context(), keystore.Record{Scope: bad.scope, Name: bad.name})
+			require.ErrorIs(t, err, keystore.ErrName)
+			require.ErrorContains(t, err, bad.says)
+		}
 		_, err := store.Get(t.Context(), bad.scope, bad.name)
-		require.ErrorIs(t, err, keystore.ErrName)
-		require.ErrorContains(t, err, bad.says)
+		require.ErrorIs(t, err, keystore.ErrNotFound)
+		require.NoError(t, store.Delete(t.Context(), bad.scope, bad.name))
 	}
+	records, err := store.List(t.Context(), "prod-", "")
+	require.NoError(t, err)
+	require.Empty(t, records)
 	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: make([]byte, 1<<20+1)})
 	require.ErrorIs(t, err, keystore.ErrTooLarge)
 	require.ErrorContains(t, err, "the limit is 1048576")

@@ -30,10 +30,11 @@ const maxAttempts = 5
 // Each name exists once, whatever its scope: Create returns ErrNameTaken for the
 // name of any other Secret of the namespace.
 //
-// Names and meshes that Kubernetes cannot hold are refused with ErrName: a record's
-// name is that of a Secret, a lower-case RFC 1123 subdomain of at most 253 bytes,
-// and a mesh is the value of a label, at most 63 bytes that begin and end with a
-// letter or a digit.
+// Kubernetes holds fewer names than other stores. A record's name is that of a
+// Secret: a lower-case RFC 1123 subdomain of at most 253 bytes. A mesh is the value
+// of a label: at most 63 bytes that begin and end with a letter or a digit. Create
+// and Update return ErrName for all others; reads find nothing under them and make
+// no request.
 //
 // Create, Update and Delete return ErrReadOnly if the client's user may not do
 // that. A request that the API server does not answer fails when its context
@@ -61,7 +62,7 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	if err := ctx.Err(); err != nil {
 		return keystore.Record{}, failed(ctx, "get", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return keystore.Record{}, err
 	}
 	secret, err := s.find(ctx, scope, name)
@@ -180,7 +181,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	if err := ctx.Err(); err != nil {
 		return failed(ctx, "delete", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return err
 	}
 	for refused := ""; ; {
@@ -208,6 +209,9 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 
 // find returns the Secret of a record, or ErrNotFound.
 func (s *Store) find(ctx context.Context, scope keystore.Scope, name string) (*corev1.Secret, error) {
+	if checkHeld(scope, name) != nil {
+		return nil, keystore.ErrNotFound
+	}
 	// Without a resource version the API server answers with the latest state.
 	secret, err := s.secrets.Get(ctx, name, metav1.GetOptions{})
 	if notFound(err) {
@@ -226,12 +230,13 @@ func (s *Store) find(ctx context.Context, scope keystore.Scope, name string) (*c
 // and so are all meshes together.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, cannotList(ctx, scope, err)
+		return nil, failed(ctx, "list", scope, "", err)
 	}
-	if scope != keystore.AllScopes {
-		if err := checkScope(scope); err != nil {
-			return nil, err
-		}
+	if err := keystore.CheckListed(scope); err != nil {
+		return nil, err
+	}
+	if scope != keystore.AllScopes && checkHeldScope(scope) != nil {
+		return nil, nil
 	}
 	var records []keystore.Record
 	var err error
@@ -248,14 +253,9 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 		_, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{LabelSelector: meshLabel + "=" + string(scope)}, &records)
 	}
 	if err != nil {
-		return nil, cannotList(ctx, scope, err)
+		return nil, failed(ctx, "list", scope, "", err)
 	}
-	slices.SortFunc(records, func(a, b keystore.Record) int {
-		if c := strings.Compare(string(a.Scope), string(b.Scope)); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
+	slices.SortFunc(records, keystore.CompareRecords)
 	return records, nil
 }
 

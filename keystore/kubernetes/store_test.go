@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
@@ -22,11 +23,12 @@ func TestMain(m *testing.M) {
 }
 
 // The service accounts have the roles of rbac.yaml and no others.
-func TestStoreKeepsTheContract(t *testing.T) {
-	c := newCluster(t)
+func TestStoreConforms(t *testing.T) {
+	c := theCluster(t)
+	n := c.newNamespace(t)
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {
-			n := c.newNamespace(t)
+			n.clear(t)
 			return keystoretest.Storage{
 				Open:         func(t *testing.T) keystore.KeyStore { return n.open(t) },
 				OpenReadOnly: func(t *testing.T) keystore.KeyStore { return n.openReadOnly(t) },
@@ -53,45 +55,42 @@ func takes(scope keystore.Scope, name string) bool {
 		(scope == keystore.Global || len(scope) <= 63 && alphanumeric(scope[len(scope)-1]))
 }
 
-func TestTokens(t *testing.T) {
-	c := newCluster(t)
-	t.Run("live on two replicas", func(t *testing.T) {
-		n := c.newNamespace(t)
-		storetest.LifeOfAToken(t, n.open)
-	})
-	t.Run("are of one first key, though many processes make it", func(t *testing.T) {
-		n := c.newNamespace(t)
-		storetest.ManyProcessesMakeOneFirstKey(t, n.storage(t), n.open)
-	})
-	t.Run("get no new key where another mesh has its name, and the error names that mesh", func(t *testing.T) {
-		n := c.newNamespace(t)
-		store := n.open(t)
-		key, err := signing.Generate(signing.DefaultBits)
-		require.NoError(t, err)
-		for _, taken := range []string{"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-default-2"} {
-			// Of mesh other-1 or default-2, and without a serial.
-			mesh := strings.TrimPrefix(taken, "dataplane-token-signing-key-")
-			_, err = store.Create(t.Context(), keystore.Record{Scope: keystore.Scope(mesh), Name: taken, Data: []byte("key")})
-			require.NoError(t, err)
-		}
-		_, err = dataplane.EnsureKey(t.Context(), store, "other")
-		require.ErrorIs(t, err, keystore.ErrNameTaken)
-		require.ErrorContains(t, err, `scope "other-1" has it`)
-		_, err = dataplane.EnsureKey(t.Context(), store, "default")
-		require.NoError(t, err)
-		_, err = dataplane.AddKey(t.Context(), store, "default", key)
-		require.ErrorIs(t, err, keystore.ErrNameTaken)
-		require.ErrorContains(t, err, `scope "default-2" has it`)
-		require.NotContains(t, err.Error(), "somebody else added it", "that would be worth another try")
+func TestStoreServesTokensThroughTheirLife(t *testing.T) {
+	storetest.LifeOfAToken(t, theCluster(t).newNamespace(t).open)
+}
 
-		_, err = store.Create(t.Context(), keystore.Record{Name: "dataplane-token-revocations-default"})
+func TestStoreGivesManyProcessesOneFirstKey(t *testing.T) {
+	n := theCluster(t).newNamespace(t)
+	storetest.ManyProcessesMakeOneFirstKey(t, n.storage(t), n.open)
+}
+
+func TestStoreLetsARevocationEndASessionOfAnotherReplica(t *testing.T) {
+	storetest.ARevocationEndsASessionOfAnotherReplica(t, theCluster(t).newNamespace(t).open)
+}
+
+func TestStoreNamesTheMeshThatHasTheNameOfANewKey(t *testing.T) {
+	store := theCluster(t).newNamespace(t).open(t)
+	for _, taken := range []string{"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-default-2"} {
+		// Of mesh other-1 or default-2, and without a serial.
+		mesh := strings.TrimPrefix(taken, "dataplane-token-signing-key-")
+		_, err := store.Create(t.Context(), keystore.Record{Scope: keystore.Scope(mesh), Name: taken, Data: []byte("key")})
 		require.NoError(t, err)
-		err = dataplane.Revoke(t.Context(), store, "default", "some-id")
-		require.ErrorIs(t, err, keystore.ErrNameTaken)
-		require.ErrorContains(t, err, "the global scope has it")
-	})
-	t.Run("are revoked on another replica", func(t *testing.T) {
-		n := c.newNamespace(t)
-		storetest.ARevocationEndsASessionOfAnotherReplica(t, n.open)
-	})
+	}
+	_, err := dataplane.EnsureKey(t.Context(), store, "other")
+	require.ErrorIs(t, err, keystore.ErrNameTaken)
+	require.ErrorContains(t, err, `scope "other-1" has it`)
+	_, err = dataplane.EnsureKey(t.Context(), store, "default")
+	require.NoError(t, err)
+	key, err := signing.NewPrivateKey(forge.Key())
+	require.NoError(t, err)
+	_, err = dataplane.AddKey(t.Context(), store, "default", key)
+	require.ErrorIs(t, err, keystore.ErrNameTaken)
+	require.ErrorContains(t, err, `scope "default-2" has it`)
+	require.NotContains(t, err.Error(), "somebody else added it", "that would be worth another try")
+
+	_, err = store.Create(t.Context(), keystore.Record{Name: "dataplane-token-revocations-default"})
+	require.NoError(t, err)
+	err = dataplane.Revoke(t.Context(), store, "default", "some-id")
+	require.ErrorIs(t, err, keystore.ErrNameTaken)
+	require.ErrorContains(t, err, "the global scope has it")
 }

@@ -19,11 +19,11 @@ import (
 const maxData = 64 << 20
 
 func TestStoreConforms(t *testing.T) {
-	server := engines.SharedPostgres(t)
+	url := newSchema(t, engines.SharedPostgres(t).URL())
+	migrate(t, url)
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {
-			url := newSchema(t, server.URL())
-			migrate(t, url)
+			execute(t, url, "TRUNCATE meshpass_records")
 			return keystoretest.Storage{
 				Open:         func(t *testing.T) keystore.KeyStore { return open(t, url) },
 				OpenReadOnly: func(t *testing.T) keystore.KeyStore { return open(t, with(url, "default_transaction_read_only", "on")) },

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -39,41 +40,41 @@ func opener(url string) storetest.Opener {
 	return func(tb testing.TB) keystore.KeyStore { return open(tb, url) }
 }
 
-func TestTokensLiveTheirLifeOnPostgres(t *testing.T) {
+func TestStoreServesTokensThroughTheirLife(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	storetest.LifeOfAToken(t, opener(url))
 }
 
-func TestManyProcessesMakeTheTablesAndOneFirstKey(t *testing.T) {
+func TestStoreGivesManyProcessesTheTablesAndOneFirstKey(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	storetest.ManyProcessesMakeOneFirstKey(t, url, opener(url))
 }
 
-func TestARevocationEndsASessionOfAnotherReplica(t *testing.T) {
+func TestStoreLetsARevocationEndASessionOfAnotherReplica(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	storetest.ARevocationEndsASessionOfAnotherReplica(t, opener(url))
 }
 
-func TestNothingAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheServerIsKilled(t *testing.T) {
 	server := engines.NewPostgres(t)
 	migrate(t, server.URL())
 	storetest.Outage(t, opener(server.URL()), storetest.Fault{Break: server.Kill, Mend: server.Start, For: 2 * time.Second})
 }
 
-func TestNothingAcknowledgedIsLostWhenAllConnectionsAreEnded(t *testing.T) {
-	server := engines.NewPostgres(t)
-	migrate(t, server.URL())
-	storetest.Outage(t, opener(server.URL()), storetest.Fault{
-		Break:  func(tb testing.TB) { endConnections(tb, server.URL()) },
-		Mend:   func(tb testing.TB) { endConnections(tb, server.URL()) },
+func TestStoreLosesNothingAcknowledgedWhenAllConnectionsAreEnded(t *testing.T) {
+	url := engines.SharedPostgres(t).NewDatabase(t)
+	migrate(t, url)
+	storetest.Outage(t, opener(url), storetest.Fault{
+		Break:  func(tb testing.TB) { endConnections(tb, url) },
+		Mend:   func(tb testing.TB) { endConnections(tb, url) },
 		For:    300 * time.Millisecond,
-		Beside: opener(server.URL()),
+		Beside: opener(url),
 	})
 }
 
-func TestNothingAcknowledgedIsLostWhenTheNetworkFallsSilent(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheNetworkFallsSilent(t *testing.T) {
 	server := engines.SharedPostgres(t)
 	direct := newSchema(t, server.URL())
 	migrate(t, direct)
@@ -86,7 +87,7 @@ func TestNothingAcknowledgedIsLostWhenTheNetworkFallsSilent(t *testing.T) {
 	})
 }
 
-func TestNothingAcknowledgedIsLostWhenTheNetworkSwallowsConnections(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheNetworkSwallowsConnections(t *testing.T) {
 	server := engines.SharedPostgres(t)
 	direct := newSchema(t, server.URL())
 	migrate(t, direct)
@@ -101,9 +102,10 @@ func TestNothingAcknowledgedIsLostWhenTheNetworkSwallowsConnections(t *testing.T
 	})
 }
 
-func TestNothingAcknowledgedIsLostWhenStatementsSleep(t *testing.T) {
-	url := engines.NewPostgres(t).URL()
+func TestStoreLosesNothingAcknowledgedWhenStatementsSleep(t *testing.T) {
+	url := engines.SharedPostgres(t).NewDatabase(t)
 	migrate(t, url)
+	role := fmt.Sprint("role_", schemas.Add(1))
 	// Row security holds for roles that do not own the table, and whatever they do there.
 	execute(t, url, `CREATE TABLE faults ();
 		CREATE FUNCTION stall() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -113,21 +115,21 @@ func TestNothingAcknowledgedIsLostWhenStatementsSleep(t *testing.T) {
 		END $$;
 		ALTER TABLE meshpass_records ENABLE ROW LEVEL SECURITY;
 		CREATE POLICY stall ON meshpass_records USING ((SELECT stall())) WITH CHECK ((SELECT stall()));
-		CREATE ROLE control_plane LOGIN;
-		GRANT SELECT ON meshpass_schema TO control_plane;
-		GRANT SELECT, INSERT, UPDATE, DELETE ON meshpass_records TO control_plane`)
+		CREATE ROLE `+role+` LOGIN;
+		GRANT SELECT ON meshpass_schema TO `+role+`;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON meshpass_records TO `+role)
 	asleep := func() string {
-		return execute(t, url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+		return execute(t, url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()")
 	}
-	storetest.Outage(t, opener(strings.Replace(url, "postgres@", "control_plane@", 1)), storetest.Fault{
+	storetest.Outage(t, opener(strings.Replace(url, "postgres@", role+"@", 1)), storetest.Fault{
 		Break: func(tb testing.TB) {
 			execute(tb, url, "INSERT INTO faults DEFAULT VALUES")
-			require.Eventually(tb, func() bool { return asleep() != "0" }, patience, time.Millisecond)
+			require.Eventually(tb, func() bool { return asleep() != "0" }, patience, tick)
 		},
 		// The statements that sleep end with the contexts of their calls, 2 and 5 s.
 		Mend: func(tb testing.TB) {
 			execute(tb, url, "DELETE FROM faults")
-			require.Eventually(tb, func() bool { return asleep() == "0" }, patience, time.Millisecond)
+			require.Eventually(tb, func() bool { return asleep() == "0" }, patience, tick)
 		},
 		For:    6 * time.Second,
 		Beside: opener(url),

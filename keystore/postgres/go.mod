@@ -2,11 +2,11 @@ module github.com/meshpass/meshpass/keystore/postgres
 
 go 1.25.0
 
-replace github.com/meshpass/meshpass => ../../
+replace github.com/meshpass/meshpass => ../..
 
 require (
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/meshpass/meshpass v0.0.0
+	github.com/meshpass/meshpass v0.1.0
 	github.com/stretchr/testify v1.12.1
 )
 

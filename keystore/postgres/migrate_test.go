@@ -14,7 +14,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/postgres"
 )
 
-func TestManyReplicasMayMigrateAtOnce(t *testing.T) {
+func TestMigrateMayBeCalledByManyReplicasAtOnce(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	var wg sync.WaitGroup
 	for range 16 {
@@ -45,7 +45,7 @@ func TestMigrateLeavesRecordsAsTheyAre(t *testing.T) {
 	require.Equal(t, created, got)
 }
 
-func TestTablesThatWereMadeByHandAreUsed(t *testing.T) {
+func TestStoreUsesTablesThatWereMadeByHand(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	statements, err := os.ReadFile("schema.sql")
 	require.NoError(t, err)
@@ -81,7 +81,7 @@ func callsOf(store *postgres.Store) map[string]func(ctx context.Context) error {
 	}
 }
 
-func TestWithoutItsTablesEveryMethodSaysWhatToDo(t *testing.T) {
+func TestStoreWithoutItsTablesSaysWhatToDo(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	store := open(t, url)
 	for name, call := range callsOf(store) {
@@ -99,7 +99,7 @@ func TestWithoutItsTablesEveryMethodSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestTablesOfANewerVersionAreNotTouched(t *testing.T) {
+func TestStoreDoesNotTouchTablesOfANewerVersion(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	execute(t, url, "UPDATE meshpass_schema SET version = 2")

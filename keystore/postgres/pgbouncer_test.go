@@ -14,14 +14,21 @@ import (
 // plain is a store that can be followed by polling only.
 type plain struct{ keystore.KeyStore }
 
-func TestStoreConformsThroughPgBouncerInTransactionMode(t *testing.T) {
+// newPooler starts a PgBouncer before the shared server and makes the tables, which
+// are removed when the test ends. It returns connection strings with and without it.
+func newPooler(t *testing.T, mode string) (direct, pooled string) {
+	t.Helper()
 	server := engines.SharedPostgres(t)
-	direct := server.URL()
-	pooled := server.NewPgBouncer(t, "transaction", "postgres")
+	direct, pooled = server.URL(), server.NewPgBouncer(t, mode, "postgres")
 	migrate(t, pooled)
 	t.Cleanup(func() {
 		execute(t, direct, "DROP TABLE meshpass_records, meshpass_schema; DROP FUNCTION meshpass_announce, meshpass_new_version")
 	})
+	return direct, pooled
+}
+
+func TestStoreConformsThroughPgBouncerInTransactionMode(t *testing.T) {
+	direct, pooled := newPooler(t, "transaction")
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {
 			execute(t, direct, "TRUNCATE meshpass_records")
@@ -31,10 +38,8 @@ func TestStoreConformsThroughPgBouncerInTransactionMode(t *testing.T) {
 	})
 }
 
-func TestThroughPgBouncerInTransactionModeAStoreIsPolled(t *testing.T) {
-	server := engines.NewPostgres(t)
-	pooled := server.NewPgBouncer(t, "transaction", "postgres")
-	migrate(t, pooled)
+func TestStoreIsPolledThroughPgBouncerInTransactionMode(t *testing.T) {
+	_, pooled := newPooler(t, "transaction")
 	store := open(t, pooled)
 	err := watch(t, store).waitEnd()
 	require.ErrorContains(t, err, "a notification did not arrive")
@@ -49,10 +54,8 @@ func TestThroughPgBouncerInTransactionModeAStoreIsPolled(t *testing.T) {
 	}
 }
 
-func TestThroughPgBouncerInSessionModeAStoreIsWatched(t *testing.T) {
-	server := engines.NewPostgres(t)
-	pooled := server.NewPgBouncer(t, "session", "postgres")
-	migrate(t, pooled)
+func TestStoreIsWatchedThroughPgBouncerInSessionMode(t *testing.T) {
+	_, pooled := newPooler(t, "session")
 	w := watch(t, open(t, pooled))
 	w.waitFor(keystore.AllScopes)
 	_, err := open(t, pooled).Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})

@@ -23,7 +23,7 @@ GRANT USAGE ON SCHEMA mesh TO zone_control_plane;
 GRANT SELECT ON mesh.meshpass_schema, mesh.meshpass_records TO zone_control_plane;
 `
 
-func TestTheRolesOfTheReadmeHaveTheRightsTheyNeed(t *testing.T) {
+func TestReadmeRolesHaveTheRightsThatAStoreNeeds(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	require.Contains(t, string(readme), grants)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -78,18 +77,18 @@ const (
 // Get implements [keystore.KeyStore].
 func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return keystore.Record{}, err
 	}
 	var found []keystore.Record
 	err := s.checkedRead(ctx, getSQL, texts(string(scope), name), &found)
 	if err != nil {
-		return keystore.Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
 	if len(found) == 0 {
-		return keystore.Record{}, about(keystore.ErrNotFound, scope, name)
+		return keystore.Record{}, keystore.Failed("get", scope, name, keystore.ErrNotFound)
 	}
 	return found[0], nil
 }
@@ -98,12 +97,10 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 // consistent view.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, cannotList(scope, err)
+		return nil, keystore.Failed("list", scope, "", err)
 	}
-	if scope != keystore.AllScopes {
-		if err := keystore.CheckScope(scope); err != nil {
-			return nil, err
-		}
+	if err := keystore.CheckListed(scope); err != nil {
+		return nil, err
 	}
 	from, below := prefix, "{"
 	if prefix != "" {
@@ -119,11 +116,9 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	}
 	var found []keystore.Record
 	if err := s.checkedRead(ctx, sql, params, &found); err != nil {
-		return nil, cannotList(scope, err)
+		return nil, keystore.Failed("list", scope, "", err)
 	}
-	slices.SortFunc(found, func(a, b keystore.Record) int {
-		return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(found, keystore.CompareRecords)
 	return found, nil
 }
 
@@ -131,17 +126,17 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 // in microseconds.
 func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
 	if err := keystore.CheckRecord(r, maxData); err != nil {
 		return keystore.Record{}, err
 	}
 	answer, written, err := s.put(ctx, createSQL, append(texts(string(r.Scope), r.Name), present(r.Data)), r)
 	if err != nil {
-		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
 	if !written {
-		return keystore.Record{}, about(keystore.ErrExists, r.Scope, r.Name)
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, keystore.ErrExists)
 	}
 	return answer, nil
 }
@@ -149,7 +144,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 // Update implements [keystore.KeyStore].
 func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 	}
 	if err := keystore.CheckRecord(r, maxData); err != nil {
 		return keystore.Record{}, err
@@ -168,21 +163,21 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 		exists := false
 		err = s.read(ctx, existsSQL, texts(string(r.Scope), r.Name), func(rows *pgconn.ResultReader) { exists = rows.NextRow() })
 		if err == nil && exists {
-			return keystore.Record{}, about(keystore.ErrConflict, r.Scope, r.Name)
+			return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, keystore.ErrConflict)
 		}
 		if err == nil {
-			return keystore.Record{}, about(keystore.ErrNotFound, r.Scope, r.Name)
+			return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, keystore.ErrNotFound)
 		}
 	}
-	return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+	return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 }
 
 // Delete implements [keystore.KeyStore].
 func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
 	if err := ctx.Err(); err != nil {
-		return failed("delete", scope, name, err)
+		return keystore.Failed("delete", scope, name, err)
 	}
-	if err := checkID(scope, name); err != nil {
+	if err := keystore.CheckID(scope, name); err != nil {
 		return err
 	}
 	err := s.checkSchema(ctx)
@@ -190,7 +185,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 		err = s.write(ctx, deleteSQL, texts(string(scope), name), func(rows *pgconn.ResultReader) {})
 	}
 	if err != nil {
-		return failed("delete", scope, name, err)
+		return keystore.Failed("delete", scope, name, err)
 	}
 	return nil
 }
@@ -221,8 +216,7 @@ func (s *Store) put(ctx context.Context, sql string, params [][]byte, r keystore
 	if err := s.checkSchema(ctx); err != nil {
 		return keystore.Record{}, false, err
 	}
-	answer = r
-	answer.Data = bytes.Clone(r.Data)
+	answer = r.Clone()
 	err = s.write(ctx, sql, params, func(rows *pgconn.ResultReader) {
 		written = false // an attempt before may have been undone after its answer
 		for rows.NextRow() {
@@ -379,38 +373,4 @@ func withContext(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ended, err)
 	}
 	return err
-}
-
-func checkID(scope keystore.Scope, name string) error {
-	if err := keystore.CheckScope(scope); err != nil {
-		return err
-	}
-	return keystore.CheckName(name)
-}
-
-// about adds to an error of the contract which record it is about.
-func about(err error, scope keystore.Scope, name string) error {
-	return fmt.Errorf("%w: %s", err, describe(scope, name))
-}
-
-// failed is about for other errors.
-func failed(doing string, scope keystore.Scope, name string, err error) error {
-	return fmt.Errorf("postgres: cannot %s %s: %w", doing, describe(scope, name), err)
-}
-
-func cannotList(scope keystore.Scope, err error) error {
-	switch scope {
-	case keystore.AllScopes:
-		return fmt.Errorf("postgres: cannot list all scopes: %w", err)
-	case keystore.Global:
-		return fmt.Errorf("postgres: cannot list the global scope: %w", err)
-	}
-	return fmt.Errorf("postgres: cannot list scope %q: %w", string(scope), err)
-}
-
-func describe(scope keystore.Scope, name string) string {
-	if scope == keystore.Global {
-		return fmt.Sprintf("%q in the global scope", name)
-	}
-	return fmt.Sprintf("%q in scope %q", name, string(scope))
 }

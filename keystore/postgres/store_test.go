@@ -24,7 +24,7 @@ func TestNewNeedsAPool(t *testing.T) {
 	require.ErrorContains(t, err, "pool is nil")
 }
 
-func TestNoVersionComesBack(t *testing.T) {
+func TestStoreGivesNoVersionTwice(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	store := open(t, url)
@@ -50,7 +50,7 @@ func TestNoVersionComesBack(t *testing.T) {
 	}
 }
 
-func TestWhatReplicationBringsHasANewVersionToo(t *testing.T) {
+func TestStoreSeesANewVersionOfWhatReplicationBrings(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	store := open(t, url)
@@ -63,7 +63,7 @@ func TestWhatReplicationBringsHasANewVersionToo(t *testing.T) {
 	require.NotEqual(t, r.Version, changed.Version)
 }
 
-func TestAnUpdateGivesANewVersionAlsoWhereTheTriggersAreMissing(t *testing.T) {
+func TestUpdateGivesANewVersionAlsoWhereTheTriggersAreMissing(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	execute(t, url, "ALTER TABLE meshpass_records RENAME TO old; CREATE TABLE meshpass_records (LIKE old INCLUDING ALL)")
@@ -77,7 +77,7 @@ func TestAnUpdateGivesANewVersionAlsoWhereTheTriggersAreMissing(t *testing.T) {
 	require.ErrorIs(t, err, keystore.ErrConflict)
 }
 
-func TestAVersionThatTheStoreNeverGaveIsAConflict(t *testing.T) {
+func TestUpdateWithAVersionThatTheStoreNeverGaveIsAConflict(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	store := open(t, url)
@@ -89,7 +89,7 @@ func TestAVersionThatTheStoreNeverGaveIsAConflict(t *testing.T) {
 	}
 }
 
-func TestOneOfManyUpdatesSucceedsAtEveryIsolationLevel(t *testing.T) {
+func TestUpdateSucceedsForOneOfManyAtEveryIsolationLevel(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	for _, level := range []string{"read committed", "repeatable read", "serializable"} {
@@ -123,7 +123,7 @@ func TestOneOfManyUpdatesSucceedsAtEveryIsolationLevel(t *testing.T) {
 	}
 }
 
-func TestTheCollationOfTheDatabaseChangesNothing(t *testing.T) {
+func TestListIsSortedBytewiseWhateverTheCollationOfTheDatabase(t *testing.T) {
 	server := engines.SharedPostgres(t)
 	if execute(t, server.URL(), "SHOW server_version_num") < "150000" {
 		t.Skip("a database has had a collation of ICU since PostgreSQL 15")
@@ -168,12 +168,12 @@ func TestListReadsTheIndexAndNotTheTable(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := fmt.Sscan(execute(t, url, scans), &after, &indexAfter)
 		return err == nil && indexAfter > indexBefore
-	}, patience, 10*time.Millisecond)
+	}, patience, tick)
 	require.Equal(t, before, after, "scans of the whole table")
 }
 
-func TestAReadGoesOnWhenTheConnectionsOfThePoolHaveDied(t *testing.T) {
-	url := engines.NewPostgres(t).URL()
+func TestListGoesOnWhenTheConnectionsOfThePoolHaveDied(t *testing.T) {
+	url := engines.SharedPostgres(t).NewDatabase(t)
 	migrate(t, url)
 	pool := newPool(t, with(url, "pool_max_conns", "8"))
 	store := newStore(t, pool)
@@ -191,7 +191,7 @@ func TestAReadGoesOnWhenTheConnectionsOfThePoolHaveDied(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAWriteWhoseAnswerIsLostSaysThatItsOutcomeIsUnknown(t *testing.T) {
+func TestStoreSaysThatTheOutcomeOfAWriteIsUnknownWhenItsAnswerIsLost(t *testing.T) {
 	server := engines.SharedPostgres(t)
 	direct := newSchema(t, server.URL())
 	migrate(t, direct)
@@ -220,13 +220,12 @@ func TestAWriteWhoseAnswerIsLostSaysThatItsOutcomeIsUnknown(t *testing.T) {
 		require.Eventually(t, func() bool {
 			r, err := store.Get(t.Context(), "default", name)
 			return err == nil && string(r.Data) == "content" // it did
-		}, patience, time.Millisecond)
+		}, patience, tick)
 	}
 }
 
-func TestTheEndOfAContextEndsTheStatementOnTheServerToo(t *testing.T) {
-	server := engines.NewPostgres(t)
-	url := server.URL()
+func TestStoreEndsTheStatementOnTheServerWithItsContext(t *testing.T) {
+	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	pool := newPool(t, with(with(url, "pool_max_conns", "1"), "application_name", "under-test"))
 	store := newStore(t, pool)
@@ -246,7 +245,7 @@ func TestTheEndOfAContextEndsTheStatementOnTheServerToo(t *testing.T) {
 		failed := make(chan error)
 		go func() { failed <- call(ctx) }()
 		const busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'under-test' AND state <> 'idle'"
-		require.Eventually(t, func() bool { return execute(t, url, busy) == "1" }, patience, time.Millisecond, name)
+		require.Eventually(t, func() bool { return execute(t, url, busy) == "1" }, patience, tick, name)
 		cancel()
 		select {
 		case err := <-failed:
@@ -254,7 +253,7 @@ func TestTheEndOfAContextEndsTheStatementOnTheServerToo(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatalf("%s is blocked though its context has ended", name)
 		}
-		require.Eventually(t, func() bool { return execute(t, url, busy) == "0" }, patience, time.Millisecond, name)
+		require.Eventually(t, func() bool { return execute(t, url, busy) == "0" }, patience, tick, name)
 		require.NoError(t, lock.Rollback(t.Context()))
 		got, err := store.Get(t.Context(), "default", "key-1") // with the only connection there may be
 		require.NoError(t, err, name)
@@ -262,7 +261,7 @@ func TestTheEndOfAContextEndsTheStatementOnTheServerToo(t *testing.T) {
 	}
 }
 
-func TestADeadlineBoundsAWaitForALockOnTheRecord(t *testing.T) {
+func TestUpdateWaitsForALockOnTheRecordNoLongerThanItsDeadline(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	store := open(t, url)
@@ -281,14 +280,14 @@ func TestADeadlineBoundsAWaitForALockOnTheRecord(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Eventually(t, func() bool {
 		return execute(t, url, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE meshpass_records%' AND state = 'active'") == "0"
-	}, patience, time.Millisecond)
+	}, patience, tick)
 	require.NoError(t, lock.Rollback(t.Context()))
 	got, err := store.Get(t.Context(), "default", "key-1")
 	require.NoError(t, err)
 	require.Equal(t, r, got)
 }
 
-func TestNoErrorHoldsThePasswordOrData(t *testing.T) {
+func TestStorePutsNeitherPasswordNorDataIntoErrors(t *testing.T) {
 	const password = "pa55word"
 	store := open(t, "postgres://someone:"+password+"@127.0.0.1:1/mesh?connect_timeout=2")
 	calls := callsOf(store)
@@ -312,7 +311,7 @@ func TestNoErrorHoldsThePasswordOrData(t *testing.T) {
 	}
 }
 
-func TestATracerOfThePoolSeesNoData(t *testing.T) {
+func TestStoreShowsATracerOfThePoolNoData(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	config, err := pgxpool.ParseConfig(url)

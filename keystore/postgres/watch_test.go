@@ -17,8 +17,10 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
-// patience is how long the tests wait for what must come.
-const patience = 30 * time.Second
+const (
+	patience = 30 * time.Second      // for what must come
+	tick     = 20 * time.Millisecond // between two looks at the server, each of which opens a connection
+)
 
 // watching is a call of Watch, or of Follow, that keeps what was announced.
 type watching struct {
@@ -90,6 +92,22 @@ func (w *watching) waitFor(scope keystore.Scope) {
 	}, patience, time.Millisecond, "a call with %q", scope)
 }
 
+// waitUntilWatching makes changes in a scope until one is announced. As long as
+// there is no watch, only AllScopes is.
+func (w *watching) waitUntilWatching(writer keystore.KeyStore) {
+	w.t.Helper()
+	const scope = "watched"
+	w.forget()
+	for giveUp := time.Now().Add(patience); !slices.Contains(w.heard(), scope); time.Sleep(10 * time.Millisecond) {
+		_, err := writer.Create(w.t.Context(), keystore.Record{Scope: scope, Name: "key-1"})
+		if errors.Is(err, keystore.ErrExists) {
+			err = writer.Delete(w.t.Context(), scope, "key-1")
+		}
+		require.NoError(w.t, err)
+		require.True(w.t, time.Now().Before(giveUp), "no change is announced for its scope")
+	}
+}
+
 // waitEnd waits until the call has returned, and returns its error.
 func (w *watching) waitEnd() error {
 	w.t.Helper()
@@ -101,7 +119,7 @@ func (w *watching) waitEnd() error {
 	return w.err
 }
 
-func TestChangesThatAreMadeByHandAreAnnouncedAndHaveNewVersions(t *testing.T) {
+func TestWatchAnnouncesChangesMadeByHandWhichHaveNewVersions(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	store := open(t, url)
@@ -135,7 +153,7 @@ func TestChangesThatAreMadeByHandAreAnnouncedAndHaveNewVersions(t *testing.T) {
 	require.Equal(t, created.Created, changed.Created)
 }
 
-func TestNamesThatTheStoreWouldRefuseCannotBeInsertedByHand(t *testing.T) {
+func TestTablesRefuseNamesThatTheStoreWouldRefuse(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	pool := newPool(t, url)
@@ -148,7 +166,7 @@ func TestNamesThatTheStoreWouldRefuseCannotBeInsertedByHand(t *testing.T) {
 	}
 }
 
-func TestTwoStoresInOneDatabaseDoNotHearEachOther(t *testing.T) {
+func TestWatchHearsNothingOfAnotherStoreInTheDatabase(t *testing.T) {
 	server := engines.SharedPostgres(t)
 	one, two := newSchema(t, server.URL()), newSchema(t, server.URL())
 	migrate(t, one)
@@ -163,7 +181,7 @@ func TestTwoStoresInOneDatabaseDoNotHearEachOther(t *testing.T) {
 	require.NotContains(t, w.heard(), keystore.Scope("mesh-0"))
 }
 
-func TestAWatchNeedsNoPlaceInThePool(t *testing.T) {
+func TestWatchNeedsNoPlaceInThePool(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	store := open(t, with(url, "pool_max_conns", "1"))
@@ -177,7 +195,7 @@ func TestAWatchNeedsNoPlaceInThePool(t *testing.T) {
 	}
 }
 
-func TestAWatchSaysThatItsNotificationsAreTakenAway(t *testing.T) {
+func TestWatchSaysThatItsNotificationsAreTakenAway(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
 	config, err := pgxpool.ParseConfig(url)
@@ -189,7 +207,7 @@ func TestAWatchSaysThatItsNotificationsAreTakenAway(t *testing.T) {
 	require.ErrorContains(t, watch(t, newStore(t, pool)).waitEnd(), "OnNotification")
 }
 
-func TestAWatchThatLostItsConnectionFindsWhatItMissed(t *testing.T) {
+func TestWatchThatLostItsConnectionFindsWhatItMissed(t *testing.T) {
 	server := engines.NewPostgres(t)
 	url := server.URL()
 	migrate(t, url)
@@ -204,21 +222,16 @@ func TestAWatchThatLostItsConnectionFindsWhatItMissed(t *testing.T) {
 	_, err := open(t, url).Create(t.Context(), keystore.Record{Scope: "missed", Name: "key-1"})
 	require.NoError(t, err)
 	f.waitFor(keystore.AllScopes)
-	f.forget()
-	_, err = open(t, url).Create(t.Context(), keystore.Record{Scope: "heard", Name: "key-1"})
-	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		heard := f.heard()
-		return slices.Contains(heard, "heard") || slices.Contains(heard, keystore.AllScopes)
-	}, patience, time.Millisecond)
+	f.waitUntilWatching(open(t, url))
 
+	f.forget()
 	server.Kill(t)
 	server.Start(t)
-	f.forget()
 	f.waitFor(keystore.AllScopes)
+	f.waitUntilWatching(open(t, url))
 }
 
-func TestAConnectionThatFellSilentIsNoticed(t *testing.T) {
+func TestWatchNoticesThatItsConnectionFellSilent(t *testing.T) {
 	t.Parallel()
 	server := engines.SharedPostgres(t)
 	direct := newSchema(t, server.URL())
@@ -235,18 +248,10 @@ func TestAConnectionThatFellSilentIsNoticed(t *testing.T) {
 	require.ErrorContains(t, w.waitEnd(), "cannot watch")
 	t.Logf("the watch was lost after %v", time.Since(began).Round(time.Millisecond))
 	f.waitFor(keystore.AllScopes)
-	writer := open(t, url)
-	require.Eventually(t, func() bool {
-		r, err := writer.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
-		if errors.Is(err, keystore.ErrExists) {
-			err = writer.Delete(t.Context(), "default", "key-1")
-		}
-		require.NoError(t, err, r)
-		return slices.Contains(f.heard(), "default") // over a new connection
-	}, patience, 10*time.Millisecond)
+	f.waitUntilWatching(open(t, url)) // over a new connection
 }
 
-func TestAWatchOfATableThatWasReplacedIsLost(t *testing.T) {
+func TestWatchOfATableThatWasReplacedIsLost(t *testing.T) {
 	t.Parallel()
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
@@ -257,7 +262,7 @@ func TestAWatchOfATableThatWasReplacedIsLost(t *testing.T) {
 	require.ErrorContains(t, w.waitEnd(), "was replaced")
 }
 
-func TestAWatchOfATableThatAnnouncesNothingIsRefusedOrLost(t *testing.T) {
+func TestWatchOfATableThatAnnouncesNothingIsRefusedOrLost(t *testing.T) {
 	t.Parallel()
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)

@@ -44,7 +44,7 @@ func Example() {
 	// Output:
 	// id-1 <nil>
 	// meshpass-sealed-v1 and so on, 153 bytes, <nil>
-	// true keystore/sealed: record is not sealed: "dataplane-token-revocations-default" in scope "default"
+	// true keystore: cannot open "dataplane-token-revocations-default" in scope "default": keystore/sealed: record is not sealed
 }
 
 // kms is what the client of a KMS looks like.

@@ -59,7 +59,7 @@ func (s *store) reseal(ctx context.Context, r keystore.Record) (done bool, err e
 		}
 		stored, _, _, err := s.seal(ctx, r)
 		if err != nil {
-			return false, err
+			return false, keystore.Failed("reseal", r.Scope, r.Name, err)
 		}
 		_, err = s.inner.Update(ctx, stored)
 		if errors.Is(err, keystore.ErrConflict) {

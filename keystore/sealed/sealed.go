@@ -122,7 +122,7 @@ func (s *store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	var unknown []int // the records whose data keys have to be opened
 	for i, r := range records {
 		if err := ctx.Err(); err != nil {
-			return nil, cannot("open", r, err)
+			return nil, cannotOpen(r, err)
 		}
 		data, known, err := s.openRemembered(r)
 		if err != nil {
@@ -178,18 +178,9 @@ func (s *store) open(ctx context.Context, r keystore.Record) ([]byte, error) {
 	if err != nil || known {
 		return data, err
 	}
-	e, err := parse(r.Data, r.Scope, r.Name)
-	if err != nil {
-		return nil, about(err, r)
+	if data, err = s.openAnew(ctx, r); err != nil {
+		return nil, cannotOpen(r, err)
 	}
-	dataKey, err := s.openDataKey(ctx, e, r)
-	if err != nil {
-		return nil, err
-	}
-	if data, err = e.decrypt(dataKey); err != nil {
-		return nil, about(err, r)
-	}
-	s.keys().put(e.header, dataKey)
 	return data, nil
 }
 
@@ -201,34 +192,48 @@ func (s *store) openRemembered(r keystore.Record) (data []byte, known bool, err 
 		return r.Data, true, nil
 	}
 	if err != nil {
-		return nil, false, about(err, r)
+		return nil, false, cannotOpen(r, err)
 	}
 	dataKey, known := s.keys().get(e.header)
 	if !known {
 		return nil, false, nil
 	}
 	if data, err = e.decrypt(dataKey); err != nil {
-		return nil, false, about(err, r)
+		return nil, false, cannotOpen(r, err)
 	}
 	return data, true, nil
 }
 
-// openDataKey asks the sealer.
-func (s *store) openDataKey(ctx context.Context, e envelope, r keystore.Record) (key [dataKeyLength]byte, err error) {
+// openAnew asks the sealer for the data key of a record and returns its data.
+func (s *store) openAnew(ctx context.Context, r keystore.Record) ([]byte, error) {
+	e, err := parse(r.Data, r.Scope, r.Name)
+	if err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil {
-		return key, cannot("open", r, err)
+		return nil, err
 	}
 	opened, err := s.sealer.Open(ctx, e.sealedKey, r.Scope, r.Name)
 	if errors.Is(err, ErrNoKey) || errors.Is(err, ErrAltered) {
-		return key, about(err, r)
+		return nil, err // its text is about the record
 	}
 	if err != nil {
-		return key, cannot("open the data key of", r, err)
+		return nil, fmt.Errorf("cannot open its data key: %w", err)
 	}
 	if len(opened) != dataKeyLength {
-		return key, cannot("open the data key of", r, fmt.Errorf("the sealer returned %d bytes, want %d", len(opened), dataKeyLength))
+		return nil, fmt.Errorf("the sealer returned a data key of %d bytes, want %d", len(opened), dataKeyLength)
 	}
-	return [dataKeyLength]byte(opened), nil
+	dataKey := [dataKeyLength]byte(opened)
+	data, err := e.decrypt(dataKey)
+	if err != nil {
+		return nil, err
+	}
+	s.keys().put(e.header, dataKey)
+	return data, nil
+}
+
+func cannotOpen(r keystore.Record, err error) error {
+	return keystore.Failed("open", r.Scope, r.Name, err)
 }
 
 // Create implements [keystore.KeyStore].
@@ -242,28 +247,28 @@ func (s *store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 }
 
 // write seals a record and writes it with one of the inner store's methods.
-func (s *store) write(ctx context.Context, doing string, r keystore.Record,
+func (s *store) write(ctx context.Context, op string, r keystore.Record,
 	write func(context.Context, keystore.Record) (keystore.Record, error)) (keystore.Record, error) {
 
 	if err := ctx.Err(); err != nil {
-		return keystore.Record{}, cannot(doing, r, err)
+		return keystore.Record{}, keystore.Failed(op, r.Scope, r.Name, err)
 	}
 	if err := keystore.CheckRecord(r, math.MaxInt); err != nil { // the sealer is to get no such name
 		return keystore.Record{}, err
 	}
 	if s.writePlaintext {
 		if err := notThisFormat(r.Data); err != ErrNotSealed {
-			return keystore.Record{}, cannot(doing, r, errors.New("its data begins like a sealed record"))
+			return keystore.Record{}, keystore.Failed(op, r.Scope, r.Name, errors.New("its data begins like a sealed record"))
 		}
 		return write(ctx, r)
 	}
 	stored, header, dataKey, err := s.seal(ctx, r)
 	if err != nil {
-		return keystore.Record{}, err
+		return keystore.Record{}, keystore.Failed(op, r.Scope, r.Name, err)
 	}
 	written, err := write(ctx, stored)
 	if errors.Is(err, keystore.ErrTooLarge) {
-		err = fmt.Errorf("%w; of these bytes sealing has added %d", err, len(stored.Data)-len(r.Data))
+		err = fmt.Errorf("%w (%d added by sealing)", err, len(stored.Data)-len(r.Data))
 	}
 	if err != nil {
 		return keystore.Record{}, err
@@ -278,37 +283,19 @@ func (s *store) seal(ctx context.Context, r keystore.Record) (stored keystore.Re
 	dataKey = newDataKey()
 	given := dataKey // so that a sealer may do with its slice what it likes
 	sealedKey, err := s.sealer.Seal(ctx, given[:], r.Scope, r.Name)
-	if err == nil && (len(sealedKey) == 0 || len(sealedKey) > maxSealedKey) {
-		err = fmt.Errorf("the sealer returned %d bytes, want 1 to %d", len(sealedKey), maxSealedKey)
-	}
 	if err != nil {
-		return stored, nil, dataKey, cannot("seal the data key of", r, err)
+		return stored, nil, dataKey, fmt.Errorf("cannot seal its data key: %w", err)
+	}
+	if len(sealedKey) == 0 || len(sealedKey) > maxSealedKey {
+		return stored, nil, dataKey, fmt.Errorf("the sealer returned a sealed data key of %d bytes, want 1 to %d", len(sealedKey), maxSealedKey)
 	}
 	header = newHeader(r.Scope, r.Name, sealedKey)
 	stored = r
-	if stored.Data, err = encrypt(header, dataKey, r.Data); err != nil {
-		return stored, nil, dataKey, cannot("seal", r, err)
-	}
-	return stored, header, dataKey, nil
+	stored.Data, err = encrypt(header, dataKey, r.Data)
+	return stored, header, dataKey, err
 }
 
 // Delete implements [keystore.KeyStore].
 func (s *store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
 	return s.inner.Delete(ctx, scope, name)
-}
-
-// about adds to an error which record it is about.
-func about(err error, r keystore.Record) error {
-	return fmt.Errorf("%w: %s", err, describe(r))
-}
-
-func cannot(doing string, r keystore.Record, err error) error {
-	return fmt.Errorf("keystore/sealed: cannot %s %s: %w", doing, describe(r), err)
-}
-
-func describe(r keystore.Record) string {
-	if r.Scope == keystore.Global {
-		return fmt.Sprintf("%q in the global scope", r.Name)
-	}
-	return fmt.Sprintf("%q in scope %q", r.Name, string(r.Scope))
 }

@@ -109,7 +109,7 @@ func (c *counting) Open(ctx context.Context, sealedKey []byte, scope keystore.Sc
 // polled hides Watch.
 type polled struct{ keystore.KeyStore }
 
-func TestASealedStoreConforms(t *testing.T) {
+func TestStoreConforms(t *testing.T) {
 	t.Run("over memory", func(t *testing.T) {
 		keystoretest.Run(t, keystoretest.Harness{
 			New: func(t *testing.T) keystoretest.Storage {
@@ -145,7 +145,7 @@ func TestASealedStoreConforms(t *testing.T) {
 	})
 }
 
-func TestASealedStoreIsAWatcherExactlyIfItsInnerStoreIsOne(t *testing.T) {
+func TestStoreIsAWatcherExactlyIfItsInnerStoreIsOne(t *testing.T) {
 	_, ok := newStore(t, keystore.NewMemory(), aesgcm(t, 1)).(keystore.Watcher)
 	assert.True(t, ok)
 	_, ok = newStore(t, polled{keystore.NewMemory()}, aesgcm(t, 1)).(keystore.Watcher)
@@ -161,7 +161,7 @@ func TestNewRefusesWhatIsNil(t *testing.T) {
 	assert.EqualError(t, err, "keystore/sealed: option 2 of 2 is nil")
 }
 
-func TestNothingOfARecordIsInTheFilesOfADirectory(t *testing.T) {
+func TestStoreLeavesNothingOfARecordInTheFilesOfADirectory(t *testing.T) {
 	path := t.TempDir()
 	inner, err := dir.Open(path)
 	require.NoError(t, err)
@@ -192,7 +192,7 @@ func TestNothingOfARecordIsInTheFilesOfADirectory(t *testing.T) {
 	assert.Equal(t, 2, files)
 }
 
-func TestEachWriteIsSealedWithAKeyOfItsOwn(t *testing.T) {
+func TestStoreSealsEachWriteWithAKeyOfItsOwn(t *testing.T) {
 	inner := keystore.NewMemory()
 	store := newStore(t, inner, aesgcm(t, 1))
 	r := create(t, store, "default", "key-1", "content")
@@ -236,7 +236,7 @@ func decode(t *testing.T, record, key []byte, scope, name string) []byte {
 	return data
 }
 
-func TestTheFormatIsWhatTheDocumentationSays(t *testing.T) {
+func TestStoreWritesTheFormatThatTheDocumentationDescribes(t *testing.T) {
 	inner := keystore.NewMemory()
 	store := newStore(t, inner, aesgcm(t, 7))
 	for _, data := range []string{"", "content", strings.Repeat("x", 100_000)} {
@@ -263,7 +263,7 @@ const (
 )
 
 // What this version has stored, every later one must read.
-func TestARecordOfTheFirstVersionCanBeRead(t *testing.T) {
+func TestStoreReadsARecordOfTheFirstVersion(t *testing.T) {
 	golden := goldenRecord(t)
 	assert.Equal(t, goldenData, string(decode(t, golden, keyOf(0x42), "default", goldenName)))
 	inner := keystore.NewMemory()
@@ -289,14 +289,14 @@ func failing(t *testing.T, store keystore.KeyStore, scope keystore.Scope, name s
 	return err
 }
 
-func TestWhatIsNotAsItWasSealedIsRefusedAndTheErrorSaysWhatIsWrong(t *testing.T) {
+func TestStoreRefusesWhatIsNotAsItWasSealedAndSaysWhatIsWrong(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		change func(record []byte) []byte
 		want   error
 		text   string
 	}{
-		{"not sealed", func([]byte) []byte { return []byte("secret content") }, sealed.ErrNotSealed, `is not sealed: "key-1" in scope "default"`},
+		{"not sealed", func([]byte) []byte { return []byte("secret content") }, sealed.ErrNotSealed, `cannot open "key-1" in scope "default": keystore/sealed: record is not sealed`},
 		{"empty", func([]byte) []byte { return nil }, sealed.ErrNotSealed, "is not sealed"},
 		{"a part of the first line", func(r []byte) []byte { return r[:5] }, sealed.ErrAltered, "cut short, to 5 bytes"},
 		{"the first line", func(r []byte) []byte { return r[:19] }, sealed.ErrAltered, "cut short, to 19 bytes"},
@@ -338,7 +338,7 @@ func TestWhatIsNotAsItWasSealedIsRefusedAndTheErrorSaysWhatIsWrong(t *testing.T)
 	}
 }
 
-func TestEveryBitOfARecordCounts(t *testing.T) {
+func TestStoreNoticesEveryBitThatChanged(t *testing.T) {
 	inner := keystore.NewMemory()
 	writer := newStore(t, inner, aesgcm(t, 1))
 	create(t, writer, "default", "key-1", "secret content")
@@ -360,7 +360,7 @@ func TestEveryBitOfARecordCounts(t *testing.T) {
 	}
 }
 
-func TestARecordIsSealedForItsScopeAndName(t *testing.T) {
+func TestStoreSealsARecordForItsScopeAndName(t *testing.T) {
 	inner := keystore.NewMemory()
 	store := newStore(t, inner, aesgcm(t, 1))
 	create(t, store, "ab", "c", "secret content")
@@ -383,7 +383,7 @@ func TestARecordIsSealedForItsScopeAndName(t *testing.T) {
 	}
 }
 
-func TestADataKeyServesNoOtherRecord(t *testing.T) {
+func TestStoreUsesADataKeyForNoOtherRecord(t *testing.T) {
 	inner := keystore.NewMemory()
 	store := newStore(t, inner, aesgcm(t, 1))
 	create(t, store, "default", "key-1", "first")
@@ -393,7 +393,7 @@ func TestADataKeyServesNoOtherRecord(t *testing.T) {
 	assert.ErrorIs(t, failing(t, store, "default", "key-1"), sealed.ErrAltered)
 }
 
-func TestOneRecordThatCannotBeOpenedLeavesTheOtherScopesReadable(t *testing.T) {
+func TestStoreReadsTheOtherScopesBesideARecordThatCannotBeOpened(t *testing.T) {
 	inner := keystore.NewMemory()
 	store := newStore(t, inner, aesgcm(t, 1))
 	create(t, store, "bad", "key-1", "content")
@@ -405,15 +405,15 @@ func TestOneRecordThatCannotBeOpenedLeavesTheOtherScopesReadable(t *testing.T) {
 	assert.Len(t, records, 1)
 }
 
-func TestTooLargeCountsWhatSealingAdds(t *testing.T) {
+func TestStoreCountsWhatSealingAddsAgainstTheLimit(t *testing.T) {
 	store := newStore(t, keystore.NewMemory(), aesgcm(t, 1))
 	data := make([]byte, maxData-overhead+1)
 	_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: data})
 	require.ErrorIs(t, err, keystore.ErrTooLarge)
-	assert.EqualError(t, err, `keystore: record too large: "key-1" in scope "default" has 67108865 bytes, the limit is 67108864; of these bytes sealing has added 149`)
+	assert.EqualError(t, err, `keystore: record too large: "key-1" in scope "default" has 67108865 bytes, the limit is 67108864 (149 added by sealing)`)
 }
 
-func TestARecordThatDidNotChangeCostsNoCallOfTheSealer(t *testing.T) {
+func TestStoreAsksTheSealerNothingAboutARecordThatDidNotChange(t *testing.T) {
 	inner := keystore.NewMemory()
 	writer := newStore(t, inner, aesgcm(t, 1))
 	const records = 100
@@ -452,7 +452,7 @@ func TestARecordThatDidNotChangeCostsNoCallOfTheSealer(t *testing.T) {
 	assert.EqualValues(t, 1, sealer.seals.Load())
 }
 
-func TestAListOfManyNewRecordsAsksASlowSealerAFewAtATimeAndGoesOnWhereItWasStopped(t *testing.T) {
+func TestListAsksASlowSealerAFewAtATimeAndGoesOnWhereItWasStopped(t *testing.T) {
 	inner := keystore.NewMemory()
 	writer := newStore(t, inner, aesgcm(t, 1))
 	const records = 100
@@ -496,7 +496,7 @@ func TestAListOfManyNewRecordsAsksASlowSealerAFewAtATimeAndGoesOnWhereItWasStopp
 	assert.EqualValues(t, 16, sealer.atMost.Load())
 }
 
-func TestAListStopsAskingASealerThatFails(t *testing.T) {
+func TestListStopsAskingASealerThatFails(t *testing.T) {
 	inner := keystore.NewMemory()
 	writer := newStore(t, inner, aesgcm(t, 1))
 	for i := range 200 {
@@ -506,7 +506,8 @@ func TestAListStopsAskingASealerThatFails(t *testing.T) {
 	sealer := &counting{Sealer: aesgcm(t, 1), open: func(context.Context) error { return down }}
 	_, err := newStore(t, inner, sealer).List(t.Context(), keystore.AllScopes, "")
 	require.ErrorIs(t, err, down)
-	assert.ErrorContains(t, err, "keystore/sealed: cannot open the data key of \"key-")
+	assert.ErrorContains(t, err, `keystore: cannot open "key-`)
+	assert.ErrorContains(t, err, "cannot open its data key: the KMS is down")
 	assert.LessOrEqual(t, sealer.opens.Load(), int64(16))
 }
 
@@ -523,23 +524,23 @@ func (w wrong) Open(context.Context, []byte, keystore.Scope, string) ([]byte, er
 	return w.open, nil
 }
 
-func TestASealerThatReturnsTooFewOrTooManyBytesIsAnError(t *testing.T) {
+func TestStoreRefusesASealerThatReturnsTooFewOrTooManyBytes(t *testing.T) {
 	for _, n := range []int{0, 8193} {
 		_, err := newStore(t, keystore.NewMemory(), wrong{seal: make([]byte, n)}).
 			Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
-		assert.EqualError(t, err, fmt.Sprintf(`keystore/sealed: cannot seal the data key of "key-1" in scope "default": the sealer returned %d bytes, want 1 to 8192`, n))
+		assert.EqualError(t, err, fmt.Sprintf(`keystore: cannot create "key-1" in scope "default": the sealer returned a sealed data key of %d bytes, want 1 to 8192`, n))
 	}
 	inner := keystore.NewMemory()
 	create(t, newStore(t, inner, wrong{seal: make([]byte, 8192)}), "default", "key-1", "content")
 	for _, n := range []int{0, 16, 31, 33} {
 		_, err := newStore(t, inner, wrong{open: make([]byte, n)}).Get(t.Context(), "default", "key-1")
-		assert.EqualError(t, err, fmt.Sprintf(`keystore/sealed: cannot open the data key of "key-1" in scope "default": the sealer returned %d bytes, want 32`, n))
+		assert.EqualError(t, err, fmt.Sprintf(`keystore: cannot open "key-1" in scope "default": the sealer returned a data key of %d bytes, want 32`, n))
 	}
 	_, err := newStore(t, inner, wrong{open: make([]byte, 32)}).Get(t.Context(), "default", "key-1")
 	assert.ErrorIs(t, err, sealed.ErrAltered)
 }
 
-func TestTheSealerIsNotAskedForWhatNoStoreTakes(t *testing.T) {
+func TestStoreDoesNotAskTheSealerForWhatNoStoreTakes(t *testing.T) {
 	sealer := &counting{Sealer: aesgcm(t, 1)}
 	store := newStore(t, keystore.NewMemory(), sealer)
 	_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "../key"})
@@ -579,7 +580,7 @@ func TestAESGCMKeepsItsKeysWhateverTheCallerDoesToThem(t *testing.T) {
 	assert.Equal(t, "content", string(r.Data))
 }
 
-func TestNoKeyIsEverPrinted(t *testing.T) {
+func TestStoreAndAESGCMPrintNoKey(t *testing.T) {
 	sealer := aesgcm(t, 'K', 'L')
 	store := newStore(t, keystore.NewMemory(), sealer)
 	create(t, store, "default", "key-1", "content")
@@ -609,7 +610,7 @@ func TestNoKeyIsEverPrinted(t *testing.T) {
 	assert.Equal(t, "AES-GCM without keys", fmt.Sprint(sealed.AESGCM{}))
 }
 
-func TestTheKeyEncryptionKeyCanBeReplaced(t *testing.T) {
+func TestResealLetsTheKeyEncryptionKeyBeReplaced(t *testing.T) {
 	inner := keystore.NewMemory()
 	create(t, newStore(t, inner, aesgcm(t, 1)), "default", "key-1", "content")
 	r, err := newStore(t, inner, aesgcm(t, 2, 1)).Get(t.Context(), "default", "key-1")
@@ -635,7 +636,7 @@ func TestTheKeyEncryptionKeyCanBeReplaced(t *testing.T) {
 
 // A deployment of several processes turns encryption on, each at another time,
 // while all of them write.
-func TestEncryptionIsTurnedOnWithoutAMomentInWhichAProcessCannotRead(t *testing.T) {
+func TestStoreTurnsEncryptionOnWithoutAMomentInWhichAProcessCannotRead(t *testing.T) {
 	inner := keystore.NewMemory()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -786,19 +787,19 @@ func TestResealRefusesWhatItCannotWorkOn(t *testing.T) {
 	assert.ErrorIs(t, err, sealed.ErrNoKey)
 }
 
-func TestPlaintextThatBeginsLikeASealedRecordIsNotWritten(t *testing.T) {
+func TestWritePlaintextRefusesDataThatBeginsLikeASealedRecord(t *testing.T) {
 	inner := keystore.NewMemory()
 	create(t, newStore(t, inner, aesgcm(t, 1)), "default", "key-1", "content")
 	store := newStore(t, inner, aesgcm(t, 1), sealed.WritePlaintext())
 	_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2", Data: stored(t, inner, "default", "key-1")})
-	assert.EqualError(t, err, `keystore/sealed: cannot create "key-2" in scope "default": its data begins like a sealed record`)
+	assert.EqualError(t, err, `keystore: cannot create "key-2" in scope "default": its data begins like a sealed record`)
 	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2", Data: []byte("mesh")})
 	assert.Error(t, err)
 	create(t, store, "default", "key-2", "mesh-1")
 	assert.Equal(t, "mesh-1", string(stored(t, inner, "default", "key-2")))
 }
 
-func TestSealingWorksInFIPSMode(t *testing.T) {
+func TestStoreWorksInFIPSMode(t *testing.T) {
 	if !strings.Contains(os.Getenv("GODEBUG"), "fips140=only") {
 		self, err := os.Executable()
 		require.NoError(t, err)
@@ -874,42 +875,4 @@ func BenchmarkList(b *testing.B) {
 			b.ReportMetric(float64(best[1])/float64(best[0]), "x-inner")
 		})
 	}
-}
-
-// unsealing is a Sealer that does nothing, and so costs nothing.
-type unsealing struct{}
-
-func (unsealing) Seal(_ context.Context, dataKey []byte, _ keystore.Scope, _ string) ([]byte, error) {
-	return bytes.Clone(dataKey), nil
-}
-func (unsealing) Open(_ context.Context, sealedKey []byte, _ keystore.Scope, _ string) ([]byte, error) {
-	return bytes.Clone(sealedKey), nil
-}
-func (unsealing) Current([]byte) bool { return true }
-
-func TestManyDataKeysAreRememberedButNotAnyNumber(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes seconds to make so many records")
-	}
-	inner := keystore.NewMemory()
-	writer := newStore(t, inner, unsealing{})
-	fill := func(from, to int) {
-		for i := range to - from {
-			create(t, writer, "default", fmt.Sprint("key-", from+i), "content")
-		}
-	}
-	sealer := &counting{Sealer: unsealing{}}
-	store := newStore(t, inner, sealer)
-	opensOfAList := func() int64 {
-		before := sealer.opens.Load()
-		_, err := store.List(t.Context(), keystore.AllScopes, "")
-		require.NoError(t, err)
-		return sealer.opens.Load() - before
-	}
-	fill(0, 128<<10)
-	assert.EqualValues(t, 128<<10, opensOfAList())
-	assert.Zero(t, opensOfAList())
-	fill(128<<10, 300<<10)
-	opensOfAList()
-	assert.GreaterOrEqual(t, opensOfAList(), int64(300<<10-256<<10))
 }

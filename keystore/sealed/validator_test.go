@@ -15,7 +15,7 @@ import (
 )
 
 // An intruder who can write to the directory and has no key-encryption key.
-func TestAValidatorTakesNothingThatWasPutIntoTheInnerStore(t *testing.T) {
+func TestStoreShowsAValidatorNothingThatWasPutIntoTheInnerStore(t *testing.T) {
 	path := t.TempDir()
 	inner, err := dir.Open(path)
 	require.NoError(t, err)

@@ -1,5 +1,5 @@
-// The bench command measures Meshpass and other libraries side by side: the same key
-// and the same tokens, in turns, in one process. It prints a table in Markdown.
+// The bench command measures Meshpass and other libraries: with the same key and the
+// same tokens, in turns, in one process. It prints a table in Markdown.
 //
 // With -write FOLDER it also replaces the table in the README.md of that folder, and
 // draws the plot bench.svg beside it.
@@ -13,8 +13,8 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 2000, "how often each library does each piece of work")
-	folder := flag.String("write", "", "folder whose README.md gets the table, and beside it the plot")
+	rounds := flag.Int("rounds", 2000, "how often each library does each operation")
+	folder := flag.String("write", "", "folder for the plot, and with the README.md that gets the table")
 	flag.Parse()
 	if err := run(*rounds, *folder); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

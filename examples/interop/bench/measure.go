@@ -25,35 +25,34 @@ import (
 const (
 	mesh    = "default"
 	revoked = 100_000 // ids
-	again   = 100     // tokens that are validated again and again
+	again   = 100     // tokens that are validated repeatedly
 )
 
-// claims are those of the reference token: a name, and one tag with two values.
+// claims are the claims of the reference token: a name, and one tag with two values.
 var claims = token.Dataplane{
 	Mesh: mesh, Name: "backend-7d9c5b6f4-x2x9q",
 	Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}},
 }
 
-// result is one row of the table: a piece of work, and how long each contender takes
-// for it.
+// result is one row of the table: an operation, and how long each contender takes.
 type result struct {
 	work    string
-	medians map[string]time.Duration // by contender; without those that do not do it
+	medians map[string]time.Duration // by contender, if it has the operation
 }
 
-// The contenders beside the peers.
+// The contenders other than the peers.
 const (
 	ours = "Meshpass"
 	raw  = "crypto/rsa"
 )
 
-// contender does a piece of work on a token, or for issuing on none.
+// contender performs an operation on a token, or issues one.
 type contender struct {
 	name string
 	do   func(sample) error
 }
 
-// sample is a token, and what of it goes into the raw operation.
+// sample is a token, and its parts for the raw operation.
 type sample struct {
 	text             string
 	input, signature []byte
@@ -95,12 +94,12 @@ func measure(rounds int) ([]result, error) {
 	return results, nil
 }
 
-// inTurns has each contender do the work once a round, in an order that is drawn anew
-// each round, so that whatever else the machine does, and whoever was at work before,
-// hits all alike. It returns the medians.
+// inTurns lets each contender do the work once a round. Each round has a new random
+// order, so that other load, and the previous contender, affect all equally. It
+// returns the medians.
 func inTurns(rounds int, contenders []contender, warmUp sample, token func(round int) sample) (map[string]time.Duration, error) {
 	times := make([][]time.Duration, len(contenders))
-	for i := range contenders { // what is set up at the first use is not counted
+	for i := range contenders { // the first use, which sets things up, does not count
 		if err := contenders[i].do(warmUp); err != nil {
 			return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
 		}
@@ -124,8 +123,8 @@ func inTurns(rounds int, contenders []contender, warmUp sample, token func(round
 	return medians, nil
 }
 
-// bench holds what is measured. Everything is made once, as in a server: keys are
-// parsed, validators are running and have read their store.
+// bench holds what is measured. It makes everything once, as a server does: keys are
+// parsed, and validators run and have read their store.
 type bench struct {
 	ctx       context.Context
 	key       interop.Key
@@ -135,7 +134,7 @@ type bench struct {
 	validator dataplane.Validator // nothing is revoked
 	withList  dataplane.Validator
 	tokens    []sample
-	warmUp    sample   // none of tokens
+	warmUp    sample   // not in tokens
 	revoked   []string // ids
 }
 
@@ -152,7 +151,7 @@ func newBench(tokens int) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nobody else logs, so neither do we.
+	// The peers do not log, so Meshpass does not either.
 	quiet := dataplane.WithLogger(slog.New(slog.DiscardHandler))
 	if b.issuer, err = dataplane.NewIssuer(store, quiet); err != nil {
 		return nil, err
@@ -196,8 +195,8 @@ func (b *bench) newStore() (*keystore.Memory, error) {
 	return store, err
 }
 
-// revoke puts the ids on the list, one of them of a token, and waits until it is
-// heeded.
+// revoke puts the ids on the list, and waits until the validator refuses a revoked
+// token.
 func (b *bench) revoke(store keystore.KeyStore) error {
 	text, err := b.issuer.Issue(b.ctx, claims, time.Hour)
 	if err != nil {
@@ -211,7 +210,7 @@ func (b *bench) revoke(store keystore.KeyStore) error {
 	for i := range revoked - 1 {
 		b.revoked = append(b.revoked, fmt.Sprintf("%08x-0000-4000-8000-%012x", i, i*7))
 	}
-	// Not with dataplane.Revoke, which would log an event for each.
+	// Not with dataplane.Revoke, which would log an event for each id.
 	if _, err := store.Create(b.ctx, keystore.Record{
 		Scope: mesh, Name: "dataplane-token-revocations-" + mesh, Data: []byte(strings.Join(b.revoked, ","))}); err != nil {
 		return err
@@ -222,7 +221,7 @@ func (b *bench) revoke(store keystore.KeyStore) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return errors.New("the list is not heeded after 10 seconds")
+	return errors.New("the validator still accepts a revoked token after 10 seconds")
 }
 
 func (b *bench) close() {
@@ -230,9 +229,9 @@ func (b *bench) close() {
 	_ = b.withList.Close()
 }
 
-// validators returns who validates, with the revoked ids if there are any. Peers have
-// no lists of revoked ids, so for them the lookup is in a map, which is what a
-// program around them would do.
+// validators returns the contenders that validate, with a list of revoked ids if it is
+// not nil. Peers have no such lists, so they look ids up in a map, as a program that
+// uses them would do.
 func (b *bench) validators(validator dataplane.Validator, revoked map[string]struct{}) []contender {
 	check := func(c token.Claims) error {
 		if c.Dataplane.Mesh != mesh {
@@ -262,7 +261,7 @@ func (b *bench) validators(validator dataplane.Validator, revoked map[string]str
 	}})
 }
 
-// issuers returns who issues: the same claims with a new id.
+// issuers returns the contenders that issue: the same claims with a new id.
 func (b *bench) issuers(issuer dataplane.Issuer) []contender {
 	contenders := []contender{{ours, func(sample) error {
 		_, err := issuer.Issue(b.ctx, claims, time.Hour)
@@ -290,7 +289,7 @@ func (b *bench) issuers(issuer dataplane.Issuer) []contender {
 	}})
 }
 
-// newID returns a random UUID, as a program around a peer makes one.
+// newID returns a random UUID, as a program that uses a peer would do.
 func newID() string {
 	var b [16]byte
 	cryptorand.Read(b[:])

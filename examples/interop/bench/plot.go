@@ -5,27 +5,27 @@ import (
 	"strings"
 )
 
-// The measures of the plot, in pixels.
+// The dimensions of the plot, in pixels.
 const (
 	plotWidth  = 860
 	labelWidth = 110
 	valueWidth = 150
 	barHeight  = 16
 	barGap     = 5
-	panelTop   = 30 // of a panel, above its bars
+	panelTop   = 30 // space above the bars of a panel
 	panelGap   = 18
 	margin     = 20
 )
 
-// colours of the bars: ours, the others', and the raw operation's.
+// Colours of the bars: Meshpass, the other libraries, and the raw operation.
 const (
 	colourOurs   = "#1a6f4f"
 	colourOthers = "#8aa4c2"
 	colourRaw    = "#c9c9c9"
 )
 
-// plot draws the medians as SVG: a panel for each piece of work, each with a scale of
-// its own that begins at zero.
+// plot draws the medians as SVG: a panel for each operation, with its own scale that
+// begins at zero.
 func plot(results []result) string {
 	var b strings.Builder
 	y := margin

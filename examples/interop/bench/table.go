@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// contenders returns the names of all who take part, in the order of the table.
+// contenders returns the names of all contenders, in the order of the table.
 func contenders() []string {
 	return []string{ours, "golang-jwt", "go-jose", "cap", "tink-go", raw}
 }
 
-// table returns the results in Markdown, with what they were measured on.
+// table returns the results in Markdown, with the versions and the machine.
 func table(results []result) string {
 	var b strings.Builder
 	b.WriteString("| median, in µs |")
@@ -48,7 +48,7 @@ func table(results []result) string {
 	return b.String()
 }
 
-// compare puts Meshpass beside the fastest of the peers.
+// compare compares Meshpass with the fastest peer.
 func compare(r result) string {
 	var fastest string
 	for _, name := range contenders() {
@@ -74,7 +74,7 @@ func micros(d time.Duration) string {
 	return fmt.Sprintf("%.1f", float64(d.Nanoseconds())/1e3)
 }
 
-// ratio returns how many times as long as ours something took.
+// ratio returns d as a multiple of ours.
 func ratio(d, ours time.Duration) string {
 	r := float64(d) / float64(ours)
 	if r < 10 {
@@ -83,7 +83,7 @@ func ratio(d, ours time.Duration) string {
 	return fmt.Sprintf("%.0f", r)
 }
 
-// setting says what was measured, and where.
+// setting describes the versions and the machine.
 func setting() string {
 	parts := []string{runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, fmt.Sprintf("%d CPUs", runtime.NumCPU())}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -103,7 +103,7 @@ var modules = []string{
 	"github.com/tink-crypto/tink-go/v2",
 }
 
-// The lines of a README between which the table stands.
+// The lines before and after the table in a README.
 const (
 	tableBegin = "<!-- what follows is written by bench -write -->\n"
 	tableEnd   = "<!-- end of what bench -write wrote -->\n"

@@ -12,14 +12,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -42,11 +43,10 @@ type Kubernetes struct {
 	// those of an administrator (the group system:masters). All are PEM.
 	CA, Cert, Key []byte
 
-	tb        testing.TB
 	folder    string // of the binaries
 	data      string // what they read and write
 	address   string // of the API server
-	etcd      string // URL
+	etcd      *etcd
 	ca        *x509.Certificate
 	caKey     *ecdsa.PrivateKey
 	apiServer *process
@@ -57,18 +57,54 @@ type Kubernetes struct {
 // waits until it is ready. They end with the test.
 func NewKubernetes(tb testing.TB) *Kubernetes {
 	tb.Helper()
-	k := &Kubernetes{tb: tb, folder: kubernetesFolder(tb), data: tb.TempDir()}
-	k.makeCertificates()
-	k.etcd = "http://" + startEtcd(tb, k.folder, k.data)
-	k.address = freeAddress(tb)
-	k.URL = "https://" + k.address
-	tb.Cleanup(func() {
-		if k.apiServer != nil {
-			k.apiServer.kill()
-		}
-	})
+	k := newKubernetes(tb, tb.TempDir())
+	tb.Cleanup(k.end)
 	k.Start(tb)
 	return k
+}
+
+var sharedKubernetes struct {
+	sync.Mutex
+	server *Kubernetes
+	alive  io.Closer // while it is open, the folder stays
+}
+
+// SharedKubernetes is NewKubernetes for an API server that the tests of the process
+// share, one after the other. It ends with the process. A test may kill it: the next
+// call starts it again.
+func SharedKubernetes(tb testing.TB) *Kubernetes {
+	tb.Helper()
+	sharedKubernetes.Lock()
+	defer sharedKubernetes.Unlock()
+	if sharedKubernetes.server == nil {
+		data, err := os.MkdirTemp("", "meshpass-kubernetes-")
+		check(tb, err)
+		sharedKubernetes.alive = removeWithProcess(tb, data)
+		sharedKubernetes.server = newKubernetes(tb, data)
+	}
+	if sharedKubernetes.server.apiServer == nil {
+		sharedKubernetes.server.Start(tb)
+	}
+	return sharedKubernetes.server
+}
+
+// newKubernetes starts the etcd, and makes what the API server needs.
+func newKubernetes(tb testing.TB, data string) *Kubernetes {
+	tb.Helper()
+	k := &Kubernetes{folder: kubernetesFolder(tb), data: data}
+	k.makeCertificates(tb)
+	k.etcd = startEtcd(tb, k.folder, k.data)
+	k.address = FreeAddress(tb)
+	k.URL = "https://" + k.address
+	return k
+}
+
+// end ends both servers.
+func (k *Kubernetes) end() {
+	if k.apiServer != nil {
+		k.apiServer.kill()
+	}
+	k.etcd.kill()
 }
 
 // kubernetesFolder returns where the binaries are.
@@ -94,21 +130,29 @@ func kubernetesFolder(tb testing.TB) string {
 // ready. It ends with the test. It returns the address, HOST:PORT.
 func NewEtcd(tb testing.TB) string {
 	tb.Helper()
-	return startEtcd(tb, kubernetesFolder(tb), tb.TempDir())
+	e := startEtcd(tb, kubernetesFolder(tb), tb.TempDir())
+	tb.Cleanup(e.kill)
+	return e.address
 }
 
+// etcd is an etcd with one member.
+type etcd struct {
+	*process
+	address string // HOST:PORT
+}
+
+func (e *etcd) url() string { return "http://" + e.address }
+
 // startEtcd starts the binary in a folder, with its data in another.
-func startEtcd(tb testing.TB, folder, data string) (address string) {
+func startEtcd(tb testing.TB, folder, data string) *etcd {
 	tb.Helper()
-	address = freeAddress(tb)
-	url := "http://" + address
-	etcd := startProcess(tb, filepath.Join(data, "etcd.log"), filepath.Join(folder, "server"),
+	e := &etcd{address: FreeAddress(tb)}
+	e.process = startProcess(tb, filepath.Join(data, "etcd.log"), filepath.Join(folder, "server"),
 		"--data-dir="+filepath.Join(data, "etcd"),
-		"--listen-client-urls="+url, "--advertise-client-urls="+url, "--listen-peer-urls=http://127.0.0.1:0",
+		"--listen-client-urls="+e.url(), "--advertise-client-urls="+e.url(), "--listen-peer-urls=http://127.0.0.1:0",
 		"--unsafe-no-fsync", "--log-level=warn")
-	tb.Cleanup(etcd.kill)
-	etcd.waitUntilReady(tb, &http.Client{Timeout: requestTimeout}, url+"/health")
-	return address
+	e.waitUntilReady(tb, &http.Client{Timeout: requestTimeout}, e.url()+"/health")
+	return e
 }
 
 // Start starts the API server again after Kill, on the same address and data, and
@@ -124,7 +168,7 @@ func (k *Kubernetes) Start(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	k.apiServer = startProcess(tb, file("kube-apiserver.log"), filepath.Join(k.folder, "kube-apiserver"),
-		"--etcd-servers="+k.etcd,
+		"--etcd-servers="+k.etcd.url(),
 		"--bind-address="+host, "--advertise-address="+host, "--secure-port="+port, "--cert-dir="+k.data,
 		"--tls-cert-file="+file("server.crt"), "--tls-private-key-file="+file("server.key"),
 		"--client-ca-file="+file("ca.crt"),
@@ -159,7 +203,7 @@ func (k *Kubernetes) Compact(tb testing.TB) {
 func (k *Kubernetes) askEtcd(tb testing.TB, path, request string, answer any) {
 	tb.Helper()
 	client := http.Client{Timeout: requestTimeout}
-	response, err := client.Post(k.etcd+path, "application/json", strings.NewReader(request))
+	response, err := client.Post(k.etcd.url()+path, "application/json", strings.NewReader(request))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -192,20 +236,20 @@ func (k *Kubernetes) client(tb testing.TB) *http.Client {
 
 // ClientCert returns a new certificate and its key, both PEM, with which a client
 // is the user in the groups. Such a user may do nothing until RBAC says so.
-func (k *Kubernetes) ClientCert(user string, groups ...string) (cert, key []byte) {
-	k.tb.Helper()
-	return k.sign(&x509.Certificate{
+func (k *Kubernetes) ClientCert(tb testing.TB, user string, groups ...string) (cert, key []byte) {
+	tb.Helper()
+	return k.sign(tb, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, newECDSAKey(k.tb))
+	}, newECDSAKey(tb))
 }
 
 // makeCertificates makes those that the API server reads, and the administrator's.
-func (k *Kubernetes) makeCertificates() {
-	k.tb.Helper()
-	k.caKey = newECDSAKey(k.tb)
-	k.CA, _ = k.sign(&x509.Certificate{
+func (k *Kubernetes) makeCertificates(tb testing.TB) {
+	tb.Helper()
+	k.caKey = newECDSAKey(tb)
+	k.CA, _ = k.sign(tb, &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "test CA"},
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
@@ -214,33 +258,33 @@ func (k *Kubernetes) makeCertificates() {
 	block, _ := pem.Decode(k.CA)
 	var err error
 	if k.ca, err = x509.ParseCertificate(block.Bytes); err != nil {
-		k.tb.Fatal(err)
+		tb.Fatal(err)
 	}
-	k.write("ca.crt", k.CA)
-	cert, key := k.sign(&x509.Certificate{
+	k.write(tb, "ca.crt", k.CA)
+	cert, key := k.sign(tb, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "kube-apiserver"},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}, newECDSAKey(k.tb))
-	k.write("server.crt", cert)
-	k.write("server.key", key)
-	cert, key = k.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "service accounts"}}, newECDSAKey(k.tb))
-	k.write("sa.crt", cert)
-	k.write("sa.key", key)
-	k.Cert, k.Key = k.ClientCert("admin", "system:masters")
+	}, newECDSAKey(tb))
+	k.write(tb, "server.crt", cert)
+	k.write(tb, "server.key", key)
+	cert, key = k.sign(tb, &x509.Certificate{Subject: pkix.Name{CommonName: "service accounts"}}, newECDSAKey(tb))
+	k.write(tb, "sa.crt", cert)
+	k.write(tb, "sa.key", key)
+	k.Cert, k.Key = k.ClientCert(tb, "admin", "system:masters")
 }
 
-func (k *Kubernetes) write(name string, content []byte) {
-	k.tb.Helper()
+func (k *Kubernetes) write(tb testing.TB, name string, content []byte) {
+	tb.Helper()
 	if err := os.WriteFile(filepath.Join(k.data, name), content, 0o600); err != nil {
-		k.tb.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // sign completes the certificate and signs it with the CA's key, the CA's own too.
-func (k *Kubernetes) sign(template *x509.Certificate, key *ecdsa.PrivateKey) (certPEM, keyPEM []byte) {
-	k.tb.Helper()
+func (k *Kubernetes) sign(tb testing.TB, template *x509.Certificate, key *ecdsa.PrivateKey) (certPEM, keyPEM []byte) {
+	tb.Helper()
 	parent := k.ca
 	if parent == nil {
 		parent = template
@@ -249,11 +293,11 @@ func (k *Kubernetes) sign(template *x509.Certificate, key *ecdsa.PrivateKey) (ce
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), k.caKey)
 	if err != nil {
-		k.tb.Fatal(err)
+		tb.Fatal(err)
 	}
 	keyDER, err := x509.MarshalECPrivateKey(key) // kube-apiserver refuses PKCS#8 for an EC key
 	if err != nil {
-		k.tb.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
@@ -266,22 +310,6 @@ func newECDSAKey(tb testing.TB) *ecdsa.PrivateKey {
 		tb.Fatal(err)
 	}
 	return key
-}
-
-// freeAddress returns an address of this machine on which nobody listens. Its port
-// is none that systems give to clients, so that it stays free while a server is down.
-func freeAddress(tb testing.TB) string {
-	tb.Helper()
-	var err error
-	for range 100 {
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+mathrand.IntN(10000))); err == nil {
-			defer listener.Close()
-			return listener.Addr().String()
-		}
-	}
-	tb.Fatal(err)
-	return ""
 }
 
 // process is a server that dies with the test binary, however that ends.
@@ -328,6 +356,19 @@ func startProcess(tb testing.TB, log string, command ...string) *process {
 func (p *process) kill() {
 	p.lifeline.Close()
 	<-p.exited
+}
+
+// removeWithProcess lets a folder be removed when this process has ended, as long as
+// the caller keeps what is returned: a pipe that then ends. What this process has
+// started may hold the folder a little longer.
+func removeWithProcess(tb testing.TB, folder string) io.Closer {
+	tb.Helper()
+	const janitor = `cat >/dev/null; until rm -rf "$1"; do sleep 0.1; done`
+	cmd := exec.Command("sh", "-c", janitor, "sh", folder)
+	alive, err := cmd.StdinPipe()
+	check(tb, err)
+	check(tb, cmd.Start())
+	return alive
 }
 
 // waitUntilReady waits until a GET of the URL is answered with 200.

@@ -35,7 +35,7 @@ func TestKubernetesAuthenticatesByCertificateAndKeepsItsDataThroughACrash(t *tes
 	admin := as(k.Cert, k.Key)
 	require.Equal(t, http.StatusCreated, status(admin.Post(k.URL+namespaces, "application/json", strings.NewReader(
 		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "some-namespace"}}`))))
-	require.Equal(t, http.StatusForbidden, status(as(k.ClientCert("somebody", "some-group")).Get(k.URL+namespaces)))
+	require.Equal(t, http.StatusForbidden, status(as(k.ClientCert(t, "some-user", "some-group")).Get(k.URL+namespaces)))
 
 	k.Kill(t)
 	_, err := admin.Get(k.URL + namespaces)

@@ -19,14 +19,14 @@ import (
 )
 
 // Postgres is a PostgreSQL server of its own, which takes connections over a Unix
-// socket only. It keeps the defaults of a production server, fsync among them:
-// what it has confirmed survives Kill. Its methods may be called concurrently,
-// except for Start, Stop and Kill.
+// socket only. Its methods may be called concurrently, except for Start, Stop and
+// Kill.
 type Postgres struct {
-	bin    string // folder of the programs
-	folder string // holds the data, the socket and the log
-	owner  owner
-	next   atomic.Int64 // numbers databases and poolers
+	bin      string // folder of the programs
+	folder   string // holds the data, the socket and the log
+	settings []string
+	owner    owner
+	next     atomic.Int64 // numbers databases and poolers
 
 	ended chan struct{} // closed when the server's first process has ended
 
@@ -43,8 +43,9 @@ type owner struct {
 
 const postgresPort = "5432"
 
-// NewPostgres starts an empty server and stops it when the test ends. It skips
-// the test if PostgreSQL is not installed.
+// NewPostgres starts an empty server and stops it when the test ends. The server
+// keeps the defaults of a production server, fsync among them: what it has confirmed
+// survives Kill. NewPostgres skips the test if PostgreSQL is not installed.
 func NewPostgres(tb testing.TB) *Postgres {
 	tb.Helper()
 	p := newPostgres(tb)
@@ -58,24 +59,25 @@ var shared struct {
 }
 
 // SharedPostgres returns a server that all tests of the process share, and that
-// ends with the process. It skips the test if PostgreSQL is not installed. Tests
-// that stop or kill a server need one of their own.
+// ends with the process. It does not wait for the disk. SharedPostgres skips the
+// test if PostgreSQL is not installed. Tests that stop or kill a server need one of
+// their own.
 func SharedPostgres(tb testing.TB) *Postgres {
 	tb.Helper()
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil {
-		shared.server = newPostgres(tb)
+		shared.server = newPostgres(tb, "fsync=off", "full_page_writes=off")
 	}
 	return shared.server
 }
 
-func newPostgres(tb testing.TB) *Postgres {
+func newPostgres(tb testing.TB, settings ...string) *Postgres {
 	tb.Helper()
 	if runtime.GOOS != "linux" {
 		missing(tb, "a PostgreSQL server of the tests' own is started on Linux only")
 	}
-	p := &Postgres{bin: newestPostgres()}
+	p := &Postgres{bin: newestPostgres(), settings: settings}
 	if p.bin == "" {
 		missing(tb, "PostgreSQL is not installed: there is no /usr/lib/postgresql/*/bin/postgres (Debian: apt-get install postgresql)")
 	}
@@ -161,8 +163,11 @@ func (p *Postgres) Start(tb testing.TB) {
 	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	check(tb, err)
 	defer log.Close()
-	server := p.command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-k", p.folder,
-		"-c", "listen_addresses=", "-c", "port="+postgresPort, "-c", "max_connections=500")
+	args := []string{"-D", p.data(), "-k", p.folder}
+	for _, setting := range append([]string{"listen_addresses=", "port=" + postgresPort, "max_connections=500"}, p.settings...) {
+		args = append(args, "-c", setting)
+	}
+	server := p.command(filepath.Join(p.bin, "postgres"), args...)
 	server.Stdout, server.Stderr = log, log
 	check(tb, server.Start())
 	ended := make(chan struct{})

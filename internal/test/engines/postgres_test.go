@@ -35,7 +35,7 @@ func TestPgBouncerStandsInFrontOfPostgres(t *testing.T) {
 }
 
 // The test binary is started again, to die with a server.
-func TestNothingIsLeftOfPostgresWhenTheTestsDie(t *testing.T) {
+func TestPostgresLeavesNothingBehindWhenTheTestsDie(t *testing.T) {
 	const asked = "MESHPASS_TEST_DIE_WITH_POSTGRES"
 	if path := os.Getenv(asked); path != "" {
 		server := engines.NewPostgres(t)

@@ -3,7 +3,6 @@ package storetest
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,8 +15,6 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
-
-var rounds = flag.Int("rounds", 3, "how often 64 processes create a mesh's first key at once")
 
 // storageOfChild is set for the processes of ManyProcessesMakeOneFirstKey: what
 // the test passed for opening the store.
@@ -67,12 +64,12 @@ func ensureKeys(storage string, open func(string) (keystore.KeyStore, error)) er
 	return nil
 }
 
-// ManyProcessesMakeOneFirstKey lets 64 processes, which are this test binary again,
-// create the first key of a mesh at once, in as many rounds as the flag -rounds
-// says. There must be one key, with which every process signs. The storage is what
-// the processes pass to the function given to [Child].
+// ManyProcessesMakeOneFirstKey lets 16 processes, which are this test binary again,
+// create the first key of a mesh at once; in a stress run 64 processes do so, for 20
+// meshes one after the other. There must be one key, with which every process signs.
+// The storage is what the processes pass to the function given to [Child].
 func ManyProcessesMakeOneFirstKey(t *testing.T, storage string, open Opener) {
-	const processes = 64
+	processes, rounds := Repeat(16, 64), Repeat(1, 20)
 	self, err := os.Executable()
 	must(t, err)
 	type process struct {
@@ -111,7 +108,7 @@ func ManyProcessesMakeOneFirstKey(t *testing.T, storage string, open Opener) {
 
 	store := open(t)
 	validator := newValidator(t, open(t))
-	for round := range *rounds {
+	for round := range rounds {
 		mesh := fmt.Sprint("mesh-", round)
 		for _, p := range children {
 			_, err := p.input.WriteString(mesh + "\n")

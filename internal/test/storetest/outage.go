@@ -34,8 +34,17 @@ type Fault struct {
 	Beside Opener
 }
 
-// callTimeout is what the writers and readers of Outage give each call.
-const callTimeout = 2 * time.Second
+const (
+	// callTimeout is what the writers and readers of Outage give each call.
+	callTimeout = 2 * time.Second
+
+	// pace is how long each of them rests after a call, so that a long fault does not
+	// take all processors.
+	pace = 5 * time.Millisecond
+
+	// afterFailure is how long they leave the engine in peace after a failure.
+	afterFailure = 10 * time.Millisecond
+)
 
 // Outage lets four replicas write and one read while a validator answers, and lets
 // the fault happen. It fails unless
@@ -79,6 +88,9 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 		for ctx.Err() == nil {
 			if readAll(t, ctx, reader, writers) {
 				lists.Add(1)
+				rest(ctx, pace)
+			} else {
+				rest(ctx, afterFailure)
 			}
 		}
 	})
@@ -89,6 +101,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 				return
 			}
 			answers.Add(1)
+			rest(ctx, pace)
 		}
 	})
 	progress := func(when string) {
@@ -116,12 +129,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 			return struct{}{}, dataplane.Revoke(ctx, beside, "default", missedID)
 		})
 	}
-	if fault.For > 0 {
-		select { // not an event: the fault itself lasts that long
-		case <-time.After(fault.For):
-		case <-ctx.Done():
-		}
-	}
+	rest(ctx, fault.For) // not for an event: the fault itself lasts that long
 	if answers.Load() == answered {
 		t.Error("the validator answered nothing during the fault")
 	}
@@ -129,7 +137,7 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	back := time.Now()
 	soon := func(what string, do func() error) { // all of it together
 		t.Helper()
-		within(t, patience-time.Since(back), what, func() (struct{}, error) { return struct{}{}, do() })
+		within(t, recovery-time.Since(back), what, func() (struct{}, error) { return struct{}{}, do() })
 	}
 	refused := func(raw string) func() error {
 		return func() error {
@@ -229,7 +237,7 @@ func (w *writer) work(ctx context.Context) {
 		if n%4 != 0 {
 			continue
 		}
-		name := fmt.Sprint(w.name, "-", n)
+		name := fmt.Sprint("new-", w.name, "-", n) // not one that the readers list: they would have ever more to read
 		err = w.call(ctx, func(ctx context.Context) error {
 			_, err := w.store.Create(ctx, keystore.Record{Scope: w.scope, Name: name, Data: []byte(name)})
 			return err
@@ -237,7 +245,7 @@ func (w *writer) work(ctx context.Context) {
 		if err == nil {
 			w.created = append(w.created, name)
 		} else if errors.Is(err, keystore.ErrExists) {
-			w.complaints = append(w.complaints, fmt.Sprintf("%s: Create was refused with %v, though nobody else makes that name", name, err))
+			w.complaints = append(w.complaints, fmt.Sprintf("%s: Create was refused with %v, though no other writer makes that name", name, err))
 		} else {
 			w.failed(err)
 		}
@@ -255,19 +263,25 @@ func (w *writer) read(ctx context.Context) (r keystore.Record, ok bool) {
 	return r, err == nil
 }
 
-// call gives a call its time limit. After a failure it leaves the engine in peace
-// for a moment.
+// call gives a call its time limit, and rests after it.
 func (w *writer) call(ctx context.Context, do func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := do(limited)
 	if err != nil {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		rest(ctx, afterFailure)
+	} else {
+		rest(ctx, pace)
 	}
 	return err
+}
+
+// rest returns after a time, or when ctx ends.
+func rest(ctx context.Context, long time.Duration) {
+	select {
+	case <-time.After(long):
+	case <-ctx.Done():
+	}
 }
 
 func acknowledged(writers []*writer) []int64 {
@@ -286,10 +300,6 @@ func readAll(t *testing.T, ctx context.Context, store keystore.KeyStore, writers
 	defer cancel()
 	records, err := store.List(limited, "default", "writer-")
 	if err != nil {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-		}
 		return false
 	}
 	for i, w := range writers {

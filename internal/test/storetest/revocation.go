@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"crypto/rsa"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -8,7 +10,9 @@ import (
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -60,11 +64,16 @@ func revoke(tb testing.TB, open Opener, n int) []time.Duration {
 }
 
 // issuerAndValidator makes sure that a mesh has a key, and returns an issuer on one
-// replica and a validator on another that knows the key.
+// replica and a validator on another that knows the key. It stores a key of the test
+// process, since generating one takes longer than all that is tested with it.
 func issuerAndValidator(tb testing.TB, store, other keystore.KeyStore, mesh string) (dataplane.Issuer, dataplane.Validator) {
 	tb.Helper()
-	_, err := dataplane.EnsureKey(audit.WithLogger(tb.Context(), discard), store, mesh)
+	pem, err := privateKey(tb, forge.Key()).PEM()
 	must(tb, err)
+	_, err = store.Create(tb.Context(), keystore.Record{Scope: keystore.Scope(mesh), Name: signing.DataplaneKeys(mesh).KeyName(1), Data: pem})
+	if !errors.Is(err, keystore.ErrExists) { // of an earlier call
+		must(tb, err)
+	}
 	issuer, err := dataplane.NewIssuer(store, quiet)
 	must(tb, err)
 	validator := newValidator(tb, other)
@@ -74,6 +83,13 @@ func issuerAndValidator(tb testing.TB, store, other keystore.KeyStore, mesh stri
 		return validator.Validate(tb.Context(), mesh, issued.Token)
 	})
 	return issuer, validator
+}
+
+func privateKey(tb testing.TB, key *rsa.PrivateKey) *signing.PrivateKey {
+	tb.Helper()
+	private, err := signing.NewPrivateKey(key)
+	must(tb, err)
+	return private
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

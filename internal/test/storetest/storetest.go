@@ -15,9 +15,9 @@ import (
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/sealed"
-	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -27,7 +27,8 @@ import (
 type Opener func(tb testing.TB) keystore.KeyStore
 
 const (
-	patience = 10 * time.Second // for what must come within a second
+	patience = 30 * time.Second // for what must come within a second
+	recovery = 20 * time.Second // for what must come within seconds after an outage
 	working  = time.Minute      // for work, of which a busy machine does little
 )
 
@@ -103,9 +104,7 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	must(t, dataplane.Restore(ctx, store, mesh, doomed.Registered().ID))
 	eventually(t, "a restored token is good", func() (dataplane.Verified, error) { return validate(revoked) })
 
-	key, err := signing.Generate(signing.DefaultBits)
-	must(t, err)
-	added, err := dataplane.AddKey(ctx, store, mesh, key)
+	added, err := dataplane.AddKey(ctx, store, mesh, privateKey(t, forge.Key()))
 	must(t, err)
 	if added.Serial != 2 {
 		t.Errorf("the second key has serial %d, want 2", added.Serial)
@@ -156,9 +155,7 @@ func lifeOfAZone(t *testing.T, open Opener) {
 	_, err = validator.Validate(ctx, "west", zone.ScopeEgress, first)
 	wantError(t, err, token.ErrScope)
 
-	key, err := signing.Generate(signing.DefaultBits)
-	must(t, err)
-	_, err = zone.AddKey(ctx, store, key)
+	_, err = zone.AddKey(ctx, store, privateKey(t, forge.Key()))
 	must(t, err)
 	second := issue()
 	eventually(t, "a token of the new key is good", func() (zone.Verified, error) { return validate(second) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -16,13 +15,14 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
+	"github.com/meshpass/meshpass/internal/test/engines"
 	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/etcd"
 )
 
 // patience is how long a test waits for what must come. Nothing is measured with it.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // member is a member of a cluster. It may be stopped and started again.
 type member struct {
@@ -72,10 +72,7 @@ func startCluster(tb testing.TB, n int, change ...func(*embed.Config)) *cluster 
 
 func freeURL(tb testing.TB) url.URL {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(tb, err)
-	defer listener.Close()
-	return url.URL{Scheme: "http", Host: listener.Addr().String()}
+	return url.URL{Scheme: "http", Host: engines.FreeAddress(tb)}
 }
 
 // all returns the numbers of all members.

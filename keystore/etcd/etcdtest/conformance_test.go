@@ -8,9 +8,9 @@ import (
 	"github.com/meshpass/meshpass/keystore/keystoretest"
 )
 
-func TestTheStoreConformsOnOneMember(t *testing.T) { conforms(t, startCluster(t, 1)) }
+func TestStoreConformsOnOneMember(t *testing.T) { conforms(t, startCluster(t, 1)) }
 
-func TestTheStoreConformsOnThreeMembers(t *testing.T) { conforms(t, startCluster(t, 3)) }
+func TestStoreConformsOnThreeMembers(t *testing.T) { conforms(t, startCluster(t, 3)) }
 
 func conforms(t *testing.T, c *cluster) {
 	keystoretest.Run(t, keystoretest.Harness{

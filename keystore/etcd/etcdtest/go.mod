@@ -1,15 +1,16 @@
+// Not published: it holds tests only.
 module github.com/meshpass/meshpass/keystore/etcd/etcdtest
 
 go 1.25.0
 
 replace (
-	github.com/meshpass/meshpass => ../../../
-	github.com/meshpass/meshpass/keystore/etcd => ../
+	github.com/meshpass/meshpass => ../../..
+	github.com/meshpass/meshpass/keystore/etcd => ..
 )
 
 require (
-	github.com/meshpass/meshpass v0.0.0
-	github.com/meshpass/meshpass/keystore/etcd v0.0.0
+	github.com/meshpass/meshpass v0.1.0
+	github.com/meshpass/meshpass/keystore/etcd v0.1.0
 	github.com/stretchr/testify v1.12.1
 	go.etcd.io/etcd/api/v3 v3.6.14
 	go.etcd.io/etcd/client/v3 v3.6.14

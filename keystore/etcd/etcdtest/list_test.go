@@ -29,7 +29,7 @@ func between(config clientv3.Config, do func()) clientv3.Config {
 	return config
 }
 
-func TestAListOfManyPagesIsOneMoment(t *testing.T) {
+func TestListOfManyPagesIsOneMoment(t *testing.T) {
 	const n = 3000
 	c := startCluster(t, 1)
 	writer := open(t, c.config())
@@ -77,7 +77,7 @@ func fill(tb testing.TB, c *cluster, n int) {
 	}
 }
 
-func TestAListStartsOverWhenItsMomentWasCompacted(t *testing.T) {
+func TestListStartsOverWhenItsMomentWasCompacted(t *testing.T) {
 	c := startCluster(t, 1)
 	fill(t, c, 3000)
 	client := connect(t, c.config())
@@ -103,7 +103,7 @@ func TestAListStartsOverWhenItsMomentWasCompacted(t *testing.T) {
 	require.ErrorContains(t, err, "compacted")
 }
 
-func TestLargeRecordsAreListedInPagesThatSuitThem(t *testing.T) {
+func TestListReadsLargeRecordsInPagesThatSuitThem(t *testing.T) {
 	c := startCluster(t, 1)
 	config := c.config()
 	config.MaxCallRecvMsgSize = 10 << 20

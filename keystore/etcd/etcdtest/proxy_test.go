@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/meshpass/meshpass/internal/test/engines"
 	"github.com/meshpass/meshpass/keystore/etcd"
 )
 
@@ -27,7 +28,7 @@ type proxy struct {
 func startProxy(tb testing.TB, m *member) *proxy {
 	tb.Helper()
 	p := &proxy{target: m.config.ListenClientUrls[0].Host, conns: map[net.Conn]struct{}{}, silent: make(chan struct{})}
-	p.address = "127.0.0.1:0"
+	p.address = engines.FreeAddress(tb) // where it may listen again
 	p.mend(tb)
 	tb.Cleanup(func() {
 		p.cut(tb)
@@ -53,7 +54,7 @@ func (p *proxy) mend(tb testing.TB) {
 	require.NoError(tb, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.listener, p.address = listener, listener.Addr().String()
+	p.listener = listener
 	go p.serve(listener)
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/meshpass/meshpass/keystore/etcd"
 )
 
-func TestAKeyHasAHeaderLineAndThenTheData(t *testing.T) {
+func TestStoreWritesAHeaderLineAndThenTheData(t *testing.T) {
 	c := startCluster(t, 1)
 	store, client := open(t, c.config()), connect(t, c.config())
 	for key, r := range map[string]keystore.Record{
@@ -33,7 +33,7 @@ func TestAKeyHasAHeaderLineAndThenTheData(t *testing.T) {
 	}
 }
 
-func TestAValuePutByHandIsARecordWithoutATimeOfCreation(t *testing.T) {
+func TestStoreReadsAValuePutByHandAsARecordWithoutATimeOfCreation(t *testing.T) {
 	c := startCluster(t, 1)
 	store := open(t, c.config())
 	_, err := connect(t, c.config()).Put(t.Context(), "/meshpass/global/zone-token-revocations", "id-1,id-2\n")
@@ -51,7 +51,7 @@ func TestAValuePutByHandIsARecordWithoutATimeOfCreation(t *testing.T) {
 	require.Equal(t, []keystore.Record{updated}, records)
 }
 
-func TestAHeaderThatIsNotUnderstoodIsAnErrorThatNamesTheKeyAndShowsNoData(t *testing.T) {
+func TestStoreNamesTheKeyOfAHeaderThatItDoesNotUnderstandAndShowsNoData(t *testing.T) {
 	c := startCluster(t, 1)
 	store, client := open(t, c.config()), connect(t, c.config())
 	for _, value := range []string{
@@ -78,7 +78,7 @@ func TestAHeaderThatIsNotUnderstoodIsAnErrorThatNamesTheKeyAndShowsNoData(t *tes
 	create(t, store, "default", "key-1", "content")
 }
 
-func TestKeysThatNoRecordHasAreIgnored(t *testing.T) {
+func TestStoreIgnoresKeysThatNoRecordHas(t *testing.T) {
 	c := startCluster(t, 1)
 	store, client := open(t, c.config()), connect(t, c.config())
 	for _, key := range []string{
@@ -119,7 +119,7 @@ func TestStoresWithDifferentPrefixesShareNothing(t *testing.T) {
 	}
 }
 
-func TestASlashAtTheEndOfAPrefixChangesNothing(t *testing.T) {
+func TestWithPrefixTakesASlashAtTheEndOrNone(t *testing.T) {
 	c := startCluster(t, 1)
 	create(t, open(t, c.config(), etcd.WithPrefix("/a")), "default", "key-1", "content")
 	r, err := open(t, c.config(), etcd.WithPrefix("/a/")).Get(t.Context(), "default", "key-1")

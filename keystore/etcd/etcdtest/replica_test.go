@@ -12,15 +12,15 @@ import (
 	"github.com/meshpass/meshpass/keystore/etcd"
 )
 
-func TestTheLifeOfAToken(t *testing.T) {
+func TestStoreServesTokensThroughTheirLife(t *testing.T) {
 	storetest.LifeOfAToken(t, startCluster(t, 3).opener())
 }
 
-func TestARevocationEndsASessionOfAnotherReplica(t *testing.T) {
+func TestStoreLetsARevocationEndASessionOfAnotherReplica(t *testing.T) {
 	storetest.ARevocationEndsASessionOfAnotherReplica(t, startCluster(t, 3).opener())
 }
 
-func TestManyProcessesMakeOneFirstKey(t *testing.T) {
+func TestStoreGivesManyProcessesOneFirstKey(t *testing.T) {
 	c := startCluster(t, 1)
 	s := storage{Endpoints: c.config().Endpoints, Prefix: newPrefix()}
 	encoded, err := json.Marshal(s)
@@ -30,7 +30,7 @@ func TestManyProcessesMakeOneFirstKey(t *testing.T) {
 	})
 }
 
-func TestAMemberThatDiesAndReturns(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenAMemberDiesAndReturns(t *testing.T) {
 	c := startCluster(t, 1)
 	storetest.Outage(t, c.opener(), storetest.Fault{
 		Break: func(testing.TB) { c.kill(0) },
@@ -39,7 +39,7 @@ func TestAMemberThatDiesAndReturns(t *testing.T) {
 	})
 }
 
-func TestALeaderThatDies(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheLeaderDies(t *testing.T) {
 	c := startCluster(t, 3)
 	storetest.Outage(t, c.opener(), storetest.Fault{
 		Break: func(tb testing.TB) { c.kill(c.leader(tb)) },
@@ -47,7 +47,7 @@ func TestALeaderThatDies(t *testing.T) {
 	})
 }
 
-func TestAClusterThatLosesItsLeaderAndThenItsMajorityAndGetsThemBack(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheClusterLosesItsMajority(t *testing.T) {
 	c := startCluster(t, 3)
 	var killed []int
 	storetest.Outage(t, c.opener(), storetest.Fault{
@@ -63,7 +63,7 @@ func TestAClusterThatLosesItsLeaderAndThenItsMajorityAndGetsThemBack(t *testing.
 	})
 }
 
-func TestALeaderThatIsCutOffFromTheOthers(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheLeaderIsCutOff(t *testing.T) {
 	c := startCluster(t, 3)
 	var leader int
 	storetest.Outage(t, c.opener(), storetest.Fault{
@@ -79,7 +79,7 @@ func TestALeaderThatIsCutOffFromTheOthers(t *testing.T) {
 	})
 }
 
-func TestAServerThatIsKilled(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheServerIsKilled(t *testing.T) {
 	s := startServerProcess(t)
 	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) }, storetest.Fault{
 		Break: s.kill,
@@ -88,7 +88,7 @@ func TestAServerThatIsKilled(t *testing.T) {
 	})
 }
 
-func TestANetworkThatCloses(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheNetworkCloses(t *testing.T) {
 	c := startCluster(t, 1)
 	p := startProxy(t, c.members[0])
 	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{
@@ -99,7 +99,8 @@ func TestANetworkThatCloses(t *testing.T) {
 	})
 }
 
-func TestANetworkThatGoesSilent(t *testing.T) {
+func TestStoreLosesNothingAcknowledgedWhenTheNetworkFallsSilent(t *testing.T) {
+	t.Parallel() // it waits for most of its time
 	c := startCluster(t, 1)
 	p := startProxy(t, c.members[0])
 	storetest.Outage(t, func(tb testing.TB) keystore.KeyStore { return p.open(tb) }, storetest.Fault{

@@ -131,7 +131,7 @@ func startWithUsers(tb testing.TB, prefix string) (config clientv3.Config, root 
 	return config, connect(tb, as(config, "root"))
 }
 
-func TestTheStoreConformsWithTLSAndUsersWhoHaveTheirPrefixOnly(t *testing.T) {
+func TestStoreConformsWithTLSAndUsersWhoHaveTheirPrefixOnly(t *testing.T) {
 	config, _ := startWithUsers(t, "/tests/")
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {
@@ -145,7 +145,7 @@ func TestTheStoreConformsWithTLSAndUsersWhoHaveTheirPrefixOnly(t *testing.T) {
 	})
 }
 
-func TestOutsideOfItsPermissionsAStoreSaysWhatEtcdSays(t *testing.T) {
+func TestStoreSaysWhatEtcdSaysOutsideOfItsPermissions(t *testing.T) {
 	config, _ := startWithUsers(t, "/tests/")
 	store := open(t, as(config, "writer"), etcd.WithPrefix("/others/"))
 	_, err := store.Get(t.Context(), "default", "key-1")
@@ -159,7 +159,7 @@ func TestOutsideOfItsPermissionsAStoreSaysWhatEtcdSays(t *testing.T) {
 	require.ErrorContains(t, err, "permission denied")
 }
 
-func TestATokenOfEtcdThatHasBecomeInvalidIsRenewed(t *testing.T) {
+func TestStoreRenewsATokenOfEtcdThatHasBecomeInvalid(t *testing.T) {
 	config, root := startWithUsers(t, "/meshpass/")
 	store := open(t, as(config, "writer"))
 	r, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1"})
@@ -184,7 +184,7 @@ func TestATokenOfEtcdThatHasBecomeInvalidIsRenewed(t *testing.T) {
 	watched.await("default")
 }
 
-func TestACertificateNamesTheUser(t *testing.T) {
+func TestStoreIsTheUserThatItsCertificateNames(t *testing.T) {
 	config, root := startWithUsers(t, "/meshpass/")
 	store := open(t, config) // with a certificate of the name client
 	_, err := store.Get(t.Context(), "default", "key-1")
@@ -197,7 +197,7 @@ func TestACertificateNamesTheUser(t *testing.T) {
 	watch(t, store).await(keystore.AllScopes)
 }
 
-func TestAClientThatDoesNotTrustTheServerSaysSo(t *testing.T) {
+func TestStoreSaysThatItDoesNotTrustTheServer(t *testing.T) {
 	ca := newAuthority(t)
 	config := startCluster(t, 1, ca.serve(t)).config()
 	config.TLS = newAuthority(t).clientTLS(t)
@@ -215,7 +215,7 @@ func TestAClientThatDoesNotTrustTheServerSaysSo(t *testing.T) {
 	require.ErrorContains(t, err, "certificate signed by unknown authority")
 }
 
-func TestAClientWithoutACertificateTheServerAsksForIsRefused(t *testing.T) {
+func TestStoreWithoutTheCertificateThatTheServerAsksForIsRefused(t *testing.T) {
 	ca := newAuthority(t)
 	config := startCluster(t, 1, ca.serve(t)).config()
 	config.TLS = ca.clientTLS(t)
@@ -227,7 +227,7 @@ func TestAClientWithoutACertificateTheServerAsksForIsRefused(t *testing.T) {
 	require.Regexp(t, "connection error|broken pipe|connection reset", err.Error(), "as the refusal comes after the handshake (TLS 1.3)")
 }
 
-func TestAPasswordIsInNoErrorAndNotPrinted(t *testing.T) {
+func TestStorePutsNoPasswordIntoErrorsAndPrintsNone(t *testing.T) {
 	config, _ := startWithUsers(t, "/meshpass/")
 	store := open(t, as(config, "writer"))
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%p"} {

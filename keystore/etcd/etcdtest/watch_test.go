@@ -86,7 +86,7 @@ func create(tb testing.TB, store keystore.KeyStore, scope keystore.Scope, name, 
 	return r
 }
 
-func TestAWatchIsLostWithItsConnectionAndSaysSo(t *testing.T) {
+func TestWatchIsLostWithItsConnectionAndSaysSo(t *testing.T) {
 	p := startProxy(t, startCluster(t, 1).members[0])
 	w := watch(t, p.open(t))
 	w.await(keystore.AllScopes)
@@ -94,7 +94,7 @@ func TestAWatchIsLostWithItsConnectionAndSaysSo(t *testing.T) {
 	require.ErrorContains(t, w.awaitLoss(patience), "watch lost")
 }
 
-func TestAWatchWaitsForAConnection(t *testing.T) {
+func TestWatchWaitsForAConnection(t *testing.T) {
 	p := startProxy(t, startCluster(t, 1).members[0])
 	p.cut(t)
 	w := watch(t, p.open(t))
@@ -102,7 +102,7 @@ func TestAWatchWaitsForAConnection(t *testing.T) {
 	w.await(keystore.AllScopes)
 }
 
-func TestAWatchThatLostItsConnectionFindsWhatItMissed(t *testing.T) {
+func TestWatchThatLostItsConnectionFindsWhatItMissed(t *testing.T) {
 	c := startCluster(t, 1)
 	p := startProxy(t, c.members[0])
 	reader, writer := p.open(t), open(t, c.config())
@@ -116,7 +116,7 @@ func TestAWatchThatLostItsConnectionFindsWhatItMissed(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAWatchFindsWhatWasCompactedWhileItHadNoConnection(t *testing.T) {
+func TestWatchFindsWhatWasCompactedWhileItHadNoConnection(t *testing.T) {
 	c := startCluster(t, 1)
 	p := startProxy(t, c.members[0])
 	reader, writer := p.open(t), open(t, c.config())
@@ -141,7 +141,8 @@ func TestAWatchFindsWhatWasCompactedWhileItHadNoConnection(t *testing.T) {
 	followed.await("default")
 }
 
-func TestAWatchOverAConnectionThatHasGoneSilentIsLost(t *testing.T) {
+func TestWatchOverAConnectionThatHasGoneSilentIsLost(t *testing.T) {
+	t.Parallel() // it waits for most of its time
 	p := startProxy(t, startCluster(t, 1).members[0])
 	w := watch(t, p.open(t))
 	w.await(keystore.AllScopes)
@@ -151,7 +152,7 @@ func TestAWatchOverAConnectionThatHasGoneSilentIsLost(t *testing.T) {
 	t.Logf("lost after %s", time.Since(began).Round(time.Millisecond))
 }
 
-func TestAWatchOnAMemberWithoutALeaderIsLost(t *testing.T) {
+func TestWatchOnAMemberWithoutALeaderIsLost(t *testing.T) {
 	c := startCluster(t, 3)
 	config := c.config()
 	config.Endpoints = config.Endpoints[:1]
@@ -161,7 +162,7 @@ func TestAWatchOnAMemberWithoutALeaderIsLost(t *testing.T) {
 	require.ErrorContains(t, w.awaitLoss(patience), "no leader")
 }
 
-func TestAChangeIsAnnouncedForItsScopeOnly(t *testing.T) {
+func TestWatchAnnouncesAChangeForItsScopeOnly(t *testing.T) {
 	c := startCluster(t, 1)
 	prefix := newPrefix()
 	store := open(t, c.config(), etcd.WithPrefix(prefix))
@@ -181,7 +182,7 @@ func TestAChangeIsAnnouncedForItsScopeOnly(t *testing.T) {
 	require.ElementsMatch(t, []keystore.Scope{"default", keystore.Global}, w.calls)
 }
 
-func TestAWatchThatWasHeldUpAnnouncesEveryScopeAfterwards(t *testing.T) {
+func TestWatchThatWasHeldUpAnnouncesEveryScopeAfterwards(t *testing.T) {
 	const n = 40 // MiB, more than all buffers between
 	store := open(t, startCluster(t, 1).config())
 	held, goOn := make(chan struct{}), make(chan struct{})
@@ -206,7 +207,7 @@ func TestAWatchThatWasHeldUpAnnouncesEveryScopeAfterwards(t *testing.T) {
 	require.Empty(t, w.lost)
 }
 
-func TestAWatchWhoseBacklogWasCompactedIsLostAndTheNextOneAnnouncesAllScopes(t *testing.T) {
+func TestWatchWhoseBacklogWasCompactedIsLostAndTheNextOneAnnouncesAllScopes(t *testing.T) {
 	c := startCluster(t, 1)
 	store, writer := open(t, c.config()), open(t, c.config())
 	held, goOn := make(chan struct{}), make(chan struct{})

@@ -1,5 +1,5 @@
-// The engine that the tests run against, built from source by ./build. It is a module
-// of its own outside of the workspace, since its pins would win there.
+// Not published: ./build builds the engine that the tests run against. The module is
+// outside of the workspace, since its pins would win there.
 module github.com/meshpass/meshpass/keystore/kubernetes/testenv
 
 go 1.26.0

@@ -1,0 +1,115 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/keystore"
+)
+
+// A mesh may have two lists of revoked dataplane tokens: [Dataplane] in its own scope
+// and [DataplaneGlobal] in the global one. Validators of this module read both. Other
+// control planes may read only the global one, so the two are kept in step.
+
+// AddDataplane revokes dataplane tokens of a mesh by their ids. It adds the ids to
+// each of the mesh's two lists that exists, and makes the mesh's own list where there
+// is none. When it has returned without an error, the ids are on each of them, also if
+// [MakeDataplaneGlobal] ran at the same time. After an error they may be on one of
+// them: call it again.
+//
+// Otherwise it does what [Ref.Add] does, with the same errors and audit events.
+func AddDataplane(ctx context.Context, store keystore.KeyStore, mesh string, ids ...string) error {
+	err := addDataplane(ctx, store, mesh, ids)
+	logEach(ctx, audit.Revoke, Dataplane(mesh).Name, ids, err)
+	return err
+}
+
+func addDataplane(ctx context.Context, store keystore.KeyStore, mesh string, ids []string) error {
+	own, global := Dataplane(mesh), DataplaneGlobal(mesh)
+	both, err := global.edit(ctx, store, audit.Revoke, ids, false)
+	if err != nil {
+		return err
+	}
+	_, err = own.edit(ctx, store, audit.Revoke, ids, !both)
+	// The global list may have been made meanwhile. A store that has each name only once
+	// says so.
+	if both || err != nil && !errors.Is(err, keystore.ErrNameTaken) {
+		return err
+	}
+	again, globalErr := global.edit(ctx, store, audit.Revoke, ids, false)
+	if globalErr != nil || again {
+		return globalErr
+	}
+	return err
+}
+
+// RemoveDataplane makes dataplane tokens of a mesh valid again: it removes their ids
+// from both lists of the mesh. Otherwise it does what [Ref.Remove] does, with the same
+// errors and audit events.
+func RemoveDataplane(ctx context.Context, store keystore.KeyStore, mesh string, ids ...string) error {
+	var err error
+	for _, list := range []Ref{Dataplane(mesh), DataplaneGlobal(mesh)} {
+		_, failed := list.edit(ctx, store, audit.Restore, ids, false)
+		err = errors.Join(err, failed)
+	}
+	logEach(ctx, audit.Restore, Dataplane(mesh).Name, ids, err)
+	return err
+}
+
+// LoadDataplane reads both lists of a mesh and returns the ids on either of them: the
+// dataplane tokens of the mesh that are revoked. Otherwise it does what [Ref.Load]
+// does: if one of the lists cannot be read, the result is an error.
+func LoadDataplane(ctx context.Context, store keystore.KeyStore, mesh string) (*List, error) {
+	own, err := Dataplane(mesh).Load(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	global, err := DataplaneGlobal(mesh).Load(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return union(own, global), nil
+}
+
+func union(a, b *List) *List {
+	both := newList(a.uuids + b.uuids)
+	for _, l := range []*List{a, b} {
+		for _, id := range l.IDs() {
+			add(both, id)
+		}
+		both.malformed += l.malformed
+		both.problems = append(both.problems, l.problems...)
+	}
+	return both
+}
+
+// MakeDataplaneGlobal makes the list of a mesh in the global scope, for control planes
+// that read only that one. The list starts with the ids of the mesh's own list, and
+// from then on [AddDataplane] keeps both in step. If the global list exists, it gets
+// the ids that it lacks. In a store that has each name only once, the error matches
+// [keystore.ErrNameTaken] if the mesh has a list of its own.
+func MakeDataplaneGlobal(ctx context.Context, store keystore.KeyStore, mesh string) error {
+	own, global := Dataplane(mesh), DataplaneGlobal(mesh)
+	list, err := own.Load(ctx, store)
+	if err != nil {
+		return err
+	}
+	if list.Len() == 0 { // adding nothing makes nothing
+		_, err := store.Create(ctx, keystore.Record{Scope: global.Scope, Name: global.Name})
+		if err != nil && (errors.Is(err, keystore.ErrNameTaken) || !errors.Is(err, keystore.ErrExists)) {
+			return fmt.Errorf("making %s: %w", global.description(), err)
+		}
+	} else if _, err := global.edit(ctx, store, audit.Revoke, list.IDs(), true); err != nil {
+		return err
+	}
+	// An id that was revoked meanwhile, by a caller who saw no global list, is on the
+	// mesh's own list by now.
+	list, err = own.Load(ctx, store)
+	if err != nil {
+		return err
+	}
+	_, err = global.edit(ctx, store, audit.Revoke, list.IDs(), true)
+	return err
+}

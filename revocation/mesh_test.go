@@ -1,0 +1,135 @@
+package revocation_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/test/logtest"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+)
+
+// flatStore has each name only once, as Kubernetes has.
+type flatStore struct{ *keystore.Memory }
+
+func (s flatStore) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	records, err := s.List(ctx, keystore.AllScopes, r.Name)
+	for _, other := range records {
+		if other.Name == r.Name && other.Scope != r.Scope {
+			return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, keystore.ErrNameTaken)
+		}
+	}
+	if err != nil {
+		return keystore.Record{}, err
+	}
+	return s.Memory.Create(ctx, r)
+}
+
+// listsOf returns the ids of the mesh's own list and of the global one; nil where there
+// is no record.
+func listsOf(t *testing.T, store keystore.KeyStore, mesh string) (own, global []string) {
+	t.Helper()
+	ids := func(ref revocation.Ref) []string {
+		if _, err := store.Get(t.Context(), ref.Scope, ref.Name); err != nil {
+			require.ErrorIs(t, err, keystore.ErrNotFound)
+			return nil
+		}
+		list, err := ref.Load(t.Context(), store)
+		require.NoError(t, err)
+		return append([]string{}, list.IDs()...)
+	}
+	return ids(revocation.Dataplane(mesh)), ids(revocation.DataplaneGlobal(mesh))
+}
+
+func TestDataplaneListsOfAMeshAreKeptInStep(t *testing.T) {
+	for name, c := range map[string]struct {
+		own, global         []string // before; nil: no record
+		wantOwn, wantGlobal []string
+	}{
+		"neither exists":              {nil, nil, []string{"new"}, nil},
+		"only the mesh's exists":      {[]string{"a"}, nil, []string{"a", "new"}, nil},
+		"only the global exists":      {nil, []string{"b"}, nil, []string{"b", "new"}},
+		"both exist":                  {[]string{"a"}, []string{"b"}, []string{"a", "new"}, []string{"b", "new"}},
+		"both exist and one is empty": {[]string{}, []string{"b"}, []string{"new"}, []string{"b", "new"}},
+		"one has the id already":      {[]string{"new"}, []string{"b"}, []string{"new"}, []string{"b", "new"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := keystore.NewMemory()
+			for ref, ids := range map[revocation.Ref][]string{revocation.Dataplane("default"): c.own, revocation.DataplaneGlobal("default"): c.global} {
+				if ids != nil {
+					data, err := revocation.Format(ids)
+					require.NoError(t, err)
+					_, err = store.Create(t.Context(), keystore.Record{Scope: ref.Scope, Name: ref.Name, Data: data})
+					require.NoError(t, err)
+				}
+			}
+			var log logtest.Buffer
+			ctx := audit.WithLogger(t.Context(), log.Logger())
+			require.NoError(t, revocation.AddDataplane(ctx, store, "default", "new", "new"))
+			own, global := listsOf(t, store, "default")
+			assert.Equal(t, c.wantOwn, own)
+			assert.Equal(t, c.wantGlobal, global)
+			assert.Equal(t, 1, log.Count("audit: done", "action=revoke", "mesh=default", "jti=new"), "one decision is one event")
+
+			require.NoError(t, revocation.RemoveDataplane(ctx, store, "default", "new"))
+			own, global = listsOf(t, store, "default")
+			assert.NotContains(t, own, "new")
+			assert.NotContains(t, global, "new")
+			assert.Equal(t, 1, log.Count("audit: done", "action=restore", "jti=new"))
+		})
+	}
+}
+
+func TestDataplaneGlobalListStartsWithTheIDsOfTheMeshAndIsMadeOnce(t *testing.T) {
+	store := keystore.NewMemory()
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "empty"))
+	_, global := listsOf(t, store, "empty")
+	assert.Equal(t, []string{}, global, "a list without ids is there too")
+
+	require.NoError(t, revocation.AddDataplane(t.Context(), store, "default", "a", "b"))
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
+	own, global := listsOf(t, store, "default")
+	assert.Equal(t, []string{"a", "b"}, own)
+	assert.Equal(t, []string{"a", "b"}, global)
+}
+
+func TestDataplaneListsLoseNothingWhileTheGlobalOneIsMade(t *testing.T) {
+	for round := range 30 {
+		store := keystore.NewMemory()
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				assert.NoError(t, revocation.AddDataplane(t.Context(), store, "default", fmt.Sprint("id-", i)))
+			})
+		}
+		all.Go(func() { assert.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default")) })
+		all.Wait()
+		_, global := listsOf(t, store, "default")
+		assert.Len(t, global, 8, "round %d", round)
+	}
+}
+
+func TestDataplaneListOfAFlatStoreIsTheOneThatExists(t *testing.T) {
+	store := flatStore{keystore.NewMemory()}
+	require.NoError(t, revocation.AddDataplane(t.Context(), store, "default", "a"))
+	own, global := listsOf(t, store, "default")
+	assert.Equal(t, []string{"a"}, own)
+	assert.Nil(t, global)
+	assert.ErrorIs(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"), keystore.ErrNameTaken)
+
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "other"))
+	require.NoError(t, revocation.AddDataplane(t.Context(), store, "other", "b"))
+	own, global = listsOf(t, store, "other")
+	assert.Nil(t, own)
+	assert.Equal(t, []string{"b"}, global)
+	require.NoError(t, revocation.RemoveDataplane(t.Context(), store, "other", "b"))
+	_, global = listsOf(t, store, "other")
+	assert.Equal(t, []string{}, global)
+}
