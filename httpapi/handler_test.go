@@ -270,7 +270,7 @@ func TestHandlerFindsNoKeysOfAMeshThatTheStoreCannotHold(t *testing.T) {
 	assert.JSONEq(t, `{"ids":[]}`, text)
 	answer, text = w.do(t, "POST", "/revocations/dataplane/Prod", `{"ids":["an-id"]}`)
 	assert.Equal(t, 400, answer.StatusCode, text)
-	assert.Contains(t, text, "is not a name that the store takes")
+	assert.Contains(t, text, "is not a name that the store accepts")
 }
 
 func TestHandlerMatchesPathsExactly(t *testing.T) {
