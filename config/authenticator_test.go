@@ -65,7 +65,7 @@ func read(t *testing.T, document string) config.Config {
 
 func quiet() config.Option { return config.WithLogger(slog.New(slog.DiscardHandler)) }
 
-func TestProxiesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
+func TestProxyAuthenticatorUsesTheKeysThatAreConfigured(t *testing.T) {
 	store := newStore(t)
 	issuer, err := config.Default().NewDataplaneIssuer(store)
 	require.NoError(t, err)
@@ -109,7 +109,7 @@ func TestProxiesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 	}
 }
 
-func TestARevocationOfTheStoreCountsForAConfiguredKey(t *testing.T) {
+func TestProxyAuthenticatorHeedsARevocationOfTheStoreForAConfiguredKey(t *testing.T) {
 	store := newStore(t)
 	raw := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
 	c := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": false, "publicKeys": list{object{"kid": kid, "key": publicPEM()}}}))
@@ -126,7 +126,7 @@ func TestARevocationOfTheStoreCountsForAConfiguredKey(t *testing.T) {
 	require.ErrorIs(t, context.Cause(ctx), token.ErrRevoked)
 }
 
-func TestCloseEndsTheSessions(t *testing.T) {
+func TestProxyAuthenticatorEndsItsSessionsWhenItIsClosed(t *testing.T) {
 	store := newStore(t)
 	c := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}}))
 	proxies, err := c.NewProxyAuthenticator(store, quiet())
@@ -141,7 +141,7 @@ func TestCloseEndsTheSessions(t *testing.T) {
 	require.ErrorIs(t, context.Cause(ctx), token.ErrClosed)
 }
 
-func TestAFileOfAKeyIsReadWhenTheAuthenticatorIsMade(t *testing.T) {
+func TestProxyAuthenticatorReadsTheFileOfAKeyWhenItIsMade(t *testing.T) {
 	path := inFile(t, publicPEM())
 	c := read(t, set(dpKeys, list{object{"kid": kid, "keyFile": path}}))
 	proxies, err := c.NewProxyAuthenticator(newStore(t), quiet())
@@ -155,7 +155,7 @@ func TestAFileOfAKeyIsReadWhenTheAuthenticatorIsMade(t *testing.T) {
 	require.ErrorContains(t, err, dpKeys+`[0] (kid "key-1"): keyFile: `)
 }
 
-func TestTypeNoneLetsEverybodyInAndSaysSoInTheLog(t *testing.T) {
+func TestProxyAuthenticatorOfTypeNoneLetsEveryProxyInAndLogsThat(t *testing.T) {
 	var log bytes.Buffer
 	c := read(t, set("dpServer.authn.dpProxy.type", "none"))
 	proxies, err := c.NewProxyAuthenticator(nil, config.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
@@ -168,7 +168,7 @@ func TestTypeNoneLetsEverybodyInAndSaysSoInTheLog(t *testing.T) {
 	assert.Contains(t, log.String(), `level=WARN msg="proxies are not authenticated" setting=dpServer.authn.dpProxy.type type=none`)
 }
 
-func TestServiceAccountsNeedAnAuthenticatorFromTheCaller(t *testing.T) {
+func TestProxyAuthenticatorForServiceAccountsComesFromTheCaller(t *testing.T) {
 	c := read(t, set("environment", "kubernetes"))
 	_, err := c.NewProxyAuthenticator(nil)
 	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy.type: serviceAccountToken needs an authenticator of package dataplane/serviceaccount; pass it with WithServiceAccounts")
@@ -197,7 +197,7 @@ func TestServiceAccountsNeedAnAuthenticatorFromTheCaller(t *testing.T) {
 	require.NoError(t, proxies.Close())
 }
 
-func TestAnAuthenticatorIsNotMadeOfBadArguments(t *testing.T) {
+func TestProxyAuthenticatorRefusesBadArguments(t *testing.T) {
 	c := config.Default()
 	_, err := c.NewProxyAuthenticator(nil)
 	require.ErrorContains(t, err, "store is nil")
@@ -211,7 +211,7 @@ func TestAnAuthenticatorIsNotMadeOfBadArguments(t *testing.T) {
 	require.ErrorContains(t, err, "config: dpServer.authn.dpProxy: dataplane: ")
 }
 
-func TestOptionsOfTheValidatorAreUsed(t *testing.T) {
+func TestProxyAuthenticatorUsesOptionsOfTheValidator(t *testing.T) {
 	proxies, err := read(t, set(dpKeys, list{object{"kid": kid, "key": publicPEM()}})).NewProxyAuthenticator(newStore(t), quiet(),
 		config.WithValidatorOptions(dataplane.WithMaxLifetime(time.Minute)))
 	require.NoError(t, err)
@@ -220,7 +220,7 @@ func TestOptionsOfTheValidatorAreUsed(t *testing.T) {
 	require.ErrorIs(t, err, token.ErrLifetime)
 }
 
-func TestAConfigurationThatWasNotCheckedIsNotUsed(t *testing.T) {
+func TestConfigThatWasNotCheckedIsNotUsed(t *testing.T) {
 	c := config.Default()
 	c.DPServer.Authn.DPProxy.Type = "everyone"
 	store := newStore(t)
@@ -235,7 +235,7 @@ func TestAConfigurationThatWasNotCheckedIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestADisabledIssuerIssuesNothing(t *testing.T) {
+func TestIssuerThatIsDisabledIssuesNothing(t *testing.T) {
 	store := newStore(t)
 	for _, enabled := range []bool{true, false} {
 		c := read(t, fmt.Sprintf(`{"dpServer": {"authn": {"dpProxy": {"dpToken": {"enableIssuer": %v}}, "zoneProxy": {"zoneToken": {"enableIssuer": %v}}}}}`, enabled, enabled))
@@ -255,7 +255,7 @@ func TestADisabledIssuerIssuesNothing(t *testing.T) {
 	}
 }
 
-func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
+func TestZoneValidatorUsesTheKeysThatAreConfigured(t *testing.T) {
 	store := newStore(t)
 	issuer, err := config.Default().NewZoneIssuer(store)
 	require.NoError(t, err)
@@ -300,7 +300,7 @@ func TestZonesAreLetInWithTheKeysThatAreConfigured(t *testing.T) {
 	}
 }
 
-func TestThereIsNoValidatorForATypeWithoutZoneTokens(t *testing.T) {
+func TestZoneValidatorIsThereForTheTypeOfZoneTokensAlone(t *testing.T) {
 	_, err := config.Default().NewKDSValidator(newStore(t))
 	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none uses no zone tokens")
 	_, err = read(t, set("environment", "kubernetes")).NewZoneProxyValidator(newStore(t))

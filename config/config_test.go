@@ -54,7 +54,7 @@ func variables(pairs ...string) func(string) (string, bool) {
 	}
 }
 
-func TestTheDefaultsAreThoseOfTheDocumentation(t *testing.T) {
+func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 	c, err := config.Read(nil, nil)
 	require.NoError(t, err)
 	assert.Equal(t, config.Default(), c)
@@ -126,7 +126,7 @@ func TestTheDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 	assert.Equal(t, c, again)
 }
 
-func TestAnEmptyTypeDependsOnTheEnvironment(t *testing.T) {
+func TestEmptyTypeDependsOnTheEnvironment(t *testing.T) {
 	c := config.Default()
 	assert.Equal(t, config.TypeDPToken, c.DPProxyType())
 	assert.Equal(t, config.TypeZoneToken, c.ZoneProxyType())
@@ -144,7 +144,7 @@ func TestAnEmptyTypeDependsOnTheEnvironment(t *testing.T) {
 	assert.Equal(t, config.TypeZoneToken, c.ZoneProxyType())
 }
 
-func TestReloadableTokensMayBeSetInEitherPlace(t *testing.T) {
+func TestReadTakesReloadableTokensInEitherPlace(t *testing.T) {
 	for _, document := range []string{
 		`{"dpServer": {"auth": {"enableReloadableTokens": true}}}`,
 		`{"dpServer": {"authn": {"enableReloadableTokens": true}}}`,
@@ -171,7 +171,7 @@ func settings(t reflect.Type, path string, to map[string]reflect.StructTag) {
 	}
 }
 
-func TestEverySettingHasTheSameNameInJSONAndYAML(t *testing.T) {
+func TestSettingsHaveTheSameNamesInJSONAndYAML(t *testing.T) {
 	all := map[string]reflect.StructTag{}
 	settings(reflect.TypeFor[config.Config](), "", all)
 	require.Contains(t, all, "dpServer.authn.dpProxy.dpToken.validator.publicKeys.keyFile")
@@ -190,7 +190,7 @@ func sample(t *testing.T) string {
 	return strings.ReplaceAll(text, "//\t", "")
 }
 
-func TestTheSampleInTheDocumentationIsReadAsYAML(t *testing.T) {
+func TestReadTakesTheSampleInTheDocumentationAsYAML(t *testing.T) {
 	public := publicPEM()
 	file := inFile(t, public)
 	text := sample(t)
@@ -210,7 +210,7 @@ func TestTheSampleInTheDocumentationIsReadAsYAML(t *testing.T) {
 	assert.Equal(t, config.Default(), c)
 }
 
-func TestADocumentIsTheSameInYAMLAsInJSON(t *testing.T) {
+func TestReadTakesADocumentInYAMLAsInJSON(t *testing.T) {
 	raw := offlineZoneToken(t, "west", zone.ScopeCP)
 	key := object{"kid": "key-2", "key": publicPEM()}
 	text, err := json.Marshal(object{
@@ -242,7 +242,7 @@ func TestADocumentIsTheSameInYAMLAsInJSON(t *testing.T) {
 	assert.Equal(t, string(wantText), string(gotText))
 }
 
-func TestTheSampleInTheDocumentationHasTheSettingsThatThereAre(t *testing.T) {
+func TestSettingsAreAllInTheSampleInTheDocumentation(t *testing.T) {
 	all := map[string]reflect.StructTag{}
 	settings(reflect.TypeFor[config.Config](), "", all)
 	delete(all, "dpServer.auth") // the other place of one setting

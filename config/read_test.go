@@ -43,7 +43,7 @@ func set(path string, value any) string {
 type object = map[string]any
 type list = []any
 
-func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
+func TestReadRefusesAWrongConfigurationWithTheNameOfTheEntry(t *testing.T) {
 	public := publicPEM()
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing.pem")
@@ -130,7 +130,7 @@ func TestAConfigurationThatIsWrongIsRefusedWithTheNameOfTheEntry(t *testing.T) {
 	}
 }
 
-func TestAKeyFileThatIsNoRegularFileIsRefusedAndASymbolicLinkToOneIsRead(t *testing.T) {
+func TestKeyFileMustBeARegularFileOrASymbolicLinkToOne(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no /dev/null, and symbolic links only for administrators")
 	}
@@ -142,7 +142,7 @@ func TestAKeyFileThatIsNoRegularFileIsRefusedAndASymbolicLinkToOneIsRead(t *test
 	require.ErrorContains(t, err, "/dev/null is not a regular file")
 }
 
-func TestEverythingThatIsWrongIsReportedAtOnce(t *testing.T) {
+func TestReadReportsEverythingThatIsWrongAtOnce(t *testing.T) {
 	document := fmt.Sprintf(`{"dpServer": {"authn": {"dpProxy": {"type": "x", "dpToken": {"validator": {"publicKeys": [
 		{"kid": "1"}, {"kid": "1", "key": %q}, {"kid": "1", "key": "no key"}]}}}}},
 		"kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "y"}}}}}}`, publicPEM())
@@ -161,7 +161,7 @@ func TestEverythingThatIsWrongIsReportedAtOnce(t *testing.T) {
 	require.Len(t, strings.Split(err.Error(), "\n"), 3)
 }
 
-func TestWhatIsNotInUseMayLackKeys(t *testing.T) {
+func TestReadAllowsThatWhatIsNotInUseLacksKeys(t *testing.T) {
 	document := `{"environment": "kubernetes", "dpServer": {"authn": {
 		"dpProxy": {"dpToken": {"enableIssuer": false, "validator": {"useSecrets": false}}},
 		"zoneProxy": {"type": "none", "zoneToken": {"validator": {"useSecrets": false}}}}}}`
@@ -169,26 +169,26 @@ func TestWhatIsNotInUseMayLackKeys(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTheSameKidMayServeInSeveralMeshes(t *testing.T) {
+func TestReadAllowsTheSameKidInSeveralMeshes(t *testing.T) {
 	key := publicPEM()
 	_, err := config.Read([]byte(set(dpKeys, list{object{"kid": "1", "mesh": "a", "key": key}, object{"kid": "1", "mesh": "b", "key": key}, object{"kid": "1", "key": key}})), nil)
 	require.NoError(t, err)
 }
 
-func TestNullStandsForASettingThatIsNotSet(t *testing.T) {
+func TestReadTakesNullForASettingThatIsNotSet(t *testing.T) {
 	c, err := config.Read([]byte(`{"environment": null, "dpServer": {"authn": {"dpProxy": {"dpToken": {"enableIssuer": null,
 		"validator": null}}, "zoneProxy": null}}, "dataplaneRuntime": {"dataplaneToken": null}}`), nil)
 	require.NoError(t, err)
 	assert.Equal(t, config.Default(), c)
 }
 
-func TestTheZeroConfigurationIsRefusedAndNotTakenForTheDefaults(t *testing.T) {
+func TestConfigZeroValueIsRefusedAndNotTakenForTheDefaults(t *testing.T) {
 	err := config.Config{}.Check()
 	require.ErrorContains(t, err, "environment: found")
 	require.ErrorContains(t, err, "useSecrets is false")
 }
 
-func TestEveryVariableOverridesItsSetting(t *testing.T) {
+func TestVariablesOverrideTheirSettings(t *testing.T) {
 	raw := offlineZoneToken(t, "west", zone.ScopeCP)
 	c, err := config.Read([]byte(set("dpServer.authn.dpProxy.type", "none")), variables(
 		"KUMA_ENVIRONMENT", "kubernetes",
@@ -231,7 +231,7 @@ func TestEveryVariableOverridesItsSetting(t *testing.T) {
 	assert.Equal(t, config.TypeDPToken, c.DPProxyType())
 }
 
-func TestEveryVariableThatIsReadIsDocumentedWithItsSetting(t *testing.T) {
+func TestVariablesAreAllDocumentedWithTheirSettings(t *testing.T) {
 	source, err := os.ReadFile("config.go")
 	require.NoError(t, err)
 	documented := map[string]bool{}
@@ -249,12 +249,12 @@ func TestEveryVariableThatIsReadIsDocumentedWithItsSetting(t *testing.T) {
 	require.ErrorContains(t, c.ApplyEnvironment(nil), "is nil")
 }
 
-func TestAVariableThatIsNoBooleanIsNamedWithoutItsValue(t *testing.T) {
+func TestVariableThatIsNoBooleanIsNamedWithoutItsValue(t *testing.T) {
 	_, err := config.Read(nil, variables("KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER", "hunter2"))
 	require.EqualError(t, err, "config: variable KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER is not a boolean, want true or false")
 }
 
-func TestAnInlineTokenIsChecked(t *testing.T) {
+func TestInlineTokenIsChecked(t *testing.T) {
 	const inline = "kmesh.multizone.zone.kds.auth.cpTokenInline"
 	good := offlineZoneToken(t, "west", zone.ScopeCP)
 	dp := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
@@ -297,7 +297,7 @@ func TestAnInlineTokenIsChecked(t *testing.T) {
 	}
 }
 
-func TestATokenIsNeverShown(t *testing.T) {
+func TestInlineTokenIsNeverShown(t *testing.T) {
 	raw := offlineZoneToken(t, "west", zone.ScopeCP)
 	c, err := config.Read([]byte(set("kmesh.multizone.zone.kds.auth.cpTokenInline", raw)), variables("KUMA_DATAPLANE_RUNTIME_TOKEN", raw))
 	require.NoError(t, err)
@@ -319,7 +319,7 @@ func TestATokenIsNeverShown(t *testing.T) {
 	require.ErrorContains(t, err, "replaces a token", "a configuration that lost its secrets is not used")
 }
 
-func TestASecretIsEmptyOrHasItsText(t *testing.T) {
+func TestSecretIsEmptyOrHasItsText(t *testing.T) {
 	assert.True(t, config.Secret{}.IsZero())
 	assert.True(t, config.NewSecret("").IsZero())
 	assert.Empty(t, config.Secret{}.Reveal())

@@ -24,7 +24,7 @@ func audited(t *testing.T) (context.Context, *logtest.Buffer) {
 	return audit.WithActor(audit.WithLogger(t.Context(), log.Logger()), "alice"), log
 }
 
-func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
+func TestAuditHasAnEventForEveryDecision(t *testing.T) {
 	ctx, log := audited(t)
 	store := keystore.NewMemory()
 	_, err := dataplane.EnsureKey(ctx, store, "default")
@@ -62,7 +62,7 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	assert.Zero(t, log.Count(issued.Token), "lines with a token")
 }
 
-func TestAnEventSaysWhatTheTokenPermits(t *testing.T) {
+func TestAuditEventSaysWhatTheTokenPermits(t *testing.T) {
 	ctx, log := audited(t)
 	issuer := newOfflineIssuer(t, testKey(0), "key-1")
 	claims := token.Dataplane{Mesh: "default", Type: "ingress", Workload: "shop", Tags: map[string][]string{"region": {"eu", "us"}}}
@@ -75,7 +75,7 @@ func TestAnEventSaysWhatTheTokenPermits(t *testing.T) {
 	}
 }
 
-func TestAnIssuersEventsGoToItsOwnLogUnlessTheContextNamesOne(t *testing.T) {
+func TestAuditEventsOfAnIssuerGoToItsOwnLogUnlessTheContextNamesOne(t *testing.T) {
 	var own logtest.Buffer
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithLogger(own.Logger()))
 	_, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
@@ -89,7 +89,7 @@ func TestAnIssuersEventsGoToItsOwnLogUnlessTheContextNamesOne(t *testing.T) {
 	assert.Equal(t, 1, own.Count("action=issue"))
 }
 
-func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
+func TestIssuerAsksItsPolicyAboutTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store.Memory, "default", 1, testKey(0))
 	request := token.Dataplane{Mesh: "default", Name: "dp-1", Type: "dataplane", Workload: "shop",
@@ -115,7 +115,7 @@ func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 	assert.NotErrorIs(t, err, token.ErrUnavailable)
 	assert.NotErrorIs(t, err, token.ErrNotIssuable)
 	assert.Empty(t, issued)
-	assert.Empty(t, store.readsSoFar())
+	assert.Zero(t, len(store.readsSoFar()))
 	assert.Equal(t, 1, log.Count("audit: not done", "action=issue", "backend is not yours"))
 
 	allow = true
@@ -128,7 +128,7 @@ func TestAPolicySeesTheWholeRequestBeforeAnythingIsReadOrSigned(t *testing.T) {
 
 type policyContext struct{}
 
-func TestAPolicyIsAskedOnlyAboutRequestsThatCouldBeGranted(t *testing.T) {
+func TestIssuerAsksItsPolicyOnlyAboutRequestsThatCouldBeGranted(t *testing.T) {
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", quiet, dataplane.WithMaxLifetime(day),
 		dataplane.WithPolicy(func(context.Context, token.Dataplane, time.Duration) error {
 			t.Error("the policy was asked")
@@ -140,7 +140,7 @@ func TestAPolicyIsAskedOnlyAboutRequestsThatCouldBeGranted(t *testing.T) {
 	}
 }
 
-func TestAPolicyIsGivenOnce(t *testing.T) {
+func TestIssuerTakesOnePolicy(t *testing.T) {
 	allow := dataplane.WithPolicy(func(context.Context, token.Dataplane, time.Duration) error { return nil })
 	_, err := dataplane.NewOfflineIssuer(testKey(0), "key-1", allow, allow)
 	assert.ErrorContains(t, err, "twice")
@@ -148,7 +148,7 @@ func TestAPolicyIsGivenOnce(t *testing.T) {
 	assert.ErrorContains(t, err, "the policy is nil")
 }
 
-func TestIssuingCanBeSwitchedOff(t *testing.T) {
+func TestIssuerCanBeDisabled(t *testing.T) {
 	var log logtest.Buffer
 	issuer, err := dataplane.NewDisabledIssuer(dataplane.WithLogger(log.Logger()))
 	require.NoError(t, err)

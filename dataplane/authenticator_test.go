@@ -12,7 +12,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestAnAuthenticatorTakesTokensOfEveryMeshForThatMeshOnly(t *testing.T) {
+func TestAuthenticatorTakesTokensOfEveryMeshForThatMeshOnly(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	putKey(t, store, "other", 1, testKey(1))
@@ -36,7 +36,7 @@ func TestAnAuthenticatorTakesTokensOfEveryMeshForThatMeshOnly(t *testing.T) {
 	}
 }
 
-func TestAnAuthenticatorRefusesWhatIsNoDataplaneToken(t *testing.T) {
+func TestAuthenticatorRefusesWhatIsNoDataplaneToken(t *testing.T) {
 	var log logtest.Buffer
 	authenticator := dataplane.NewAuthenticator(newValidator(t, keystore.NewMemory(), dataplane.WithLogger(log.Logger())))
 	for name, raw := range map[string]string{

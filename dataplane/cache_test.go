@@ -55,7 +55,7 @@ func (f *following) remembered(raw string, options ...dataplane.ValidatorOption)
 	require.True(f.t, isRemembered(f.t, f.validator, raw))
 }
 
-func TestATokenThatIsRememberedIsRefusedAllTheSameWhen(t *testing.T) {
+func TestCacheDoesNotKeepATokenGoodWhen(t *testing.T) {
 	revokedIn := func(scope keystore.Scope) func(*following, string) {
 		return func(f *following, raw string) {
 			_, claims := inside(f.t, raw)
@@ -103,7 +103,7 @@ func TestATokenThatIsRememberedIsRefusedAllTheSameWhen(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsRememberedIsForItsOwnMeshAlone(t *testing.T) {
+func TestCacheIsForTheTokensOwnMeshAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putKey(t, f.store.Memory, "other", 1, testKey(0))
@@ -120,7 +120,7 @@ func TestATokenThatIsRememberedIsForItsOwnMeshAlone(t *testing.T) {
 	})
 }
 
-func TestATokenThatOneKindOfValidatorRemembersIsNothingToTheOther(t *testing.T) {
+func TestCacheOfOneKindOfValidatorIsNothingToTheOther(t *testing.T) {
 	proxies := newOfflineValidator(t, dataplane.WithPublicKeyForEveryMesh("shared", testKey(0).Public()))
 	zones, err := zone.NewOfflineValidator(zone.WithPublicKey("shared", testKey(0).Public()), zone.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestATokenThatOneKindOfValidatorRemembersIsNothingToTheOther(t *testing.T) 
 	}
 }
 
-func TestATokenThatIsRememberedIsHeldAgainstTheClockAnew(t *testing.T) {
+func TestCacheHoldsATokenAgainstTheClockAnew(t *testing.T) {
 	for name, c := range map[string]struct {
 		claims string // its times
 		jump   time.Duration
@@ -159,7 +159,7 @@ func TestATokenThatIsRememberedIsHeldAgainstTheClockAnew(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsRefusedIsNotRememberedAsSuch(t *testing.T) {
+func TestCacheDoesNotRememberRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, clock := newFollowing(t), &shiftedClock{}
 		revoked, early, unknown := f.issue(time.Hour), f.issue(2*time.Hour), f.withSerial("2", 1)
@@ -181,7 +181,7 @@ func TestATokenThatIsRefusedIsNotRememberedAsSuch(t *testing.T) {
 	})
 }
 
-func TestATokenThatIsTakenBackAndGivenBackIsJudgedAnewEachTime(t *testing.T) {
+func TestCacheFollowsATokenThatIsRevokedAndRestored(t *testing.T) {
 	name := signing.DataplaneKeys("default").KeyName(1)
 	for what, c := range map[string]struct {
 		take, give func(f *following, raw string)
@@ -225,7 +225,7 @@ func TestATokenThatIsTakenBackAndGivenBackIsJudgedAnewEachTime(t *testing.T) {
 	}
 }
 
-func TestAKeyWrittenAnewIsTheSameKeyToTheTokensThatAreRemembered(t *testing.T) {
+func TestCacheOutlivesAKeyThatIsWrittenAgainUnchanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(time.Hour)
@@ -237,7 +237,7 @@ func TestAKeyWrittenAnewIsTheSameKeyToTheTokensThatAreRemembered(t *testing.T) {
 	})
 }
 
-func TestWhatIsRememberedIsSharedAndCannotBeChangedByOne(t *testing.T) {
+func TestCacheSharesWhatNoCallerCanChange(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "own", testKey(0).Public()))
 	want := token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"service": {"backend", "admin"}}}
 	issued, err := newOfflineIssuer(t, testKey(0), "own").Issue(t.Context(), want, time.Hour)
@@ -261,7 +261,7 @@ func TestWhatIsRememberedIsSharedAndCannotBeChangedByOne(t *testing.T) {
 	assert.Equal(t, want, first.Claims())
 }
 
-func TestATokenThatIsRememberedCostsNoAllocation(t *testing.T) {
+func TestCacheHitAllocatesNothing(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	putRecord(t, store, "default", revocation.Dataplane("default").Name, []byte(otherID))
@@ -281,7 +281,7 @@ func TestATokenThatIsRememberedCostsNoAllocation(t *testing.T) {
 	}
 }
 
-func TestNoMoreTokensAreRememberedThanItWasTold(t *testing.T) {
+func TestCacheHoldsNoMoreTokensThanItsLimit(t *testing.T) {
 	for _, c := range []struct{ limit, atMost int }{{0, 0}, {1, 16}, {32, 32}, {100, 112}} {
 		t.Run(fmt.Sprint(c.limit), func(t *testing.T) {
 			validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "1", testKey(0).Public()), dataplane.WithCache(c.limit))
@@ -300,7 +300,7 @@ func TestNoMoreTokensAreRememberedThanItWasTold(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfWhatIsRememberedIsBounded(t *testing.T) {
+func TestCacheTakesBoundedMemory(t *testing.T) {
 	tokens := manyTokens()
 	grown := func(limit int) int64 {
 		validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "1", testKey(0).Public()), dataplane.WithCache(limit))
@@ -319,7 +319,7 @@ func TestTheMemoryOfWhatIsRememberedIsBounded(t *testing.T) {
 	assert.Less(t, grown(len(tokens)*2), int64(len(tokens)*2<<10), "a thousand tokens")
 }
 
-func TestAThousandTokensAreAllRemembered(t *testing.T) {
+func TestCacheHoldsAThousandTokens(t *testing.T) {
 	for name, options := range map[string][]dataplane.ValidatorOption{
 		"by default":                    nil,
 		"with the largest number there": {dataplane.WithCache(math.MaxInt)},
@@ -340,7 +340,7 @@ func TestAThousandTokensAreAllRemembered(t *testing.T) {
 	}
 }
 
-func TestRefusedTokensPushNothingOut(t *testing.T) {
+func TestCacheLosesNothingToRefusedTokens(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "1", testKey(0).Public()), dataplane.WithCache(16))
 	raw := manyTokens()[0]
 	require.NoError(t, check(t, validator, "default", raw))
@@ -351,12 +351,12 @@ func TestRefusedTokensPushNothingOut(t *testing.T) {
 	assert.True(t, isRemembered(t, validator, raw))
 }
 
-func TestANegativeCacheIsRefused(t *testing.T) {
+func TestCacheOfANegativeSizeIsRefused(t *testing.T) {
 	_, err := dataplane.NewOfflineValidator(dataplane.WithPublicKey("default", "1", testKey(0).Public()), dataplane.WithCache(-1))
 	assert.ErrorContains(t, err, "WithCache")
 }
 
-func TestATamperedTokenIsNotTakenForTheOneThatIsRemembered(t *testing.T) {
+func TestCacheDoesNotTakeATamperedTokenForTheOneItHolds(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "1", testKey(0).Public()))
 	raw := manyTokens()[0]
 	require.NoError(t, check(t, validator, "default", raw))
@@ -373,9 +373,9 @@ func TestATamperedTokenIsNotTakenForTheOneThatIsRemembered(t *testing.T) {
 	assert.True(t, isRemembered(t, validator, raw))
 }
 
-// TestNoTokenIsKept cannot see a copy, but that nothing points into the text which
+// TestCacheKeepsNoToken cannot see a copy, but that nothing points into the text which
 // was validated: neither what is remembered nor an open session.
-func TestNoTokenIsKept(t *testing.T) {
+func TestCacheKeepsNoToken(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	validator := newValidator(t, store)
@@ -400,7 +400,7 @@ func TestNoTokenIsKept(t *testing.T) {
 	assert.True(t, isRemembered(t, validator, issued.Token))
 }
 
-func TestManyGoroutinesMayAskForTheSameTokensWhileEverythingChanges(t *testing.T) {
+func TestCacheServesManyGoroutinesWhileEverythingChanges(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	putKey(t, store, "default", 2, testKey(1))

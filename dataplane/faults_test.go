@@ -24,7 +24,7 @@ const (
 	recovery         = time.Second      // within which a store that works again is noticed
 )
 
-func TestWhileReadsFailTokensAreJudgedByWhatWasReadLast(t *testing.T) {
+func TestValidatorAnswersFromTheLastReadWhileReadsFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		list     func(*faultStore, []keystore.Record) listFunc
 		recovery time.Duration
@@ -84,7 +84,7 @@ func TestWhileReadsFailTokensAreJudgedByWhatWasReadLast(t *testing.T) {
 	}
 }
 
-func TestAReadEndsAfterFiveSeconds(t *testing.T) {
+func TestValidatorEndsAReadAfterFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		took := make(chan time.Duration, 100)
@@ -99,7 +99,7 @@ func TestAReadEndsAfterFiveSeconds(t *testing.T) {
 	})
 }
 
-func TestAChangeWhoseReadHungCountsWithinASecondOfTheStoresReturn(t *testing.T) {
+func TestValidatorHeedsAChangeWhoseReadHungWithinASecondOfTheStoresReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		revoked := f.issue(30 * day)
@@ -114,7 +114,7 @@ func TestAChangeWhoseReadHungCountsWithinASecondOfTheStoresReturn(t *testing.T) 
 	})
 }
 
-func TestAMeshThatTheStoresEngineCannotHoldIsUnknownAndNoFault(t *testing.T) {
+func TestValidatorTakesAMeshThatTheStoresEngineCannotHoldAsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.start()
@@ -131,7 +131,7 @@ func TestAMeshThatTheStoresEngineCannotHoldIsUnknownAndNoFault(t *testing.T) {
 	})
 }
 
-func TestASlowStoreIsStillFollowed(t *testing.T) {
+func TestValidatorFollowsASlowStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setList(f.store.slowly(4 * time.Second))
@@ -150,7 +150,7 @@ func TestASlowStoreIsStillFollowed(t *testing.T) {
 	})
 }
 
-func TestAStoreThatNeverAnswersAgainIsNoticed(t *testing.T) {
+func TestValidatorNoticesAStoreThatNeverAnswersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		good := f.issue(30 * day)
@@ -171,7 +171,7 @@ func TestAStoreThatNeverAnswersAgainIsNoticed(t *testing.T) {
 	})
 }
 
-func TestTheStateMayBeExactlyAsOldAsMaxStale(t *testing.T) {
+func TestValidatorAnswersFromAStateExactlyAsOldAsMaxStale(t *testing.T) {
 	for name, c := range map[string]struct {
 		options []dataplane.ValidatorOption
 		limit   time.Duration
@@ -203,7 +203,7 @@ func TestTheStateMayBeExactlyAsOldAsMaxStale(t *testing.T) {
 	}
 }
 
-func TestWithoutToleranceForStalenessTheFirstFailedReadCounts(t *testing.T) {
+func TestValidatorWithoutToleranceForStalenessHeedsTheFirstFailedRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxStale(0))
 		good := f.issue(30 * day)
@@ -228,7 +228,7 @@ func TestWithoutToleranceForStalenessTheFirstFailedReadCounts(t *testing.T) {
 }
 
 // Where a part cannot be read, only what rests on it ages.
-func TestAFailedReadOfOneScopeConcernsThoseWhoRestOnIt(t *testing.T) {
+func TestValidatorAppliesAFailedReadToTheScopesThatRestOnIt(t *testing.T) {
 	for failed, concerns := range map[keystore.Scope]struct{ meshDefault, meshOther bool }{
 		"default":       {true, false},
 		"other":         {false, true},
@@ -262,7 +262,7 @@ func TestAFailedReadOfOneScopeConcernsThoseWhoRestOnIt(t *testing.T) {
 	}
 }
 
-func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
+func TestValidatorBelievesAndReportsAStateThatWasReadSuccessfully(t *testing.T) {
 	t.Run("an older one", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFollowing(t)
@@ -327,7 +327,7 @@ func TestAStateThatWasReadSuccessfullyIsBelievedAndReported(t *testing.T) {
 	})
 }
 
-func TestAChangeThatIsAnnouncedIsFoundAtOnce(t *testing.T) {
+func TestValidatorFindsAnAnnouncedChangeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		first, second := f.issue(30*day), f.issue(30*day)
@@ -349,7 +349,7 @@ func TestAChangeThatIsAnnouncedIsFoundAtOnce(t *testing.T) {
 	})
 }
 
-func TestChangesAreFoundWhateverBecomesOfTheWatch(t *testing.T) {
+func TestValidatorFindsChangesWhateverBecomesOfTheWatch(t *testing.T) {
 	errLost := errors.New("the watch is lost")
 	for name, watch := range map[string]watchFunc{
 		"it falls silent":                          silent,
@@ -398,7 +398,7 @@ func TestChangesAreFoundWhateverBecomesOfTheWatch(t *testing.T) {
 	}
 }
 
-func TestALostWatchIsBegunAgain(t *testing.T) {
+func TestValidatorBeginsALostWatchAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		var begun atomic.Int32
@@ -417,7 +417,7 @@ func TestALostWatchIsBegunAgain(t *testing.T) {
 	})
 }
 
-func TestDuplicateNotificationsHaveNoEffect(t *testing.T) {
+func TestValidatorIgnoresDuplicateNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		good, revoked := f.issue(30*day), f.issue(30*day)
@@ -452,7 +452,7 @@ func TestDuplicateNotificationsHaveNoEffect(t *testing.T) {
 	})
 }
 
-func TestOneUnreadableKeyIsReportedOnceAndTheOthersServe(t *testing.T) {
+func TestValidatorReportsAnUnreadableKeyOnceAndTheOthersServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		first := f.issue(30 * day)
@@ -479,7 +479,7 @@ func TestOneUnreadableKeyIsReportedOnceAndTheOthersServe(t *testing.T) {
 	})
 }
 
-func TestRecordsThatAreNotKeysAreReportedOnceAndIgnored(t *testing.T) {
+func TestValidatorReportsRecordsThatAreNotKeysOnceAndIgnoresThem(t *testing.T) {
 	for name, c := range map[string]struct {
 		scope  keystore.Scope
 		record string
@@ -512,7 +512,7 @@ func TestRecordsThatAreNotKeysAreReportedOnceAndIgnored(t *testing.T) {
 	}
 }
 
-func TestWhenAKeysBytesChangeWhatTheOldOnesSignedIsRefused(t *testing.T) {
+func TestValidatorRefusesWhatAKeySignedBeforeItsBytesChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		old := f.issue(30 * day)
@@ -532,7 +532,7 @@ func TestWhenAKeysBytesChangeWhatTheOldOnesSignedIsRefused(t *testing.T) {
 	})
 }
 
-func TestAColdStartWithoutAStoreIsUnavailableAndThenRecovers(t *testing.T) {
+func TestValidatorThatStartsWithoutAStoreIsUnavailableAndThenRecovers(t *testing.T) {
 	for name, list := range map[string]listFunc{"an error": failing, "a hang": hanging} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -556,7 +556,7 @@ func TestAColdStartWithoutAStoreIsUnavailableAndThenRecovers(t *testing.T) {
 	}
 }
 
-func TestATokenBeforeTheFirstReadWaitsForIt(t *testing.T) {
+func TestValidatorLetsATokenWaitForTheFirstRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setList(f.store.slowly(900 * time.Millisecond))
@@ -568,7 +568,7 @@ func TestATokenBeforeTheFirstReadWaitsForIt(t *testing.T) {
 	})
 }
 
-func TestAStoreThatCannotAnnounceChangesIsReadEverySecond(t *testing.T) {
+func TestValidatorReadsAStoreThatCannotAnnounceChangesEverySecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		validator := newValidator(t, struct{ keystore.KeyStore }{f.store})
@@ -587,7 +587,7 @@ func TestAStoreThatCannotAnnounceChangesIsReadEverySecond(t *testing.T) {
 	})
 }
 
-func TestTheWallClockMayJump(t *testing.T) {
+func TestValidatorToleratesJumpsOfTheWallClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ahead atomic.Int64
 		clock := dataplane.WithClock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
@@ -616,7 +616,7 @@ func TestTheWallClockMayJump(t *testing.T) {
 	})
 }
 
-func TestAClosedValidatorAnswersNothingAndLeavesTheStoreAlone(t *testing.T) {
+func TestValidatorThatIsClosedAnswersNothingAndLeavesTheStoreAlone(t *testing.T) {
 	for name, list := range map[string]listFunc{"a store that works": nil, "an error": failing, "a hang": hanging} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -634,14 +634,14 @@ func TestAClosedValidatorAnswersNothingAndLeavesTheStoreAlone(t *testing.T) {
 					assert.ErrorIs(t, err, token.ErrUnavailable)
 				}
 				f.pass(time.Hour)
-				assert.Len(t, f.store.readsSoFar(), reads, "the store was read after Close")
+				assert.Equal(t, reads, len(f.store.readsSoFar()), "the store was read after Close")
 				require.NoError(t, f.validator.Close(), "closed again")
 			})
 		})
 	}
 }
 
-func TestWhoeverClosesMayRelyOnTheStoreBeingOutOfUse(t *testing.T) {
+func TestValidatorDoesNotUseTheStoreOnceCloseHasReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setList(f.store.slowly(3 * time.Second))
@@ -658,7 +658,7 @@ func TestWhoeverClosesMayRelyOnTheStoreBeingOutOfUse(t *testing.T) {
 	})
 }
 
-func TestClosingAtOnceIsFine(t *testing.T) {
+func TestValidatorMayBeClosedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setList(hanging)
@@ -669,7 +669,7 @@ func TestClosingAtOnceIsFine(t *testing.T) {
 	})
 }
 
-func TestATokenThatWaitsIsAnsweredWhenTheValidatorIsClosed(t *testing.T) {
+func TestValidatorAnswersAWaitingTokenWhenItIsClosed(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		t.Run(fmt.Sprintf("during the first read: %t", first), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -691,7 +691,7 @@ func TestATokenThatWaitsIsAnsweredWhenTheValidatorIsClosed(t *testing.T) {
 	}
 }
 
-func TestClosingUnderLoadEndsWithErrClosedForEverybody(t *testing.T) {
+func TestValidatorThatIsClosedUnderLoadAnswersEveryoneWithErrClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)
 		raws := []string{f.issue(30 * day), f.withSerial("7", 1)}
@@ -725,7 +725,7 @@ func TestClosingUnderLoadEndsWithErrClosedForEverybody(t *testing.T) {
 	})
 }
 
-func TestATokenWithAnUnknownSerialMakesTheStoreBeReadOnceMore(t *testing.T) {
+func TestValidatorReadsTheStoreOnceMoreForAnUnknownSerial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -735,7 +735,7 @@ func TestATokenWithAnUnknownSerialMakesTheStoreBeReadOnceMore(t *testing.T) {
 	})
 }
 
-func TestATokenThatHasJustMissedAReadIsAnsweredByTheNextOne(t *testing.T) {
+func TestValidatorAnswersATokenThatJustMissedAReadByTheNextOne(t *testing.T) {
 	for _, takes := range []time.Duration{0, time.Millisecond, 200 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFollowing(t)
@@ -749,7 +749,7 @@ func TestATokenThatHasJustMissedAReadIsAnsweredByTheNextOne(t *testing.T) {
 	}
 }
 
-func TestATokenWaitsForAKeyThatAppears(t *testing.T) {
+func TestValidatorLetsATokenWaitForAKeyThatAppears(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -769,7 +769,7 @@ func TestATokenWaitsForAKeyThatAppears(t *testing.T) {
 
 // The one that comes first causes the read. The other, which comes while that
 // is under way, needs no read of its own to find the same key.
-func TestTwoTokensWithANewSerialAreBothAccepted(t *testing.T) {
+func TestValidatorAcceptsTwoTokensWithANewSerial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -786,7 +786,7 @@ func TestTwoTokensWithANewSerialAreBothAccepted(t *testing.T) {
 	})
 }
 
-func TestATokenWaitsASecondAtMostAndNotBeyondItsContext(t *testing.T) {
+func TestValidatorLetsATokenWaitASecondAtMostAndNotBeyondItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -817,7 +817,7 @@ func TestATokenWaitsASecondAtMostAndNotBeyondItsContext(t *testing.T) {
 	})
 }
 
-func TestAnUnknownSerialIsDefinitelyUnknownOnceTheStoreWasRead(t *testing.T) {
+func TestValidatorKnowsThatASerialIsUnknownOnceTheStoreWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		for range 10 {
@@ -827,7 +827,7 @@ func TestAnUnknownSerialIsDefinitelyUnknownOnceTheStoreWasRead(t *testing.T) {
 	})
 }
 
-func TestNobodyButTheClockCausesReadsForKnownKeys(t *testing.T) {
+func TestValidatorReadsByTheClockAloneForKnownKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		good, revoked := f.issue(30*day), f.issue(30*day)
@@ -847,11 +847,11 @@ func TestNobodyButTheClockCausesReadsForKnownKeys(t *testing.T) {
 			assert.ErrorIs(t, check(t, f.validator, "a/b", good), token.ErrScope)
 		}
 		synctest.Wait()
-		assert.Len(t, f.store.readsSoFar(), before)
+		assert.Equal(t, before, len(f.store.readsSoFar()))
 	})
 }
 
-func TestAnIdleStoreIsReadEveryThirtySecondsAndOnlyForItsOwnRecords(t *testing.T) {
+func TestValidatorReadsAnIdleStoreEveryThirtySecondsAndOnlyForItsOwnRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		f.pass(time.Hour)
@@ -894,7 +894,7 @@ func (f *following) flood(n int, validate func(i int) error) (reads int) {
 	return reads
 }
 
-func TestUnknownSerialsOfOneMeshCauseOneReadASecond(t *testing.T) {
+func TestValidatorReadsAMeshOnceASecondForUnknownSerials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)
 		good := f.issue(30 * day)
@@ -904,7 +904,7 @@ func TestUnknownSerialsOfOneMeshCauseOneReadASecond(t *testing.T) {
 	})
 }
 
-func TestMeshesThatDoNotExistCauseTenReadsASecond(t *testing.T) {
+func TestValidatorReadsTenTimesASecondForMeshesThatDoNotExist(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)
 		good := f.issue(30 * day)
@@ -914,7 +914,7 @@ func TestMeshesThatDoNotExistCauseTenReadsASecond(t *testing.T) {
 	})
 }
 
-func TestAMeshThatExistsIsReadInTheMiddleOfAFloodOfOthers(t *testing.T) {
+func TestValidatorReadsAMeshThatExistsInTheMiddleOfAFloodOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -933,7 +933,7 @@ func TestAMeshThatExistsIsReadInTheMiddleOfAFloodOfOthers(t *testing.T) {
 }
 
 // Meshes often are names that peers chose, and a store may not even try to read some.
-func TestReadsThatFailForAPeersMeshHoldUpNothingElse(t *testing.T) {
+func TestValidatorIsNotHeldUpByReadsThatFailForAPeersMesh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
@@ -958,7 +958,7 @@ func TestReadsThatFailForAPeersMeshHoldUpNothingElse(t *testing.T) {
 	})
 }
 
-func TestMoreTokensThanMayWaitAreTurnedAwayAtOnce(t *testing.T) {
+func TestValidatorTurnsAwayMoreTokensThanMayWaitAtOnce(t *testing.T) {
 	const limit, surplus = 1024, 100
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)

@@ -248,7 +248,7 @@ func assertNothingHostileIn(t *testing.T, raw, text string) {
 	assert.Equal(t, -1, strings.IndexFunc(text, unicode.IsControl), "control characters are escaped in %.300q", text)
 }
 
-func TestHostileTokensGetTheAnswersThatTheyMustAndNothingElse(t *testing.T) {
+func TestValidatorGivesHostileTokensTheAnswersThatItMust(t *testing.T) {
 	var requests atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
 	defer server.Close()
@@ -306,7 +306,7 @@ func TestHostileTokensGetTheAnswersThatTheyMustAndNothingElse(t *testing.T) {
 	assert.Zero(t, requests.Load(), "requests to addresses in tokens")
 }
 
-func TestHostileKeysAreReportedByTheirNamesAtLoad(t *testing.T) {
+func TestValidatorReportsHostileKeysByTheirNamesAtLoad(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		log := newHostileLog()
@@ -437,7 +437,7 @@ func hostileWithSerial(n int) string {
 // hostileUnsigned is a payload and a signature of zeros.
 var hostileUnsigned = "." + forge.Encode(hostilePayload.String()) + "." + forge.Encode(string(make([]byte, 256)))
 
-func TestHostileUnknownSerialsMakeAMeshBeReadOnceASecond(t *testing.T) {
+func TestValidatorUnderAFloodOfUnknownSerialsReadsAMeshOnceASecond(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -461,7 +461,7 @@ func TestHostileUnknownSerialsMakeAMeshBeReadOnceASecond(t *testing.T) {
 	})
 }
 
-func TestHostileMeshesThatDoNotExistAreReadTenTimesASecondInAll(t *testing.T) {
+func TestValidatorUnderAFloodOfUnknownMeshesReadsTenTimesASecondInAll(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -485,7 +485,7 @@ func TestHostileMeshesThatDoNotExistAreReadTenTimesASecondInAll(t *testing.T) {
 	})
 }
 
-func TestHostileTokensForOneMeshThatDoesNotExistMakeItBeReadOnceASecond(t *testing.T) {
+func TestValidatorUnderAFloodForOneUnknownMeshReadsItOnceASecond(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -495,7 +495,7 @@ func TestHostileTokensForOneMeshThatDoesNotExistMakeItBeReadOnceASecond(t *testi
 	})
 }
 
-func TestHostileMeshesThatDoNotExistDoNotKeepOthersFromTheirKeys(t *testing.T) {
+func TestValidatorUnderAFloodOfUnknownMeshesStillReadsTheOthers(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -511,7 +511,7 @@ func TestHostileMeshesThatDoNotExistDoNotKeepOthersFromTheirKeys(t *testing.T) {
 	})
 }
 
-func TestHostileRefusalsOfEveryKindAreLoggedOnceASecondAfterTen(t *testing.T) {
+func TestValidatorLogsRefusalsOfEveryKindOnceASecondAfterTen(t *testing.T) {
 	store := newHostileStore(t)
 	raws := []string{
 		"a",
@@ -557,7 +557,7 @@ func TestHostileRefusalsOfEveryKindAreLoggedOnceASecondAfterTen(t *testing.T) {
 	})
 }
 
-func TestHostileFormIsRefusedWithoutAllocating(t *testing.T) {
+func TestValidatorRefusesAHostileFormWithoutAllocating(t *testing.T) {
 	validator, err := dataplane.NewValidator(newHostileStore(t), dataplane.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, validator.Close()) })
@@ -585,7 +585,7 @@ func TestHostileFormIsRefusedWithoutAllocating(t *testing.T) {
 	require.Greater(t, refused, 50)
 }
 
-func TestHostileTokenThatOneMeshAcceptedIsStillRefusedByAnother(t *testing.T) {
+func TestValidatorRefusesForOneMeshWhatAnotherAccepted(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -602,7 +602,7 @@ func TestHostileTokenThatOneMeshAcceptedIsStillRefusedByAnother(t *testing.T) {
 	})
 }
 
-func TestHostileTokenThatWasAcceptedIsRefusedOnceItsKeyHasOtherBytes(t *testing.T) {
+func TestValidatorRefusesAnAcceptedTokenOnceItsKeyHasOtherBytes(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		log := newHostileLog()
@@ -634,7 +634,7 @@ func TestHostileTokenThatWasAcceptedIsRefusedOnceItsKeyHasOtherBytes(t *testing.
 	})
 }
 
-func TestHostileTokenThatWasAcceptedIsRefusedOnceItIsRevoked(t *testing.T) {
+func TestValidatorRefusesAnAcceptedTokenOnceItIsRevoked(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -654,7 +654,7 @@ func TestHostileTokenThatWasAcceptedIsRefusedOnceItIsRevoked(t *testing.T) {
 	})
 }
 
-func TestHostileTokenThatWasAcceptedIsRefusedOnceTheClockIsSetBeforeNbf(t *testing.T) {
+func TestValidatorRefusesAnAcceptedTokenOnceTheClockIsSetBeforeNbf(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		var clock atomic.Int64
@@ -700,7 +700,7 @@ func hostileWithoutStore(t *testing.T, validator dataplane.Validator, kid string
 	}
 }
 
-func TestHostileTokensAreRefusedDefinitelyWhereWhatWasReadIsTooOld(t *testing.T) {
+func TestValidatorRefusesHostileTokensDefinitelyWhereWhatWasReadIsTooOld(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler, dataplane.WithMaxStale(time.Minute))
@@ -714,7 +714,7 @@ func TestHostileTokensAreRefusedDefinitelyWhereWhatWasReadIsTooOld(t *testing.T)
 	})
 }
 
-func TestHostileTokensAreRefusedDefinitelyWhereNothingWasEverRead(t *testing.T) {
+func TestValidatorRefusesHostileTokensDefinitelyWhereNothingWasEverRead(t *testing.T) {
 	store := newHostileStore(t)
 	store.fail(errors.New("the store is down"))
 	synctest.Test(t, func(t *testing.T) {
@@ -724,7 +724,7 @@ func TestHostileTokensAreRefusedDefinitelyWhereNothingWasEverRead(t *testing.T) 
 }
 
 // No read can make such a mesh exist, so nobody has to wait for one.
-func TestHostileMeshThatCannotExistIsRefusedDefinitelyWhereNothingWasEverRead(t *testing.T) {
+func TestValidatorRefusesAMeshThatCannotExistDefinitelyWhereNothingWasEverRead(t *testing.T) {
 	store := newHostileStore(t)
 	store.fail(errors.New("the store is down"))
 	synctest.Test(t, func(t *testing.T) {
@@ -737,7 +737,7 @@ func TestHostileMeshThatCannotExistIsRefusedDefinitelyWhereNothingWasEverRead(t 
 	})
 }
 
-func TestHostileUnknownSerialDoesNotOutliveItsContext(t *testing.T) {
+func TestValidatorAnswersAnUnknownSerialWhenItsContextEnds(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -759,7 +759,7 @@ func TestHostileUnknownSerialDoesNotOutliveItsContext(t *testing.T) {
 	})
 }
 
-func TestHostileTokenGetsNoVerdictFromAClosedValidator(t *testing.T) {
+func TestValidatorThatIsClosedGivesNoVerdict(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -772,7 +772,7 @@ func TestHostileTokenGetsNoVerdictFromAClosedValidator(t *testing.T) {
 	})
 }
 
-func TestHostileNamesDoNotMakeErrorsAndLogLinesLong(t *testing.T) {
+func TestValidatorKeepsErrorsAndLogLinesShortForHostileNames(t *testing.T) {
 	store := newHostileStore(t)
 	long := strings.Repeat("m", 1<<20)
 	good := hostileWithPayload(hostilePayload.String())
@@ -809,7 +809,7 @@ func TestHostileNamesDoNotMakeErrorsAndLogLinesLong(t *testing.T) {
 }
 
 // A mesh whose name no record can have can have no revocation list either.
-func TestHostileTokenForAMeshThatCannotExistIsRefusedThoughAKeyServesEveryMesh(t *testing.T) {
+func TestValidatorRefusesAMeshThatCannotExistThoughAKeyServesEveryMesh(t *testing.T) {
 	store := newHostileStore(t)
 	for _, mesh := range []string{"*", "..", "../default", "a/b", "-", " ", "default\n", strings.Repeat("m", 129)} {
 		t.Run(fmt.Sprintf("%.20q", mesh), func(t *testing.T) {
@@ -826,7 +826,7 @@ func TestHostileTokenForAMeshThatCannotExistIsRefusedThoughAKeyServesEveryMesh(t
 }
 
 // An iat that is far ahead must not make a long life look short.
-func TestHostileIatFarAheadDoesNotGetPastTheMaximumLifetime(t *testing.T) {
+func TestValidatorWithAMaximumLifetimeIsNotMisledByAnIatFarAhead(t *testing.T) {
 	store := newHostileStore(t)
 	for _, c := range []struct {
 		name    string
@@ -847,7 +847,7 @@ func TestHostileIatFarAheadDoesNotGetPastTheMaximumLifetime(t *testing.T) {
 	}
 }
 
-func TestHostileLongestMaximumLifetimeRefusesNoToken(t *testing.T) {
+func TestValidatorWithTheLongestMaximumLifetimeRefusesNoToken(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler, dataplane.WithMaxLifetime(math.MaxInt64))

@@ -118,7 +118,7 @@ func (s *countingSigner) Sign(random io.Reader, digest []byte, opts crypto.Signe
 	return signature, err
 }
 
-func TestAnIssuedTokenSaysWhatWasAskedAndValidates(t *testing.T) {
+func TestIssuerMakesATokenThatSaysWhatWasAskedAndValidates(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	issuer, validator := newIssuer(t, store), newValidator(t, store)
@@ -144,7 +144,7 @@ func TestAnIssuedTokenSaysWhatWasAskedAndValidates(t *testing.T) {
 	}
 }
 
-func TestAnIssuedTokenIsBackdatedFiveMinutesAndExpiresExactlyWhenAsked(t *testing.T) {
+func TestIssuerBackdatesFiveMinutesAndExpiresExactlyWhenAsked(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 999_999_999, time.FixedZone("elsewhere", 3600))
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithClock(func() time.Time { return now }))
 	second := now.Truncate(time.Second).UTC()
@@ -157,7 +157,7 @@ func TestAnIssuedTokenIsBackdatedFiveMinutesAndExpiresExactlyWhenAsked(t *testin
 	}
 }
 
-func TestEveryTokenHasARandomUUIDAsItsID(t *testing.T) {
+func TestIssuerGivesEveryTokenARandomUUIDAsItsID(t *testing.T) {
 	issuer := newOfflineIssuer(t, testKey(0), "key-1")
 	uuid4 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}
@@ -169,7 +169,7 @@ func TestEveryTokenHasARandomUUIDAsItsID(t *testing.T) {
 	}
 }
 
-func TestLifetimesThatMakeNoSenseAreNotIssued(t *testing.T) {
+func TestIssuerRefusesLifetimesThatMakeNoSense(t *testing.T) {
 	signer := &countingSigner{key: testRSA(0)}
 	key, err := signing.NewPrivateKey(signer)
 	require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestLifetimesThatMakeNoSenseAreNotIssued(t *testing.T) {
 	assert.Zero(t, signer.calls.Load(), "something was signed")
 }
 
-func TestATokenOfTheMaximumLifetimeIsIssuedAndValidates(t *testing.T) {
+func TestIssuerMakesATokenOfTheMaximumLifetimeThatValidates(t *testing.T) {
 	limit := dataplane.WithMaxLifetime(time.Hour)
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", limit)
 	validator := newOfflineValidator(t, limit, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
@@ -196,13 +196,13 @@ func TestATokenOfTheMaximumLifetimeIsIssuedAndValidates(t *testing.T) {
 	assert.ErrorIs(t, check(t, validator, "default", raw), token.ErrLifetime)
 }
 
-func TestTheLongestDurationThereIsDoesNotOverflow(t *testing.T) {
+func TestIssuerDoesNotOverflowWithTheLongestDuration(t *testing.T) {
 	issuer := newOfflineIssuer(t, testKey(0), "key-1")
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
 	assert.NoError(t, check(t, validator, "default", issue(t, issuer, "default", math.MaxInt64)))
 }
 
-func TestWhatAValidatorWouldRefuseIsNotIssuedAndNothingIsSigned(t *testing.T) {
+func TestIssuerSignsNothingThatAValidatorWouldRefuse(t *testing.T) {
 	signer := &countingSigner{key: testRSA(0)}
 	key, err := signing.NewPrivateKey(signer)
 	require.NoError(t, err)
@@ -254,7 +254,7 @@ func TestWhatAValidatorWouldRefuseIsNotIssuedAndNothingIsSigned(t *testing.T) {
 	assert.Zero(t, signer.calls.Load(), "something was signed")
 }
 
-func TestALargeTokenThatJustFitsIsIssuedAndValidates(t *testing.T) {
+func TestIssuerMakesALargeTokenThatJustFitsAndValidates(t *testing.T) {
 	issuer := newOfflineIssuer(t, testKey(0), "key-1")
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
 	length, largest := token.MaxSize*3/4, "" // as base64 that is over the limit, by little
@@ -272,7 +272,7 @@ func TestALargeTokenThatJustFitsIsIssuedAndValidates(t *testing.T) {
 	assert.NoError(t, check(t, validator, "default", largest))
 }
 
-func TestAMeshWithoutAKeyGetsNoToken(t *testing.T) {
+func TestIssuerMakesNoTokenForAMeshWithoutAKey(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "other", 1, testKey(0))
 	putKey(t, store, "default-2", 1, testKey(0))
@@ -287,7 +287,7 @@ func TestAMeshWithoutAKeyGetsNoToken(t *testing.T) {
 	assert.Equal(t, before, listAll(t, store), "issuing changed the store")
 }
 
-func TestAnUnreadableNewestKeyStopsIssuingInsteadOfFallingBack(t *testing.T) {
+func TestIssuerStopsAtAnUnreadableNewestKeyInsteadOfFallingBack(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	issuer := newIssuer(t, store)
@@ -308,7 +308,7 @@ func TestAnUnreadableNewestKeyStopsIssuingInsteadOfFallingBack(t *testing.T) {
 	assert.Equal(t, "3", kid)
 }
 
-func TestAKeySignsAsSoonAsItIsAddedAndNoLongerThanItIsThere(t *testing.T) {
+func TestIssuerSignsWithAKeyAsSoonAsItIsAddedAndNoLongerThanItIsThere(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	issuer := newIssuer(t, store)
@@ -326,7 +326,7 @@ func TestAKeySignsAsSoonAsItIsAddedAndNoLongerThanItIsThere(t *testing.T) {
 	require.Equal(t, "1", signer())
 }
 
-func TestAKeyThatWasReplacedUnderItsNameSignsAtOnce(t *testing.T) {
+func TestIssuerSignsAtOnceWithAKeyThatWasReplacedUnderItsName(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	issuer := newIssuer(t, store)
@@ -337,7 +337,7 @@ func TestAKeyThatWasReplacedUnderItsNameSignsAtOnce(t *testing.T) {
 	assert.NoError(t, check(t, validator, "default", issue(t, issuer, "default", day)))
 }
 
-func TestDeletingTheLastKeyDoesNotBringSerialOneBack(t *testing.T) {
+func TestIssuerDoesNotMakeSerialOneAnewWhenTheLastKeyIsDeleted(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	issuer, validator := newIssuer(t, store), newValidator(t, store)
@@ -353,7 +353,7 @@ func TestDeletingTheLastKeyDoesNotBringSerialOneBack(t *testing.T) {
 	assert.Empty(t, listAll(t, store), "somebody made a key")
 }
 
-func TestAStoreThatFailsIsNotAMeshWithoutAKey(t *testing.T) {
+func TestIssuerDoesNotTakeAFailingStoreForAMeshWithoutAKey(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store.Memory, "default", 1, testKey(0))
 	issuer := newIssuer(t, store)
@@ -389,7 +389,7 @@ func TestAStoreThatFailsIsNotAMeshWithoutAKey(t *testing.T) {
 	issue(t, issuer, "default", day)
 }
 
-func TestIssuingReadsNothingButTheMeshsPrivateKeys(t *testing.T) {
+func TestIssuerReadsNothingButTheMeshsPrivateKeys(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store.Memory, "default", 1, testKey(0))
 	issue(t, newIssuer(t, store), "default", day)
@@ -399,12 +399,12 @@ func TestIssuingReadsNothingButTheMeshsPrivateKeys(t *testing.T) {
 	assert.Equal(t, "dataplane-token-signing-key-default", reads[0].name)
 }
 
-func TestAnIssuerNeedsAStore(t *testing.T) {
+func TestIssuerNeedsAStore(t *testing.T) {
 	_, err := dataplane.NewIssuer(nil)
 	assert.ErrorContains(t, err, "store is nil")
 }
 
-func TestAnOfflineIssuerNeedsAKeyAndAKid(t *testing.T) {
+func TestOfflineIssuerNeedsAKeyAndAKid(t *testing.T) {
 	for name, c := range map[string]struct {
 		key  *signing.PrivateKey
 		kid  string
@@ -425,7 +425,7 @@ func TestAnOfflineIssuerNeedsAKeyAndAKid(t *testing.T) {
 	}
 }
 
-func TestANilOptionOfAnIssuerIsRefused(t *testing.T) {
+func TestIssuerRefusesANilOption(t *testing.T) {
 	for name, option := range map[string]dataplane.IssuerOption{
 		"nil":                   nil,
 		"a nil logger":          dataplane.WithLogger(nil),
@@ -444,7 +444,7 @@ func TestANilOptionOfAnIssuerIsRefused(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsKeptElsewhereSigns(t *testing.T) {
+func TestOfflineIssuerSignsWithAKeyThatIsKeptElsewhere(t *testing.T) {
 	signer := &countingSigner{key: testRSA(0)}
 	key, err := signing.NewPrivateKey(signer)
 	require.NoError(t, err)
@@ -457,7 +457,7 @@ func TestAKeyThatIsKeptElsewhereSigns(t *testing.T) {
 	assert.EqualValues(t, 1, signer.calls.Load())
 }
 
-func TestASignerThatFailsOrLiesYieldsNoToken(t *testing.T) {
+func TestOfflineIssuerMakesNoTokenWithASignerThatFailsOrLies(t *testing.T) {
 	errHSM := errors.New("the HSM is locked")
 	for name, c := range map[string]struct {
 		signer *countingSigner
@@ -476,7 +476,7 @@ func TestASignerThatFailsOrLiesYieldsNoToken(t *testing.T) {
 	}
 }
 
-func TestManyGoroutinesIssueWhileKeysAreAdded(t *testing.T) {
+func TestIssuerServesManyGoroutinesWhileKeysAreAdded(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	issuer := newIssuer(t, store)

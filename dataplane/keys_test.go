@@ -174,7 +174,7 @@ func TestEnsureKeyHidesNoPublicKeyThatIsThereAlready(t *testing.T) {
 	assert.NoError(t, check(t, newValidator(t, zone), "default", raw), "after EnsureKey, which said %v", err)
 }
 
-func TestAStoreThatFailsGetsNoKey(t *testing.T) {
+func TestEnsureKeyMakesNoKeyInAStoreThatFails(t *testing.T) {
 	store := newFaultStore()
 	store.setList(failing)
 	_, err := dataplane.EnsureKey(t.Context(), store, "default")
@@ -187,7 +187,7 @@ func TestAStoreThatFailsGetsNoKey(t *testing.T) {
 	assert.Empty(t, listAll(t, store.Memory))
 }
 
-func TestKeysOfNoMeshAreRefused(t *testing.T) {
+func TestKeysNeedAMesh(t *testing.T) {
 	store := newFaultStore()
 	for _, mesh := range []string{"", "*", "a/b", "..", strings.Repeat("m", 129), "größe", "default\n"} {
 		_, err := dataplane.EnsureKey(t.Context(), store, mesh)
@@ -198,11 +198,11 @@ func TestKeysOfNoMeshAreRefused(t *testing.T) {
 		_, err = dataplane.Keys(t.Context(), store, mesh)
 		assert.ErrorIs(t, err, keystore.ErrName, "Keys %q", mesh)
 	}
-	assert.Empty(t, store.readsSoFar())
+	assert.Zero(t, len(store.readsSoFar()))
 	assert.Empty(t, listAll(t, store.Memory))
 }
 
-func TestKeysWithoutAStoreAreAnErrorAndNoPanic(t *testing.T) {
+func TestKeysNeedAStore(t *testing.T) {
 	for name, f := range map[string]func() error{
 		"EnsureKey": func() error { _, err := dataplane.EnsureKey(t.Context(), nil, "default"); return err },
 		"AddKey":    func() error { _, err := dataplane.AddKey(t.Context(), nil, "default", testKey(0)); return err },
@@ -232,7 +232,7 @@ func everyoneReads(store *faultStore, n int) listFunc {
 	}
 }
 
-func TestAllWhoEnsureAKeyAtOnceGetTheSameOne(t *testing.T) {
+func TestEnsureKeyGivesConcurrentCallersTheSameKey(t *testing.T) {
 	const n = 8
 	store := newFaultStore()
 	store.setList(everyoneReads(store, n))
@@ -300,7 +300,7 @@ func ensureKeyAndIssue(folder string) error {
 	return nil
 }
 
-func TestSixtyFourProcessesThatEnsureAKeyAtOnceSignWithTheSameOne(t *testing.T) {
+func TestEnsureKeyInManyProcessesAtOnceGivesOneKeyWithWhichAllSign(t *testing.T) {
 	processes := storetest.Repeat(16, 64)
 	folder := t.TempDir()
 	self, err := os.Executable()
@@ -352,7 +352,7 @@ func TestSixtyFourProcessesThatEnsureAKeyAtOnceSignWithTheSameOne(t *testing.T) 
 	}
 }
 
-func TestTheNextSerialFollowsTheHighestNumber(t *testing.T) {
+func TestAddKeyTakesTheSerialAfterTheHighestNumber(t *testing.T) {
 	store := keystore.NewMemory()
 	for _, serial := range []signing.Serial{2, 9, 10} {
 		putKey(t, store, "default", serial, testKey(0))
@@ -368,7 +368,7 @@ func TestTheNextSerialFollowsTheHighestNumber(t *testing.T) {
 	assert.Equal(t, "11", kid)
 }
 
-func TestTheNextSerialAlsoFollowsAKeyThatCannotBeRead(t *testing.T) {
+func TestAddKeyTakesTheSerialAfterAKeyThatCannotBeRead(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	putRecord(t, store, "default", signing.DataplaneKeys("default").KeyName(2), nil)
@@ -377,7 +377,7 @@ func TestTheNextSerialAlsoFollowsAKeyThatCannotBeRead(t *testing.T) {
 	assert.EqualValues(t, 3, key.Serial)
 }
 
-func TestAfterTheHighestSerialThereIsNone(t *testing.T) {
+func TestAddKeyFailsAfterTheHighestPossibleSerial(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 9223372036854775807, testKey(0))
 	_, err := dataplane.AddKey(t.Context(), store, "default", testKey(1))
@@ -406,7 +406,7 @@ func TestAddKeyNeedsAKeyThatCanBeStored(t *testing.T) {
 	assert.Equal(t, []signing.Serial{1}, serialsOf(t, store, "default"))
 }
 
-func TestOfTwoWhoAddAKeyAtOnceOneIsTold(t *testing.T) {
+func TestAddKeyTellsOneOfTwoConcurrentCallers(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store, "default", 1, testKey(0))
 	store.setList(everyoneReads(store, 2))
@@ -425,7 +425,7 @@ func TestOfTwoWhoAddAKeyAtOnceOneIsTold(t *testing.T) {
 }
 
 // As where a store has each name only once, and mesh default-2 a key without a serial.
-func TestAddKeySaysWhoseTheNameIsInsteadOfSomebodyElseAddedTheKey(t *testing.T) {
+func TestAddKeySaysWhichScopeHasTheNameAlready(t *testing.T) {
 	store := &refusingStore{faultStore: newFaultStore()}
 	putKey(t, store, "default", 1, testKey(0))
 	taken := fmt.Errorf("%w: scope %q has it", keystore.ErrNameTaken, "default-2")
@@ -436,7 +436,7 @@ func TestAddKeySaysWhoseTheNameIsInsteadOfSomebodyElseAddedTheKey(t *testing.T) 
 	require.NotContains(t, err.Error(), "at the same time", "another try would not help")
 }
 
-func TestARemovedKeyIsGoneWithBothHalves(t *testing.T) {
+func TestRemoveKeyTakesAwayBothHalves(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	putKey(t, store, "default", 2, testKey(1))
@@ -451,7 +451,7 @@ func TestARemovedKeyIsGoneWithBothHalves(t *testing.T) {
 	assert.Len(t, listAll(t, store), 1)
 }
 
-func TestAKeyThatCannotBeReadCanBeRemoved(t *testing.T) {
+func TestRemoveKeyRemovesAKeyThatCannotBeRead(t *testing.T) {
 	store := keystore.NewMemory()
 	putRecord(t, store, "default", signing.DataplaneKeys("default").KeyName(4), []byte("damaged"))
 	_, err := dataplane.AddKey(t.Context(), store, "default", testKey(0))
@@ -535,7 +535,7 @@ func TestKeysListsAllBySerialAndSaysWhyOneCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestMeshDefaultNeverUsesKeysOfDefault2(t *testing.T) {
+func TestKeysOfMeshDefaultAreApartFromThoseOfDefault2(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 2, testKey(0))   // dataplane-token-signing-key-default-2
 	putKey(t, store, "default-2", 0, testKey(1)) // the same name, in another scope
@@ -560,7 +560,7 @@ func TestMeshDefaultNeverUsesKeysOfDefault2(t *testing.T) {
 	assert.Equal(t, []signing.Serial{0, 1}, serialsOf(t, store, "default-2"))
 }
 
-func TestAnUnnumberedKeyIsSerialZero(t *testing.T) {
+func TestKeysTakeAnUnnumberedKeyAsSerialZero(t *testing.T) {
 	store := keystore.NewMemory()
 	putRecord(t, store, "default", "dataplane-token-signing-key-default", pemOf(t, testKey(0)))
 	issuer, validator := newIssuer(t, store), newValidator(t, store)
@@ -592,7 +592,7 @@ func TestKeysInEveryEncodingSignAndVerify(t *testing.T) {
 	}
 }
 
-func TestAZoneWithPublicKeysOnlyValidatesAndCannotIssue(t *testing.T) {
+func TestKeysWithoutAPrivateHalfValidateAndCannotIssue(t *testing.T) {
 	global := keystore.NewMemory()
 	putKey(t, global, "default", 1, testKey(0))
 	raw := issue(t, newIssuer(t, global), "default", day)

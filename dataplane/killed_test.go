@@ -67,7 +67,7 @@ func keepChangingKeys(folder string) error {
 	}
 }
 
-func TestAProcessThatIsKilledWhileItChangesKeysLeavesAStoreThatWorks(t *testing.T) {
+func TestKeysStayUsableWhenAProcessIsKilledWhileItChangesThem(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	for range storetest.Repeat(8, 200) {

@@ -84,7 +84,7 @@ func (s *faultStore) alsoInvalidNames(ctx context.Context, changed func(keystore
 	})
 }
 
-func TestAMeshThatCannotBeReadKeepsNoOtherFromBeingFollowed(t *testing.T) {
+func TestValidatorFollowsTheOtherMeshesWhileOneCannotBeRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		invalidNames, polled bool
 		list                 func(*faultStore) listFunc
@@ -146,7 +146,7 @@ func TestAMeshThatCannotBeReadKeepsNoOtherFromBeingFollowed(t *testing.T) {
 	}
 }
 
-func TestAMeshThatIsRepairedIsGoodWithinASecondOfItsAnnouncement(t *testing.T) {
+func TestValidatorTakesUpARepairedMeshWithinASecondOfItsAnnouncement(t *testing.T) {
 	for name, cold := range map[string]bool{"after a cold start": true, "after it was good before": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestAMeshThatIsRepairedIsGoodWithinASecondOfItsAnnouncement(t *testing.T) {
 	}
 }
 
-func TestAColdStartWithAMeshThatCannotBeReadServesTheOthers(t *testing.T) {
+func TestValidatorThatStartsWithAMeshThatCannotBeReadServesTheOthers(t *testing.T) {
 	for name, poll := range map[string]bool{"watched": false, "polled": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestAColdStartWithAMeshThatCannotBeReadServesTheOthers(t *testing.T) {
 	}
 }
 
-func TestAMeshWithoutRecordsStaysGoodWhileAnotherCannotBeRead(t *testing.T) {
+func TestValidatorServesAMeshWithoutRecordsWhileAnotherCannotBeRead(t *testing.T) {
 	for name, cold := range map[string]bool{"after a cold start": true, "after everything was read": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestAMeshWithoutRecordsStaysGoodWhileAnotherCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestARevocationThatIsKnownIsDefiniteAlsoWhereTheMeshCannotBeRead(t *testing.T) {
+func TestValidatorRefusesAKnownRevocationDefinitelyWhereTheMeshCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := issue(t, newOfflineIssuer(t, testKey(2), "key-1"), "bad", 30*day)
@@ -251,7 +251,7 @@ func TestARevocationThatIsKnownIsDefiniteAlsoWhereTheMeshCannotBeRead(t *testing
 	})
 }
 
-func TestUnknownSerialsAreDefinitelyUnknownWhileAnotherMeshCannotBeRead(t *testing.T) {
+func TestValidatorRefusesUnknownSerialsDefinitelyWhileAnotherMeshCannotBeRead(t *testing.T) {
 	for name, poll := range map[string]bool{"watched": false, "polled": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -272,7 +272,7 @@ func TestUnknownSerialsAreDefinitelyUnknownWhileAnotherMeshCannotBeRead(t *testi
 	}
 }
 
-func TestWhileAMeshCannotBeReadTheStoreIsNotReadMuchMore(t *testing.T) {
+func TestValidatorDoesNotReadMuchMoreWhileAMeshCannotBeRead(t *testing.T) {
 	const meshes = 20
 	for name, c := range map[string]struct {
 		polled   bool
@@ -313,7 +313,7 @@ func TestWhileAMeshCannotBeReadTheStoreIsNotReadMuchMore(t *testing.T) {
 	}
 }
 
-func TestARevocationThatIsAnnouncedAndCannotBeReadCountsInAMeshWithoutRecords(t *testing.T) {
+func TestValidatorHeedsAnAnnouncedRevocationThatCannotBeReadInAMeshWithoutRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxStale(0), dataplane.WithPublicKey("bare", "key-1", testKey(1).Public()))
 		raw := issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "bare", 30*day)
@@ -335,7 +335,7 @@ func TestARevocationThatIsAnnouncedAndCannotBeReadCountsInAMeshWithoutRecords(t 
 }
 
 // A read that has failed counts only until one succeeds, whoever caused it.
-func TestAReadThatFailsOnceMakesTokensUnavailableForASecondAtMost(t *testing.T) {
+func TestValidatorIsUnavailableForASecondAtMostWhenAReadFailsOnce(t *testing.T) {
 	for name, cause := range map[string]func(f *following){
 		"a peer with an unknown serial caused it": func(f *following) { f.cannotTell(f.withSerial("7", 1)) },
 		"an announced change caused it":           func(f *following) { f.revoke(f.issue(day)) },
@@ -392,7 +392,7 @@ func TestAReadThatFailsOnceMakesTokensUnavailableForASecondAtMost(t *testing.T) 
 }
 
 // A short MaxStale is served also while another mesh cannot be read.
-func TestAMeshThatCannotBeReadDoesNotMakeOthersStale(t *testing.T) {
+func TestValidatorDoesNotLetOneUnreadableMeshMakeOthersStale(t *testing.T) {
 	for _, limit := range []time.Duration{0, 5 * time.Second, time.Minute} {
 		t.Run(limit.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -422,7 +422,7 @@ func versions(s *faultStore, version func(keystore.Record) string) listFunc {
 	}
 }
 
-func TestAStoreWhoseVersionsTellNothingIsFollowedAllTheSame(t *testing.T) {
+func TestValidatorFollowsAStoreWhoseVersionsTellNothing(t *testing.T) {
 	for name, version := range map[string]func(keystore.Record) string{
 		"it gives none": func(keystore.Record) string { return "" },
 		"it counts from one after delete and create": func(keystore.Record) string { return "1" },
@@ -462,7 +462,7 @@ func TestAStoreWhoseVersionsTellNothingIsFollowedAllTheSame(t *testing.T) {
 	}
 }
 
-func TestWithoutStoreKeysOnlyRevocationListsAreRead(t *testing.T) {
+func TestValidatorWithoutStoreKeysReadsOnlyRevocationLists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithoutStoreKeys(), dataplane.WithPublicKey("default", "key-1", testKey(1).Public()))
 		raw := f.withSerial("key-1", 1)
@@ -497,7 +497,7 @@ func (n *neverReturning) list(context.Context, keystore.Scope, string) ([]keysto
 	return nil, errStoreDown
 }
 
-func TestAReadThatNeverReturnsHasFailedAfterFiveSeconds(t *testing.T) {
+func TestValidatorTakesAReadThatNeverReturnsAsFailedAfterFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxStale(0))
 		good := f.issue(30 * day)
@@ -526,7 +526,7 @@ func TestAReadThatNeverReturnsHasFailedAfterFiveSeconds(t *testing.T) {
 	})
 }
 
-func TestAStoreWhoseReadsHungIsFollowedAgainWhenTheyReturn(t *testing.T) {
+func TestValidatorFollowsAStoreAgainWhenItsHungReadsReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxStale(0))
 		good, revoked := f.issue(30*day), f.issue(30*day)
@@ -543,7 +543,7 @@ func TestAStoreWhoseReadsHungIsFollowedAgainWhenTheyReturn(t *testing.T) {
 	})
 }
 
-func TestMeshesThatKeepChangingStarveNoOther(t *testing.T) {
+func TestValidatorIsNotStarvedByMeshesThatKeepChanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.start()
@@ -579,7 +579,7 @@ func TestMeshesThatKeepChangingStarveNoOther(t *testing.T) {
 	})
 }
 
-func TestAListInWhichARecordStandsTwiceOrOutOfOrderIsAFailedRead(t *testing.T) {
+func TestValidatorTakesAListWithARecordTwiceOrOutOfOrderAsAFailedRead(t *testing.T) {
 	const list = "dataplane-token-revocations-default"
 	for name, change := range map[string]func([]keystore.Record) []keystore.Record{
 		"a list twice, the second one empty": func(records []keystore.Record) []keystore.Record {
@@ -641,7 +641,7 @@ func TestAListInWhichARecordStandsTwiceOrOutOfOrderIsAFailedRead(t *testing.T) {
 	}
 }
 
-func TestATokenThatWaitsIsAnsweredThoughOneThatCameLaterLeaves(t *testing.T) {
+func TestValidatorAnswersAWaitingTokenThoughOneThatCameLaterLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		announce := make(chan keystore.Scope)
@@ -685,7 +685,7 @@ func TestATokenThatWaitsIsAnsweredThoughOneThatCameLaterLeaves(t *testing.T) {
 	})
 }
 
-func TestTokensThatAreTurnedAwayCauseNoReads(t *testing.T) {
+func TestValidatorDoesNotReadForTokensThatAreTurnedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -710,7 +710,7 @@ func TestTokensThatAreTurnedAwayCauseNoReads(t *testing.T) {
 			require.ErrorIs(t, err, token.ErrUnavailable)
 		}
 		synctest.Wait()
-		assert.Len(t, f.store.readsSoFar(), before)
+		assert.Equal(t, before, len(f.store.readsSoFar()))
 		close(never.let)
 		waiting.Wait()
 		f.pass(10 * time.Second)
@@ -720,7 +720,7 @@ func TestTokensThatAreTurnedAwayCauseNoReads(t *testing.T) {
 	})
 }
 
-func TestAChangeIsReadBeforeAllMeshesWereReadOneByOne(t *testing.T) {
+func TestValidatorReadsAChangeBeforeItHasReadAllMeshesOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const meshes, each = 2000, 10 * time.Millisecond // 20 s to read them all
 		f := newFollowing(t)
@@ -750,7 +750,7 @@ func TestAChangeIsReadBeforeAllMeshesWereReadOneByOne(t *testing.T) {
 	})
 }
 
-func TestChangesInThousandsOfMeshesAreReadAtOnce(t *testing.T) {
+func TestValidatorReadsChangesInThousandsOfMeshesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const meshes, each = 2000, 10 * time.Millisecond // 20 s to read them one by one
 		f := newFollowing(t)
@@ -775,7 +775,7 @@ func TestChangesInThousandsOfMeshesAreReadAtOnce(t *testing.T) {
 	})
 }
 
-func TestAStoreThatFailsAltogetherIsSparedHoweverManyMeshesThereAre(t *testing.T) {
+func TestValidatorSparesAStoreThatFailsHoweverManyMeshesThereAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const meshes = 2000
 		f := newFollowing(t)
@@ -799,7 +799,7 @@ func TestAStoreThatFailsAltogetherIsSparedHoweverManyMeshesThereAre(t *testing.T
 	})
 }
 
-func TestTokensThatDoNotWaitForAHangingReadLeaveNothingBehind(t *testing.T) {
+func TestValidatorKeepsNothingOfTokensThatDoNotWaitForAHangingRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)
 		good := f.issue(30 * day)
@@ -819,7 +819,7 @@ func TestTokensThatDoNotWaitForAHangingReadLeaveNothingBehind(t *testing.T) {
 	})
 }
 
-func TestTokensThatLeaveDuringAReadDoNotKeepItFromBeingMadeAgain(t *testing.T) {
+func TestValidatorMakesAReadAgainThoughTokensLeftDuringIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(quiet)
 		good := f.issue(30 * day)
@@ -838,7 +838,7 @@ func TestTokensThatLeaveDuringAReadDoNotKeepItFromBeingMadeAgain(t *testing.T) {
 	})
 }
 
-func TestAMillionTokensThatAreNotAcceptedCostLittle(t *testing.T) {
+func TestValidatorSpendsLittleOnAFloodOfTokensThatItDoesNotAccept(t *testing.T) {
 	const each = 5_000 // the race detector allows 8,128 goroutines
 	rounds := storetest.Repeat(6, 200)
 	for name, c := range map[string]struct {
@@ -896,7 +896,7 @@ func TestAMillionTokensThatAreNotAcceptedCostLittle(t *testing.T) {
 	}
 }
 
-func TestAPolledStoreOfWhichAPartCannotBeReadIsFollowedAllTheSame(t *testing.T) {
+func TestValidatorFollowsAPolledStoreThatCannotBeReadInPart(t *testing.T) {
 	for name, c := range map[string]struct {
 		list   func(*faultStore) listFunc
 		heeded time.Duration
@@ -924,7 +924,7 @@ func TestAPolledStoreOfWhichAPartCannotBeReadIsFollowedAllTheSame(t *testing.T) 
 	}
 }
 
-func TestAPeerWhoseReadFailsDoesNotMakeTheOthersOfAMeshWithoutRecordsUnavailable(t *testing.T) {
+func TestValidatorServesAMeshWithoutRecordsAfterAReadFailedForOnePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxStale(5*time.Second), dataplane.WithPublicKey("bare", "key-1", testKey(1).Public()))
 		raw := issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "bare", 30*day)
@@ -936,7 +936,7 @@ func TestAPeerWhoseReadFailsDoesNotMakeTheOthersOfAMeshWithoutRecordsUnavailable
 	})
 }
 
-func TestTokensThatLeaveWhileEverythingIsReadCauseNoReads(t *testing.T) {
+func TestValidatorDoesNotReadForTokensThatLeftWhileEverythingWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.startOn(f.polled())

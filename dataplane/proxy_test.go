@@ -33,7 +33,7 @@ func services(values ...string) []map[string]string {
 	return inbounds
 }
 
-func TestAProxyIsHeldAgainstWhatItsTokenNames(t *testing.T) {
+func TestVerifiedPermitsTheProxiesThatTheTokenNames(t *testing.T) {
 	proxy := func(change func(*dataplane.Proxy)) dataplane.Proxy {
 		p := dataplane.Proxy{Mesh: "default", Name: "dp-1"}
 		if change != nil {
@@ -130,7 +130,7 @@ func TestAProxyIsHeldAgainstWhatItsTokenNames(t *testing.T) {
 	}
 }
 
-func TestErrorsEscapeWhatAProxySaysOfItself(t *testing.T) {
+func TestVerifiedPermitsEscapesWhatAProxySaysOfItself(t *testing.T) {
 	verified := verify(t, withClaims(`,"Name":"dp-1","Tags":{"svc":["a"]}`))
 	hostile := "x\n\x1b[31mFAKE"
 	for _, proxy := range []dataplane.Proxy{
@@ -147,7 +147,7 @@ func TestErrorsEscapeWhatAProxySaysOfItself(t *testing.T) {
 	}
 }
 
-func TestErrorsAreShortHoweverMuchAProxyOrItsTokenSays(t *testing.T) {
+func TestVerifiedPermitsAnswersWithShortErrors(t *testing.T) {
 	const limit = 4096 // a few dozen characters of each value, escaped
 	for _, long := range []string{strings.Repeat("x", 1<<20), strings.Repeat("\n", 1<<20), strings.Repeat("\xff", 1<<20), strings.Repeat("\U0010ffff", 1<<18)} {
 		for name, c := range map[string]struct {
@@ -175,7 +175,7 @@ func TestErrorsAreShortHoweverMuchAProxyOrItsTokenSays(t *testing.T) {
 	}
 }
 
-func TestWhatWasNeverValidatedPermitsNothing(t *testing.T) {
+func TestVerifiedZeroValuePermitsNothing(t *testing.T) {
 	var none dataplane.Verified
 	for _, proxy := range []dataplane.Proxy{{}, {Mesh: "default"}} {
 		assert.ErrorIs(t, none.Permits(proxy), token.ErrNotPermitted)
@@ -186,14 +186,14 @@ func TestWhatWasNeverValidatedPermitsNothing(t *testing.T) {
 	assert.Zero(t, none.KeyID())
 }
 
-func TestARefusedTokenIsTheZeroVerified(t *testing.T) {
+func TestValidatorReturnsTheZeroVerifiedForARefusedToken(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
 	verified, err := validator.Validate(t.Context(), "other", signPayload(t, testKey(0), "key-1", withClaims("")))
 	require.Error(t, err)
 	assert.Equal(t, dataplane.Verified{}, verified)
 }
 
-func TestChangingWhatClaimsReturnedDoesNotChangeTheToken(t *testing.T) {
+func TestVerifiedClaimsAreACopy(t *testing.T) {
 	verified := verify(t, withClaims(`,"Name":"dp-1","Tags":{"svc":["a"]}`))
 	before := verified.Claims()
 

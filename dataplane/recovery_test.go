@@ -15,7 +15,7 @@ import (
 
 // What was read before the store failed is too old to answer from; what is read
 // when it works again says that the key is gone. Nothing between the two accepts.
-func TestNoTokenOfARemovedKeyIsAcceptedAtTheMomentAtWhichTheStoreIsReadAgain(t *testing.T) {
+func TestValidatorAcceptsNoTokenOfARemovedKeyWhenTheStoreIsReadAgain(t *testing.T) {
 	for range 3 {
 		store := newFaultStore()
 		putKey(t, store.Memory, "default", 1, testKey(0))

@@ -17,7 +17,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestARevokedTokenIsRefusedUntilItIsRestored(t *testing.T) {
+func TestRevokeTakesATokenBackUntilItIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		taken, kept := f.issue(30*day), f.issue(30*day)
@@ -43,7 +43,7 @@ func TestARevokedTokenIsRefusedUntilItIsRestored(t *testing.T) {
 	})
 }
 
-func TestRevokingManyAtOnceTakesAllOfThemBack(t *testing.T) {
+func TestRevokeTakesBackManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		raws := []string{f.issue(30 * day), f.issue(30 * day), f.issue(30 * day)}
@@ -57,7 +57,7 @@ func TestRevokingManyAtOnceTakesAllOfThemBack(t *testing.T) {
 	})
 }
 
-func TestRevocationsOfNoMeshAreRefused(t *testing.T) {
+func TestRevokeNeedsAMesh(t *testing.T) {
 	store := newFaultStore()
 	for _, mesh := range []string{"", "*", "a/b", strings.Repeat("m", 129)} {
 		assert.ErrorIs(t, dataplane.Revoke(t.Context(), store, mesh, "id"), keystore.ErrName, "%q", mesh)
@@ -65,10 +65,10 @@ func TestRevocationsOfNoMeshAreRefused(t *testing.T) {
 		_, err := dataplane.Revoked(t.Context(), store, mesh)
 		assert.ErrorIs(t, err, keystore.ErrName, "%q", mesh)
 	}
-	assert.Empty(t, store.readsSoFar())
+	assert.Zero(t, len(store.readsSoFar()))
 }
 
-func TestWhatIsNoIDIsNotRevoked(t *testing.T) {
+func TestRevokeRefusesWhatIsNoID(t *testing.T) {
 	store := keystore.NewMemory()
 	for _, id := range []string{"", "a,b", "a b", "a\n", "größe", strings.Repeat("i", 257)} {
 		assert.ErrorIs(t, dataplane.Revoke(t.Context(), store, "default", "good", id), revocation.ErrID, "%q", id)
@@ -76,7 +76,7 @@ func TestWhatIsNoIDIsNotRevoked(t *testing.T) {
 	assert.Empty(t, listAll(t, store))
 }
 
-func TestATokenThatIsOnEitherListIsRevoked(t *testing.T) {
+func TestValidatorRefusesATokenThatIsOnEitherList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		inMesh, inGlobal, inNone := f.issue(30*day), f.issue(30*day), f.issue(30*day)
@@ -105,7 +105,7 @@ func TestATokenThatIsOnEitherListIsRevoked(t *testing.T) {
 	})
 }
 
-func TestAListInTheGlobalScopeIsOfItsMeshAlone(t *testing.T) {
+func TestValidatorAppliesAListInTheGlobalScopeToItsMeshAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putKey(t, f.store.Memory, "default-2", 1, testKey(1))
@@ -123,7 +123,7 @@ func TestAListInTheGlobalScopeIsOfItsMeshAlone(t *testing.T) {
 	})
 }
 
-func TestAListIsReadHoweverItIsWritten(t *testing.T) {
+func TestValidatorReadsAListHoweverItIsWritten(t *testing.T) {
 	inUTF16 := func(text string) []byte {
 		data := []byte{0xff, 0xfe}
 		for _, unit := range utf16.Encode([]rune(text)) {
@@ -194,7 +194,7 @@ func TestAListIsReadHoweverItIsWritten(t *testing.T) {
 	}
 }
 
-func TestAnUnreadableListConcernsItsMeshAloneAndUntilItIsRepaired(t *testing.T) {
+func TestValidatorAppliesAnUnreadableListToItsMeshAloneAndUntilItIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putKey(t, f.store.Memory, "other", 1, testKey(1))
@@ -216,7 +216,7 @@ func TestAnUnreadableListConcernsItsMeshAloneAndUntilItIsRepaired(t *testing.T) 
 	})
 }
 
-func TestRevocationOutranksExpiry(t *testing.T) {
+func TestValidatorReportsRevocationBeforeExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		raw := f.issue(time.Minute)

@@ -43,7 +43,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-func TestAKeySignsOnceItHasBeenThereForThePublishDelay(t *testing.T) {
+func TestPublishDelayLetsAKeySignOnceItHasBeenThereForSoLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -61,7 +61,7 @@ func TestAKeySignsOnceItHasBeenThereForThePublishDelay(t *testing.T) {
 	})
 }
 
-func TestOfSeveralYoungKeysTheNewestThatIsOldEnoughSigns(t *testing.T) {
+func TestPublishDelayLetsTheNewestKeySignThatIsOldEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		issuer := newIssuer(t, store, dataplane.WithPublishDelay(10*time.Minute))
@@ -77,7 +77,7 @@ func TestOfSeveralYoungKeysTheNewestThatIsOldEnoughSigns(t *testing.T) {
 	})
 }
 
-func TestWhereEveryKeyIsYoungTheOldestSigns(t *testing.T) {
+func TestPublishDelayLetsTheOldestSignWhereEveryKeyIsYoung(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 3, testKey(0))
@@ -95,7 +95,7 @@ func TestWhereEveryKeyIsYoungTheOldestSigns(t *testing.T) {
 	})
 }
 
-func TestAPublicKeyAloneDoesNotSignInPlaceOfAYoungKey(t *testing.T) {
+func TestPublishDelayLetsNoPublicKeySignInPlaceOfAYoungKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putRecord(t, store, "default", signing.DataplaneKeys("default").PublicKeyName(1), testKey(1).Public().PEM())
@@ -105,7 +105,7 @@ func TestAPublicKeyAloneDoesNotSignInPlaceOfAYoungKey(t *testing.T) {
 	})
 }
 
-func TestAnUnreadableKeyStopsIssuingWhenItsTimeToSignComes(t *testing.T) {
+func TestPublishDelayLetsAnUnreadableKeyStopIssuingWhenItsTimeComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -119,7 +119,7 @@ func TestAnUnreadableKeyStopsIssuingWhenItsTimeToSignComes(t *testing.T) {
 	})
 }
 
-func TestThePublishDelayIsMeasuredOnTheIssuersClock(t *testing.T) {
+func TestPublishDelayIsMeasuredOnTheIssuersClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &shiftedClock{}
 		store := keystore.NewMemory()
@@ -132,7 +132,7 @@ func TestThePublishDelayIsMeasuredOnTheIssuersClock(t *testing.T) {
 	})
 }
 
-func TestANegativePublishDelayIsRefused(t *testing.T) {
+func TestPublishDelayIsNotNegative(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	putKey(t, store, "default", 2, testKey(1))
@@ -142,7 +142,7 @@ func TestANegativePublishDelayIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "WithPublishDelay")
 }
 
-func TestTheKeyThatSignsIsRemovedByForceAlone(t *testing.T) {
+func TestRemoveKeyRemovesTheKeyThatSignsByForceAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -168,7 +168,7 @@ func TestTheKeyThatSignsIsRemovedByForceAlone(t *testing.T) {
 	})
 }
 
-func TestAYoungKeyThatDoesNotSignYetMayBeRemovedUnlessItIsTheNewest(t *testing.T) {
+func TestRemoveKeyRemovesAYoungKeyThatDoesNotSignYetUnlessItIsTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -181,14 +181,14 @@ func TestAYoungKeyThatDoesNotSignYetMayBeRemovedUnlessItIsTheNewest(t *testing.T
 	})
 }
 
-func TestAPublicKeyMayBeRemovedWhereNothingSigns(t *testing.T) {
+func TestRemoveKeyRemovesAPublicKeyWhereNothingSigns(t *testing.T) {
 	store := keystore.NewMemory()
 	putRecord(t, store, "default", signing.DataplaneKeys("default").PublicKeyName(1), testKey(0).Public().PEM())
 	require.NoError(t, dataplane.RemoveKey(t.Context(), store, "default", 1))
 	assert.Empty(t, listAll(t, store))
 }
 
-func TestANilOptionForRemovingAKeyIsRefused(t *testing.T) {
+func TestRemoveKeyRefusesANilOption(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	assert.Error(t, dataplane.RemoveKey(t.Context(), store, "default", 1, dataplane.Forced(), nil))
@@ -209,7 +209,7 @@ func (s aheadStore) List(ctx context.Context, scope keystore.Scope, prefix strin
 	return records, err
 }
 
-func TestTheKeyThatSignsIsKeptAlsoWhereTheClockOfTheStoreIsAhead(t *testing.T) {
+func TestRemoveKeyKeepsTheKeyThatSignsWhereTheClockOfTheStoreIsAhead(t *testing.T) {
 	store := aheadStore{keystore.NewMemory(), time.Hour}
 	putKey(t, store, "default", 1, testKey(0))
 	putKey(t, store, "default", 2, testKey(1))
@@ -240,7 +240,7 @@ func rotate(t testing.TB, store keystore.KeyStore, schedule dataplane.Rotation) 
 	return stop
 }
 
-func TestKeysRotateOnScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
+func TestRotateKeepsItsScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithMaxLifetime(schedule.MaxLifetime))
 		began := time.Now()
@@ -300,7 +300,7 @@ func TestKeysRotateOnScheduleAndNoTokenIsRefusedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestReplicasThatRotateAtOnceMakeOneKey(t *testing.T) {
+func TestRotateOnSeveralReplicasMakesOneKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const replicas = 3
 		var log logtest.Buffer
@@ -328,7 +328,7 @@ func TestReplicasThatRotateAtOnceMakeOneKey(t *testing.T) {
 	})
 }
 
-func TestRotationCatchesUpAfterItStoodStill(t *testing.T) {
+func TestRotateCatchesUpAfterItStoodStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -342,7 +342,7 @@ func TestRotationCatchesUpAfterItStoodStill(t *testing.T) {
 	})
 }
 
-func TestRotationKeepsAKeyWhoseSuccessorCameLate(t *testing.T) {
+func TestRotateKeepsAKeyWhoseSuccessorCameLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		f.pass(4 * day) // nobody rotated, so key 1 signed all the time
@@ -353,7 +353,7 @@ func TestRotationKeepsAKeyWhoseSuccessorCameLate(t *testing.T) {
 	})
 }
 
-func TestRotationRemovesNoKeyOfWhichThePrivateHalfIsElsewhere(t *testing.T) {
+func TestRotateKeepsAKeyWhosePrivateHalfIsElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putRecord(t, store, "default", signing.DataplaneKeys("default").PublicKeyName(1), testKey(1).Public().PEM())
@@ -365,7 +365,7 @@ func TestRotationRemovesNoKeyOfWhichThePrivateHalfIsElsewhere(t *testing.T) {
 	})
 }
 
-func TestRotationTakesTheSerialAfterTheHighestAlsoOfAPublicKey(t *testing.T) {
+func TestRotateTakesTheSerialAfterTheHighestAlsoOfAPublicKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 2, testKey(0))
@@ -390,7 +390,7 @@ func (s *refusingStore) Create(ctx context.Context, r keystore.Record) (keystore
 	return s.faultStore.Create(ctx, r)
 }
 
-func TestRotationThatFailsIsLoggedAndTriedAgainEveryMinute(t *testing.T) {
+func TestRotateLogsAFailureAndTriesAgainEveryMinute(t *testing.T) {
 	for name, fail := range map[string]func(*refusingStore) (heal func()){
 		"reading": func(s *refusingStore) func() {
 			s.setList(failing)
@@ -437,7 +437,7 @@ func TestRotationThatFailsIsLoggedAndTriedAgainEveryMinute(t *testing.T) {
 	}
 }
 
-func TestRotationGoesOnAfterAStoreThatDidNotAnswer(t *testing.T) {
+func TestRotateGoesOnAfterAStoreThatDidNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFaultStore()
 		putKey(t, store, "default", 1, testKey(0))
@@ -452,7 +452,7 @@ func TestRotationGoesOnAfterAStoreThatDidNotAnswer(t *testing.T) {
 	})
 }
 
-func TestRotationEndsWithItsContextAlsoWhileTheStoreHangs(t *testing.T) {
+func TestRotateEndsWithItsContextAlsoWhileTheStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFaultStore()
 		store.setList(hanging)
@@ -464,7 +464,7 @@ func TestRotationEndsWithItsContextAlsoWhileTheStoreHangs(t *testing.T) {
 	})
 }
 
-func TestAScheduleThatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
+func TestRotateRefusesAScheduleThatMakesNoSenseAtOnce(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))
 	for name, r := range map[string]dataplane.Rotation{
@@ -493,7 +493,7 @@ func TestAScheduleThatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
 	assert.Len(t, listAll(t, store), 1)
 }
 
-func TestRotationWithoutAStoreIsRefusedAtOnce(t *testing.T) {
+func TestRotateNeedsAStore(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	schedule := schedule
@@ -504,7 +504,7 @@ func TestRotationWithoutAStoreIsRefusedAtOnce(t *testing.T) {
 	assert.NotErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestTheLongestLifetimeThereIsKeepsEveryKey(t *testing.T) {
+func TestRotateKeepsEveryKeyForTheLongestLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -709,16 +709,16 @@ func (load rotationLoad) run(t *testing.T) (issued int, refused map[string]int) 
 	return issued, refused
 }
 
-func TestNoTokenIsRefusedWhileKeysRotateUnderLoad(t *testing.T) {
+func TestRotateUnderLoadRefusesNoToken(t *testing.T) {
 	load := rotationLoad{rotations: storetest.Repeat(100, 1000), issuers: 64, tokens: storetest.Repeat(4, 40), publishDelay: 6 * time.Second}
 	issued, refused := load.run(t)
 	assert.Empty(t, refused)
 	t.Logf("%d rotations, %d tokens", load.rotations, issued)
 }
 
-// TestWithoutAPublishDelayTokensAreRefusedByValidatorsThatLag shows that the test
+// TestRotateWithoutAPublishDelayRefusesTokensAtValidatorsThatLag shows that the test
 // above would find a refusal.
-func TestWithoutAPublishDelayTokensAreRefusedByValidatorsThatLag(t *testing.T) {
+func TestRotateWithoutAPublishDelayRefusesTokensAtValidatorsThatLag(t *testing.T) {
 	_, refused := rotationLoad{rotations: 20, issuers: 16, tokens: 10}.run(t)
 	assert.NotEmpty(t, refused)
 	for reason := range maps.Keys(refused) {

@@ -146,7 +146,7 @@ func forEveryEnding(t *testing.T, test func(t *testing.T, f *following, e ending
 	}
 }
 
-func TestASessionEndsWithTheReasonAsItsCauseWhen(t *testing.T) {
+func TestSessionEndsWithTheReasonAsItsCauseWhen(t *testing.T) {
 	forEveryEnding(t, func(t *testing.T, f *following, e ending, raw string) {
 		session := f.session(raw)
 		assertOpen(t, session)
@@ -158,7 +158,7 @@ func TestASessionEndsWithTheReasonAsItsCauseWhen(t *testing.T) {
 	})
 }
 
-func TestASessionHasEndedAlreadyIfBeforeItWasBound(t *testing.T) {
+func TestSessionHasEndedAlreadyIfBeforeItWasBound(t *testing.T) {
 	forEveryEnding(t, func(t *testing.T, f *following, e ending, raw string) {
 		verified := f.verified(raw)
 		e.happen(f, raw)
@@ -173,7 +173,7 @@ func TestASessionHasEndedAlreadyIfBeforeItWasBound(t *testing.T) {
 	})
 }
 
-func TestARevocationAndTheRemovalOfAKeyEndSessionsAtOnce(t *testing.T) {
+func TestSessionEndsAtOnceByRevocationAndRemovalOfItsKey(t *testing.T) {
 	for _, name := range []string{"its token is revoked", "its token is on a list in the global scope", "its key is removed", "the bytes of its key change"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestARevocationAndTheRemovalOfAKeyEndSessionsAtOnce(t *testing.T) {
 	}
 }
 
-func TestASessionEndsAtExpiryPlusLeewayExactly(t *testing.T) {
+func TestSessionEndsAtExpiryPlusLeewayExactly(t *testing.T) {
 	for _, leeway := range []time.Duration{0, time.Second, defaultLeeway, 120 * time.Second} {
 		t.Run(leeway.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestASessionEndsAtExpiryPlusLeewayExactly(t *testing.T) {
 	}
 }
 
-func TestATokenThatExpiresInCenturiesNeitherEndsEarlyNorKeepsOtherSessionsOpen(t *testing.T) {
+func TestSessionOfATokenThatExpiresInCenturiesNeitherEndsEarlyNorKeepsOthersOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		f.pass(time.Minute)
@@ -226,7 +226,7 @@ func TestATokenThatExpiresInCenturiesNeitherEndsEarlyNorKeepsOtherSessionsOpen(t
 	})
 }
 
-func TestASessionStaysOpenWhateverElseHappens(t *testing.T) {
+func TestSessionStaysOpenWhateverElseHappens(t *testing.T) {
 	for name, happen := range map[string]func(f *following, raw string){
 		"another token is revoked":              func(f *following, _ string) { f.revoke(f.issue(time.Hour)) },
 		"another token of the key expires":      func(f *following, _ string) { f.session(f.issue(time.Minute)); f.pass(10 * time.Minute) },
@@ -306,7 +306,7 @@ func TestASessionStaysOpenWhateverElseHappens(t *testing.T) {
 	}
 }
 
-func TestSessionsEndOnceTheStoreHasFailedForLongerThanTheirLimit(t *testing.T) {
+func TestSessionEndsOnceTheStoreHasFailedForLongerThanItsLimit(t *testing.T) {
 	for _, c := range []struct {
 		limit        time.Duration
 		open, closed time.Duration // since the last good read
@@ -342,7 +342,7 @@ func TestSessionsEndOnceTheStoreHasFailedForLongerThanTheirLimit(t *testing.T) {
 	}
 }
 
-func TestSessionsMayOutliveTheLimitForNewTokens(t *testing.T) {
+func TestSessionMayOutliveTheLimitForNewTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(day)
@@ -355,7 +355,7 @@ func TestSessionsMayOutliveTheLimitForNewTokens(t *testing.T) {
 	})
 }
 
-func TestAnUnreadableListEndsItsSessionsWhenItHasBeenSoForTooLong(t *testing.T) {
+func TestSessionEndsWhenItsListHasBeenUnreadableForTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(day)
@@ -379,7 +379,7 @@ func TestAnUnreadableListEndsItsSessionsWhenItHasBeenSoForTooLong(t *testing.T) 
 	})
 }
 
-func TestARepairedListEndsTheSessionsThatAreOnIt(t *testing.T) {
+func TestSessionEndsWhenItsListIsRepairedAndNamesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		revoked, good := f.issue(day), f.issue(day)
@@ -395,7 +395,7 @@ func TestARepairedListEndsTheSessionsThatAreOnIt(t *testing.T) {
 	})
 }
 
-func TestARevocationThatNobodyAnnouncesStillEndsItsSession(t *testing.T) {
+func TestSessionEndsByARevocationThatIsNotAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setWatch(silent)
@@ -407,7 +407,7 @@ func TestARevocationThatNobodyAnnouncesStillEndsItsSession(t *testing.T) {
 	})
 }
 
-func TestAfterCloseEverySessionHasEndedAlready(t *testing.T) {
+func TestSessionHasEndedOnceTheValidatorIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(time.Hour)
@@ -420,7 +420,7 @@ func TestAfterCloseEverySessionHasEndedAlready(t *testing.T) {
 	})
 }
 
-func TestASessionEndsWithItsParentAndHasItsValues(t *testing.T) {
+func TestSessionEndsWithItsParentAndHasItsValues(t *testing.T) {
 	type key struct{}
 	errGone := errors.New("the proxy has gone")
 	synctest.Test(t, func(t *testing.T) {
@@ -448,7 +448,7 @@ func TestASessionEndsWithItsParentAndHasItsValues(t *testing.T) {
 	})
 }
 
-func TestTheEndOfASessionLeavesItsParentOpen(t *testing.T) {
+func TestSessionLeavesItsParentOpenWhenItEnds(t *testing.T) {
 	forEveryEnding(t, func(t *testing.T, f *following, e ending, raw string) {
 		parent, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -461,7 +461,7 @@ func TestTheEndOfASessionLeavesItsParentOpen(t *testing.T) {
 	})
 }
 
-func TestASessionThatIsStoppedLeavesNothingBehindInAnyOrderWith(t *testing.T) {
+func TestSessionThatIsStoppedLeavesNothingBehindInAnyOrderWith(t *testing.T) {
 	forEveryEnding(t, func(t *testing.T, f *following, e ending, raw string) {
 		const n = 100
 		verified := f.verified(raw)
@@ -506,7 +506,7 @@ func TestASessionThatIsStoppedLeavesNothingBehindInAnyOrderWith(t *testing.T) {
 	})
 }
 
-func TestAllSessionsOfATokenEndWhenItIsRevoked(t *testing.T) {
+func TestSessionsOfOneTokenAllEndWhenItIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		revoked, good := f.issue(time.Hour), f.issue(time.Hour)
@@ -579,7 +579,7 @@ func idsOf(t testing.TB, tokens []string) []string {
 	return ids
 }
 
-func TestOnlyTheSessionsOfRevokedTokensEnd(t *testing.T) {
+func TestSessionsOfOtherTokensStayWhenSomeAreRevoked(t *testing.T) {
 	for name, more := range map[string]int{ // ids on the list that no session has
 		"by a list that is shorter than there are sessions": 0,
 		"by a list that is longer":                          storetest.Repeat(100_000, 1_000_000),
@@ -623,7 +623,7 @@ func TestOnlyTheSessionsOfRevokedTokensEnd(t *testing.T) {
 	}
 }
 
-func TestOnlyTheSessionsOfARemovedKeyEnd(t *testing.T) {
+func TestSessionsOfOtherKeysStayWhenOneIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putKey(t, f.store.Memory, "default", 2, testKey(1))
@@ -648,7 +648,7 @@ func TestOnlyTheSessionsOfARemovedKeyEnd(t *testing.T) {
 	})
 }
 
-func TestARevokedIDEndsItsSessionsInItsOwnMeshAlone(t *testing.T) {
+func TestSessionsOfARevokedIDEndInItsOwnMeshAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putKey(t, f.store.Memory, "other", 1, testKey(0))
@@ -667,7 +667,7 @@ func TestARevokedIDEndsItsSessionsInItsOwnMeshAlone(t *testing.T) {
 	})
 }
 
-func TestARestoredTokenBindsAgainAndItsOldSessionStaysEnded(t *testing.T) {
+func TestSessionStaysEndedAndARestoredTokenBindsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(time.Hour)
@@ -687,7 +687,7 @@ func TestARestoredTokenBindsAgainAndItsOldSessionStaysEnded(t *testing.T) {
 	})
 }
 
-func TestASessionOfATokenWithoutAnIDEndsInEveryOtherWay(t *testing.T) {
+func TestSessionOfATokenWithoutAnIDEndsInEveryOtherWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithUnrevocableTokens())
 		raw := signPayload(t, testKey(0), "1", `{"Mesh":"default","exp":4102444800}`)
@@ -704,7 +704,7 @@ func TestASessionOfATokenWithoutAnIDEndsInEveryOtherWay(t *testing.T) {
 	})
 }
 
-func TestASessionOfAConfiguredKeyDoesNotDependOnTheKeysInTheStore(t *testing.T) {
+func TestSessionOfAConfiguredKeyDoesNotDependOnTheKeysInTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.start(dataplane.WithPublicKey("default", "own", testKey(2).Public()))
@@ -721,7 +721,7 @@ func TestASessionOfAConfiguredKeyDoesNotDependOnTheKeysInTheStore(t *testing.T) 
 	})
 }
 
-func TestASessionWithoutAStoreEndsByExpiryAndClose(t *testing.T) {
+func TestSessionWithoutAStoreEndsByExpiryAndClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "own", testKey(0).Public()),
 			dataplane.WithMaxStale(0), dataplane.WithSessionMaxStale(0))
@@ -748,7 +748,7 @@ func TestASessionWithoutAStoreEndsByExpiryAndClose(t *testing.T) {
 	})
 }
 
-func TestNoTokenBindsToAContextThatHasEnded(t *testing.T) {
+func TestSessionOfAContextThatHasEndedHasEnded(t *testing.T) {
 	ctx, stop := dataplane.Verified{}.Bind(t.Context())
 	assertEnded(t, ctx, token.ErrInvalid)
 	stop()
@@ -762,7 +762,7 @@ type shiftedClock struct{ ahead atomic.Int64 }
 func (c *shiftedClock) now() time.Time       { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *shiftedClock) jump(d time.Duration) { c.ahead.Add(int64(d)) }
 
-func TestWhenTheClockJumpsForwardASessionEndsByTheClock(t *testing.T) {
+func TestSessionEndsByTheClockWhenThatJumpsForward(t *testing.T) {
 	for name, c := range map[string]struct{ validFor, jumpAfter, jump, open, ended time.Duration }{
 		"over its expiry":                    {time.Hour, 30 * time.Minute, time.Hour, 0, 2 * time.Second},
 		"to before its expiry":               {2 * time.Hour, 30 * time.Minute, time.Hour, 30*time.Minute + defaultLeeway - time.Nanosecond, 30*time.Minute + defaultLeeway},
@@ -787,7 +787,7 @@ func TestWhenTheClockJumpsForwardASessionEndsByTheClock(t *testing.T) {
 	}
 }
 
-func TestWhenTheClockJumpsBackASessionEndsByTheTimeThatHasPassed(t *testing.T) {
+func TestSessionEndsByTheTimeThatHasPassedWhenTheClockJumpsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, clock := newFollowing(t), &shiftedClock{}
 		raw := f.issue(time.Hour)
@@ -801,7 +801,7 @@ func TestWhenTheClockJumpsBackASessionEndsByTheTimeThatHasPassed(t *testing.T) {
 	})
 }
 
-func TestASessionThatWasBoundWhileTheClockWasBehindEndsWhenItIsPutRight(t *testing.T) {
+func TestSessionBoundWhileTheClockWasBehindEndsWhenItIsPutRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, clock := newFollowing(t), &shiftedClock{}
 		f.start(dataplane.WithClock(clock.now))
@@ -819,7 +819,7 @@ func TestASessionThatWasBoundWhileTheClockWasBehindEndsWhenItIsPutRight(t *testi
 	})
 }
 
-func TestASessionThatWasBoundWhileTheClockWasBehindForAMomentEndsInTime(t *testing.T) {
+func TestSessionBoundWhileTheClockWasBehindForAMomentEndsInTime(t *testing.T) {
 	for name, first := range map[string]bool{"the first session": true, "one of several": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -842,7 +842,7 @@ func TestASessionThatWasBoundWhileTheClockWasBehindForAMomentEndsInTime(t *testi
 	}
 }
 
-func TestAClockThatRunsFastEndsASessionByTheClock(t *testing.T) {
+func TestSessionEndsByAClockThatRunsFast(t *testing.T) {
 	for _, gain := range []int64{1, 10, 50, 99, 500} { // milliseconds a second
 		t.Run(fmt.Sprint(gain), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -865,7 +865,7 @@ func TestAClockThatRunsFastEndsASessionByTheClock(t *testing.T) {
 	}
 }
 
-func TestJitterSpreadsTheEndsOfSessionsAheadOfExpiry(t *testing.T) {
+func TestSessionJitterSpreadsEndsAheadOfExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, jitter = 500, time.Minute
 		f := newFollowing(t)
@@ -893,7 +893,7 @@ func TestJitterSpreadsTheEndsOfSessionsAheadOfExpiry(t *testing.T) {
 	})
 }
 
-func TestWithoutJitterSessionsOfATokenEndTogether(t *testing.T) {
+func TestSessionsWithoutJitterEndTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(time.Hour)
@@ -912,7 +912,7 @@ func TestWithoutJitterSessionsOfATokenEndTogether(t *testing.T) {
 	})
 }
 
-func TestWithJitterATokenThatIsAboutToExpireStillGetsASession(t *testing.T) {
+func TestSessionJitterLetsATokenThatIsAboutToExpireBind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		raw := f.issue(10 * time.Second)
@@ -935,7 +935,7 @@ func TestWithJitterATokenThatIsAboutToExpireStillGetsASession(t *testing.T) {
 	})
 }
 
-func TestOpenSessionsAreLookedAfterOnceASecondHoweverManyThereAre(t *testing.T) {
+func TestSessionsAreLookedAfterOnceASecondHoweverManyThereAre(t *testing.T) {
 	for _, n := range []int{1, 10_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -956,7 +956,7 @@ func TestOpenSessionsAreLookedAfterOnceASecondHoweverManyThereAre(t *testing.T) 
 	}
 }
 
-func TestWithoutSessionsNothingRuns(t *testing.T) {
+func TestValidatorWithoutSessionsRunsNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
 		f := newFollowing(t)
@@ -984,7 +984,7 @@ func liveSessions(t testing.TB, options ...dataplane.ValidatorOption) (dataplane
 	return validator, verified
 }
 
-func TestAHundredThousandSessionsThatWereOpenedAndClosedLeaveNothingBehind(t *testing.T) {
+func TestSessionsThatWereOpenedAndClosedLeaveNothingBehind(t *testing.T) {
 	validator, verified := liveSessions(t, dataplane.WithSessionJitter(time.Minute))
 	parent, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -1080,7 +1080,7 @@ func TestSessionsMayBeBoundAndStoppedWhileEverythingChanges(t *testing.T) {
 	assert.Zero(t, openSessions(validator))
 }
 
-func TestBindingAnExpiredTokenAtAnyMomentAddsNoTimer(t *testing.T) {
+func TestSessionOfAnExpiredTokenAddsNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
 		var delay atomic.Bool
@@ -1110,7 +1110,7 @@ func TestBindingAnExpiredTokenAtAnyMomentAddsNoTimer(t *testing.T) {
 	})
 }
 
-func TestASessionWhoseKeyCannotBeReadEndsWhenThatHasLastedTooLong(t *testing.T) {
+func TestSessionEndsWhenItsKeyHasBeenUnreadableForTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithSessionMaxStale(time.Minute))
 		verified, err := f.validator.Validate(t.Context(), "default", f.issue(30*day))

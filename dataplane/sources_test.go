@@ -16,7 +16,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestKeysComeFromTheStoreFromTheOptionsOrFromBoth(t *testing.T) {
+func TestValidatorTakesKeysFromTheStoreTheOptionsOrBoth(t *testing.T) {
 	configured := dataplane.WithPublicKey("default", "key-1", testKey(1).Public())
 	for name, c := range map[string]struct {
 		options                   []dataplane.ValidatorOption
@@ -47,7 +47,7 @@ func TestKeysComeFromTheStoreFromTheOptionsOrFromBoth(t *testing.T) {
 	}
 }
 
-func TestConfiguredKeysNeedTheStoreForRevocations(t *testing.T) {
+func TestValidatorWithConfiguredKeysNeedsTheStoreForRevocations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		f.store.setList(failing)
@@ -63,7 +63,7 @@ func TestConfiguredKeysNeedTheStoreForRevocations(t *testing.T) {
 	})
 }
 
-func TestWithoutStoreKeysNoTokenCausesARead(t *testing.T) {
+func TestValidatorWithoutStoreKeysReadsForNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithoutStoreKeys(), dataplane.WithPublicKey("default", "key-1", testKey(1).Public()))
 		before := len(f.store.readsSoFar())
@@ -71,11 +71,11 @@ func TestWithoutStoreKeysNoTokenCausesARead(t *testing.T) {
 			f.refuses(f.withSerial("7", 1), token.ErrUnknownKey)
 		}
 		synctest.Wait()
-		assert.Len(t, f.store.readsSoFar(), before)
+		assert.Equal(t, before, len(f.store.readsSoFar()))
 	})
 }
 
-func TestAFailingStoreIsNotTakenForOneWithoutTheKey(t *testing.T) {
+func TestValidatorDoesNotTakeAFailingStoreForOneWithoutTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithPublicKey("default", "1000", testKey(1).Public()))
 		f.store.setList(failing)
@@ -88,7 +88,7 @@ func TestAFailingStoreIsNotTakenForOneWithoutTheKey(t *testing.T) {
 	})
 }
 
-func TestAKeyForOneMeshComesBeforeAKeyForEveryMesh(t *testing.T) {
+func TestValidatorPrefersAKeyForOneMeshToAKeyForEveryMesh(t *testing.T) {
 	validator := newOfflineValidator(t,
 		dataplane.WithPublicKeyForEveryMesh("key-1", testKey(0).Public()),
 		dataplane.WithPublicKey("default", "key-1", testKey(1).Public()))
@@ -101,14 +101,14 @@ func TestAKeyForOneMeshComesBeforeAKeyForEveryMesh(t *testing.T) {
 	assert.ErrorIs(t, check(t, validator, "other", issue(t, every, "default", day)), token.ErrScope)
 }
 
-func TestAKeyForOneMeshIsOfNoUseInAnother(t *testing.T) {
+func TestValidatorUsesAKeyForOneMeshInNoOther(t *testing.T) {
 	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
 	issuer := newOfflineIssuer(t, testKey(0), "key-1")
 	assert.ErrorIs(t, check(t, validator, "default-2", issue(t, issuer, "default-2", day)), token.ErrUnknownKey)
 	assert.ErrorIs(t, check(t, validator, "", issue(t, issuer, "default", day)), token.ErrInvalid)
 }
 
-func TestAConfiguredKeyHidesTheStoresKeyAndTheLogSaysSoOnce(t *testing.T) {
+func TestValidatorLogsOnceThatAConfiguredKeyHidesTheStoresKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putKey(t, f.store.Memory, "other", 1, testKey(0))
@@ -124,7 +124,7 @@ func TestAConfiguredKeyHidesTheStoresKeyAndTheLogSaysSoOnce(t *testing.T) {
 	})
 }
 
-func TestNothingIsHiddenWhereTheStoresKeysAreNotUsed(t *testing.T) {
+func TestValidatorWithoutStoreKeysReportsNoHiddenKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithoutStoreKeys(), dataplane.WithPublicKey("default", "1", testKey(1).Public()))
 		f.accepts(f.withSerial("1", 1))
@@ -132,7 +132,7 @@ func TestNothingIsHiddenWhereTheStoresKeysAreNotUsed(t *testing.T) {
 	})
 }
 
-func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
+func TestValidatorRefusesOptionsThatMakeNoSense(t *testing.T) {
 	key := testKey(0).Public()
 	good := dataplane.WithPublicKey("default", "key-1", key)
 	with := func(options ...dataplane.ValidatorOption) []dataplane.ValidatorOption { return options }
@@ -169,7 +169,7 @@ func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
 			validator, err := dataplane.NewValidator(store, options...)
 			assert.ErrorContains(t, err, c.says)
 			assert.Nil(t, validator)
-			assert.Empty(t, store.readsSoFar())
+			assert.Zero(t, len(store.readsSoFar()))
 
 			validator, err = dataplane.NewOfflineValidator(options...)
 			assert.ErrorContains(t, err, c.says)
@@ -178,7 +178,7 @@ func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
 	}
 }
 
-func TestAValidatorNeedsAStoreOrAKey(t *testing.T) {
+func TestValidatorNeedsAStoreOrAKey(t *testing.T) {
 	_, err := dataplane.NewValidator(nil)
 	assert.ErrorContains(t, err, "store is nil")
 	_, err = dataplane.NewOfflineValidator()
@@ -187,7 +187,7 @@ func TestAValidatorNeedsAStoreOrAKey(t *testing.T) {
 	assert.ErrorContains(t, err, "public key")
 }
 
-func TestOptionsMayBeAtTheirLimits(t *testing.T) {
+func TestValidatorTakesOptionsAtTheirLimits(t *testing.T) {
 	for _, option := range []dataplane.ValidatorOption{
 		dataplane.WithLeeway(0), dataplane.WithLeeway(2 * time.Minute), dataplane.WithMaxStale(0),
 		dataplane.WithMaxStale(math.MaxInt64), dataplane.WithMaxLifetime(time.Second), dataplane.WithMaxLifetime(math.MaxInt64),
@@ -196,7 +196,7 @@ func TestOptionsMayBeAtTheirLimits(t *testing.T) {
 	}
 }
 
-func TestTheSameKidMayServeTwoMeshes(t *testing.T) {
+func TestValidatorTakesTheSameKidForTwoMeshes(t *testing.T) {
 	validator := newOfflineValidator(t,
 		dataplane.WithPublicKey("a", "key-1", testKey(0).Public()),
 		dataplane.WithPublicKey("b", "key-1", testKey(1).Public()))
@@ -204,7 +204,7 @@ func TestTheSameKidMayServeTwoMeshes(t *testing.T) {
 	assert.NoError(t, check(t, validator, "b", issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "b", day)))
 }
 
-func TestLeewayIsHalfAMinuteByDefaultAndCanBeChosen(t *testing.T) {
+func TestValidatorHasALeewayOfHalfAMinuteByDefault(t *testing.T) {
 	for name, c := range map[string]struct {
 		options []dataplane.ValidatorOption
 		leeway  time.Duration
@@ -233,7 +233,7 @@ func TestLeewayIsHalfAMinuteByDefaultAndCanBeChosen(t *testing.T) {
 	}
 }
 
-func TestTokensWithoutAnIDNeedAnOptionOfTheirOwn(t *testing.T) {
+func TestValidatorTakesTokensWithoutAnIDByAnOptionAlone(t *testing.T) {
 	key := dataplane.WithPublicKey("default", "key-1", testKey(0).Public())
 	for _, payload := range []string{
 		`{"Mesh":"default","exp":4000000000}`,
@@ -250,7 +250,7 @@ func TestTokensWithoutAnIDNeedAnOptionOfTheirOwn(t *testing.T) {
 	assert.ErrorIs(t, check(t, newOfflineValidator(t, key, dataplane.WithUnrevocableTokens()), "default", malformed), token.ErrClaims)
 }
 
-func TestTheLifetimeCountsFromIATElseFromNBF(t *testing.T) {
+func TestValidatorCountsTheLifetimeFromIATElseFromNBF(t *testing.T) {
 	now := time.Unix(2_000_000_000, 0)
 	validator := newOfflineValidator(t, dataplane.WithMaxLifetime(time.Hour), dataplane.WithClock(func() time.Time { return now }),
 		dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
@@ -274,7 +274,7 @@ func TestTheLifetimeCountsFromIATElseFromNBF(t *testing.T) {
 	}
 }
 
-func TestAListThatEndsInACommaDoesNotRevokeTokensWithoutAnID(t *testing.T) {
+func TestValidatorDoesNotTakeATrailingCommaForTheIDOfTokensWithoutOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t)
 		putRecord(t, f.store.Memory, "default", "dataplane-token-revocations-default", []byte("a,"))
@@ -285,7 +285,7 @@ func TestAListThatEndsInACommaDoesNotRevokeTokensWithoutAnID(t *testing.T) {
 	})
 }
 
-func TestManyGoroutinesValidateWithConfiguredKeys(t *testing.T) {
+func TestValidatorServesManyGoroutinesWithConfiguredKeys(t *testing.T) {
 	validator := newOfflineValidator(t,
 		dataplane.WithPublicKey("default", "key-1", testKey(0).Public()),
 		dataplane.WithPublicKeyForEveryMesh("key-2", testKey(1).Public()))
@@ -311,7 +311,7 @@ func TestManyGoroutinesValidateWithConfiguredKeys(t *testing.T) {
 	all.Wait()
 }
 
-func TestAFloodOfRefusalsIsLoggedAtALimitedRate(t *testing.T) {
+func TestValidatorLogsAFloodOfRefusalsAtALimitedRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
 		good := f.issue(30 * day)

@@ -206,7 +206,7 @@ func TestStalenessDoesNotFollowTheWallClock(t *testing.T) {
 	})
 }
 
-func TestWithoutAStoreNothingIsStale(t *testing.T) {
+func TestStalenessIsZeroWithoutAStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "own", testKey(0).Public()))
 		time.Sleep(day)
@@ -216,7 +216,7 @@ func TestWithoutAStoreNothingIsStale(t *testing.T) {
 	})
 }
 
-func TestAKeyIsNotRemovedWhileItsTokensAreInUse(t *testing.T) {
+func TestRemoveKeyKeepsAKeyWhoseTokensAreInUse(t *testing.T) {
 	at := time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		reports []dataplane.KeyUse
@@ -254,7 +254,7 @@ func TestAKeyIsNotRemovedWhileItsTokensAreInUse(t *testing.T) {
 	}
 }
 
-func TestReportsOfSeveralValidatorsKeepAKeyUntilNoneUsesIt(t *testing.T) {
+func TestRemoveKeyKeepsAKeyUntilNoReportShowsUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
@@ -287,7 +287,7 @@ func TestReportsOfSeveralValidatorsKeepAKeyUntilNoneUsesIt(t *testing.T) {
 	})
 }
 
-func TestEachUnlessUsedHasItsOwnTime(t *testing.T) {
+func TestRemoveKeyTakesSeveralUnlessUsedWithTimesOfTheirOwn(t *testing.T) {
 	at := time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
 	store := keystore.NewMemory()
 	putKey(t, store, "default", 1, testKey(0))

@@ -65,7 +65,7 @@ func answering(t testing.TB, status int, contentType, body string) *httpapi.Clie
 	return client
 }
 
-func TestAClientDoesAllThatAServerOffers(t *testing.T) {
+func TestClientDoesAllThatAServerOffers(t *testing.T) {
 	w := newWorld(t)
 	client := w.client(t, "alice")
 	ctx := t.Context()
@@ -116,7 +116,7 @@ func TestAClientDoesAllThatAServerOffers(t *testing.T) {
 	assert.True(t, keys[0].Key.Equal(testKey(1).Public()))
 }
 
-func TestFetchedKeysValidateTokens(t *testing.T) {
+func TestClientFetchesKeysThatValidateTokens(t *testing.T) {
 	w := newWorld(t)
 	client := w.client(t, "alice")
 	keys, err := client.DataplaneKeys(t.Context(), "default")
@@ -134,7 +134,7 @@ func TestFetchedKeysValidateTokens(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestATokenThatAClientRevokesIsRefusedUntilItIsRestored(t *testing.T) {
+func TestClientRevokesATokenUntilItRestoresIt(t *testing.T) {
 	w := newWorld(t)
 	client := w.client(t, "alice")
 	validator, err := dataplane.NewValidator(w.store, dataplane.WithLogger(w.log.Logger()))
@@ -154,7 +154,7 @@ func TestATokenThatAClientRevokesIsRefusedUntilItIsRestored(t *testing.T) {
 	require.Eventually(t, func() bool { return valid() == nil }, 10*time.Second, time.Millisecond)
 }
 
-func TestAnErrorMatchesWhatHappened(t *testing.T) {
+func TestClientErrorMatchesWhatHappened(t *testing.T) {
 	all := []error{token.ErrIssuingDisabled, token.ErrNotIssuable, httpapi.ErrUnauthenticated, token.ErrDenied, signing.ErrNoKey,
 		keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable, token.ErrUnavailable, token.ErrInvalid}
 	issue := func(mesh string, validFor time.Duration) func(*httpapi.Client) error {
@@ -207,7 +207,7 @@ func TestAnErrorMatchesWhatHappened(t *testing.T) {
 	}
 }
 
-func TestTheTokensOfAKumaControlPlaneCanBeAskedFor(t *testing.T) {
+func TestClientAsksAKumaControlPlaneForTokens(t *testing.T) {
 	asked := token.Dataplane{Mesh: "default", Name: "dp-1", Tags: map[string][]string{"a": {"b"}}}
 	raw := tokenWith(t, asked, 24*time.Hour)
 	got := map[string]any{}
@@ -421,7 +421,7 @@ func TestClientErrorsNeverHoldTheBearerTokenWhateverTheServerSends(t *testing.T)
 	}
 }
 
-func TestAnAnswerThatIsNoneIsNotBelieved(t *testing.T) {
+func TestClientDoesNotBelieveAnAnswerThatIsNone(t *testing.T) {
 	ctx := t.Context()
 	for name, body := range map[string]string{
 		"empty": "", "a page": "<html><body>log in</body></html>", "JSON": `{"token":"a.b.c"}`, "two tokens": "a.b.c\na.b.c",
@@ -443,7 +443,7 @@ func TestAnAnswerThatIsNoneIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsTooLongIsRefused(t *testing.T) {
+func TestClientRefusesAnAnswerThatIsTooLong(t *testing.T) {
 	w := newWorld(t)
 	_, set := w.do(t, "GET", "/jwks/zone", "")
 	_, err := answering(t, 200, "application/json", set+strings.Repeat(" ", 1<<20-len(set))).ZoneKeys(t.Context())
@@ -452,7 +452,7 @@ func TestAnAnswerThatIsTooLongIsRefused(t *testing.T) {
 	assert.ErrorIs(t, err, httpapi.ErrAnswer)
 }
 
-func TestAKeySetThatIsNotSoundIsRefused(t *testing.T) {
+func TestClientRefusesAKeySetThatIsNotSound(t *testing.T) {
 	w := newWorld(t)
 	_, good := w.do(t, "GET", "/jwks/zone", "")
 	var set struct{ Keys []map[string]string }
@@ -489,7 +489,7 @@ func TestAKeySetThatIsNotSoundIsRefused(t *testing.T) {
 	assert.Empty(t, keys)
 }
 
-func TestAClientFollowsNoRedirect(t *testing.T) {
+func TestClientFollowsNoRedirect(t *testing.T) {
 	reached := false
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
 	defer other.Close()
@@ -506,7 +506,7 @@ func TestAClientFollowsNoRedirect(t *testing.T) {
 	assert.NotContains(t, err.Error(), "user-token")
 }
 
-func TestAnErrorFromSomethingElseIsBoundedAndQuoted(t *testing.T) {
+func TestClientBoundsAndQuotesAnErrorThatIsNotOfTheAPI(t *testing.T) {
 	ctx := t.Context()
 	client := answering(t, 502, "text/html", "<html>"+strings.Repeat("x", 1<<20))
 	_, err := client.RevokedZone(ctx)
@@ -535,7 +535,7 @@ func TestAnErrorFromSomethingElseIsBoundedAndQuoted(t *testing.T) {
 	assert.EqualError(t, err, `httpapi: 403 "Forbidden": ""`)
 }
 
-func TestAClientRefusesWhatCannotBe(t *testing.T) {
+func TestClientRefusesWhatCannotBe(t *testing.T) {
 	for _, base := range []string{"", "control-plane:5682", "ftp://host", "https://", "https://host?x=1", "https://host?", "https://host#x", "https://user:secret@host", "https://host:port", ":"} {
 		_, err := httpapi.NewClient(base, nil)
 		require.Error(t, err, base)
@@ -573,7 +573,7 @@ func TestAClientRefusesWhatCannotBe(t *testing.T) {
 	assert.ErrorIs(t, err, bearer)
 }
 
-func TestAServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
+func TestClientTakesAServerThatDoesNotAnswerAsUnavailable(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	client, err := httpapi.NewClient(server.URL, nil, httpapi.WithBearer(func(context.Context) (string, error) { return "user-token", nil }))
@@ -599,7 +599,7 @@ func TestAServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
 }
 
 // A client certificate needs nothing but the http.Client's own settings.
-func TestAClientMayAuthenticateByCertificate(t *testing.T) {
+func TestClientMayAuthenticateByCertificate(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if len(r.TLS.PeerCertificates) == 1 {
@@ -624,7 +624,7 @@ func TestAClientMayAuthenticateByCertificate(t *testing.T) {
 	assert.ErrorIs(t, err, httpapi.ErrUnauthenticated)
 }
 
-func TestNoErrorShowsTheBearerTokenThatAServerEchoes(t *testing.T) {
+func TestClientErrorsNeverShowTheBearerTokenThatAServerEchoes(t *testing.T) {
 	const secret = "s3c/r3t=="
 	for name, write := range map[string]func(string) string{
 		"as it is":     func(s string) string { return s },
@@ -647,7 +647,7 @@ func TestNoErrorShowsTheBearerTokenThatAServerEchoes(t *testing.T) {
 	}
 }
 
-func TestAListWithWhatIsNoIDIsNoAnswer(t *testing.T) {
+func TestClientRefusesAListWithWhatIsNoID(t *testing.T) {
 	for _, body := range []string{`{"ids":[null]}`, `{"ids":["a b"]}`, `{"ids":["a","\n"]}`} {
 		_, err := answering(t, http.StatusOK, "application/json", body).RevokedZone(t.Context())
 		assert.ErrorIs(t, err, httpapi.ErrAnswer, body)

@@ -167,7 +167,7 @@ func published(options ...httpapi.Option) func(*testing.T, *world) {
 	}
 }
 
-func TestTheAnswersAreThoseOfTheGoldenFiles(t *testing.T) {
+func TestHandlerAnswersAsTheGoldenFilesSay(t *testing.T) {
 	files := map[string]bool{}
 	for _, e := range exchanges {
 		file := filepath.Join("testdata", e.name+".golden")

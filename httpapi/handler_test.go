@@ -24,7 +24,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-func TestNothingIsServedWithoutAnAuthoriser(t *testing.T) {
+func TestHandlerServesNothingWithoutAnAuthoriser(t *testing.T) {
 	store := keystore.NewMemory()
 	dataplanes, err := dataplane.NewIssuer(store)
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestNothingIsServedWithoutAnAuthoriser(t *testing.T) {
 	assert.ErrorContains(t, err, "the logger is nil")
 }
 
-func TestAnIssuedTokenHoldsWhatWasAskedFor(t *testing.T) {
+func TestHandlerIssuesATokenThatHoldsWhatWasAskedFor(t *testing.T) {
 	w := newWorld(t)
 	validator, err := dataplane.NewValidator(w.store)
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestAnIssuedTokenHoldsWhatWasAskedFor(t *testing.T) {
 	assert.Equal(t, token.Zone{Zone: "west", Scope: []string{"cp", "egress"}}, west.Claims())
 }
 
-func TestATokenIsValidForTenYearsIfNobodySaysForHowLong(t *testing.T) {
+func TestHandlerIssuesATokenForTenYearsUnlessTheRequestSaysForHowLong(t *testing.T) {
 	w := newWorld(t)
 	for _, body := range []string{`{"mesh":"default"}`, `{"mesh":"default","validFor":""}`, `{"mesh":"default","validFor":null}`} {
 		answer, raw := w.do(t, "POST", "/tokens/dataplane", body)
@@ -85,7 +85,7 @@ func TestATokenIsValidForTenYearsIfNobodySaysForHowLong(t *testing.T) {
 	}
 }
 
-func TestTheAuthoriserSeesTheWholeRequest(t *testing.T) {
+func TestHandlerShowsTheAuthoriserTheWholeRequest(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		method, path, body string
@@ -126,7 +126,7 @@ var everyRequest = [][3]string{
 	{"GET", "/jwks/zone", ""},
 }
 
-func TestWhatTheAuthoriserRefusesTouchesNothing(t *testing.T) {
+func TestHandlerTouchesNothingThatTheAuthoriserRefuses(t *testing.T) {
 	for user, status := range map[string]int{"": 401, "bob": 403, "mallory": 403, "nobody": 403, "slow": 503} {
 		w := newWorld(t)
 		for _, c := range everyRequest {
@@ -143,7 +143,7 @@ func TestWhatTheAuthoriserRefusesTouchesNothing(t *testing.T) {
 	}
 }
 
-func TestAnAuthoriserThatPanicsAllowsNothing(t *testing.T) {
+func TestHandlerAllowsNothingWhenTheAuthoriserPanics(t *testing.T) {
 	w := newWorld(t)
 	var err error
 	w.handler, err = httpapi.New(w.store, w.dataplanes, w.zones, func(*http.Request, httpapi.Request) (string, error) { panic("of the operator's code") },
@@ -157,7 +157,7 @@ func TestAnAuthoriserThatPanicsAllowsNothing(t *testing.T) {
 	assert.Zero(t, w.log.Count("audit: done"))
 }
 
-func TestOnlyPublicKeysMayBeDeclaredPublic(t *testing.T) {
+func TestHandlerLetsOnlyPublicKeysBeDeclaredPublic(t *testing.T) {
 	w := newWorld(t, httpapi.WithPublicKeySets())
 	for _, c := range everyRequest {
 		answer, _ := w.do(t, c[0], c[1], c[2], "As", "")
@@ -169,7 +169,7 @@ func TestOnlyPublicKeysMayBeDeclaredPublic(t *testing.T) {
 	}
 }
 
-func TestEveryDecisionIsAnAuditEventWithItsActor(t *testing.T) {
+func TestAuditHasAnEventWithItsActorForEveryDecision(t *testing.T) {
 	w := newWorld(t)
 	_, raw := w.do(t, "POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default"}`)
 	u, err := token.ParseUnverified(raw)
@@ -196,7 +196,7 @@ func TestEveryDecisionIsAnAuditEventWithItsActor(t *testing.T) {
 	assert.Zero(t, w.log.Count(raw), "lines with a token")
 }
 
-func TestARefusedRequestWritesOneEventHoweverManyIDsItHas(t *testing.T) {
+func TestAuditHasOneEventForARefusedRequestHoweverManyIDsItHas(t *testing.T) {
 	w := newWorld(t)
 	ids := strings.TrimSuffix(strings.Repeat(`"x",`, 200_000), ",")
 	answer, _ := w.do(t, "POST", "/revocations/zone", `{"ids":[`+ids+`]}`, "As", "")
@@ -206,7 +206,7 @@ func TestARefusedRequestWritesOneEventHoweverManyIDsItHas(t *testing.T) {
 	assert.Less(t, len(w.log.String()), 4<<10)
 }
 
-func TestTheLogOfTheContextIsUsedUnlessTheHandlerHasItsOwn(t *testing.T) {
+func TestHandlerUsesTheLogOfTheContextUnlessItHasItsOwn(t *testing.T) {
 	store := keystore.NewMemory()
 	dataplanes, err := dataplane.NewDisabledIssuer()
 	require.NoError(t, err)
@@ -221,7 +221,7 @@ func TestTheLogOfTheContextIsUsedUnlessTheHandlerHasItsOwn(t *testing.T) {
 	assert.Equal(t, 1, log.Count("audit: done", "action=revoke", "actor=alice", "jti=an-id"))
 }
 
-func TestTheCauseOfAFailureIsLoggedAndNotTold(t *testing.T) {
+func TestHandlerLogsTheCauseOfAFailureAndDoesNotTellIt(t *testing.T) {
 	w := newWorld(t)
 	w.store.set(fmt.Errorf("dial 10.1.2.3: refused"), false)
 	for _, c := range everyRequest {
@@ -232,7 +232,7 @@ func TestTheCauseOfAFailureIsLoggedAndNotTold(t *testing.T) {
 	assert.Equal(t, len(everyRequest), w.log.Count("request failed", "10.1.2.3"))
 }
 
-func TestAClientThatIsGoneIsNoFailure(t *testing.T) {
+func TestHandlerTakesAClientThatIsGoneAsNoFailure(t *testing.T) {
 	w := newWorld(t)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -245,7 +245,7 @@ func TestAClientThatIsGoneIsNoFailure(t *testing.T) {
 	assert.Zero(t, w.log.Count("request failed"))
 }
 
-func TestAStoreThatHangsIsNotWaitedForForever(t *testing.T) {
+func TestHandlerDoesNotWaitForAHangingStoreForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.store.set(nil, true)
@@ -258,7 +258,7 @@ func TestAStoreThatHangsIsNotWaitedForForever(t *testing.T) {
 	})
 }
 
-func TestAMeshThatTheStoreCannotHoldHasNoKeys(t *testing.T) {
+func TestHandlerFindsNoKeysOfAMeshThatTheStoreCannotHold(t *testing.T) {
 	w := newWorld(t)
 	w.store.refuse = keystore.ErrName
 	answer, text := w.do(t, "POST", "/tokens/dataplane", `{"mesh":"Prod"}`)
@@ -273,7 +273,7 @@ func TestAMeshThatTheStoreCannotHoldHasNoKeys(t *testing.T) {
 	assert.Contains(t, text, "is not a name that the store accepts")
 }
 
-func TestPathsAreMatchedExactly(t *testing.T) {
+func TestHandlerMatchesPathsExactly(t *testing.T) {
 	w := newWorld(t)
 	for path, status := range map[string]int{
 		"/":                                     404,
@@ -332,7 +332,7 @@ func assertIsError(t testing.TB, answer *http.Response, text string) {
 	}
 }
 
-func TestOtherMethodsAreRefusedWithThoseThatAreAllowed(t *testing.T) {
+func TestHandlerRefusesOtherMethodsWithThoseThatAreAllowed(t *testing.T) {
 	w := newWorld(t)
 	for path, allowed := range map[string]string{
 		"/tokens/zone":      "POST",
@@ -352,7 +352,7 @@ func TestOtherMethodsAreRefusedWithThoseThatAreAllowed(t *testing.T) {
 	assert.Empty(t, w.asked.all())
 }
 
-func TestTheHandlerMayBeMountedBelowAPrefix(t *testing.T) {
+func TestHandlerMayBeMountedBelowAPrefix(t *testing.T) {
 	w := newWorld(t)
 	w.handler = http.StripPrefix("/mesh", w.handler)
 	answer, text := w.do(t, "POST", "/mesh/tokens/dataplane", `{"mesh":"default"}`)
@@ -361,7 +361,7 @@ func TestTheHandlerMayBeMountedBelowAPrefix(t *testing.T) {
 	assert.Equal(t, 400, answer.StatusCode, text)
 }
 
-func TestRevocationsOfMeshesAndZonesAreApart(t *testing.T) {
+func TestHandlerKeepsRevocationsOfMeshesAndZonesApart(t *testing.T) {
 	w := newWorld(t)
 	ids := func(path string) string {
 		_, text := w.do(t, "GET", path, "")
@@ -383,7 +383,7 @@ func TestRevocationsOfMeshesAndZonesAreApart(t *testing.T) {
 	assert.Equal(t, `{"ids":["d"]}`, ids("/revocations/zone"))
 }
 
-func TestIDsOfAnyFormSurviveTheList(t *testing.T) {
+func TestHandlerListsIDsOfAnyForm(t *testing.T) {
 	w := newWorld(t)
 	hard := []string{`"`, `\`, `<script>`, `&`, `{}`, "6BAF2C90-0E86-4C62-97A7-7835855834BC", long("i")}
 	body, err := json.Marshal(map[string][]string{"ids": hard})
@@ -396,7 +396,7 @@ func TestIDsOfAnyFormSurviveTheList(t *testing.T) {
 	assert.ElementsMatch(t, hard, got.IDs)
 }
 
-func TestAMillionIDsAreListed(t *testing.T) {
+func TestHandlerListsAMillionIDs(t *testing.T) {
 	w := newWorld(t)
 	var list strings.Builder
 	for i := range 1_000_000 {

@@ -127,7 +127,7 @@ var hostileRequests = map[string][]string{
 	},
 }
 
-func TestHostileRequestsAreRefusedAndNothingIsDone(t *testing.T) {
+func TestHandlerRefusesHostileRequestsAndDoesNothing(t *testing.T) {
 	w := newWorld(t)
 	refused := 0
 	check := func(what string, status int, path, body string, chunked bool, header ...string) {
@@ -183,7 +183,7 @@ func TestHostileRequestsAreRefusedAndNothingIsDone(t *testing.T) {
 	assert.Equal(t, refused, w.log.Count(""))
 }
 
-func TestDepthIsBounded(t *testing.T) {
+func TestHandlerBoundsTheDepthOfARequest(t *testing.T) {
 	w := newWorld(t)
 	for levels, detail := range map[int]string{7: "invalid parameters", 8: "more than 8 levels deep", 5000: "more than 8 levels deep"} {
 		answer, text := w.do(t, "POST", "/tokens/dataplane", `{"mesh":`+strings.Repeat("[", levels)+strings.Repeat("]", levels)+`}`)
@@ -192,7 +192,7 @@ func TestDepthIsBounded(t *testing.T) {
 	}
 }
 
-func TestTwoContentTypesAreRefused(t *testing.T) {
+func TestHandlerRefusesTwoContentTypes(t *testing.T) {
 	w := newWorld(t)
 	r := httptest.NewRequestWithContext(t.Context(), "POST", "/tokens/dataplane", strings.NewReader(`{"mesh":"default"}`))
 	r.Header["Content-Type"] = []string{"application/json", "application/json"}
@@ -203,7 +203,7 @@ func TestTwoContentTypesAreRefused(t *testing.T) {
 }
 
 // On a real connection the client is told while it is still sending.
-func TestTenMegabytesAreRefusedOverHTTP(t *testing.T) {
+func TestHandlerRefusesTenMegabytes(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w.handler)
 	defer server.Close()
@@ -231,7 +231,7 @@ func TestTenMegabytesAreRefusedOverHTTP(t *testing.T) {
 	assert.Zero(t, w.issued())
 }
 
-func TestABodyThatEndsEarlyIsRefused(t *testing.T) {
+func TestHandlerRefusesABodyThatEndsEarly(t *testing.T) {
 	w := newWorld(t)
 	body := io.MultiReader(strings.NewReader(`{"mesh":"default"}`), failingReader{})
 	r := httptest.NewRequestWithContext(t.Context(), "POST", "/tokens/dataplane", body)
@@ -243,7 +243,7 @@ func TestABodyThatEndsEarlyIsRefused(t *testing.T) {
 	assert.Zero(t, w.issued())
 }
 
-func TestABodyThatDoesNotComeIsRefusedWhenTheServersPatienceEnds(t *testing.T) {
+func TestHandlerRefusesABodyThatDoesNotComeWhenTheServersPatienceEnds(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewUnstartedServer(w.handler)
 	server.Config.ReadTimeout = 100 * time.Millisecond
@@ -270,7 +270,7 @@ type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
-func TestHarmlessSpellingsAreAccepted(t *testing.T) {
+func TestHandlerAcceptsHarmlessSpellings(t *testing.T) {
 	w := newWorld(t)
 	for _, contentType := range []string{"application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8", `application/json; charset="utf-8"`} {
 		answer, text := w.do(t, "POST", "/tokens/dataplane", `{"mesh":"default"}`, "Content-Type", contentType)
@@ -292,7 +292,7 @@ func TestHarmlessSpellingsAreAccepted(t *testing.T) {
 }
 
 // The commands of Kuma's tool send these structs through encoding/json.
-func TestWhatKumactlSendsIsUnderstood(t *testing.T) {
+func TestHandlerUnderstandsWhatKumactlSends(t *testing.T) {
 	type dataplaneToken struct {
 		Name     string              `json:"name"`
 		Mesh     string              `json:"mesh"`

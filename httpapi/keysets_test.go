@@ -48,7 +48,7 @@ func modulus(key *signing.PrivateKey) string {
 	return base64.RawURLEncoding.EncodeToString(key.Public().RSA().N.Bytes())
 }
 
-func TestTheKeysOfMeshesAndZonesAreNeverMixed(t *testing.T) {
+func TestKeySetsOfMeshesAndZonesAreNeverMixed(t *testing.T) {
 	w := newWorld(t)
 	put(t, w.store, "default-2", signing.DataplaneKeys("default-2").KeyName(1), pemOf(t, testKey(2)))
 	// Records that do not belong where they are.
@@ -64,7 +64,7 @@ func TestTheKeysOfMeshesAndZonesAreNeverMixed(t *testing.T) {
 	}
 }
 
-func TestNoAnswerHoldsPrivateKeyMaterial(t *testing.T) {
+func TestHandlerAnswersHoldNoPrivateKeyMaterial(t *testing.T) {
 	w := newWorld(t)
 	w.do(t, "POST", "/revocations/zone", `{"ids":["an-id"]}`)
 	replace(t, w.store, "default", signing.DataplaneKeys("default").KeyName(1), append(pemOf(t, testKey(0)), "spoilt"...))
@@ -98,7 +98,7 @@ func rsaOf(t testing.TB, key *signing.PrivateKey) *rsa.PrivateKey {
 	return private
 }
 
-func TestAnUnreadableKeyIsLeftOutAndReportedOnce(t *testing.T) {
+func TestKeySetLeavesAnUnreadableKeyOutAndReportsItOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		keys := signing.DataplaneKeys("default")
@@ -117,7 +117,7 @@ func TestAnUnreadableKeyIsLeftOutAndReportedOnce(t *testing.T) {
 	})
 }
 
-func TestAKeySetIsReadOnceASecondAndBuiltOncePerKeyChange(t *testing.T) {
+func TestKeySetIsReadOnceASecondAndBuiltOncePerKeyChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ask := func(requests int) (etag string) {
@@ -184,7 +184,7 @@ func TestAKeySetIsReadOnceASecondAndBuiltOncePerKeyChange(t *testing.T) {
 	})
 }
 
-func TestAKeySetThatCannotBeReadIsNotServedFromMemory(t *testing.T) {
+func TestKeySetThatCannotBeReadIsNotServedFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		status := func() int {
@@ -211,7 +211,7 @@ func TestAKeySetThatCannotBeReadIsNotServedFromMemory(t *testing.T) {
 	})
 }
 
-func TestUnknownMeshesCauseFewReads(t *testing.T) {
+func TestKeySetsOfUnknownMeshesCauseFewReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, httpapi.WithPublicKeySets())
 		answer, _ := w.do(t, "GET", "/jwks/dataplane/default", "")
@@ -241,7 +241,7 @@ func TestUnknownMeshesCauseFewReads(t *testing.T) {
 	})
 }
 
-func TestUnknownMeshesAreForgotten(t *testing.T) {
+func TestKeySetsOfUnknownMeshesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, httpapi.WithPublicKeySets())
 		heap := func() uint64 {
@@ -261,7 +261,7 @@ func TestUnknownMeshesAreForgotten(t *testing.T) {
 	})
 }
 
-func TestANewMeshIsServedOnceItHasAKey(t *testing.T) {
+func TestKeySetOfANewMeshIsServedOnceItHasAKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		answer, _ := w.do(t, "GET", "/jwks/dataplane/new", "")
@@ -274,7 +274,7 @@ func TestANewMeshIsServedOnceItHasAKey(t *testing.T) {
 	})
 }
 
-func TestAnETagSavesTheBody(t *testing.T) {
+func TestKeySetETagSavesTheBody(t *testing.T) {
 	w := newWorld(t)
 	answer, _ := w.do(t, "GET", "/jwks/zone", "")
 	etag := answer.Header.Get("ETag")
@@ -299,7 +299,7 @@ func TestAnETagSavesTheBody(t *testing.T) {
 	assert.NotEqual(t, etag, answer.Header.Get("ETag"))
 }
 
-func TestManyAskWhileKeysChange(t *testing.T) {
+func TestKeySetIsServedToManyWhileKeysChange(t *testing.T) {
 	w := newWorld(t)
 	var group sync.WaitGroup
 	for _, c := range everyRequest {
@@ -320,7 +320,7 @@ func TestManyAskWhileKeysChange(t *testing.T) {
 	group.Wait()
 }
 
-func TestAnImpatientClientLeavesTheReadToOthers(t *testing.T) {
+func TestKeySetReadOutlivesAnImpatientClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.store.set(nil, true)

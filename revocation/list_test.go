@@ -58,7 +58,7 @@ var millionUUIDs = sync.OnceValue(func() []byte {
 // firstUUIDs returns the first n of millionUUIDs.
 func firstUUIDs(n int) []byte { return millionUUIDs()[:n*37-1] }
 
-func TestWhateverSeparatesTwoIDsBothAreRevoked(t *testing.T) {
+func TestParseTakesWhateverSeparatesTwoIDs(t *testing.T) {
 	layouts := map[string]string{
 		"a comma":                                "a,b",
 		"a comma and a space":                    "a, b",
@@ -96,7 +96,7 @@ func TestWhateverSeparatesTwoIDsBothAreRevoked(t *testing.T) {
 	}
 }
 
-func TestEveryUnicodeWhiteSpaceSeparates(t *testing.T) {
+func TestParseTakesEveryUnicodeWhiteSpaceAsASeparator(t *testing.T) {
 	for r := range rune(unicode.MaxRune + 1) {
 		if !unicode.Is(unicode.White_Space, r) {
 			continue
@@ -106,7 +106,7 @@ func TestEveryUnicodeWhiteSpaceSeparates(t *testing.T) {
 	}
 }
 
-func TestAListWithNothingButSeparatorsIsEmpty(t *testing.T) {
+func TestListWithNothingButSeparatorsIsEmpty(t *testing.T) {
 	for _, data := range []string{"", " ", ",", ",,\r\n", "\uFEFF", "\uFEFF\r\n", "\u00A0"} {
 		list := parse(t, data)
 		assert.Zero(t, list.Len(), "%q", data)
@@ -118,13 +118,13 @@ func TestAListWithNothingButSeparatorsIsEmpty(t *testing.T) {
 	}
 }
 
-func TestATrailingCommaDoesNotRevokeTheEmptyID(t *testing.T) {
+func TestListWithATrailingCommaDoesNotRevokeTheEmptyID(t *testing.T) {
 	list := parse(t, "a,")
 	assert.False(t, list.Contains(""))
 	assert.Equal(t, 1, list.Len())
 }
 
-func TestNilAndZeroListsAreEmpty(t *testing.T) {
+func TestListOfZeroValueIsEmpty(t *testing.T) {
 	for name, list := range map[string]*revocation.List{"nil": nil, "zero": {}} {
 		t.Run(name, func(t *testing.T) {
 			assert.False(t, list.Contains("a"))
@@ -137,7 +137,7 @@ func TestNilAndZeroListsAreEmpty(t *testing.T) {
 	}
 }
 
-func TestAListTellsHowManyOfItsIDsAnotherLacks(t *testing.T) {
+func TestListTellsHowManyOfItsIDsAnotherLacks(t *testing.T) {
 	const nilUUID = "00000000-0000-0000-0000-000000000000"
 	parse := func(text string) *revocation.List {
 		list, err := revocation.Parse([]byte(text))
@@ -156,7 +156,7 @@ func TestAListTellsHowManyOfItsIDsAnotherLacks(t *testing.T) {
 	assert.Zero(t, (*revocation.List)(nil).MissingFrom(all))
 }
 
-func TestIDsAreComparedAsTheyAreWritten(t *testing.T) {
+func TestListComparesIDsAsTheyAreWritten(t *testing.T) {
 	spellings := []string{
 		someUUID,
 		strings.ToUpper(someUUID),
@@ -183,7 +183,7 @@ func TestIDsAreComparedAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-func TestTheNilUUIDIsAnIDLikeAnyOther(t *testing.T) {
+func TestListTakesTheNilUUIDAsAnIDLikeAnyOther(t *testing.T) {
 	list := parse(t, nilUUID+","+maxUUID+","+nilUUID)
 	assert.True(t, list.Contains(nilUUID))
 	assert.True(t, list.Contains(maxUUID))
@@ -194,7 +194,7 @@ func TestTheNilUUIDIsAnIDLikeAnyOther(t *testing.T) {
 	assert.False(t, parse(t, nilUUID).Contains(maxUUID))
 }
 
-func TestIDsFrom1To256CharactersAreRead(t *testing.T) {
+func TestParseReadsIDsFrom1To256Characters(t *testing.T) {
 	for _, length := range []int{1, 35, 36, 37, 255, 256} {
 		id := strings.Repeat("~", length)
 		assert.True(t, parse(t, "a,"+id+"\n").Contains(id), "%d", length)
@@ -204,7 +204,7 @@ func TestIDsFrom1To256CharactersAreRead(t *testing.T) {
 	assert.Len(t, list.Problems(), 1)
 }
 
-func TestEveryVisibleASCIICharacterButTheCommaMakesAnID(t *testing.T) {
+func TestParseTakesEveryVisibleASCIICharacterButTheCommaInAnID(t *testing.T) {
 	for c := range 256 {
 		id := "x" + string([]byte{byte(c)}) + "y"
 		list := parse(t, "a,"+id)
@@ -213,7 +213,7 @@ func TestEveryVisibleASCIICharacterButTheCommaMakesAnID(t *testing.T) {
 	}
 }
 
-func TestMalformedItemsAreReportedAndTheOthersRevoke(t *testing.T) {
+func TestParseReportsMalformedItemsAndTheOthersRevoke(t *testing.T) {
 	tests := map[string]struct{ item, problem string }{
 		"an id of 257 characters": {
 			strings.Repeat("a", 257),
@@ -259,7 +259,7 @@ func TestMalformedItemsAreReportedAndTheOthersRevoke(t *testing.T) {
 	}
 }
 
-func TestTenProblemsAreDescribedAndTheRestCounted(t *testing.T) {
+func TestParseDescribesTenProblemsAndCountsTheRest(t *testing.T) {
 	list := parse(t, "a"+strings.Repeat(",é", 10))
 	assert.Len(t, list.Problems(), 10)
 
@@ -273,7 +273,7 @@ func TestTenProblemsAreDescribedAndTheRestCounted(t *testing.T) {
 	assert.NotNil(t, list.Problems()[0], "the caller's slice is his own")
 }
 
-func TestAnItemOfOneMegabyteAmongAMillionIDsHidesNone(t *testing.T) {
+func TestParseLetsAnItemOfOneMegabyteAmongAMillionIDsHideNone(t *testing.T) {
 	ids := millionUUIDs()
 	data := slices.Concat(ids[:million/2*37], bytes.Repeat([]byte("x"), 1<<20), []byte(","), ids[million/2*37:])
 	list, err := revocation.Parse(data)
@@ -288,7 +288,7 @@ func TestAnItemOfOneMegabyteAmongAMillionIDsHidesNone(t *testing.T) {
 	assert.Less(t, len(list.Problems()[0].Error()), 200)
 }
 
-func TestAListWithoutOneReadableIDIsUnreadable(t *testing.T) {
+func TestListWithoutOneReadableIDIsUnreadable(t *testing.T) {
 	encode := func(order func(uint16) [2]byte, text string) string {
 		var data []byte
 		for _, unit := range utf16.Encode([]rune(text)) {
@@ -330,7 +330,7 @@ func TestAListWithoutOneReadableIDIsUnreadable(t *testing.T) {
 	}
 }
 
-func TestAListKeepsNothingOfTheDataItWasParsedFrom(t *testing.T) {
+func TestListKeepsNothingOfTheDataItWasParsedFrom(t *testing.T) {
 	data := []byte(someUUID + ",other-id,é")
 	list, err := revocation.Parse(data)
 	require.NoError(t, err)
@@ -339,7 +339,7 @@ func TestAListKeepsNothingOfTheDataItWasParsedFrom(t *testing.T) {
 	assert.ErrorContains(t, list.Problems()[0], `"é"`)
 }
 
-func TestAListOfAnySizeContainsItsIDsAndNoOthers(t *testing.T) {
+func TestListOfAnySizeContainsItsIDsAndNoOthers(t *testing.T) {
 	source := rand.New(rand.NewPCG(3, 4))
 	for size := range 300 {
 		var ids []string
@@ -357,7 +357,7 @@ func TestAListOfAnySizeContainsItsIDsAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestLookingUpAllocatesNothing(t *testing.T) {
+func TestListLookupAllocatesNothing(t *testing.T) {
 	list := parse(t, someUUID+",other-id,"+nilUUID)
 	for _, id := range []string{someUUID, otherUUID, nilUUID, "other-id", "no-id", strings.Repeat("x", 1000)} {
 		assert.Zero(t, testing.AllocsPerRun(100, func() { list.Contains(id) }), id)
@@ -383,7 +383,7 @@ func heapOf(t *testing.T, data []byte) (*revocation.List, uint64) {
 	return list, after - before
 }
 
-func TestUUIDsTakeAtMost24BytesEach(t *testing.T) {
+func TestListTakesAtMost24BytesForAUUID(t *testing.T) {
 	const n = million / 10
 	ids := firstUUIDs(n)
 	for name, data := range map[string][]byte{

@@ -73,13 +73,13 @@ func once(f func()) func() error {
 
 func always(err error) func() error { return func() error { return err } }
 
-func TestListsAreKeptWhereKumaKeepsThem(t *testing.T) {
+func TestRefIsWhereKumaKeepsTheList(t *testing.T) {
 	assert.Equal(t, revocation.Ref{Scope: "default", Name: "dataplane-token-revocations-default"}, revocation.Dataplane("default"))
 	assert.Equal(t, revocation.Ref{Scope: keystore.Global, Name: "dataplane-token-revocations-default"}, revocation.DataplaneGlobal("default"))
 	assert.Equal(t, revocation.Ref{Scope: keystore.Global, Name: "zone-token-revocations"}, revocation.Zone())
 }
 
-func TestMeshesThatCannotBeHaveNoList(t *testing.T) {
+func TestRefOfAMeshThatCannotBeIsRefused(t *testing.T) {
 	store := keystore.NewMemory()
 	for name, ref := range map[string]revocation.Ref{
 		"the empty mesh":                     revocation.Dataplane(""),
@@ -95,13 +95,13 @@ func TestMeshesThatCannotBeHaveNoList(t *testing.T) {
 	}
 }
 
-func TestAMissingRecordIsTheEmptyList(t *testing.T) {
+func TestLoadTakesAMissingRecordAsTheEmptyList(t *testing.T) {
 	list, err := revocation.Zone().Load(t.Context(), keystore.NewMemory())
 	require.NoError(t, err)
 	assert.Zero(t, list.Len())
 }
 
-func TestAFailedReadIsNeverAnEmptyList(t *testing.T) {
+func TestLoadNeverTakesAFailedReadAsAnEmptyList(t *testing.T) {
 	ref, failure := revocation.Zone(), errors.New("connection refused")
 	unreadable := keystore.NewMemory()
 	put(t, unreadable, ref, "\xff\xfea\x00")
@@ -126,14 +126,14 @@ func TestAFailedReadIsNeverAnEmptyList(t *testing.T) {
 	}
 }
 
-func TestNoStoreIsAnErrorAndNoPanic(t *testing.T) {
+func TestRefNeedsAStore(t *testing.T) {
 	_, err := revocation.Zone().Load(t.Context(), nil)
 	assert.ErrorContains(t, err, "the store is nil")
 	assert.ErrorContains(t, revocation.Zone().Add(t.Context(), nil, "a"), "the store is nil")
 	assert.ErrorContains(t, revocation.Zone().Remove(t.Context(), nil, "a"), "the store is nil")
 }
 
-func TestTheFirstIDMakesTheRecordAndTheLastOneLeavesItEmpty(t *testing.T) {
+func TestAddMakesTheRecordAndRemoveLeavesItEmpty(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Dataplane("default")
 
 	require.NoError(t, ref.Add(t.Context(), store, "a", someUUID))
@@ -153,7 +153,7 @@ func TestTheFirstIDMakesTheRecordAndTheLastOneLeavesItEmpty(t *testing.T) {
 	assert.Equal(t, "b", string(get(t, store, ref).Data))
 }
 
-func TestListsOfOtherMeshesAndKindsStayApart(t *testing.T) {
+func TestRefsOfOtherMeshesAndKindsStayApart(t *testing.T) {
 	store := keystore.NewMemory()
 	refs := []revocation.Ref{
 		revocation.Dataplane("default"), revocation.DataplaneGlobal("default"),
@@ -169,7 +169,7 @@ func TestListsOfOtherMeshesAndKindsStayApart(t *testing.T) {
 	}
 }
 
-func TestEditingRewritesTheListInTheOrderInWhichItWas(t *testing.T) {
+func TestEditKeepsTheOrderOfTheList(t *testing.T) {
 	tests := map[string]struct {
 		before      string
 		add, remove []string
@@ -203,7 +203,7 @@ func TestEditingRewritesTheListInTheOrderInWhichItWas(t *testing.T) {
 	}
 }
 
-func TestAnEditThatChangesNothingWritesNothing(t *testing.T) {
+func TestEditThatChangesNothingWritesNothing(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	require.NoError(t, ref.Remove(t.Context(), store, "a"))
 	require.NoError(t, ref.Add(t.Context(), store))
@@ -219,7 +219,7 @@ func TestAnEditThatChangesNothingWritesNothing(t *testing.T) {
 	assert.Equal(t, before, get(t, store, ref))
 }
 
-func TestIDsAreCheckedBeforeAnythingIsRead(t *testing.T) {
+func TestEditChecksIDsBeforeAnythingIsRead(t *testing.T) {
 	read := errors.New("the store was read")
 	store := interrupted{KeyStore: keystore.NewMemory(), beforeGet: always(read)}
 	for _, id := range []string{"", "a,b", "a b", "a\n", "é", strings.Repeat("x", 257)} {
@@ -233,7 +233,7 @@ func TestIDsAreCheckedBeforeAnythingIsRead(t *testing.T) {
 	}
 }
 
-func TestAnUnreadableListIsNotOverwritten(t *testing.T) {
+func TestEditDoesNotOverwriteAnUnreadableList(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	put(t, store, ref, "\xff\xfea\x00,\x00b\x00")
 	before := get(t, store, ref)
@@ -242,7 +242,7 @@ func TestAnUnreadableListIsNotOverwritten(t *testing.T) {
 	assert.Equal(t, before, get(t, store, ref))
 }
 
-func TestRemovingTheLastIDDoesNotLeaveAnUnreadableList(t *testing.T) {
+func TestRemoveOfTheLastIDDoesNotLeaveAnUnreadableList(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	put(t, store, ref, "a,é")
 	err := ref.Remove(t.Context(), store, "a")
@@ -251,7 +251,7 @@ func TestRemovingTheLastIDDoesNotLeaveAnUnreadableList(t *testing.T) {
 	assert.Equal(t, "a,é", string(get(t, store, ref).Data))
 }
 
-func TestWhatTheStoreRefusesIsPassedOn(t *testing.T) {
+func TestEditPassesOnWhatTheStoreRefuses(t *testing.T) {
 	failure := errors.New("connection refused")
 	ref := revocation.Zone()
 	for _, want := range []error{failure, keystore.ErrReadOnly, keystore.ErrTooLarge, keystore.ErrNameTaken, context.DeadlineExceeded} {
@@ -271,14 +271,14 @@ func TestWhatTheStoreRefusesIsPassedOn(t *testing.T) {
 	assert.ErrorIs(t, ref.Remove(t.Context(), store, "b"), failure)
 }
 
-func TestARecordThatIsCreatedInBetweenIsAddedTo(t *testing.T) {
+func TestAddGoesToARecordThatIsCreatedInBetween(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	raced := interrupted{KeyStore: store, beforeCreate: once(func() { put(t, store, ref, "theirs") })}
 	require.NoError(t, ref.Add(t.Context(), raced, "ours"))
 	assert.Equal(t, "theirs,ours", string(get(t, store, ref).Data))
 }
 
-func TestARecordThatIsChangedInBetweenIsReadAgain(t *testing.T) {
+func TestEditReadsARecordThatIsChangedInBetweenAgain(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	put(t, store, ref, "a,b")
 	raced := interrupted{KeyStore: store, beforeUpdate: once(func() {
@@ -289,7 +289,7 @@ func TestARecordThatIsChangedInBetweenIsReadAgain(t *testing.T) {
 	assert.Equal(t, "b,theirs,ours", string(get(t, store, ref).Data))
 }
 
-func TestARecordThatIsDeletedInBetweenIsMadeAnew(t *testing.T) {
+func TestAddMakesARecordThatIsDeletedInBetweenAnew(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	put(t, store, ref, "a")
 	raced := interrupted{KeyStore: store, beforeUpdate: once(func() {
@@ -299,7 +299,7 @@ func TestARecordThatIsDeletedInBetweenIsMadeAnew(t *testing.T) {
 	assert.Equal(t, "ours", string(get(t, store, ref).Data))
 }
 
-func TestARecordThatIsDeletedWhileAnIDIsRemovedStaysDeleted(t *testing.T) {
+func TestRemoveLeavesARecordThatIsDeletedInBetweenDeleted(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	put(t, store, ref, "a,b")
 	raced := interrupted{KeyStore: store, beforeUpdate: once(func() {
@@ -310,7 +310,7 @@ func TestARecordThatIsDeletedWhileAnIDIsRemovedStaysDeleted(t *testing.T) {
 	assert.ErrorIs(t, err, keystore.ErrNotFound)
 }
 
-func TestTryingAgainEndsWithTheContext(t *testing.T) {
+func TestEditStopsTryingWhenItsContextEnds(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	put(t, store, ref, "a")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -328,7 +328,7 @@ func TestTryingAgainEndsWithTheContext(t *testing.T) {
 	assert.Equal(t, "a", string(get(t, store, ref).Data))
 }
 
-func TestAdministratorsWhoEditAtOnceLoseNothing(t *testing.T) {
+func TestEditByManyAdministratorsAtOnceLosesNothing(t *testing.T) {
 	directory, err := dir.Open(t.TempDir())
 	require.NoError(t, err)
 	for name, store := range map[string]keystore.KeyStore{"in memory": keystore.NewMemory(), "in a directory": directory} {
@@ -367,7 +367,7 @@ func editAtOnce(t *testing.T, store keystore.KeyStore) {
 	}
 }
 
-func TestManyIDsAreEditedLikeAFew(t *testing.T) {
+func TestEditOfManyIDsIsLikeThatOfAFew(t *testing.T) {
 	const n = 100_000
 	store, ref := keystore.NewMemory(), revocation.Zone()
 	data := firstUUIDs(n)

@@ -13,7 +13,7 @@ import (
 )
 
 // To whoever lacks the key an encrypted list must not look like one with other ids.
-func TestAnEncryptedListIsUnreadableAndIsNotOverwritten(t *testing.T) {
+func TestEditDoesNotOverwriteAnEncryptedList(t *testing.T) {
 	ctx := t.Context()
 	inner := keystore.NewMemory()
 	sealer, err := sealed.NewAESGCM([]byte("a key-encryption key of 32 bytes"))
@@ -35,7 +35,7 @@ func TestAnEncryptedListIsUnreadableAndIsNotOverwritten(t *testing.T) {
 	assert.Equal(t, 1, list.Len())
 }
 
-func TestAnIDThatLooksLikeAnEncryptedListLeavesItsListReadable(t *testing.T) {
+func TestListStaysReadableWithAnIDThatLooksLikeAnEncryptedList(t *testing.T) {
 	ctx, id := t.Context(), "meshpass-sealed-v1"
 	for name, edit := range map[string]func(store keystore.KeyStore) error{
 		"as the only one": func(store keystore.KeyStore) error { return revocation.Zone().Add(ctx, store, id) },

@@ -74,7 +74,7 @@ func withHeaders(label string, content []byte, headers map[string]string) []byte
 	return pem.EncodeToMemory(&pem.Block{Type: label, Bytes: content, Headers: headers})
 }
 
-func TestPrivateKeysAreReadInEveryFormThatIsInUse(t *testing.T) {
+func TestPrivateKeyIsReadInEveryFormThatIsInUse(t *testing.T) {
 	s := newSamples(t)
 	want := newPrivateKey(t, firstRSA())
 	canonical, err := want.PEM()
@@ -106,7 +106,7 @@ func TestPrivateKeysAreReadInEveryFormThatIsInUse(t *testing.T) {
 	}
 }
 
-func TestPublicKeysAreReadInEveryFormThatIsInUse(t *testing.T) {
+func TestPublicKeyIsReadInEveryFormThatIsInUse(t *testing.T) {
 	s := newSamples(t)
 	want := newPrivateKey(t, firstRSA()).Public()
 	pkcs1, pkix := pemBlock("RSA PUBLIC KEY", s.publicPKCS1), pemBlock("PUBLIC KEY", s.publicPKIX)
@@ -136,7 +136,7 @@ type refused struct {
 	says string
 }
 
-func TestWhatIsNoUsablePrivateKeyIsRefusedWithWhatWasFound(t *testing.T) {
+func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 	s := newSamples(t)
 	key, two := firstRSA(), pemBlock("RSA PRIVATE KEY", s.pkcs1)
 	numbers := numbersOf(key)
@@ -266,7 +266,7 @@ func TestWhatIsNoUsablePrivateKeyIsRefusedWithWhatWasFound(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoUsablePublicKeyIsRefusedWithWhatWasFound(t *testing.T) {
+func TestPublicKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 	s := newSamples(t)
 	key := firstRSA().PublicKey
 	block := pemBlock("PUBLIC KEY", s.publicPKIX)
@@ -337,7 +337,7 @@ func TestWhatIsNoUsablePublicKeyIsRefusedWithWhatWasFound(t *testing.T) {
 	}
 }
 
-func TestAnExplanationOfAnUnknownPEMTypeNeverRepeatsKeyMaterial(t *testing.T) {
+func TestPrivateKeyOfAnUnknownPEMTypeIsRefusedWithoutRepeatingIt(t *testing.T) {
 	body := base64.StdEncoding.EncodeToString(newSamples(t).pkcs1)
 	data := []byte("-----BEGIN " + body + "-----\n" + body + "\n-----END " + body + "-----\n")
 	_, err := signing.ParsePrivateKey(data)

@@ -16,7 +16,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestTheSignatureInRFC7515AppendixA2Verifies(t *testing.T) {
+func TestVerifyAcceptsTheSignatureInRFC7515AppendixA2(t *testing.T) {
 	decode := func(text string) []byte {
 		data, err := base64.RawURLEncoding.DecodeString(text)
 		require.NoError(t, err)
@@ -36,7 +36,7 @@ func TestTheSignatureInRFC7515AppendixA2Verifies(t *testing.T) {
 	assert.ErrorIs(t, key.Verify([]byte(signingInput+"A"), signature), token.ErrSignature)
 }
 
-func TestSigningAgreesWithCryptoRSA(t *testing.T) {
+func TestSignAgreesWithCryptoRSA(t *testing.T) {
 	raw, message := firstRSA(), []byte("header.payload")
 	digest := sha256.Sum256(message)
 	key := newPrivateKey(t, raw)
@@ -51,7 +51,7 @@ func TestSigningAgreesWithCryptoRSA(t *testing.T) {
 	assert.NoError(t, key.Public().Verify(message, theirs))
 }
 
-func TestOnlyTheSignatureOverTheseBytesByThisKeyVerifies(t *testing.T) {
+func TestVerifyAcceptsOnlyTheSignatureOverTheseBytesByThisKey(t *testing.T) {
 	raw, message := firstRSA(), []byte("header.payload")
 	key, other := newPrivateKey(t, raw), newPrivateKey(t, secondRSA())
 	signature, err := key.Sign(message)

@@ -61,7 +61,7 @@ func TestGenerateRefusesEveryOtherSize(t *testing.T) {
 	}
 }
 
-func TestAPrivateKeyIsIndependentOfTheOneThatItWasMadeFrom(t *testing.T) {
+func TestPrivateKeyIsIndependentOfTheOneThatItWasMadeFrom(t *testing.T) {
 	raw := numbersOf(firstRSA())
 	clone := func(n *big.Int) *big.Int { return new(big.Int).Set(n) }
 	source := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: clone(raw.N), E: 65537}, D: clone(raw.D), Primes: []*big.Int{clone(raw.P), clone(raw.Q)}}
@@ -140,7 +140,7 @@ func (s signer) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([
 	return s.sign(random, digest, opts)
 }
 
-func TestASignerFromElsewhereSigns(t *testing.T) {
+func TestSignerFromElsewhereSigns(t *testing.T) {
 	key, err := signing.NewPrivateKey(signer{&firstRSA().PublicKey, firstRSA().Sign})
 	require.NoError(t, err)
 	signature, err := key.Sign([]byte("message"))
@@ -152,7 +152,7 @@ func TestASignerFromElsewhereSigns(t *testing.T) {
 	assert.ErrorContains(t, err, "cannot be stored")
 }
 
-func TestAWrongSignatureOfASignerFromElsewhereIsNeverHandedOut(t *testing.T) {
+func TestSignerFromElsewhereWithAWrongSignatureIsRefused(t *testing.T) {
 	for name, sign := range map[string]func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error){
 		"by another key": secondRSA().Sign,
 		"over another digest": func(r io.Reader, d []byte, o crypto.SignerOpts) ([]byte, error) {
@@ -175,7 +175,7 @@ func TestAWrongSignatureOfASignerFromElsewhereIsNeverHandedOut(t *testing.T) {
 	}
 }
 
-func TestTheErrorOfASignerFromElsewhereIsPassedOn(t *testing.T) {
+func TestSignerFromElsewherePassesItsErrorOn(t *testing.T) {
 	unreachable := errors.New("KMS cannot be reached")
 	key, err := signing.NewPrivateKey(signer{&firstRSA().PublicKey,
 		func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, unreachable }})
@@ -184,7 +184,7 @@ func TestTheErrorOfASignerFromElsewhereIsPassedOn(t *testing.T) {
 	assert.ErrorIs(t, err, unreachable)
 }
 
-func TestTheZeroKeysAreRefusedAndNeverPanic(t *testing.T) {
+func TestKeysOfZeroValueAreRefusedAndNeverPanic(t *testing.T) {
 	for _, key := range []*signing.PrivateKey{nil, {}} {
 		_, err := key.Sign([]byte("message"))
 		assert.ErrorIs(t, err, signing.ErrKey)
@@ -207,7 +207,7 @@ func TestTheZeroKeysAreRefusedAndNeverPanic(t *testing.T) {
 	}
 }
 
-func TestManyGoroutinesUseOneKeyAtOnce(t *testing.T) {
+func TestPrivateKeyServesManyGoroutines(t *testing.T) {
 	key := newPrivateKey(t, firstRSA())
 	var group sync.WaitGroup
 	for i := range 16 {
@@ -238,7 +238,7 @@ type holder struct {
 	mapped   map[string]signing.PrivateKey
 }
 
-func TestNothingPrintsAPrivateKey(t *testing.T) {
+func TestPrivateKeyIsNeverPrinted(t *testing.T) {
 	key := newPrivateKey(t, firstRSA())
 	public := key.Public().Fingerprint()
 	nested := holder{*key, key, *key, key, *key, []signing.PrivateKey{*key}, []*signing.PrivateKey{key}, map[string]signing.PrivateKey{"k": *key}}
@@ -288,7 +288,7 @@ func TestNothingPrintsAPrivateKey(t *testing.T) {
 	})
 }
 
-func TestReflectionFindsNoPrivateNumberInAPrivateKey(t *testing.T) {
+func TestPrivateKeyHidesItsNumbersFromReflection(t *testing.T) {
 	key := newPrivateKey(t, firstRSA())
 	modulus := false
 	secret := numbersOf(firstRSA())

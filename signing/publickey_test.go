@@ -14,7 +14,7 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-func TestPublicKeysOfEverySizeFrom2048To8192BitsAreAccepted(t *testing.T) {
+func TestPublicKeyMayHaveAnySizeFrom2048To8192Bits(t *testing.T) {
 	for _, bits := range []int{signing.MinBits, 2049, 3072, 4096, 8191, signing.MaxBits} {
 		key, err := signing.NewPublicKey(&rsa.PublicKey{N: oddNumber(t, bits), E: 65537})
 		require.NoError(t, err, bits)
@@ -50,7 +50,7 @@ func TestNewPublicKeyRefusesWhatCouldNotVerify(t *testing.T) {
 	}
 }
 
-func TestAPublicKeyIsIndependentOfTheOneThatItWasMadeFrom(t *testing.T) {
+func TestPublicKeyIsIndependentOfTheOneThatItWasMadeFrom(t *testing.T) {
 	source := &rsa.PublicKey{N: new(big.Int).Set(firstRSA().N), E: 65537}
 	key, err := signing.NewPublicKey(source)
 	require.NoError(t, err)
@@ -59,14 +59,14 @@ func TestAPublicKeyIsIndependentOfTheOneThatItWasMadeFrom(t *testing.T) {
 	assert.True(t, key.RSA().Equal(&firstRSA().PublicKey))
 }
 
-func TestKeysAreEqualIfTheirNumbersAre(t *testing.T) {
+func TestPublicKeysAreEqualIfTheirNumbersAre(t *testing.T) {
 	first, again, second := newPrivateKey(t, firstRSA()).Public(), newPrivateKey(t, firstRSA()).Public(), newPrivateKey(t, secondRSA()).Public()
 	assert.True(t, first.Equal(first))
 	assert.True(t, first.Equal(again))
 	assert.False(t, first.Equal(second))
 }
 
-func TestTheFingerprintIsTheDigestOfThePKIXEncoding(t *testing.T) {
+func TestFingerprintIsTheDigestOfThePKIXEncoding(t *testing.T) {
 	der, err := x509.MarshalPKIXPublicKey(&firstRSA().PublicKey)
 	require.NoError(t, err)
 	sum := sha256.Sum256(der)

@@ -35,7 +35,7 @@ func requireOneProblem(t *testing.T, set *signing.PublicSet, says ...string) {
 	}
 }
 
-func TestEachKeyIsFoundByItsSerial(t *testing.T) {
+func TestPublicSetFindsEachKeyByItsSerial(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(10), firstEncoded().private),
 		in(defaultKeys.PublicKeyName(9), secondEncoded().public),
@@ -47,7 +47,7 @@ func TestEachKeyIsFoundByItsSerial(t *testing.T) {
 	assert.True(t, find(t, set, "0").Equal(newPrivateKey(t, secondRSA()).Public()))
 }
 
-func TestAKidThatIsNoSerialOfTheSetIsNotFound(t *testing.T) {
+func TestPublicSetDoesNotFindAKidThatIsNoSerialOfIt(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().private)}, nil)
 	for _, kid := range []string{"", "0", "2", "01", "+1", " 1", "1 ", "-1", "key-1", "../../1", "\x00", "99999999999999999999"} {
 		key, err := set.Find(kid)
@@ -64,7 +64,7 @@ func TestAKidThatIsNoSerialOfTheSetIsNotFound(t *testing.T) {
 	assert.NotContains(t, err.Error(), "\n")
 }
 
-func TestKeysAreSortedBySerialAndTheHighestPrivateOneSigns(t *testing.T) {
+func TestPublicSetIsSortedBySerialAndTheHighestPrivateKeySigns(t *testing.T) {
 	created := time.Unix(1600000000, 0)
 	older := in(defaultKeys.PublicKeyName(10), secondEncoded().public)
 	older.Created = created
@@ -91,7 +91,7 @@ func TestKeysAreSortedBySerialAndTheHighestPrivateOneSigns(t *testing.T) {
 	assert.NotNil(t, set.Keys()[0].Public, "the slice is the caller's")
 }
 
-func TestAKeyThatCannotBeReadStillIsTheOneThatSigns(t *testing.T) {
+func TestPublicSetNamesAKeyThatCannotBeReadAsTheOneThatSigns(t *testing.T) {
 	keys := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.KeyName(2), nil),
 	}, nil).Keys()
@@ -101,13 +101,13 @@ func TestAKeyThatCannotBeReadStillIsTheOneThatSigns(t *testing.T) {
 	assert.ErrorIs(t, keys[1].Err, signing.ErrKey)
 }
 
-func TestASetOfPublicKeysSignsWithNone(t *testing.T) {
+func TestPublicSetOfPublicKeysSignsWithNone(t *testing.T) {
 	keys := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().public)}, nil).Keys()
 	require.Len(t, keys, 1)
 	assert.False(t, keys[0].Signs)
 }
 
-func TestASetOfNothingIsEmpty(t *testing.T) {
+func TestPublicSetOfNothingIsEmpty(t *testing.T) {
 	set := defaultKeys.PublicSet(nil, nil)
 	assert.Empty(t, set.Keys())
 	assert.Empty(t, set.Problems())
@@ -115,7 +115,7 @@ func TestASetOfNothingIsEmpty(t *testing.T) {
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 }
 
-func TestOneCorruptKeyIsReportedAndTheOthersServe(t *testing.T) {
+func TestPublicSetReportsACorruptKeyAndTheOthersServe(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private),
 		in(defaultKeys.KeyName(2), firstEncoded().private[:100]),
@@ -131,14 +131,14 @@ func TestOneCorruptKeyIsReportedAndTheOthersServe(t *testing.T) {
 	assert.Equal(t, err, set.Problems()[0])
 }
 
-func TestAKeyOfTheWrongHalfIsReported(t *testing.T) {
+func TestPublicSetReportsAKeyOfTheWrongHalf(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().private)}, nil)
 	requireOneProblem(t, set, "where a public key belongs")
 	set = defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().public)}, nil)
 	requireOneProblem(t, set, "where a private key belongs")
 }
 
-func TestMisnamedRecordsAreReportedAndNeverReadAsSerialZero(t *testing.T) {
+func TestPublicSetReportsMisnamedRecordsAndNeverReadsThemAsSerialZero(t *testing.T) {
 	for _, suffix := range []string{"-0", "-0002", "-+3", "--1", "-2-1", "-backup", "-99999999999999999999"} {
 		name := defaultKeys.KeyName(0) + suffix
 		set := defaultKeys.PublicSet([]keystore.Record{in(name, firstEncoded().private)}, nil)
@@ -149,7 +149,7 @@ func TestMisnamedRecordsAreReportedAndNeverReadAsSerialZero(t *testing.T) {
 	}
 }
 
-func TestMeshDefaultNeverSeesKeysOfDefault2(t *testing.T) {
+func TestPublicSetOfMeshDefaultNeverHasKeysOfDefault2(t *testing.T) {
 	other := signing.DataplaneKeys("default-2")
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private), in(other.KeyName(7), secondEncoded().private),
@@ -164,7 +164,7 @@ func TestMeshDefaultNeverSeesKeysOfDefault2(t *testing.T) {
 	find(t, set, "7")
 }
 
-func TestARecordOfAnotherScopeIsReportedAndIgnored(t *testing.T) {
+func TestPublicSetReportsAndIgnoresARecordOfAnotherScope(t *testing.T) {
 	for scope, says := range map[keystore.Scope]string{"other": `mesh "other"`, keystore.Global: "the global scope"} {
 		set := defaultKeys.PublicSet([]keystore.Record{record(scope, defaultKeys.KeyName(1), firstEncoded().private)}, nil)
 		assert.Empty(t, set.Keys())
@@ -172,7 +172,7 @@ func TestARecordOfAnotherScopeIsReportedAndIgnored(t *testing.T) {
 	}
 }
 
-func TestRecordsThatAreNoKeysAreNobodysProblem(t *testing.T) {
+func TestPublicSetIgnoresRecordsThatAreNoKeys(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in("dataplane-token-revocations-default", []byte("a,b")), in("somebody-elses-secret", []byte("s")),
 		record(keystore.Global, "zone-token-signing-key-1", firstEncoded().private),
@@ -181,7 +181,7 @@ func TestRecordsThatAreNoKeysAreNobodysProblem(t *testing.T) {
 	assert.Empty(t, set.Problems())
 }
 
-func TestBothHalvesOfOneKeyAreOneKey(t *testing.T) {
+func TestPublicSetTakesBothHalvesOfOneKeyAsOneKey(t *testing.T) {
 	private := in(defaultKeys.KeyName(1), firstEncoded().private)
 	public := in(defaultKeys.PublicKeyName(1), firstEncoded().public)
 	public.Created = private.Created.Add(time.Hour)
@@ -192,7 +192,7 @@ func TestBothHalvesOfOneKeyAreOneKey(t *testing.T) {
 	assert.True(t, set.Keys()[0].Signs)
 }
 
-func TestThePrivateHalfWinsWhereThePublicOneDisagrees(t *testing.T) {
+func TestPublicSetUsesThePrivateHalfWhereThePublicOneDisagrees(t *testing.T) {
 	records := []keystore.Record{
 		in(defaultKeys.PublicKeyName(1), secondEncoded().public), in(defaultKeys.KeyName(1), firstEncoded().private),
 	}
@@ -205,7 +205,7 @@ func TestThePrivateHalfWinsWhereThePublicOneDisagrees(t *testing.T) {
 	assert.Len(t, again.Problems(), 1)
 }
 
-func TestThePublicHalfServesWhileThePrivateOneIsCorrupt(t *testing.T) {
+func TestPublicSetUsesThePublicHalfWhileThePrivateOneIsCorrupt(t *testing.T) {
 	private, public := in(defaultKeys.KeyName(1), []byte("corrupt")), in(defaultKeys.PublicKeyName(1), firstEncoded().public)
 	public.Created = private.Created.Add(time.Hour)
 	for _, records := range [][]keystore.Record{{private, public}, {public, private}} {
@@ -218,7 +218,7 @@ func TestThePublicHalfServesWhileThePrivateOneIsCorrupt(t *testing.T) {
 	}
 }
 
-func TestACorruptPublicHalfIsReportedWhileThePrivateOneServes(t *testing.T) {
+func TestPublicSetReportsACorruptPublicHalfWhileThePrivateOneServes(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.PublicKeyName(1), []byte("corrupt")),
 	}, nil)
@@ -226,7 +226,7 @@ func TestACorruptPublicHalfIsReportedWhileThePrivateOneServes(t *testing.T) {
 	requireOneProblem(t, set, `"dataplane-token-signing-public-key-default-1"`)
 }
 
-func TestUnchangedRecordsAreNotParsedAgain(t *testing.T) {
+func TestPublicSetDoesNotParseUnchangedRecordsAgain(t *testing.T) {
 	good, corrupt := in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.KeyName(2), []byte("corrupt"))
 	before := defaultKeys.PublicSet([]keystore.Record{good, corrupt}, nil)
 	// With data that would be read otherwise, only what was read before can explain the answer.
@@ -239,7 +239,7 @@ func TestUnchangedRecordsAreNotParsedAgain(t *testing.T) {
 	requireOneProblem(t, after, before.Problems()[0].Error())
 }
 
-func TestARecordIsParsedAgainIfItMayHaveChanged(t *testing.T) {
+func TestPublicSetParsesARecordAgainIfItMayHaveChanged(t *testing.T) {
 	for name, change := range map[string]func(*keystore.Record){
 		"by its version":           func(r *keystore.Record) { r.Version = "2" },
 		"by its time of creation":  func(r *keystore.Record) { r.Created = r.Created.Add(time.Second) },
@@ -258,7 +258,7 @@ func TestARecordIsParsedAgainIfItMayHaveChanged(t *testing.T) {
 	}
 }
 
-func TestAStoreWithoutVersionsIsAlwaysReadAnew(t *testing.T) {
+func TestPublicSetParsesRecordsWithoutVersionsAnew(t *testing.T) {
 	r := in(defaultKeys.KeyName(1), firstEncoded().private)
 	r.Version = ""
 	before := defaultKeys.PublicSet([]keystore.Record{r}, nil)
@@ -267,7 +267,7 @@ func TestAStoreWithoutVersionsIsAlwaysReadAnew(t *testing.T) {
 	assert.True(t, find(t, after, "1").Equal(newPrivateKey(t, secondRSA()).Public()))
 }
 
-func TestAKeyKeepsItsPointerAsLongAsItIsTheSameKey(t *testing.T) {
+func TestPublicSetKeepsThePointerOfAKeyAsLongAsItIsTheSameKey(t *testing.T) {
 	private, public := in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.PublicKeyName(1), firstEncoded().public)
 	first := defaultKeys.PublicSet([]keystore.Record{public}, nil)
 	want := find(t, first, "1")
@@ -288,7 +288,7 @@ func TestAKeyKeepsItsPointerAsLongAsItIsTheSameKey(t *testing.T) {
 	assert.NotSame(t, want, find(t, set, "1"), "a key that was gone has come anew")
 }
 
-func TestKeyBytesChangedUnderANameAreReportedOnceAndTheNewOnesServe(t *testing.T) {
+func TestPublicSetReportsKeyBytesChangedUnderANameOnceAndTheNewOnesServe(t *testing.T) {
 	for name, c := range map[string]struct {
 		record string
 		bytes  func(encoded) []byte
@@ -312,7 +312,7 @@ func TestKeyBytesChangedUnderANameAreReportedOnceAndTheNewOnesServe(t *testing.T
 	}
 }
 
-func TestTheSetOfAnotherSeriesIsNoPrevious(t *testing.T) {
+func TestPublicSetOfAnotherSeriesIsNoPrevious(t *testing.T) {
 	a, b := signing.DataplaneKeys("a"), signing.DataplaneKeys("a-1")
 	const name = "dataplane-token-signing-key-a-1" // serial 1 of mesh a, and the unnumbered key of mesh a-1
 	before := a.PublicSet([]keystore.Record{record("a", name, firstEncoded().private)}, nil)
@@ -321,7 +321,7 @@ func TestTheSetOfAnotherSeriesIsNoPrevious(t *testing.T) {
 	assert.True(t, find(t, after, "0").Equal(newPrivateKey(t, secondRSA()).Public()))
 }
 
-func TestASetKeepsNothingOfTheRecordsItWasMadeFrom(t *testing.T) {
+func TestPublicSetKeepsNothingOfTheRecordsItWasMadeFrom(t *testing.T) {
 	data := append([]byte(nil), firstEncoded().private...)
 	records := []keystore.Record{in(defaultKeys.KeyName(1), data)}
 	set := defaultKeys.PublicSet(records, nil)
@@ -331,7 +331,7 @@ func TestASetKeepsNothingOfTheRecordsItWasMadeFrom(t *testing.T) {
 	assert.NotContains(t, fmt.Sprintf("%+v", *set), "PRIVATE")
 }
 
-func TestNoProblemTellsPartOfAKey(t *testing.T) {
+func TestPublicSetProblemsTellNoPartOfAKey(t *testing.T) {
 	damaged := append([]byte(nil), firstEncoded().private...)
 	damaged[900] = '!'
 	set := defaultKeys.PublicSet([]keystore.Record{

@@ -9,7 +9,7 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-func TestASerialIsReadFromItsOwnKeyID(t *testing.T) {
+func TestSerialIsReadFromItsOwnKeyID(t *testing.T) {
 	for serial, kid := range map[signing.Serial]string{
 		0: "0", 1: "1", 9: "9", 10: "10", math.MaxInt64: "9223372036854775807",
 	} {
@@ -20,7 +20,7 @@ func TestASerialIsReadFromItsOwnKeyID(t *testing.T) {
 	}
 }
 
-func TestOnlyCanonicalDecimalIsASerial(t *testing.T) {
+func TestSerialIsCanonicalDecimalOnly(t *testing.T) {
 	for _, kid := range []string{
 		"", " ", "00", "01", "0002", "+1", "+0", "-1", "-0", " 1", "1 ", "1\n", "1.0", "1e3", "1_000", "0x1", "0b1", "a",
 		"key-1", "../../1", "\x00", "1\x00", "٣", "１",

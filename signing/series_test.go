@@ -14,7 +14,7 @@ import (
 	"github.com/meshpass/meshpass/signing"
 )
 
-func TestRecordNamesAreThoseOfTheMesh(t *testing.T) {
+func TestSeriesNamesItsRecordsByTheMesh(t *testing.T) {
 	dataplane, zone := signing.DataplaneKeys("default"), signing.ZoneKeys()
 	assert.Equal(t, keystore.Scope("default"), dataplane.Scope())
 	assert.Equal(t, "dataplane-token-signing-key-default-1", dataplane.KeyName(1))
@@ -36,7 +36,7 @@ func TestSeriesAreEqualIfTheyAreTheSameKeys(t *testing.T) {
 	assert.NotEqual(t, signing.DataplaneKeys("a"), signing.ZoneKeys())
 }
 
-func TestEveryNameThatASeriesGivesIsReadBackAndHasItsPrefix(t *testing.T) {
+func TestSeriesReadsBackEveryNameThatItGives(t *testing.T) {
 	for _, series := range []signing.Series{signing.ZoneKeys(), signing.DataplaneKeys("default"), signing.DataplaneKeys("a-1"),
 		signing.DataplaneKeys("public-key"), signing.DataplaneKeys("public-key-a"), signing.DataplaneKeys("1"), signing.DataplaneKeys("0")} {
 		for _, want := range []signing.Serial{0, 1, 9, 10, math.MaxInt64} {
@@ -56,7 +56,7 @@ func TestEveryNameThatASeriesGivesIsReadBackAndHasItsPrefix(t *testing.T) {
 	}
 }
 
-func TestANameThatOnlyLooksLikeAKeyIsNoKeyAndSaysSo(t *testing.T) {
+func TestSeriesSaysThatANameOnlyLooksLikeAKey(t *testing.T) {
 	suffixes := []string{"-0", "-00", "-01", "-0002", "-+3", "--1", "-2-1", "-backup", "-default-backup", "-", "--", "-1-", "-1 ", "- 1", "-1.0",
 		"-1\n", "-0x1", "-1e1", "-1_0", "-١", "2-1", "2", "x", " ", "\x00", ".pem", "/1", "/../x",
 		"-9223372036854775808", "-18446744073709551617", "-99999999999999999999", "-00000000000000000001"}
@@ -76,7 +76,7 @@ func TestANameThatOnlyLooksLikeAKeyIsNoKeyAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestNamesOfOtherMeshesAreNoKeysOfThisOne(t *testing.T) {
+func TestSeriesHasNoKeysWithNamesOfOtherMeshes(t *testing.T) {
 	for _, name := range []string{
 		"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-other", "dataplane-token-signing-public-key-other-1",
 		"dataplane-token-signing-key-default-2-1", "dataplane-token-signing-public-key-default-2-1",
@@ -90,7 +90,7 @@ func TestNamesOfOtherMeshesAreNoKeysOfThisOne(t *testing.T) {
 	}
 }
 
-func TestNamesOfOtherThingsAreNotTakenForMisnamedKeys(t *testing.T) {
+func TestSeriesDoesNotTakeNamesOfOtherThingsForMisnamedKeys(t *testing.T) {
 	for _, name := range []string{"", "x", "dataplane-token-revocations-default", "zone-token-revocations", "dataplane-token-signing",
 		"Dataplane-token-signing-key-default-1", " dataplane-token-signing-key-default-1", "my-dataplane-token-signing-key-default-1"} {
 		for _, series := range []signing.Series{signing.DataplaneKeys("default"), signing.ZoneKeys()} {
@@ -105,7 +105,7 @@ func TestNamesOfOtherThingsAreNotTakenForMisnamedKeys(t *testing.T) {
 	assert.ErrorIs(t, err, signing.ErrNotKey)
 }
 
-func TestMeshADashOneStaysApartFromSerialOneOfMeshA(t *testing.T) {
+func TestSeriesOfMeshADashOneStaysApartFromSerialOneOfMeshA(t *testing.T) {
 	const name = "dataplane-token-signing-key-a-1"
 	serial, public, err := signing.DataplaneKeys("a").ParseName(name)
 	require.NoError(t, err)
@@ -122,7 +122,7 @@ func record(scope keystore.Scope, name string, data []byte) keystore.Record {
 	return keystore.Record{Scope: scope, Name: name, Data: data, Version: "1", Created: time.Unix(1700000000, 0)}
 }
 
-func TestTheHighestSerialSignsByNumberAndNotByText(t *testing.T) {
+func TestSeriesLetsTheHighestSerialSignByNumberAndNotByText(t *testing.T) {
 	series := signing.DataplaneKeys("default")
 	records := []keystore.Record{
 		record("default", series.KeyName(0), nil), record("default", series.KeyName(10), []byte("ten")),
@@ -134,14 +134,14 @@ func TestTheHighestSerialSignsByNumberAndNotByText(t *testing.T) {
 	assert.Equal(t, records[1], latest)
 }
 
-func TestAnUnnumberedKeySignsWhereItIsTheOnlyOne(t *testing.T) {
+func TestSeriesLetsAnUnnumberedKeySignWhereItIsTheOnlyOne(t *testing.T) {
 	latest, serial, err := signing.ZoneKeys().Signing([]keystore.Record{record(keystore.Global, "zone-token-signing-key", nil)}, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(0), serial)
 	assert.Equal(t, "zone-token-signing-key", latest.Name)
 }
 
-func TestOnlyWellNamedPrivateKeysOfTheScopeCanSign(t *testing.T) {
+func TestSeriesLetsOnlyWellNamedPrivateKeysOfTheScopeSign(t *testing.T) {
 	series := signing.DataplaneKeys("default")
 	passedOver := []keystore.Record{
 		record("default", series.PublicKeyName(20), nil),
@@ -162,7 +162,7 @@ func TestOnlyWellNamedPrivateKeysOfTheScopeCanSign(t *testing.T) {
 	assert.Equal(t, series.KeyName(3), latest.Name)
 }
 
-func TestASeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
+func TestSeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
 	_, _, err := signing.DataplaneKeys("default").Signing(nil, time.Time{})
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named "dataplane-token-signing-key-default-{serial}" (EnsureKey creates the first one)`)
@@ -170,7 +170,7 @@ func TestASeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
 	assert.EqualError(t, err, `no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey creates the first one)`)
 }
 
-func TestACorruptHighestKeyIsStillTheOneThatSigns(t *testing.T) {
+func TestSeriesNamesACorruptHighestKeyAsTheOneThatSigns(t *testing.T) {
 	series := signing.ZoneKeys()
 	latest, serial, err := series.Signing([]keystore.Record{
 		record(keystore.Global, series.KeyName(1), firstEncoded().private), record(keystore.Global, series.KeyName(2), []byte("corrupt")),
@@ -181,7 +181,7 @@ func TestACorruptHighestKeyIsStillTheOneThatSigns(t *testing.T) {
 	assert.ErrorIs(t, err, signing.ErrKey)
 }
 
-func TestOfKeysThatAreNotKnownEverywhereNoneSignsUnlessItIsTheOnlyOne(t *testing.T) {
+func TestSeriesLetsNoKeySignThatIsNotKnownEverywhereUnlessItIsTheOnlyOne(t *testing.T) {
 	series := signing.ZoneKeys()
 	monday := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	key := func(serial signing.Serial, created time.Time) keystore.Record {

@@ -21,7 +21,7 @@ func members(prefix string, count int) string {
 	return s.String()
 }
 
-func TestTheDocumentationsSampleIsAZoneToken(t *testing.T) {
+func TestClaimsOfTheDocumentationsSampleAreThoseOfAZoneToken(t *testing.T) {
 	u, err := token.ParseUnverified(sample)
 	require.NoError(t, err)
 	header, err := u.Header()
@@ -266,7 +266,7 @@ func TestClaimsOfNoKindHaveNoKind(t *testing.T) {
 	assert.Equal(t, token.KindZone, token.Claims{Zone: token.Zone{Zone: "z"}}.Kind())
 }
 
-func TestAChangedCloneLeavesTheOriginalAlone(t *testing.T) {
+func TestClaimsCloneLeavesTheOriginalAloneWhenItIsChanged(t *testing.T) {
 	dataplane := token.Dataplane{Mesh: "m", Tags: map[string][]string{"a": {"1"}, "b": nil}}
 	clone := dataplane.Clone()
 	assert.Equal(t, dataplane, clone)

@@ -17,7 +17,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestWhatIsEncodedIsWrittenAsOtherIssuersWriteIt(t *testing.T) {
+func TestEncodeWritesWhatOtherIssuersWrite(t *testing.T) {
 	at := func(seconds int64) time.Time { return time.Unix(seconds, 0) }
 	for name, c := range map[string]struct {
 		keyID           string
@@ -85,7 +85,7 @@ func wholeSeconds(c token.Claims) token.Claims {
 	return c
 }
 
-func TestTheDocumentationsSampleIsEncodedByteForByte(t *testing.T) {
+func TestEncodeMakesTheDocumentationsSampleByteForByte(t *testing.T) {
 	u, err := token.ParseUnverified(sample)
 	require.NoError(t, err)
 	claims, err := u.Claims()
@@ -98,7 +98,7 @@ func TestTheDocumentationsSampleIsEncodedByteForByte(t *testing.T) {
 	assert.Equal(t, sample, raw)
 }
 
-func TestAnEncodedTokenVerifiesUnderItsKey(t *testing.T) {
+func TestEncodeMakesATokenThatVerifiesUnderItsKey(t *testing.T) {
 	sign, key := signer(t)
 	raw, err := token.Encode("1", referenceClaims(), sign)
 	require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestAnEncodedTokenVerifiesUnderItsKey(t *testing.T) {
 	assert.NoError(t, rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, digest[:], u.AppendSignature(nil)))
 }
 
-func TestNothingIsSignedThatWouldBeRefused(t *testing.T) {
+func TestEncodeSignsNothingThatWouldBeRefused(t *testing.T) {
 	zone := func(c *token.Claims) {
 		c.Dataplane = token.Dataplane{}
 		c.Zone = token.Zone{Zone: "west", Scope: []string{"cp"}}
@@ -183,12 +183,12 @@ func TestNothingIsSignedThatWouldBeRefused(t *testing.T) {
 	}
 }
 
-func TestNoSigningFunctionIsAnErrorAndNoPanic(t *testing.T) {
+func TestEncodeNeedsASigningFunction(t *testing.T) {
 	_, err := token.Encode("1", referenceClaims(), nil)
 	assert.ErrorIs(t, err, token.ErrNotIssuable)
 }
 
-func TestAnErrorOfTheSigningFunctionReachesTheCaller(t *testing.T) {
+func TestEncodePassesOnAnErrorOfTheSigningFunction(t *testing.T) {
 	unplugged := errors.New("HSM unplugged")
 	raw, err := token.Encode("1", referenceClaims(), func([]byte) ([]byte, error) { return []byte("half"), unplugged })
 	assert.ErrorIs(t, err, unplugged)
@@ -196,7 +196,7 @@ func TestAnErrorOfTheSigningFunctionReachesTheCaller(t *testing.T) {
 	assert.Empty(t, raw)
 }
 
-func TestASignatureThatIsEmptyOrTooLongMakesNoToken(t *testing.T) {
+func TestEncodeRefusesASignatureThatIsEmptyOrTooLong(t *testing.T) {
 	for name, signature := range map[string][]byte{"empty": {}, "nil": nil, "too long": make([]byte, 6144)} {
 		t.Run(name, func(t *testing.T) {
 			raw, err := token.Encode("1", referenceClaims(), func([]byte) ([]byte, error) { return signature, nil })
@@ -206,7 +206,7 @@ func TestASignatureThatIsEmptyOrTooLongMakesNoToken(t *testing.T) {
 	}
 }
 
-func TestTheLargestTokenIsMadeAndRead(t *testing.T) {
+func TestEncodeMakesTheLargestToken(t *testing.T) {
 	sign := func([]byte) ([]byte, error) { return make([]byte, 256), nil }
 	claims := referenceClaims()
 	var largest string
@@ -224,7 +224,7 @@ func TestTheLargestTokenIsMadeAndRead(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestASigningFunctionThatScribblesDoesNotChangeTheToken(t *testing.T) {
+func TestEncodeIsNotChangedByASigningFunctionThatScribbles(t *testing.T) {
 	raw, err := token.Encode("1", referenceClaims(), func(signingInput []byte) ([]byte, error) {
 		clear(signingInput)
 		return append(signingInput, "signature"...)[len(signingInput):], nil
@@ -233,7 +233,7 @@ func TestASigningFunctionThatScribblesDoesNotChangeTheToken(t *testing.T) {
 	assert.True(t, strings.HasPrefix(raw, base64.RawURLEncoding.EncodeToString([]byte(goodHeader))+"."))
 }
 
-func TestEncodingLeavesTheCallersClaimsAlone(t *testing.T) {
+func TestEncodeLeavesTheCallersClaimsAlone(t *testing.T) {
 	claims := referenceClaims()
 	tags := maps.Clone(claims.Dataplane.Tags)
 	_, err := token.Encode("1", claims, func([]byte) ([]byte, error) { return []byte("signature"), nil })

@@ -10,7 +10,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestAHeaderThatOtherIssuersWriteIsAccepted(t *testing.T) {
+func TestHeaderThatOtherIssuersWriteIsAccepted(t *testing.T) {
 	for name, c := range map[string]struct{ header, keyID string }{
 		"as we write it":                  {goodHeader, "1"},
 		"typ is absent":                   {`{"alg":"RS256","kid":"1"}`, "1"},
@@ -43,7 +43,7 @@ func TestAHeaderThatOtherIssuersWriteIsAccepted(t *testing.T) {
 	}
 }
 
-func TestAHeaderThatSaysAnythingElseIsRefused(t *testing.T) {
+func TestHeaderThatSaysAnythingElseIsRefused(t *testing.T) {
 	header := func(more string) string { return `{"alg":"RS256","kid":"1"` + more + `}` }
 	cases := map[string]struct{ header, reason string }{
 		"alg is missing":                     {`{"kid":"1"}`, "alg is missing"},
@@ -153,7 +153,7 @@ func TestAHeaderThatSaysAnythingElseIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnErrorQuotesOnlyTheStartOfALongValue(t *testing.T) {
+func TestHeaderErrorQuotesOnlyTheStartOfALongValue(t *testing.T) {
 	long := strings.Repeat("x", 2500)
 	for name, header := range map[string]string{
 		"alg":         `{"alg":"` + long + `","kid":"1"}`,
@@ -170,7 +170,7 @@ func TestAnErrorQuotesOnlyTheStartOfALongValue(t *testing.T) {
 	}
 }
 
-func TestAKeyIDIsPrintableASCIIOfAtMost256Characters(t *testing.T) {
+func TestKeyIDIsPrintableASCIIOfAtMost256Characters(t *testing.T) {
 	for _, kid := range []string{"0", "1", "key-1", "west-1", " 1", strings.Repeat("k", token.MaxKeyIDLength)} {
 		require.NoError(t, token.CheckKeyID(kid), "%q", kid)
 	}

@@ -94,7 +94,7 @@ func malformed() map[string]struct{ raw, reason string } {
 	}
 }
 
-func TestATextThatIsNoCompactTokenIsMalformed(t *testing.T) {
+func TestParseUnverifiedRefusesATextThatIsNoCompactToken(t *testing.T) {
 	for name, c := range malformed() {
 		t.Run(name, func(t *testing.T) {
 			u, err := token.ParseUnverified(c.raw)
@@ -106,7 +106,7 @@ func TestATextThatIsNoCompactTokenIsMalformed(t *testing.T) {
 	}
 }
 
-func TestRefusingAMalformedTokenAllocatesNothing(t *testing.T) {
+func TestParseUnverifiedRefusesAMalformedTokenWithoutAllocating(t *testing.T) {
 	for name, c := range malformed() {
 		t.Run(name, func(t *testing.T) {
 			assert.Zero(t, testing.AllocsPerRun(100, func() {
@@ -118,7 +118,7 @@ func TestRefusingAMalformedTokenAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestEverySpellingOfTheSampleButOneIsRefused(t *testing.T) {
+func TestParseUnverifiedRefusesEverySpellingOfTheSampleButOne(t *testing.T) {
 	for i := range len(sample) {
 		for _, c := range []string{"=", "+", "/", " ", "\n", "\r", "\t", "\x00", "\x80", ".", "%"} {
 			_, err := token.ParseUnverified(sample[:i] + c + sample[i:])
@@ -127,7 +127,7 @@ func TestEverySpellingOfTheSampleButOneIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheLastCharacterOfAPartIsJudgedAsBase64StrictJudgesIt(t *testing.T) {
+func TestParseUnverifiedJudgesTheLastCharacterOfAPartAsStrictBase64Does(t *testing.T) {
 	for _, start := range []string{"", "A", "AA", "AAA", "AAAAAAA", "AAAAAAAA", "AAAAAAAAA"} {
 		for c := range 256 {
 			if c == '\r' || c == '\n' || c == '.' {
@@ -143,7 +143,7 @@ func TestTheLastCharacterOfAPartIsJudgedAsBase64StrictJudgesIt(t *testing.T) {
 	}
 }
 
-func TestATokenOfExactlyMaxSizeIsRead(t *testing.T) {
+func TestParseUnverifiedReadsATokenOfExactlyMaxSize(t *testing.T) {
 	raw := "aaaa.aaaa." + strings.Repeat("A", token.MaxSize-10)
 	require.Len(t, raw, token.MaxSize)
 	u, err := token.ParseUnverified(raw)
@@ -151,7 +151,7 @@ func TestATokenOfExactlyMaxSizeIsRead(t *testing.T) {
 	assert.Len(t, u.AppendSignature(nil), (token.MaxSize-10)*3/4)
 }
 
-func TestATokenIsTakenApartAtItsDots(t *testing.T) {
+func TestParseUnverifiedTakesATokenApartAtItsDots(t *testing.T) {
 	u, err := token.ParseUnverified(sample)
 	require.NoError(t, err)
 	last := strings.LastIndexByte(sample, '.')
@@ -161,7 +161,7 @@ func TestATokenIsTakenApartAtItsDots(t *testing.T) {
 	assert.Len(t, u.AppendSignature(nil), 256)
 }
 
-func TestASignatureIsAppendedAndNothingAroundItIsChanged(t *testing.T) {
+func TestAppendSignatureChangesNothingAroundIt(t *testing.T) {
 	for n := range 24 { // every length of the end that is not a multiple of 3 bytes
 		want := bytes.Repeat([]byte{0xab}, n+1)
 		u, err := token.ParseUnverified("e30.e30." + base64.RawURLEncoding.EncodeToString(want))
@@ -175,7 +175,7 @@ func TestASignatureIsAppendedAndNothingAroundItIsChanged(t *testing.T) {
 	}
 }
 
-func TestTheZeroUnverifiedIsEmptyAndPanicsNowhere(t *testing.T) {
+func TestUnverifiedZeroValueIsEmptyAndPanicsNowhere(t *testing.T) {
 	var u token.Unverified
 	assert.Empty(t, u.EncodedHeader())
 	assert.Empty(t, u.SigningInput())
@@ -186,7 +186,7 @@ func TestTheZeroUnverifiedIsEmptyAndPanicsNowhere(t *testing.T) {
 	assert.ErrorIs(t, err, token.ErrClaims)
 }
 
-func TestAnUnverifiedTokenIsNeverPrinted(t *testing.T) {
+func TestUnverifiedIsNeverPrinted(t *testing.T) {
 	u, err := token.ParseUnverified(sample)
 	require.NoError(t, err)
 	type holder struct {

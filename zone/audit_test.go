@@ -17,7 +17,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
+func TestAuditHasAnEventForEveryDecision(t *testing.T) {
 	var log bytes.Buffer
 	ctx := audit.WithActor(audit.WithLogger(t.Context(), slog.New(slog.NewTextHandler(&log, nil))), "alice")
 	store := keystore.NewMemory()
@@ -37,7 +37,7 @@ func TestEveryDecisionIsAnAuditEvent(t *testing.T) {
 	}
 }
 
-func TestAPolicySeesTheWholeRequest(t *testing.T) {
+func TestIssuerAsksItsPolicyAboutTheWholeRequest(t *testing.T) {
 	store := keystore.NewMemory()
 	_, err := zone.EnsureKey(t.Context(), store)
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestAPolicySeesTheWholeRequest(t *testing.T) {
 	assert.ErrorContains(t, err, "the policy is nil")
 }
 
-func TestIssuingCanBeSwitchedOff(t *testing.T) {
+func TestIssuerCanBeDisabled(t *testing.T) {
 	issuer, err := zone.NewDisabledIssuer()
 	require.NoError(t, err)
 	_, err = issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)

@@ -340,7 +340,7 @@ func assertNothingHostileIn(t *testing.T, raw, text string) {
 	assert.Equal(t, -1, strings.IndexFunc(text, unicode.IsControl), "control characters are escaped in %.300q", text)
 }
 
-func TestHostileZoneTokensGetTheAnswersThatTheyMustAndNothingElse(t *testing.T) {
+func TestValidatorGivesHostileTokensTheAnswersThatItMust(t *testing.T) {
 	cases := hostileCases()
 	names := map[string]bool{}
 	for _, c := range cases {
@@ -389,7 +389,7 @@ func TestHostileZoneTokensGetTheAnswersThatTheyMustAndNothingElse(t *testing.T) 
 	}
 }
 
-func TestHostileZoneTokenThatWasAcceptedIsStillRefusedForOtherZonesAndScopes(t *testing.T) {
+func TestValidatorRefusesAnAcceptedTokenForOtherZonesAndScopes(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -409,7 +409,7 @@ func TestHostileZoneTokenThatWasAcceptedIsStillRefusedForOtherZonesAndScopes(t *
 	})
 }
 
-func TestHostileZoneTokensAreRefusedDefinitelyWhereTheStoreCannotBeRead(t *testing.T) {
+func TestValidatorRefusesHostileTokensDefinitelyWhereTheStoreCannotBeRead(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler, zone.WithMaxStale(time.Minute))
@@ -431,7 +431,7 @@ func TestHostileZoneTokensAreRefusedDefinitelyWhereTheStoreCannotBeRead(t *testi
 	})
 }
 
-func TestHostileUnknownZoneSerialsMakeTheStoreBeReadOnceASecond(t *testing.T) {
+func TestValidatorUnderAFloodOfUnknownSerialsReadsTheStoreOnceASecond(t *testing.T) {
 	store := newHostileStore(t)
 	synctest.Test(t, func(t *testing.T) {
 		validator := newHostileValidator(t, store, slog.DiscardHandler)
@@ -464,7 +464,7 @@ func TestHostileUnknownZoneSerialsMakeTheStoreBeReadOnceASecond(t *testing.T) {
 	})
 }
 
-func TestHostileZoneNamesDoNotMakeErrorsAndLogLinesLong(t *testing.T) {
+func TestValidatorKeepsErrorsAndLogLinesShortForHostileNames(t *testing.T) {
 	store := newHostileStore(t)
 	long := strings.Repeat("z", 1<<20)
 	good := hostileWithPayload(hostilePayload)

@@ -78,7 +78,7 @@ func inside(t testing.TB, raw string) (kid string, claims token.Claims) {
 	return header.KeyID, claims
 }
 
-func TestAnIssuedTokenSaysWhatWasAskedAndValidates(t *testing.T) {
+func TestIssuerMakesATokenThatSaysWhatWasAskedAndValidates(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))
 	issuer, validator := newIssuer(t, store), newValidator(t, store)
@@ -103,7 +103,7 @@ func TestAnIssuedTokenSaysWhatWasAskedAndValidates(t *testing.T) {
 	}
 }
 
-func TestAnIssuedTokenIsBackdatedFiveMinutesAndExpiresExactlyWhenAsked(t *testing.T) {
+func TestIssuerBackdatesFiveMinutesAndExpiresExactlyWhenAsked(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 999_999_999, time.UTC)
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", zone.WithClock(func() time.Time { return now }))
 	_, claims := inside(t, issueCP(t, issuer))
@@ -114,7 +114,7 @@ func TestAnIssuedTokenIsBackdatedFiveMinutesAndExpiresExactlyWhenAsked(t *testin
 	assert.Regexp(t, regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`), claims.ID)
 }
 
-func TestWhatMakesNoSenseIsNotIssued(t *testing.T) {
+func TestIssuerRefusesWhatMakesNoSense(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))
 	limit := zone.WithMaxLifetime(time.Hour)
@@ -146,7 +146,7 @@ func TestWhatMakesNoSenseIsNotIssued(t *testing.T) {
 	}
 }
 
-func TestWithoutAKeyNoTokenIsIssuedAndNoKeyMade(t *testing.T) {
+func TestIssuerMakesNeitherATokenNorAKeyWithoutAKey(t *testing.T) {
 	store := keystore.NewMemory()
 	issuer := newIssuer(t, store)
 	claims := token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}
@@ -161,7 +161,7 @@ func TestWithoutAKeyNoTokenIsIssuedAndNoKeyMade(t *testing.T) {
 	assert.Empty(t, listAll(t, store))
 }
 
-func TestAnUnreadableNewestKeyStopsIssuingInsteadOfFallingBack(t *testing.T) {
+func TestIssuerStopsAtAnUnreadableNewestKeyInsteadOfFallingBack(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))
 	name := signing.ZoneKeys().KeyName(2)
@@ -171,7 +171,7 @@ func TestAnUnreadableNewestKeyStopsIssuingInsteadOfFallingBack(t *testing.T) {
 	assert.ErrorContains(t, err, name)
 }
 
-func TestAKeySignsAsSoonAsItIsAdded(t *testing.T) {
+func TestIssuerSignsWithAKeyAsSoonAsItIsAdded(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))
 	issuer := newIssuer(t, store)
@@ -182,7 +182,7 @@ func TestAKeySignsAsSoonAsItIsAdded(t *testing.T) {
 	assert.Equal(t, "2", kid)
 }
 
-func TestAnIssuerNeedsAStoreOrAKeyAndAKid(t *testing.T) {
+func TestIssuerNeedsAStoreOrAKeyAndAKid(t *testing.T) {
 	_, err := zone.NewIssuer(nil)
 	assert.ErrorContains(t, err, "store is nil")
 	_, err = zone.NewIssuer(keystore.NewMemory(), nil)

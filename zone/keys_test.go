@@ -86,7 +86,7 @@ func TestEnsureKeyMakesTheFirstKeyOnceAndInTheGlobalScope(t *testing.T) {
 	assert.Len(t, listAll(t, store), 2)
 }
 
-func TestAllWhoEnsureAKeyAtOnceGetTheSameOne(t *testing.T) {
+func TestEnsureKeyGivesConcurrentCallersTheSameKey(t *testing.T) {
 	const n = 8
 	store, err := dir.Open(t.TempDir())
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func TestKeysAreAddedListedAndRemovedByNumber(t *testing.T) {
 	assert.Equal(t, "11", kid)
 }
 
-func TestKeysWithoutAStoreAreAnErrorAndNoPanic(t *testing.T) {
+func TestKeysNeedAStore(t *testing.T) {
 	for name, f := range map[string]func() error{
 		"EnsureKey": func() error { _, err := zone.EnsureKey(t.Context(), nil); return err },
 		"AddKey":    func() error { _, err := zone.AddKey(t.Context(), nil, testKey(0)); return err },
@@ -181,7 +181,7 @@ func TestKeysInEveryEncodingSignAndVerify(t *testing.T) {
 	}
 }
 
-func TestAPublicKeyRecordVerifiesAndDoesNotSign(t *testing.T) {
+func TestKeysWithoutAPrivateHalfVerifyAndDoNotSign(t *testing.T) {
 	global, west := keystore.NewMemory(), keystore.NewMemory()
 	putKey(t, global, 1, testKey(0))
 	putRecord(t, west, keystore.Global, signing.ZoneKeys().PublicKeyName(1), testKey(0).Public().PEM())

@@ -47,7 +47,7 @@ func putList(t testing.TB, store keystore.KeyStore, ref revocation.Ref, text str
 	synctest.Wait()
 }
 
-func TestAZoneSessionEndsWithTheReasonAsItsCauseWhen(t *testing.T) {
+func TestSessionEndsWithTheReasonAsItsCauseWhen(t *testing.T) {
 	for name, c := range map[string]struct {
 		happen func(t *testing.T, store *keystore.Memory, validator zone.Validator, id string)
 		cause  error
@@ -95,7 +95,7 @@ func TestAZoneSessionEndsWithTheReasonAsItsCauseWhen(t *testing.T) {
 	}
 }
 
-func TestAZoneSessionStaysOpenWhenOnlyListsOfDataplaneTokensNameItsID(t *testing.T) {
+func TestSessionStaysOpenWhenOnlyListsOfDataplaneTokensNameItsID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, 1, testKey(0))
@@ -110,13 +110,13 @@ func TestAZoneSessionStaysOpenWhenOnlyListsOfDataplaneTokensNameItsID(t *testing
 	})
 }
 
-func TestNoZoneTokenBindsToAContextThatHasEnded(t *testing.T) {
+func TestSessionOfAContextThatHasEndedHasEnded(t *testing.T) {
 	session, stop := zone.Verified{}.Bind(t.Context())
 	defer stop()
 	assertEnded(t, session, token.ErrInvalid)
 }
 
-func TestARememberedZoneTokenIsStillForItsZoneAndScopesAlone(t *testing.T) {
+func TestCacheIsForTheTokensZoneAndScopesAlone(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))
 	validator, raw := newValidator(t, store), issueCP(t, newIssuer(t, store))
@@ -146,7 +146,7 @@ func TestUsageOfZoneKeysIsOfTheGlobalScope(t *testing.T) {
 	assert.NoError(t, zone.RemoveKey(t.Context(), store, 1, zone.UnlessUsed(time.Now().Add(time.Hour), usage...)))
 }
 
-func TestZoneKeysRotateOnScheduleAndAfterThePublishDelay(t *testing.T) {
+func TestRotateKeepsItsScheduleAndThePublishDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, 1, testKey(0))

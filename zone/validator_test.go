@@ -32,7 +32,7 @@ func signPayload(t testing.TB, kid, payload string) string {
 	return input + "." + encode(signature)
 }
 
-func TestATokenIsForItsZoneAndItsScopesAlone(t *testing.T) {
+func TestValidatorTakesATokenForItsZoneAndItsScopesAlone(t *testing.T) {
 	validator := newOfflineValidator(t, zone.WithPublicKey("key-1", testKey(0).Public()))
 	for name, c := range map[string]struct {
 		claims      string
@@ -70,7 +70,7 @@ func TestATokenIsForItsZoneAndItsScopesAlone(t *testing.T) {
 	}
 }
 
-func TestAnErrorNamesBothZonesAndBothScopes(t *testing.T) {
+func TestValidatorNamesBothZonesAndBothScopesInItsError(t *testing.T) {
 	validator := newOfflineValidator(t, zone.WithPublicKey("key-1", testKey(0).Public()))
 	raw := issueCP(t, newOfflineIssuer(t, testKey(0), "key-1"))
 	_, err := validator.Validate(t.Context(), "ea\nst", zone.ScopeCP, raw)
@@ -81,7 +81,7 @@ func TestAnErrorNamesBothZonesAndBothScopes(t *testing.T) {
 	assert.ErrorContains(t, err, `"ingress"`)
 }
 
-func TestTokensOfOneKindAreNeverTakenForTheOther(t *testing.T) {
+func TestValidatorNeverTakesTokensOfTheOtherKind(t *testing.T) {
 	key := testKey(0).Public()
 	zones := newOfflineValidator(t, zone.WithPublicKey("key-1", key))
 	meshes, err := dataplane.NewOfflineValidator(dataplane.WithPublicKeyForEveryMesh("key-1", key), dataplane.WithLogger(slog.New(slog.DiscardHandler)))
@@ -98,21 +98,21 @@ func TestTokensOfOneKindAreNeverTakenForTheOther(t *testing.T) {
 	assert.ErrorIs(t, err, token.ErrKind)
 }
 
-func TestTokensWithoutAnIDNeedAnOptionOfTheirOwn(t *testing.T) {
+func TestValidatorTakesTokensWithoutAnIDByAnOptionAlone(t *testing.T) {
 	key := zone.WithPublicKey("key-1", testKey(0).Public())
 	raw := signPayload(t, "key-1", `{"Zone":"west","Scope":["cp"],"exp":4000000000}`)
 	assert.ErrorIs(t, check(t, newOfflineValidator(t, key), raw), token.ErrClaims)
 	assert.NoError(t, check(t, newOfflineValidator(t, key, zone.WithUnrevocableTokens()), raw))
 }
 
-func TestWhatWasNeverValidatedSaysNothing(t *testing.T) {
+func TestVerifiedZeroValueSaysNothing(t *testing.T) {
 	var none zone.Verified
 	assert.Zero(t, none.Claims())
 	assert.Zero(t, none.Registered())
 	assert.Zero(t, none.KeyID())
 }
 
-func TestChangingWhatClaimsReturnedDoesNotChangeTheToken(t *testing.T) {
+func TestVerifiedClaimsAreACopy(t *testing.T) {
 	validator := newOfflineValidator(t, zone.WithPublicKey("key-1", testKey(0).Public()))
 	verified, err := validator.Validate(t.Context(), "west", zone.ScopeCP, issueCP(t, newOfflineIssuer(t, testKey(0), "key-1")))
 	require.NoError(t, err)
@@ -121,7 +121,7 @@ func TestChangingWhatClaimsReturnedDoesNotChangeTheToken(t *testing.T) {
 	assert.Equal(t, token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, verified.Claims())
 }
 
-func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
+func TestValidatorRefusesOptionsThatMakeNoSense(t *testing.T) {
 	key := testKey(0).Public()
 	good := zone.WithPublicKey("key-1", key)
 	for name, c := range map[string]struct {
@@ -158,7 +158,7 @@ func TestAValidatorThatMakesNoSenseIsNotBuilt(t *testing.T) {
 	assert.ErrorContains(t, err, "public key")
 }
 
-func TestRevocationWorksTheSameWhereverTheKeysComeFrom(t *testing.T) {
+func TestRevokeWorksTheSameWhereverTheKeysComeFrom(t *testing.T) {
 	for name, options := range map[string][]zone.ValidatorOption{
 		"store":      nil,
 		"configured": {zone.WithPublicKey("1", testKey(0).Public()), zone.WithoutStoreKeys()},
@@ -189,7 +189,7 @@ func TestRevocationWorksTheSameWhereverTheKeysComeFrom(t *testing.T) {
 	}
 }
 
-func TestOnlyTheGlobalListOfZoneTokensCounts(t *testing.T) {
+func TestRevokeUsesTheGlobalListOfZoneTokensAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()
 		putKey(t, store, 1, testKey(0))
@@ -238,7 +238,7 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 	return s.Memory.List(ctx, scope, prefix)
 }
 
-func TestTheValidatorFollowsItsStore(t *testing.T) {
+func TestValidatorFollowsItsStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &faultStore{Memory: keystore.NewMemory()}
 		store.down.Store(true)
@@ -277,7 +277,7 @@ func TestTheValidatorFollowsItsStore(t *testing.T) {
 	})
 }
 
-func TestChangesInMeshesCauseNoReads(t *testing.T) {
+func TestValidatorDoesNotReadForChangesInMeshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &faultStore{Memory: keystore.NewMemory()}
 		putKey(t, store.Memory, 1, testKey(0))
@@ -312,7 +312,7 @@ func (s *listedStore) Get(context.Context, keystore.Scope, string) (keystore.Rec
 	return keystore.Record{}, errors.New("a record was read by itself")
 }
 
-func TestWithoutStoreKeysOnlyTheRevocationListIsRead(t *testing.T) {
+func TestValidatorWithoutStoreKeysReadsOnlyTheRevocationList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &listedStore{Memory: keystore.NewMemory(), prefixes: map[string]int{}}
 		putKey(t, store.Memory, 1, testKey(0))

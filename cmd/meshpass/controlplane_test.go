@@ -44,7 +44,7 @@ func newControlPlane(t *testing.T) http.Handler {
 	return handler
 }
 
-func TestAControlPlaneIsWorkedWithByItsAddress(t *testing.T) {
+func TestControlPlaneIsWorkedWithByItsAddress(t *testing.T) {
 	c := newToolWithKeys(t)
 	server := httptest.NewTLSServer(newControlPlane(t))
 	defer server.Close()
@@ -79,7 +79,7 @@ func TestAControlPlaneIsWorkedWithByItsAddress(t *testing.T) {
 	}
 }
 
-func TestARefusalOfTheControlPlaneIsReportedWithWhatToDo(t *testing.T) {
+func TestControlPlaneRefusalIsReportedWithWhatToDo(t *testing.T) {
 	c := newToolWithKeys(t)
 	server := httptest.NewServer(newControlPlane(t))
 	defer server.Close()
@@ -103,7 +103,7 @@ func TestARefusalOfTheControlPlaneIsReportedWithWhatToDo(t *testing.T) {
 	require.Contains(t, unknown.out, "wrong signature")
 }
 
-func TestAControlPlaneThatDoesNotIssueSendsOneOffline(t *testing.T) {
+func TestControlPlaneThatDoesNotIssueSendsOneOffline(t *testing.T) {
 	c := newTool(t)
 	disabled, err := dataplane.NewDisabledIssuer()
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestAControlPlaneThatDoesNotIssueSendsOneOffline(t *testing.T) {
 	require.Contains(t, says, "make the token offline, with --signing-key-path and --kid")
 }
 
-func TestAControlPlaneIsReachedThroughASocket(t *testing.T) {
+func TestControlPlaneIsReachedThroughASocket(t *testing.T) {
 	c := newToolWithKeys(t)
 	socket := filepath.Join(t.TempDir(), "cp.sock")
 	listener, err := net.Listen("unix", socket)
@@ -133,7 +133,7 @@ func TestAControlPlaneIsReachedThroughASocket(t *testing.T) {
 	c.decode(c.done("generate", "dataplane-token"))
 }
 
-func TestPlainHTTPToAnotherMachineIsWarnedOf(t *testing.T) {
+func TestControlPlaneOverPlainHTTPOnAnotherMachineIsWarnedOf(t *testing.T) {
 	c := newTool(t)
 	c.env = nil
 	r := c.run("keys", "list", "--mesh", "default", "--control-plane", "http://control-plane.invalid", "--timeout", "1ms")

@@ -18,7 +18,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-func TestATokenGoesToStandardOutputBareAndAllElseToStandardError(t *testing.T) {
+func TestGenerateWritesABareTokenToStandardOutputAndAllElseToStandardError(t *testing.T) {
 	c := newToolWithKeys(t)
 	r := c.run("generate", "dataplane-token", "--name", "dp-1")
 	require.Equal(t, exitDone, r.status, r.err)
@@ -38,7 +38,7 @@ func TestATokenGoesToStandardOutputBareAndAllElseToStandardError(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestATokenSaysWhatTheFlagsSay(t *testing.T) {
+func TestGenerateMakesATokenThatSaysWhatTheFlagsSay(t *testing.T) {
 	c := newToolWithKeys(t)
 	_, claims := c.decode(c.done("generate", "dataplane-token", "-m", "default", "--name", "dp-1", "--workload", "backend",
 		"--tag", "kuma.io/service=backend,backend-admin", "--tag", "version=1", "--proxy-type", "ingress", "--valid-for", "24h"))
@@ -53,7 +53,7 @@ func TestATokenSaysWhatTheFlagsSay(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(87600*time.Hour), claims.ExpiresAt, time.Minute, "ten years unless --valid-for says otherwise")
 }
 
-func TestAnOfflineTokenIsGoodForValidatorsWithThePublicKey(t *testing.T) {
+func TestGenerateMakesAnOfflineTokenThatIsGoodForThePublicKey(t *testing.T) {
 	c := newTool(t)
 	pem := c.done("generate", "signing-key", "--format", "pem")
 	encoded := c.done("generate", "signing-key")
@@ -78,7 +78,7 @@ func TestAnOfflineTokenIsGoodForValidatorsWithThePublicKey(t *testing.T) {
 	}
 }
 
-func TestAKidNeedsAKeyAndAKeyNeedsAKid(t *testing.T) {
+func TestGenerateNeedsAKidWithAKeyAndAKeyWithAKid(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.done("generate", "signing-key", "--output", "key")
 	for _, command := range [][]string{{"generate", "dataplane-token"}, {"generate", "zone-token", "--zone", "west", "--scope", "cp"}} {
@@ -88,7 +88,7 @@ func TestAKidNeedsAKeyAndAKeyNeedsAKid(t *testing.T) {
 	}
 }
 
-func TestASigningKeyIsBase64InOneLineUnlessPEMIsAskedFor(t *testing.T) {
+func TestGenerateWritesASigningKeyAsBase64InOneLineUnlessPEMIsAskedFor(t *testing.T) {
 	c := newTool(t)
 	encoded := c.done("generate", "signing-key")
 	require.NotContains(t, encoded, "\n")
@@ -106,7 +106,7 @@ func TestASigningKeyIsBase64InOneLineUnlessPEMIsAskedFor(t *testing.T) {
 	require.Equal(t, 3072, key.Public().Bits())
 }
 
-func TestAPublicKeyIsNeverThePrivateOne(t *testing.T) {
+func TestGenerateNeverWritesAPrivateKeyAsThePublicOne(t *testing.T) {
 	c := newTool(t)
 	c.write("key", c.done("generate", "signing-key"))
 	public := c.done("generate", "public-key", "--signing-key-path", "key")
@@ -115,7 +115,7 @@ func TestAPublicKeyIsNeverThePrivateOne(t *testing.T) {
 	require.Contains(t, c.fails(exitFailed, "generate", "public-key", "--signing-key-path", "public"), "public: unusable key")
 }
 
-func TestAFileIsNotOverwrittenUnlessThatIsSaid(t *testing.T) {
+func TestGenerateOverwritesAFileOnlyWhenThatIsSaid(t *testing.T) {
 	c := newToolWithKeys(t)
 	for name, command := range map[string][]string{
 		"dp.token":   {"generate", "dataplane-token"},
@@ -140,7 +140,7 @@ func TestAFileIsNotOverwrittenUnlessThatIsSaid(t *testing.T) {
 	require.Len(t, entries, 4, "no temporary files are left")
 }
 
-func TestAReaderOfAReplacedTokenFileSeesTheOldTokenOrTheNewOne(t *testing.T) {
+func TestGenerateReplacesATokenFileAtomically(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.done("generate", "dataplane-token", "--output", "dp.token")
 	before, err := os.Open("dp.token")
@@ -154,7 +154,7 @@ func TestAReaderOfAReplacedTokenFileSeesTheOldTokenOrTheNewOne(t *testing.T) {
 	require.False(t, os.SameFile(old, now), "it is another file, and not the old one written anew")
 }
 
-func TestAWrongValueIsRefusedWithWhatWouldBeRight(t *testing.T) {
+func TestGenerateRefusesAWrongValueWithWhatWouldBeRight(t *testing.T) {
 	c := newToolWithKeys(t)
 	dataplaneToken := []string{"generate", "dataplane-token"}
 	zoneToken := []string{"generate", "zone-token"}
@@ -188,7 +188,7 @@ func TestAWrongValueIsRefusedWithWhatWouldBeRight(t *testing.T) {
 	}
 }
 
-func TestAMissingKeyIsReportedWithWhatToDo(t *testing.T) {
+func TestGenerateReportsAMissingKeyWithWhatToDo(t *testing.T) {
 	c := newToolWithKeys(t)
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--mesh", "other"),
 		`there is no signing key for mesh "other" in dir:./keys; if the name is right, make the first one with "meshpass keys add --first --mesh other"`)
@@ -201,7 +201,7 @@ func TestAMissingKeyIsReportedWithWhatToDo(t *testing.T) {
 	require.Contains(t, c.fails(exitFailed, "generate", "zone-token", "--zone", "west", "--scope", "cp"), "meshpass keys add --first --zone-tokens")
 }
 
-func TestAStoreWithPublicKeysOnlySignsNothing(t *testing.T) {
+func TestGenerateSignsNothingInAStoreWithPublicKeysOnly(t *testing.T) {
 	c := newTool(t)
 	store, err := dir.Open("keys")
 	require.NoError(t, err)
@@ -217,7 +217,7 @@ func TestAStoreWithPublicKeysOnlySignsNothing(t *testing.T) {
 	require.Contains(t, c.done("keys", "list", "--mesh", "default"), "verifies, public key only")
 }
 
-func TestANewKeySignsAfterThePublishDelay(t *testing.T) {
+func TestGenerateSignsWithANewKeyAfterThePublishDelay(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.done("keys", "add", "--mesh", "default")
 	header, _ := c.decode(c.done("generate", "dataplane-token"))

@@ -31,7 +31,7 @@ func allCommands() []*cobra.Command {
 	return commands((&app{now: time.Now}).rootCommand())
 }
 
-func TestTheHelpIsAsItWasReviewed(t *testing.T) {
+func TestHelpIsAsItWasReviewed(t *testing.T) {
 	golden, err := filepath.Abs(filepath.Join("testdata", "help.golden"))
 	require.NoError(t, err)
 	c := newTool(t)
@@ -51,7 +51,7 @@ func TestTheHelpIsAsItWasReviewed(t *testing.T) {
 	require.Empty(t, reviewed, "if this is wanted: go test -run Help -update")
 }
 
-func TestEveryCommandHasHelpAndEveryRunnableOneAnExample(t *testing.T) {
+func TestHelpIsThereForEveryCommandAndAnExampleForEveryRunnableOne(t *testing.T) {
 	for _, command := range allCommands() {
 		require.NotEmpty(t, command.Short, command.CommandPath())
 		require.NotContains(t, command.Long+command.Example, "\t")
@@ -64,7 +64,7 @@ func TestEveryCommandHasHelpAndEveryRunnableOneAnExample(t *testing.T) {
 
 var written = regexp.MustCompile(`(?m)--output (\S+)$`)
 
-func TestTheExamplesInTheHelpWork(t *testing.T) {
+func TestHelpHasExamplesThatWork(t *testing.T) {
 	sh, err := exec.LookPath("sh")
 	if err != nil {
 		t.Skip("no sh to run them: " + err.Error())
@@ -109,7 +109,7 @@ func TestTheExamplesInTheHelpWork(t *testing.T) {
 	}
 }
 
-func TestTheShellCompletesCommandsFlagsAndValues(t *testing.T) {
+func TestCompletionKnowsCommandsFlagsAndValues(t *testing.T) {
 	c := newTool(t)
 	for line, want := range map[string][]string{
 		"":                                       {"generate", "inspect", "keys", "revocations"},

@@ -120,7 +120,7 @@ func TestInspectTakesThePublicKeysThatValidatorsAreConfiguredWith(t *testing.T) 
 	require.Contains(t, c.fails(exitFailed, "inspect", "dp.token", "--public-key-path", "key", "--kid", "key-1"), "private key")
 }
 
-func TestWhatCannotBeCheckedIsNotCalledRefused(t *testing.T) {
+func TestInspectDoesNotCallRefusedWhatCannotBeChecked(t *testing.T) {
 	c := newToolWithKeys(t)
 	raw := c.done("generate", "dataplane-token")
 	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-revocations-default"), "\x01\x02\x03")
@@ -130,7 +130,7 @@ func TestWhatCannotBeCheckedIsNotCalledRefused(t *testing.T) {
 	require.Contains(t, r.err, "there is no verdict on the token")
 }
 
-func TestATokenCannotWriteToTheTerminal(t *testing.T) {
+func TestInspectLetsNoTokenWriteToTheTerminal(t *testing.T) {
 	c := newTool(t)
 	c.env = nil
 	raw := forge.Token(`{"alg":"RS256","kid":"\"1"}`,

@@ -32,7 +32,7 @@ $`, c.done("keys", "list", "--mesh", "default"))
 	require.Contains(t, c.done("keys", "list", "--zone-tokens"), "signs", "the zones' key is still there")
 }
 
-func TestTheFirstKeyIsMadeOnceAndOnlyOnRequest(t *testing.T) {
+func TestKeysAddMakesTheFirstKeyOnceAndOnlyOnRequest(t *testing.T) {
 	c := newTool(t)
 	require.Contains(t, c.fails(exitFailed, "keys", "add", "--mesh", "default"), "there is no folder ./keys")
 	_, err := os.Stat("keys")
@@ -47,7 +47,7 @@ func TestTheFirstKeyIsMadeOnceAndOnlyOnRequest(t *testing.T) {
 	require.Contains(t, c.fails(exitUsage, "keys", "add", "--first", "--bits", "4096", "--mesh", "default"), "leave out --bits")
 }
 
-func TestAllKeysAreRemovedTogetherAndNoneComesBackByItself(t *testing.T) {
+func TestKeysRemoveAllTakesAllAwayAndNoneComesBackByItself(t *testing.T) {
 	c := newToolWithKeys(t)
 	require.Contains(t, c.fails(exitFailed, "keys", "remove", "1", "--mesh", "default", "--force"), "it is the newest")
 	c.done("keys", "remove", "--all", "--mesh", "default")
@@ -56,7 +56,7 @@ func TestAllKeysAreRemovedTogetherAndNoneComesBackByItself(t *testing.T) {
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), "--first")
 }
 
-func TestAKeyMadeElsewhereIsAdded(t *testing.T) {
+func TestKeysAddTakesAKeyMadeElsewhere(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.write("key", c.done("generate", "signing-key", "--bits", "3072"))
 	c.done("keys", "add", "--zone-tokens", "--signing-key-path", "key")
@@ -65,7 +65,7 @@ func TestAKeyMadeElsewhereIsAdded(t *testing.T) {
 	require.Regexp(t, `(?m)^3 +\S+ +4096 +signs`, c.done("keys", "list", "--zone-tokens"))
 }
 
-func TestAnUnreadableKeyIsListedWithTheReason(t *testing.T) {
+func TestKeysListShowsAnUnreadableKeyWithTheReason(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-signing-key-default-2"), "nonsense")
 	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-signing-key-default-0003"), "nonsense")
@@ -78,7 +78,7 @@ func TestAnUnreadableKeyIsListedWithTheReason(t *testing.T) {
 	require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token"), `see "meshpass keys list --mesh default"`)
 }
 
-func TestWhatIsMeantForOneMeshNeverHappensToAnother(t *testing.T) {
+func TestKeysOfOneMeshAreLeftAloneByWhatIsMeantForAnother(t *testing.T) {
 	c := newToolWithKeys(t)
 	for _, command := range [][]string{{"keys", "list"}, {"keys", "add"}, {"keys", "remove", "1"}, {"revocations", "list"}, {"revocations", "add", "id"}, {"revocations", "remove", "id"}} {
 		require.Contains(t, c.fails(exitUsage, command...), "--mesh NAME for the dataplane tokens of a mesh, or --zone-tokens")
@@ -89,7 +89,7 @@ func TestWhatIsMeantForOneMeshNeverHappensToAnother(t *testing.T) {
 	require.Contains(t, c.fails(exitUsage, "keys", "remove", "key-1", "--mesh", "default"), "is not the number of a key")
 }
 
-func TestAnEncryptedStoreNeedsItsKey(t *testing.T) {
+func TestKeysInAnEncryptedStoreNeedItsKey(t *testing.T) {
 	c := newTool(t)
 	c.write("kek", "0123456789abcdef0123456789abcdef")
 	c.write("other", "another key, which is of 32 bytes")

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAMistypedCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
+func TestCommandLineWithATypingErrorIsAnsweredWithWhatIsRight(t *testing.T) {
 	c := newToolWithKeys(t)
 	for line, says := range map[string]string{
 		"generate dataplane-token --msh default": "meshpass: unknown flag --msh, did you mean --mesh? See meshpass generate dataplane-token --help",
@@ -35,7 +35,7 @@ func TestAMistypedCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 	}
 }
 
-func TestAGroupOfCommandsIsNoCommand(t *testing.T) {
+func TestCommandLineWithAGroupAloneIsAnsweredWithItsUsage(t *testing.T) {
 	c := newTool(t)
 	for _, group := range [][]string{nil, {"generate"}, {"keys"}, {"revocations"}, {"completion"}} {
 		r := c.run(group...)
@@ -45,7 +45,7 @@ func TestAGroupOfCommandsIsNoCommand(t *testing.T) {
 	}
 }
 
-func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
+func TestCommandLineMustNameAStoreOrAControlPlane(t *testing.T) {
 	c := newToolWithKeys(t)
 	for _, x := range []struct {
 		store, controlPlane string // of the environment
@@ -90,7 +90,7 @@ func TestAStoreOrAControlPlaneMustBeNamed(t *testing.T) {
 	require.Contains(t, c.fails(exitUsage, "keys", "remove", "1", "--mesh", "default"), "a control plane cannot remove keys")
 }
 
-func TestWhatCannotBePrintedIsAFailure(t *testing.T) {
+func TestCommandWhoseOutputCannotBePrintedFails(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.done("generate", "dataplane-token", "--output", "dp-1.token")
 	c.done("generate", "signing-key", "--output", "key.pem")
@@ -112,7 +112,7 @@ type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
-func TestASecretOnTheCommandLineIsRefusedAndNotRepeated(t *testing.T) {
+func TestCommandLineWithASecretIsRefusedAndTheSecretNotRepeated(t *testing.T) {
 	c := newToolWithKeys(t)
 	raw := c.done("generate", "dataplane-token")
 	pem, encoded := c.done("generate", "signing-key", "--format", "pem"), c.done("generate", "signing-key")
@@ -148,7 +148,7 @@ func TestASecretOnTheCommandLineIsRefusedAndNotRepeated(t *testing.T) {
 	}
 }
 
-func TestNothingSecretIsInTheLog(t *testing.T) {
+func TestLogHoldsNothingSecret(t *testing.T) {
 	c := newToolWithKeys(t)
 	var log strings.Builder
 	secrets := []string{}
@@ -180,7 +180,7 @@ func TestNothingSecretIsInTheLog(t *testing.T) {
 	}
 }
 
-func TestAnUnreachableStoreIsReportedInTimeAndWithoutItsPassword(t *testing.T) {
+func TestStoreThatCannotBeReachedIsReportedInTimeAndWithoutItsPassword(t *testing.T) {
 	c := newToolWithKeys(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
 	require.NoError(t, err)

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestATokenIsRevokedByItsFileOrItsID(t *testing.T) {
+func TestRevocationsAddTakesAFileOrAnID(t *testing.T) {
 	c := newToolWithKeys(t)
 	for _, x := range []struct {
 		flag     string
@@ -43,7 +43,7 @@ func TestATokenIsRevokedByItsFileOrItsID(t *testing.T) {
 	}
 }
 
-func TestATokenRevokedInTheGlobalScopeIsListedAndRestored(t *testing.T) {
+func TestRevocationsInTheGlobalScopeAreListedAndRestored(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.write("token", c.done("generate", "dataplane-token"))
 	_, claims := c.decode(c.read("token"))
@@ -53,7 +53,7 @@ func TestATokenRevokedInTheGlobalScopeIsListedAndRestored(t *testing.T) {
 	require.Equal(t, exitDone, c.run("inspect", "token").status)
 }
 
-func TestARevocationThatMayBeMistypedIsWarnedOf(t *testing.T) {
+func TestRevocationsAddWarnsOfAnIDThatMayBeMistyped(t *testing.T) {
 	c := newToolWithKeys(t)
 	r := c.run("revocations", "add", "some-id", "--mesh", "defualt")
 	require.Equal(t, exitDone, r.status)
@@ -67,7 +67,7 @@ func TestARevocationThatMayBeMistypedIsWarnedOf(t *testing.T) {
 	require.Contains(t, c.fails(exitFailed, "revocations", "add", "--token-file", "token"), "want a file with a token and nothing else")
 }
 
-func TestAListThatCannotBeReadIsNeverAnEmptyOne(t *testing.T) {
+func TestRevocationsListNeverTakesAListThatCannotBeReadForAnEmptyOne(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-revocations-default"), "\x01\x02\x03")
 	for _, command := range [][]string{{"revocations", "list"}, {"revocations", "add", "some-id"}, {"revocations", "remove", "some-id"}} {

@@ -38,7 +38,7 @@ func lifeOfAToken(t *testing.T, c *tool) {
 	require.Contains(t, c.run("generate", "dataplane-token", "--mesh", "other").err, "make the first one")
 }
 
-func TestOperatorsWorkOnPostgreSQL(t *testing.T) {
+func TestStoreOnPostgreSQLServesOperators(t *testing.T) {
 	c := newTool(t)
 	server := engines.SharedPostgres(t)
 	c.env["MESHPASS_STORE"] = server.NewDatabase(t)
@@ -51,7 +51,7 @@ func TestOperatorsWorkOnPostgreSQL(t *testing.T) {
 	require.Contains(t, c.done("keys", "list", "--mesh", "default", "--store", u.String()), "signs", "without a password it may be in a flag")
 }
 
-func TestOperatorsWorkOnEtcd(t *testing.T) {
+func TestStoreOnEtcdServesOperators(t *testing.T) {
 	c := newTool(t)
 	c.env["MESHPASS_STORE"] = "etcd://" + engines.NewEtcd(t) + "/keys/?tls=off"
 	lifeOfAToken(t, c)
@@ -59,7 +59,7 @@ func TestOperatorsWorkOnEtcd(t *testing.T) {
 	require.Empty(t, c.done("keys", "list", "--mesh", "default", "--store", other), "a prefix is a store of its own")
 }
 
-func TestOperatorsWorkOnKubernetes(t *testing.T) {
+func TestStoreOnKubernetesServesOperators(t *testing.T) {
 	c := newTool(t)
 	cluster := engines.NewKubernetes(t)
 	encode := base64.StdEncoding.EncodeToString

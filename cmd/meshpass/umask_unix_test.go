@@ -19,7 +19,7 @@ func requireOnlyOwner(t *testing.T, path string) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), path)
 }
 
-func TestFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
+func TestOutputFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
 	c := newToolWithKeys(t)
 	for _, umask := range []int{0, 0o022, 0o277} {
 		old := syscall.Umask(umask)
@@ -42,7 +42,7 @@ func TestFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
 }
 
 // A rename would put an ordinary file in their place: of /dev/null, for everybody.
-func TestAnOutputThatIsNoOrdinaryFileIsLeftAlone(t *testing.T) {
+func TestOutputThatIsNoOrdinaryFileIsLeftAlone(t *testing.T) {
 	c := newToolWithKeys(t)
 	require.NoError(t, syscall.Mkfifo("pipe", 0o600))
 	require.NoError(t, os.Symlink(os.DevNull, "link"))
@@ -58,7 +58,7 @@ func TestAnOutputThatIsNoOrdinaryFileIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestASecretThatOthersCanReadIsWarnedOf(t *testing.T) {
+func TestOutputOfASecretThatOthersCanReadIsWarnedOf(t *testing.T) {
 	c := newTool(t)
 	c.write("key", c.done("generate", "signing-key"))
 	r := c.run("generate", "public-key", "--signing-key-path", "key")

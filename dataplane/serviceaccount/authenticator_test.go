@@ -12,7 +12,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestAnAuthenticatorHoldsTheProxysPodAgainstTheToken(t *testing.T) {
+func TestAuthenticatorHoldsTheProxysPodAgainstTheToken(t *testing.T) {
 	v := open(t, good())
 	defer v.Close()
 	raw := unsigned(nil)
@@ -45,7 +45,7 @@ func TestAnAuthenticatorHoldsTheProxysPodAgainstTheToken(t *testing.T) {
 	require.Nil(t, session)
 }
 
-func TestAnAuthenticatorNeedsAValidatorAndALookup(t *testing.T) {
+func TestAuthenticatorNeedsAValidatorAndALookup(t *testing.T) {
 	_, err := serviceaccount.NewAuthenticator(nil, func(dataplane.Proxy) (serviceaccount.Pod, error) { return serviceaccount.Pod{}, nil })
 	require.ErrorContains(t, err, "validator is nil")
 	_, err = serviceaccount.NewAuthenticator(open(t, good()), nil)

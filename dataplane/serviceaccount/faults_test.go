@@ -80,7 +80,7 @@ func extra(name string, values ...string) func(*authentication.TokenReviewStatus
 	return func(s *authentication.TokenReviewStatus) { s.User.Extra[name] = values }
 }
 
-func TestAnAnswerThatDoesNotNameThePodItIsForIsARefusal(t *testing.T) {
+func TestValidatorTakesAnAnswerThatNamesNoPodAsARefusal(t *testing.T) {
 	v := newValidator(t, oddServer(t, says(accepted())))
 	verified, err := v.Validate(t.Context(), unsigned(nil))
 	require.NoError(t, err, "without a change it is good")
@@ -125,7 +125,7 @@ func TestAnAnswerThatDoesNotNameThePodItIsForIsARefusal(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheAPIServerIsNeverARefusalAndIsNotRemembered(t *testing.T) {
+func TestValidatorNeverTakesAnErrorOfTheAPIServerAsARefusalNorRemembersIt(t *testing.T) {
 	for name, fail := range map[string]func(w http.ResponseWriter, r *authentication.TokenReview){
 		"400": code(http.StatusBadRequest),
 		"401": code(http.StatusUnauthorized), // the control plane's own credentials
@@ -178,7 +178,7 @@ func code(status int) func(http.ResponseWriter, *authentication.TokenReview) {
 	}
 }
 
-func TestAServerThatAsksToComeBackLaterIsWaitedForForFiveSecondsAtMost(t *testing.T) {
+func TestValidatorWaitsFiveSecondsAtMostForAServerThatAsksToComeBackLater(t *testing.T) {
 	v := newValidator(t, oddServer(t, func(w http.ResponseWriter, r *authentication.TokenReview) {
 		w.Header().Set("Retry-After", "3600")
 		code(http.StatusTooManyRequests)(w, r)
@@ -189,7 +189,7 @@ func TestAServerThatAsksToComeBackLaterIsWaitedForForFiveSecondsAtMost(t *testin
 	require.Less(t, time.Since(began), 50*time.Second)
 }
 
-func TestWhatTheAPIServerSaysIsEscapedShortenedAndWithoutTheToken(t *testing.T) {
+func TestValidatorEscapesAndShortensWhatTheAPIServerSays(t *testing.T) {
 	raw := forge.Token(`{}`, payload(map[string]any{"iss": nil, "jti": nil}), forge.Signature([]byte("a short signature")))
 	_, _, signature := parts(raw)
 	echo := "line\nbreak \x1b[31m " + raw + " " + signature + strings.Repeat(" and so on", 1000)
@@ -219,7 +219,7 @@ func TestWhatTheAPIServerSaysIsEscapedShortenedAndWithoutTheToken(t *testing.T) 
 	}
 }
 
-func TestACallersContextEndsItsWaitAndNotTheReview(t *testing.T) {
+func TestValidatorLetsAContextEndItsCallersWaitAndNotTheReview(t *testing.T) {
 	reached, answer := make(chan struct{}), make(chan struct{})
 	v := newValidator(t, oddServer(t, func(w http.ResponseWriter, r *authentication.TokenReview) {
 		close(reached)

@@ -26,7 +26,7 @@ import (
 )
 
 // One API server for all of these, since each takes seconds to start.
-func TestOnARealAPIServer(t *testing.T) {
+func TestValidatorOnARealAPIServer(t *testing.T) {
 	c := newCluster(t)
 	t.Run("the manifests of the README are enough", c.testTheManifestsOfTheREADMEAreEnough)
 	t.Run("a token is for its pod alone", c.testATokenIsForItsPodAlone)
@@ -318,7 +318,7 @@ func (c *cluster) refusedSoon(t *testing.T, v *serviceaccount.Validator, raw str
 	t.Logf("refused after %v", time.Since(began))
 }
 
-func TestAnAPIServerThatIsDownRefusesNobodyAndServesAgainWhenItIsBack(t *testing.T) {
+func TestValidatorRefusesNoTokenWhileTheAPIServerIsDownAndServesAgainWhenItIsBack(t *testing.T) {
 	c := newCluster(t)
 	namespace := c.namespace(t, "backend")
 	raw, _ := c.token(t, namespace, "backend", c.pod(t, namespace, "backend", "backend-0"), audience)

@@ -75,7 +75,7 @@ func open(t *testing.T, reviews authenticationv1.TokenReviewInterface, options .
 	return v
 }
 
-func TestAPositiveAnswerIsUsedForTenSeconds(t *testing.T) {
+func TestValidatorUsesAPositiveAnswerForTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := good()
 		v := open(t, api)
@@ -94,7 +94,7 @@ func TestAPositiveAnswerIsUsedForTenSeconds(t *testing.T) {
 	})
 }
 
-func TestAPositiveAnswerAgesFromWhenItWasAskedFor(t *testing.T) {
+func TestValidatorCountsTheAgeOfAPositiveAnswerFromTheQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := good()
 		api.answer = func(context.Context, string) (authentication.TokenReviewStatus, error) {
@@ -113,7 +113,7 @@ func TestAPositiveAnswerAgesFromWhenItWasAskedFor(t *testing.T) {
 	})
 }
 
-func TestNoAnswerIsUsedAfterTheTokensExpiry(t *testing.T) {
+func TestValidatorUsesNoAnswerAfterTheTokensExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := good() // also long after exp, as an API server with a wrong clock would
 		v := open(t, api)
@@ -132,7 +132,7 @@ func TestNoAnswerIsUsedAfterTheTokensExpiry(t *testing.T) {
 	})
 }
 
-func TestATokenThatExpiresWhileItIsReviewedIsRefused(t *testing.T) {
+func TestValidatorRefusesATokenThatExpiresWhileItIsReviewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := good()
 		api.answer = func(context.Context, string) (authentication.TokenReviewStatus, error) {
@@ -146,7 +146,7 @@ func TestATokenThatExpiresWhileItIsReviewedIsRefused(t *testing.T) {
 	})
 }
 
-func TestARefusedTokenIsAskedAboutAgainAfterFiveSeconds(t *testing.T) {
+func TestValidatorAsksAboutARefusedTokenAgainAfterFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		raw := unsigned(nil)
 		api := exceptFor()
@@ -166,7 +166,7 @@ func TestARefusedTokenIsAskedAboutAgainAfterFiveSeconds(t *testing.T) {
 	})
 }
 
-func TestCallersWithTheSameTokenShareAReview(t *testing.T) {
+func TestValidatorSharesAReviewAmongCallersWithTheSameToken(t *testing.T) {
 	for _, ttl := range []time.Duration{0, 10 * time.Second} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -198,7 +198,7 @@ func TestCallersWithTheSameTokenShareAReview(t *testing.T) {
 	}
 }
 
-func TestAnAPIServerThatHangsIsGivenFiveSeconds(t *testing.T) {
+func TestValidatorGivesAnAPIServerThatHangsFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := good()
 		api.answer = func(ctx context.Context, _ string) (authentication.TokenReviewStatus, error) {
@@ -216,7 +216,7 @@ func TestAnAPIServerThatHangsIsGivenFiveSeconds(t *testing.T) {
 	})
 }
 
-func TestDifferentBadTokensCauseSoManyReviewsASecondAndNoMore(t *testing.T) {
+func TestValidatorLimitsTheReviewsOfDifferentBadTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := exceptFor()
 		v := open(t, api, serviceaccount.WithReviewLimit(50))
@@ -248,7 +248,7 @@ func TestDifferentBadTokensCauseSoManyReviewsASecondAndNoMore(t *testing.T) {
 	})
 }
 
-func TestAFloodOfNewTokensDoesNotKeepOutOneThatWasGoodBefore(t *testing.T) {
+func TestValidatorServesATokenThatWasGoodBeforeDuringAFloodOfNewOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		known, late := unsigned(map[string]any{"jti": "known"}), unsigned(map[string]any{"jti": "late"})
 		api := exceptFor(known, late)
@@ -273,7 +273,7 @@ func TestAFloodOfNewTokensDoesNotKeepOutOneThatWasGoodBefore(t *testing.T) {
 	})
 }
 
-func TestATokenThatWasGoodAndIsNotAnyMoreHasNoPrivilegeLeft(t *testing.T) {
+func TestValidatorGivesATokenThatIsNoLongerGoodNoPrivilege(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		raw := unsigned(nil)
 		api := good()
@@ -293,7 +293,7 @@ func TestATokenThatWasGoodAndIsNotAnyMoreHasNoPrivilegeLeft(t *testing.T) {
 	})
 }
 
-func TestAnErrorLeavesAKnownTokenKnown(t *testing.T) {
+func TestValidatorStillKnowsATokenAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		raw := unsigned(nil)
 		api := good()
@@ -316,7 +316,7 @@ func TestAnErrorLeavesAKnownTokenKnown(t *testing.T) {
 	})
 }
 
-func TestTokensThatCannotBeGoodCauseNoReview(t *testing.T) {
+func TestValidatorAsksForNoReviewOfTokensThatCannotBeGood(t *testing.T) {
 	api := good() // would accept them all
 	v := open(t, api)
 	defer v.Close()
@@ -353,7 +353,7 @@ func TestTokensThatCannotBeGoodCauseNoReview(t *testing.T) {
 	require.EqualValues(t, 1, api.n.Load())
 }
 
-func TestARefusalBeforeAReviewNeedsNoAPIServer(t *testing.T) {
+func TestValidatorRefusesBeforeAReviewWithoutAnAPIServer(t *testing.T) {
 	v := open(t, &fixed{answer: func(context.Context, string) (authentication.TokenReviewStatus, error) {
 		return authentication.TokenReviewStatus{}, errors.New("down")
 	}})
@@ -363,7 +363,7 @@ func TestARefusalBeforeAReviewNeedsNoAPIServer(t *testing.T) {
 	require.NotErrorIs(t, err, token.ErrUnavailable)
 }
 
-func TestAClosedValidatorAnswersNothingAndEndsWhatIsUnderWay(t *testing.T) {
+func TestValidatorThatIsClosedAnswersNothingAndEndsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := good()
 		v := open(t, api)
@@ -397,7 +397,7 @@ func TestAClosedValidatorAnswersNothingAndEndsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-func TestCloseWaitsForEveryReviewAndNoneBeginsAfterIt(t *testing.T) {
+func TestValidatorCloseWaitsForEveryReviewAndNoneBeginsAfterIt(t *testing.T) {
 	for range 20 {
 		api := good()
 		var running atomic.Int64
@@ -424,7 +424,7 @@ func TestCloseWaitsForEveryReviewAndNoneBeginsAfterIt(t *testing.T) {
 	}
 }
 
-func TestAFloodIsLoggedALineASecondAndDoesNotHideAnOutage(t *testing.T) {
+func TestValidatorLogsALineASecondOfAFloodWhichHidesNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logtest.Buffer
 		raw := unsigned(nil)
@@ -447,7 +447,7 @@ func TestAFloodIsLoggedALineASecondAndDoesNotHideAnOutage(t *testing.T) {
 	})
 }
 
-func TestACallerThatWentAwayIsNoWarning(t *testing.T) {
+func TestValidatorLogsNoWarningForACallerThatWentAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logtest.Buffer
 		api := good()
@@ -466,7 +466,7 @@ func TestACallerThatWentAwayIsNoWarning(t *testing.T) {
 	})
 }
 
-func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestValidatorRefusesArgumentsThatMakeNoSense(t *testing.T) {
 	for want, make := range map[string]func() (*serviceaccount.Validator, error){
 		"client for TokenReviews is nil": func() (*serviceaccount.Validator, error) {
 			return serviceaccount.NewValidator(nil, []string{audience})
@@ -498,7 +498,7 @@ func with(option serviceaccount.Option) func() (*serviceaccount.Validator, error
 	}
 }
 
-func TestTheAudiencesAreThoseAtTheTimeOfTheCall(t *testing.T) {
+func TestValidatorHasTheAudiencesOfTheTimeOfTheCall(t *testing.T) {
 	audiences := []string{audience}
 	v, err := serviceaccount.NewValidator(good(), audiences, quiet)
 	require.NoError(t, err)

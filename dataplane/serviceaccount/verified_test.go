@@ -25,7 +25,7 @@ var (
 	_ slog.LogValuer = serviceaccount.Verified{}
 )
 
-func TestABoundContextEndsWithItsToken(t *testing.T) {
+func TestSessionEndsWithItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := open(t, good())
 		defer v.Close()
@@ -48,7 +48,7 @@ func TestABoundContextEndsWithItsToken(t *testing.T) {
 	})
 }
 
-func TestABoundContextEndsWithItsParentAndForItsReason(t *testing.T) {
+func TestSessionEndsWithItsParentAndForItsReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := open(t, good())
 		defer v.Close()
@@ -63,7 +63,7 @@ func TestABoundContextEndsWithItsParentAndForItsReason(t *testing.T) {
 	})
 }
 
-func TestAJumpOfTheWallClockEndsASessionWithinTenSeconds(t *testing.T) {
+func TestSessionEndsWithinTenSecondsOfAJumpOfTheWallClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wall := newClock(time.Now())
 		v := open(t, good(), serviceaccount.WithClock(wall.get))
@@ -82,7 +82,7 @@ func TestAJumpOfTheWallClockEndsASessionWithinTenSeconds(t *testing.T) {
 	})
 }
 
-func TestAWallClockThatGoesBackDoesNotProlongASession(t *testing.T) {
+func TestSessionIsNotProlongedByAWallClockThatGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wall := newClock(time.Now())
 		v := open(t, good(), serviceaccount.WithClock(wall.get))
@@ -98,7 +98,7 @@ func TestAWallClockThatGoesBackDoesNotProlongASession(t *testing.T) {
 	})
 }
 
-func TestASessionThatIsBoundWhileTheWallClockIsPutBackEndsInTime(t *testing.T) {
+func TestSessionBoundWhileTheWallClockIsPutBackEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var behind atomic.Int64
 		v := open(t, good(), serviceaccount.WithClock(func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) }))
@@ -120,7 +120,7 @@ func TestASessionThatIsBoundWhileTheWallClockIsPutBackEndsInTime(t *testing.T) {
 	})
 }
 
-func TestNothingLooksAtASessionUntilItsTokenExpires(t *testing.T) {
+func TestSessionIsNotLookedAtUntilItsTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int64
 		v := open(t, good(), serviceaccount.WithClock(func() time.Time { looks.Add(1); return time.Now() }))
@@ -138,7 +138,7 @@ func TestNothingLooksAtASessionUntilItsTokenExpires(t *testing.T) {
 	})
 }
 
-func TestAWallClockThatRunsAheadSlowlyEndsASessionInTime(t *testing.T) {
+func TestSessionEndsInTimeByAWallClockThatRunsAheadSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		clock := func() time.Time { return began.Add(time.Since(began) * 1005 / 1000) } // 50 ms in 10 s
@@ -155,7 +155,7 @@ func TestAWallClockThatRunsAheadSlowlyEndsASessionInTime(t *testing.T) {
 	})
 }
 
-func TestABoundContextUsesNoGoroutine(t *testing.T) {
+func TestSessionUsesNoGoroutine(t *testing.T) {
 	v := open(t, good())
 	defer v.Close()
 	verified, err := v.Validate(t.Context(), unsigned(nil))
@@ -168,7 +168,7 @@ func TestABoundContextUsesNoGoroutine(t *testing.T) {
 	require.Less(t, runtime.NumGoroutine(), before+100)
 }
 
-func TestTheZeroVerifiedPermitsNothing(t *testing.T) {
+func TestVerifiedZeroValuePermitsNothing(t *testing.T) {
 	var none serviceaccount.Verified
 	require.ErrorIs(t, none.Permits(serviceaccount.Pod{}), token.ErrNotPermitted)
 	ctx, stop := none.Bind(t.Context())
@@ -181,7 +181,7 @@ func TestTheZeroVerifiedPermitsNothing(t *testing.T) {
 	require.NotPanics(t, func() { none.LogValue() })
 }
 
-func TestAVerifiedIsLoggedByItsPod(t *testing.T) {
+func TestVerifiedIsLoggedByItsPod(t *testing.T) {
 	v := open(t, good())
 	defer v.Close()
 	verified, err := v.Validate(t.Context(), unsigned(nil))

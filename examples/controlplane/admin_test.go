@@ -27,7 +27,7 @@ func adminClient(t *testing.T, authorize httpapi.Authorizer, dataplanes dataplan
 	return client
 }
 
-func TestAZoneIssuesDataplaneTokensWithItsOwnKeyAndRevokesNothing(t *testing.T) {
+func TestZoneIssuesDataplaneTokensWithItsOwnKeyAndRevokesNothing(t *testing.T) {
 	issuer, options, err := ownIssuer(t.Context(), keystore.NewMemory(), "west", "default", true)
 	require.NoError(t, err)
 	client := adminClient(t, authorizeInZone, issuer)
@@ -49,7 +49,7 @@ func TestAZoneIssuesDataplaneTokensWithItsOwnKeyAndRevokesNothing(t *testing.T) 
 	require.ErrorIs(t, client.RestoreDataplane(t.Context(), "default", "some-id"), token.ErrDenied)
 }
 
-func TestAZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing.T) {
+func TestZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing.T) {
 	own := keystore.NewMemory()
 	issuer, options, err := ownIssuer(t.Context(), own, "west", "default", false)
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestAZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing
 	require.Empty(t, records, "it has no key")
 }
 
-func TestTheOperatorOfTheGlobalControlPlaneRevokes(t *testing.T) {
+func TestGlobalLetsItsOperatorRevoke(t *testing.T) {
 	issuer, err := dataplane.NewDisabledIssuer()
 	require.NoError(t, err)
 	client := adminClient(t, authorizeAll, issuer)

@@ -57,7 +57,7 @@ func zoneClient(t *testing.T, address, caFile, tokenFile string) *globalClient {
 	return &globalClient{zone: "west", address: address, creds: creds, tokenFile: tokenFile, store: keystore.NewMemory(), log: quiet}
 }
 
-func TestAZoneDoesNotTalkToAGlobalThatItsCADoesNotVouchFor(t *testing.T) {
+func TestZoneDoesNotTalkToAGlobalThatItsCADoesNotVouchFor(t *testing.T) {
 	auth, _ := zoneAuth(t, authNone)
 	ca, caFile := authorityIn(t)
 	_, otherFile := authorityIn(t)
@@ -77,7 +77,7 @@ func TestAZoneDoesNotTalkToAGlobalThatItsCADoesNotVouchFor(t *testing.T) {
 	require.ErrorContains(t, err, zoneName("east"), "another zone's certificate will not do")
 }
 
-func TestABadTokenThatReplacesAGoodOneLosesNoStream(t *testing.T) {
+func TestZoneKeepsItsStreamWhenABadTokenReplacesAGoodOne(t *testing.T) {
 	auth, raw := zoneAuth(t, authCPToken)
 	ca, caFile := authorityIn(t)
 	address := serveGlobal(t, ca, globalName, auth, globalStore(t))

@@ -15,7 +15,7 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-func TestValidationsAreCountedByOutcomeAndByNoKidThatSomebodyMadeUp(t *testing.T) {
+func TestMetricsCountValidationsByOutcomeAndByNoKidThatAPeerMadeUp(t *testing.T) {
 	store := keystore.NewMemory()
 	_, err := dataplane.EnsureKey(t.Context(), store, "default")
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-func TestTheSceneComesOutAsItSaysAndLeavesNothingBehind(t *testing.T) {
+func TestSceneComesOutAsItSaysAndLeavesNothingBehind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts ten processes and takes seconds")
 	}
@@ -49,7 +49,7 @@ func TestTheSceneComesOutAsItSaysAndLeavesNothingBehind(t *testing.T) {
 	require.Empty(t, left)
 }
 
-func TestTheSceneCanBeInterrupted(t *testing.T) {
+func TestSceneCanBeInterrupted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts processes")
 	}

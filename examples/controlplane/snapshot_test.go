@@ -47,7 +47,7 @@ func namesIn(t *testing.T, store keystore.KeyStore) (names []string) {
 	return names
 }
 
-func TestAZoneReceivesThePublicKeysAndRevocationsOfBothKindsAndNoPrivateKey(t *testing.T) {
+func TestSnapshotBringsAZonePublicKeysAndRevocationsOfBothKindsAndNoPrivateKey(t *testing.T) {
 	atZone := keystore.NewMemory()
 	changes, err := sent(t, globalStore(t)).applyTo(t.Context(), atZone)
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestAZoneReceivesThePublicKeysAndRevocationsOfBothKindsAndNoPrivateKey(t *t
 	}
 }
 
-func TestAZoneAdmitsATokenOfTheGlobalByTheSnapshotAlone(t *testing.T) {
+func TestSnapshotSufficesForAZoneToAdmitATokenOfTheGlobal(t *testing.T) {
 	global, atZone := globalStore(t), keystore.NewMemory()
 	_, err := sent(t, global).applyTo(t.Context(), atZone)
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestAZoneAdmitsATokenOfTheGlobalByTheSnapshotAlone(t *testing.T) {
 	require.Equal(t, "dp-1", verified.Claims().Name)
 }
 
-func TestWhatTheGlobalRemovedIsRemovedFromTheZoneAndTheRestStays(t *testing.T) {
+func TestSnapshotRemovesFromTheZoneWhatTheGlobalRemovedAndNothingElse(t *testing.T) {
 	global, atZone := globalStore(t), keystore.NewMemory()
 	_, err := sent(t, global).applyTo(t.Context(), atZone)
 	require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestWhatTheGlobalRemovedIsRemovedFromTheZoneAndTheRestStays(t *testing.T) {
 	require.Equal(t, []string{"id-1", "id-3"}, list.IDs())
 }
 
-func TestASnapshotCannotBringAZoneAnythingElse(t *testing.T) {
+func TestSnapshotCannotBringAZoneAnythingElse(t *testing.T) {
 	for _, name := range []string{
 		signing.DataplaneKeys("default").KeyName(1),
 		signing.ZoneKeys().KeyName(1),

@@ -39,7 +39,7 @@ func call(t *testing.T, pairs ...string) context.Context {
 	return metadata.NewIncomingContext(t.Context(), metadata.Pairs(pairs...))
 }
 
-func TestTurningZoneAuthenticationOnEndsTheStreamsWithoutATokenAndNoOthers(t *testing.T) {
+func TestZoneAuthenticationTurnedOnEndsTheStreamsWithoutATokenAndNoOthers(t *testing.T) {
 	auth, raw := zoneAuth(t, authNone)
 	with, err := auth.authenticate(call(t, "client-id", "west", "authorization", raw), "/m")
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestTurningZoneAuthenticationOnEndsTheStreamsWithoutATokenAndNoOthers(t *te
 	require.NoError(t, err)
 }
 
-func TestAZoneThatHasATokenIsHeldToItAlsoWhileNoneIsNeeded(t *testing.T) {
+func TestZoneAuthenticationHoldsAZoneToItsTokenAlsoWhileNoneIsNeeded(t *testing.T) {
 	auth, raw := zoneAuth(t, authNone)
 	_, err := auth.authenticate(call(t, "client-id", "east", "authorization", raw), "/m")
 	require.ErrorIs(t, err, token.ErrNotPermitted)
@@ -77,7 +77,7 @@ func TestAZoneThatHasATokenIsHeldToItAlsoWhileNoneIsNeeded(t *testing.T) {
 	require.ErrorIs(t, err, grpcauth.ErrUnauthenticated)
 }
 
-func TestAStreamWithoutATokenIsCountedUntilItIsReleased(t *testing.T) {
+func TestZoneAuthenticationCountsAStreamWithoutATokenUntilItIsReleased(t *testing.T) {
 	auth, _ := zoneAuth(t, authNone)
 	identity, err := auth.authenticate(call(t, "client-id", "east"), "/m")
 	require.NoError(t, err)

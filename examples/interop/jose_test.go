@@ -110,7 +110,7 @@ func joseFolder(t *testing.T) string {
 	return folder
 }
 
-func TestJoseUnderNodeAndWeUnderstandEachOther(t *testing.T) {
+func TestJoseAndMeshpassUnderstandEachOther(t *testing.T) {
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	folder := joseFolder(t)

@@ -73,7 +73,7 @@ func (o openssl) private(t *testing.T, name string) *signing.PrivateKey {
 	return key
 }
 
-func TestKeysThatOpenSSLMadeAreReadInEveryForm(t *testing.T) {
+func TestOpenSSLKeysAreReadInEveryForm(t *testing.T) {
 	o := newOpenSSL(t)
 	require.Contains(t, string(o.read(t, "pkcs1.pem")), "BEGIN RSA PRIVATE KEY")
 	require.Contains(t, string(o.read(t, "pkcs8.pem")), "BEGIN PRIVATE KEY")
@@ -93,7 +93,7 @@ func TestKeysThatOpenSSLMadeAreReadInEveryForm(t *testing.T) {
 	}
 }
 
-func TestKeysThatWeMadeAreReadByOpenSSL(t *testing.T) {
+func TestOpenSSLReadsOurKeys(t *testing.T) {
 	o := newOpenSSL(t)
 	key, err := signing.Generate(signing.DefaultBits)
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestOpenSSLVerifiesOurSignature(t *testing.T) {
 	require.Contains(t, output, "Verification failure")
 }
 
-func TestWeAcceptASignatureThatOpenSSLMade(t *testing.T) {
+func TestOpenSSLMakesASignatureThatWeAccept(t *testing.T) {
 	o := newOpenSSL(t)
 	public, err := signing.ParsePublicKey(o.read(t, "pkix.pem"))
 	require.NoError(t, err)

@@ -69,7 +69,7 @@ func TestPeersAcceptAndReadWhatWeIssue(t *testing.T) {
 	})
 }
 
-func TestWeAcceptAndReadWhatPeersIssue(t *testing.T) {
+func TestPeersIssueWhatWeAcceptAndRead(t *testing.T) {
 	eachPeer(t, func(t *testing.T, k kind, peer interop.Peer) {
 		raw, err := peer.Sign(k.claims)
 		require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestPeersReadWhatTheyIssueThemselves(t *testing.T) {
 	})
 }
 
-func TestATamperedTokenIsRefusedByPeersAndByUs(t *testing.T) {
+func TestPeersAndWeRefuseATamperedToken(t *testing.T) {
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	eachPeer(t, func(t *testing.T, k kind, peer interop.Peer) {
@@ -114,7 +114,7 @@ func TestATamperedTokenIsRefusedByPeersAndByUs(t *testing.T) {
 
 // The token is out of date by more than any leeway, which is 30 seconds with us and
 // 60 with cap.
-func TestAnExpiredTokenIsRefusedByPeersAndByUs(t *testing.T) {
+func TestPeersAndWeRefuseAnExpiredToken(t *testing.T) {
 	eachPeer(t, func(t *testing.T, k kind, peer interop.Peer) {
 		claims := k.claims
 		claims.ExpiresAt = time.Now().Add(-10 * time.Minute).Truncate(time.Second)
@@ -129,7 +129,7 @@ func TestAnExpiredTokenIsRefusedByPeersAndByUs(t *testing.T) {
 	})
 }
 
-func TestATokenThatIsNotValidYetIsRefusedByPeersAndByUs(t *testing.T) {
+func TestPeersAndWeRefuseATokenThatIsNotValidYet(t *testing.T) {
 	eachPeer(t, func(t *testing.T, k kind, peer interop.Peer) {
 		claims := k.claims
 		claims.NotBefore = time.Now().Add(10 * time.Minute).Truncate(time.Second)

@@ -179,7 +179,7 @@ var verifyExceptions = func() []exception {
 
 // The vectors are signatures over any bytes, so they go to the key and not through a
 // validator, whose signing inputs are tokens.
-func TestWycheproofSignatures(t *testing.T) {
+func TestWycheproofSignaturesGetTheVerdictsThatTheyMust(t *testing.T) {
 	files := map[string]struct {
 		total   int
 		answers map[string]int
@@ -460,7 +460,7 @@ var jsonWebExceptions = func() []exception {
 // The vectors go through a whole validator, which has the RSA keys of their group.
 // Their payloads are not claims of a token, so a signature counts as accepted when
 // the payload is what is refused.
-func TestWycheproofJSONWebSignatures(t *testing.T) {
+func TestWycheproofJSONWebSignaturesGetTheVerdictsThatTheyMust(t *testing.T) {
 	files := map[string]struct {
 		total   int
 		answers map[string]int

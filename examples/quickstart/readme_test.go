@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheREADMEShowsWhatTheQuickstartPrints(t *testing.T) {
+func TestQuickstartPrintsWhatTheREADMEShows(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 // A result in the cache may be older than the tool, the control plane and the library, which
 // the scripts build: run it with -count=1.
-func TestTheProceduresOfTheDocumentationComeOutAsTheySayAndLeaveNothingBehind(t *testing.T) {
+func TestWalkthroughComesOutAsItSaysAndLeavesNothingBehind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts dozens of processes and takes seconds")
 	}

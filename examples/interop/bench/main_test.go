@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheTableAndThePlotAreWrittenIntoAFolder(t *testing.T) {
+func TestBenchWritesTheTableAndThePlotIntoAFolder(t *testing.T) {
 	folder := t.TempDir()
 	readme := filepath.Join(folder, "README.md")
 	require.NoError(t, os.WriteFile(readme, []byte("before\n"+tableBegin+"an old table\n"+tableEnd+"after\n"), 0o644))
@@ -61,7 +61,7 @@ func TestTheTableAndThePlotAreWrittenIntoAFolder(t *testing.T) {
 	require.NoError(t, run(10, folder), "it can be written again")
 }
 
-func TestAREADMEWithoutAPlaceForTheTableIsLeftAlone(t *testing.T) {
+func TestBenchLeavesAREADMEWithoutAPlaceForTheTableAlone(t *testing.T) {
 	readme := filepath.Join(t.TempDir(), "README.md")
 	require.NoError(t, os.WriteFile(readme, []byte("text\n"+tableBegin), 0o644))
 	require.ErrorContains(t, replaceTable(readme, "table"), "no place for the table")
