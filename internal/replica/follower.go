@@ -290,6 +290,9 @@ func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Durat
 		return
 	}
 	f.all.pause(2 * took) // leaves time for the other scopes, even if one hangs
+	if f.fullDue.Before(f.all.due) {
+		f.fullDue = f.all.due
+	}
 	f.sweepKnown()
 }
 
