@@ -192,7 +192,7 @@ func (f *Follower) readAll(ctx context.Context) {
 	}
 	prev := f.current.Load()
 	if prev == nil {
-		prev = &State{}
+		prev = &State{overdue: f.overdue()}
 	}
 	interval := f.interval()
 	f.fullRead, f.fullDue = now, now.Add(interval-rand.N(interval/10))
