@@ -960,3 +960,38 @@ func TestValidatorDoesNotReadForTokensThatLeftWhileEverythingWasRead(t *testing.
 		}
 	})
 }
+
+func TestValidatorWithALimitOfZeroServesTheOthersAfterAColdStartWithAMeshThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "bad", 1, testKey(1))
+		fails := f.store.failingIn("bad")
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			time.Sleep(time.Millisecond) // as every store takes
+			return fails(ctx, scope, prefix)
+		})
+		f.start(dataplane.WithMaxStale(0))
+		f.pass(10 * time.Second)
+		f.accepts(f.issue(30*day), "the mesh can be read by itself")
+	})
+}
+
+func TestValidatorWithAShortLimitReadsTheOthersWhileTheReadsOfOneMeshHang(t *testing.T) {
+	for _, limit := range []time.Duration{0, time.Second, 8 * time.Second} {
+		t.Run(fmt.Sprint("limit ", limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t)
+				putKey(t, f.store.Memory, "bad", 1, testKey(1))
+				f.start(dataplane.WithMaxStale(limit))
+				session := f.session(f.issue(30 * day))
+				f.store.setList(f.store.hangingIn("bad"))
+				f.pass(time.Minute)
+				since := len(f.store.readsSoFar())
+				f.pass(time.Minute)
+				assert.GreaterOrEqual(t, f.readsOf("default", since), 3, "the mesh is read by itself")
+				f.pass(2 * time.Hour)
+				assertOpen(t, session)
+			})
+		})
+	}
+}

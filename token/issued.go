@@ -7,10 +7,12 @@ import (
 )
 
 // Issued is a new token with the data that an operator records. Only the field
-// Token holds the token: printing, logging or marshalling an Issued leaves it out.
+// Token holds the token. An Issued is printed, logged and marshalled to JSON, XML and
+// YAML without it, also as a pointer and inside slices, maps and exported fields. In an
+// unexported struct field fmt prints the token, because it asks no method there.
 type Issued struct {
 	// Token is the bearer token: any process that has it can use it.
-	Token string `json:"-"`
+	Token string `json:"-" xml:"-" yaml:"-"`
 
 	// ID is the jti, by which the token can be revoked.
 	ID string `json:"jti"`

@@ -3,6 +3,7 @@ package token_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -28,6 +29,9 @@ func TestIssuedIsPrintedLoggedAndMarshalledWithoutTheToken(t *testing.T) {
 	data, err := json.Marshal(issued)
 	require.NoError(t, err)
 	texts["JSON"] = string(data)
+	data, err = xml.Marshal(issued)
+	require.NoError(t, err)
+	texts["XML"] = string(data)
 	for how, text := range texts {
 		assert.NotContains(t, text, "secret", how)
 		for _, part := range []string{"id-1", "7", "2030-03-17T17:46:40Z"} {

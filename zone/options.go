@@ -154,6 +154,11 @@ func WithLeeway(leeway time.Duration) ValidatorOption {
 // store fail, counted from the last successful read: one hour by default. After
 // that Validate returns token.ErrUnavailable. With zero it does so after the first
 // failed read.
+//
+// Within the limit, or within half a minute if that is shorter, the validator also
+// notices that the store hangs or no longer announces changes. For this it reads all of
+// the store twice in that time, but not more often than every 250 ms, or every second
+// with zero. The same is true of [WithSessionMaxStale].
 func WithMaxStale(limit time.Duration) ValidatorOption {
 	return validatorOption(live.WithMaxStale(limit))
 }

@@ -192,7 +192,7 @@ func (f *Follower) readAll(ctx context.Context) {
 	}
 	prev := f.current.Load()
 	if prev == nil {
-		prev = &State{}
+		prev = &State{overdue: f.overdue()}
 	}
 	interval := f.interval()
 	f.fullRead, f.fullDue = now, now.Add(interval-rand.N(interval/10))
@@ -290,6 +290,9 @@ func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Durat
 		return
 	}
 	f.all.pause(2 * took) // leaves time for the other scopes, even if one hangs
+	if f.fullDue.Before(f.all.due) {
+		f.fullDue = f.all.due
+	}
 	f.sweepKnown()
 }
 
