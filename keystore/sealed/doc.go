@@ -15,9 +15,9 @@
 // # What it protects, and what not
 //
 // Get and List return a record only if a holder of the key-encryption key sealed it, for
-// the scope and the name under which it is found. A record is an error if it is not
-// sealed, was altered in any bit, was cut short, or was copied or moved to another scope
-// or name. So write access alone cannot plant a key.
+// the scope and the name under which it is found. They return an error for a
+// record that is not sealed, was altered in any bit, was cut short, or was copied or moved
+// to another scope or name. So write access alone cannot plant a key.
 //
 // A process with write access can still delete records. It can also put back an older state
 // of a record, such as a list without the latest revocation or a key that was removed. It
