@@ -18,12 +18,14 @@
 //   - revocation: lists of revoked token ids
 //   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
 //     proxy against a token; dataplane/serviceaccount, a module of its own, takes
-//     Kubernetes service account tokens instead, dataplane/insecure every proxy
+//     Kubernetes service account tokens instead, and dataplane/insecure lets
+//     every proxy in
 //   - zone: Issuer and Validator of zone tokens, and their scopes
-//   - config: both from the settings that Kuma and Kong Mesh document
-//   - httpapi: tokens, revocation lists and public keys over HTTP
+//   - config: authenticators and issuers from the settings that Kuma and Kong
+//     Mesh document
+//   - httpapi: tokens, revocation lists and public keys over HTTP, and a client
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
-//     tokens, xDS authentication (grpcauth/xdsauth), client credentials
+//     tokens, xDS authentication (grpcauth/xdsauth), and client credentials
 //   - audit: who did what to tokens and keys, as events on log/slog
 //   - keystore/keystoretest: the test suite that every store passes
 //   - cmd/meshpass, a module of its own: the command-line tool

@@ -8,7 +8,8 @@
 //	ctx = audit.WithActor(ctx, "alice@example.com")
 //	issued, err := issuer.Issue(ctx, claims, day) // the event has actor=alice@example.com
 //
-// No event is left out: there is no rate limit.
+// Without [WithLogger], the events of an issuer go to the issuer's logger, and all
+// others to slog.Default(). No event is left out: there is no rate limit.
 package audit
 
 import (

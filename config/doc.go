@@ -8,7 +8,7 @@
 //	  authn:
 //	    enableReloadableTokens: false # see Config.ReloadableTokens
 //	    dpProxy:
-//	      type: ""                    # dpToken, serviceAccountToken or none; by the environment
+//	      type: ""                    # dpToken, serviceAccountToken or none; see Config.DPProxyType
 //	      dpToken:
 //	        enableIssuer: true
 //	        validator:
@@ -18,7 +18,7 @@
 //	            mesh: default         # without it: every mesh
 //	            keyFile: /keys/key-1.pem
 //	    zoneProxy:
-//	      type: ""                    # zoneToken, serviceAccountToken or none; by the environment
+//	      type: ""                    # zoneToken, serviceAccountToken or none; see Config.ZoneProxyType
 //	      zoneToken:
 //	        enableIssuer: true
 //	        validator:

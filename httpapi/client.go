@@ -135,7 +135,6 @@ func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time
 }
 
 func (c *Client) issue(ctx context.Context, kind token.Kind, asked token.Claims, validFor time.Duration, request any) (token.Issued, error) {
-	latest := time.Now().Add(validFor + skew)
 	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, http.StatusOK, token.MaxSize+1)
 	if err != nil {
 		return token.Issued{}, err
@@ -153,7 +152,7 @@ func (c *Client) issue(ctx context.Context, kind token.Kind, asked token.Claims,
 	if err != nil {
 		return token.Issued{}, unusable("%v", err)
 	}
-	if err := compare(asked, claims, latest); err != nil {
+	if err := compare(asked, claims, time.Now().Add(validFor+skew)); err != nil {
 		return token.Issued{}, err
 	}
 	issued.KeyID, issued.ID, issued.ExpiresAt = header.KeyID, claims.ID, claims.ExpiresAt

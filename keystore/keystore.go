@@ -13,8 +13,8 @@
 //	validator, err := dataplane.NewValidator(store)
 //
 // A program may also read and write records itself. Several writers do not overwrite
-// each other: [KeyStore] Update takes the Version that was read, and returns
-// [ErrConflict] if another writer was faster.
+// each other: the method Update of a [KeyStore] takes the Version that was read, and
+// returns [ErrConflict] if another writer was faster.
 //
 //	r, err := store.Get(ctx, "default", "greeting")
 //	r.Data = []byte("good morning")

@@ -26,9 +26,9 @@
 //
 // An item that looks like a list in another form is a problem too: JSON, ids in
 // quotes, ids separated by semicolons or bars, ids after "ids=", base64 of a list, or
-// ids with the two characters of a \n between them. A reader takes such a list for
-// one that revokes, so what looks like an id in it is revoked as well as the item
-// itself. Other implementations read it as it is written: repair the list.
+// ids with the two characters of a \n between them. The author of such a list wants to
+// revoke the ids in it. So the item itself is revoked, and also everything in it that
+// looks like an id. Other implementations revoke the item only: repair the list.
 //
 // This package writes lists with one comma between two ids and nothing else, so
 // that implementations that only split at commas can read them too. If the first

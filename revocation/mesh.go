@@ -89,7 +89,8 @@ func union(a, b *List) *List {
 // that read only that one. The list starts with the ids of the mesh's own list, and
 // from then on [AddDataplane] keeps both in step. If the global list exists, it gets
 // the ids that it lacks. In a store that has each name only once, the error matches
-// [keystore.ErrNameTaken] if the mesh has a list of its own.
+// [keystore.ErrNameTaken] if the mesh has a list of its own. An id that is removed from
+// the lists at the same moment may stay on the global one: remove it again.
 func MakeDataplaneGlobal(ctx context.Context, store keystore.KeyStore, mesh string) error {
 	own, global := Dataplane(mesh), DataplaneGlobal(mesh)
 	list, err := own.Load(ctx, store)

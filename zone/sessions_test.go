@@ -131,7 +131,7 @@ func TestCacheIsForTheTokensZoneAndScopesAlone(t *testing.T) {
 	}
 }
 
-func TestUsageOfZoneKeysIsOfTheGlobalScope(t *testing.T) {
+func TestUsageNamesTheZoneKeyThatVerified(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))
 	validator := newValidator(t, store)

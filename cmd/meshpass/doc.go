@@ -1,8 +1,8 @@
 // Command meshpass makes, inspects and revokes the tokens of a service mesh, and
 // manages the keys that sign them.
 //
-// It is also an example of the library: each command is a few lines around one
-// function of packages dataplane, zone, signing or httpapi. Start with
+// It is reference code too: each command is a few lines around one function of
+// packages dataplane, zone, signing or httpapi. Start with
 //
 //	meshpass --help
 //

@@ -1,3 +1,3 @@
-// Package walkthrough has scripts for every procedure of the documentation, with the tool and
-// the control plane of the examples. Its test runs them.
+// Package walkthrough has ten scripts, one for each procedure of an operator. They use the
+// tool meshpass and the example controlplane. Its test runs them.
 package walkthrough

@@ -1,6 +1,6 @@
 // Package kubernetes keeps the records of a keystore.KeyStore as Secrets in a namespace
 // of Kubernetes, in the form that Kuma and Kong Mesh use. A store on the namespace of
-// such a control plane reads its keys and revocation lists, and it reads the store's.
+// such a control plane reads what the control plane writes, and the other way round.
 // Any number of processes share the records, and learn of each other's changes within
 // milliseconds.
 //

@@ -12,9 +12,9 @@
 //	defer validator.Close() // before pool.Close
 //
 // A control plane that uses PostgreSQL has a pool already. The store shares it, with its
-// TLS, its credentials, its limits and its hooks, and opens no other. With the two
-// timeouts above the store works again within seconds after a network that lost
-// everything is back. Without them that takes minutes.
+// TLS, its credentials, its limits and its hooks, and opens no other. When a
+// network that lost everything is back, the store works again within seconds. Without
+// the two timeouts above that takes minutes.
 //
 // # Tables
 //

@@ -15,13 +15,13 @@
 // # What it protects, and what not
 //
 // Get and List return a record only if a holder of the key-encryption key sealed it, for
-// the scope and the name under which it is found. A record is an error if it is not
-// sealed, was altered in any bit, was cut short, or was copied or moved to another scope
-// or name. So write access alone cannot plant a key.
+// the scope and the name under which it is found. They return an error for a
+// record that is not sealed, was altered in any bit, was cut short, or was copied or moved
+// to another scope or name. So write access alone cannot plant a key.
 //
-// Write access still allows to delete records, and to put back an older state of a record,
-// such as a list without the latest revocation or a key that was removed. Created, from
-// which a publish delay counts, is the inner store's and is not protected.
+// A process with write access can still delete records. It can also put back an older state
+// of a record, such as a list without the latest revocation or a key that was removed. It
+// can change Created, from which a publish delay counts: Created is the inner store's.
 //
 // Use a key-encryption key for one store only: a record that was sealed under it opens in
 // every store that has the key, in the same scope under the same name.

@@ -1,5 +1,5 @@
-// The bench command measures Meshpass and other libraries: with the same key and the
-// same tokens, in turns, in one process. It prints a table in Markdown.
+// Command bench measures Meshpass and other libraries with the same key and the same
+// tokens, in turns, in one process. It prints a table in Markdown.
 //
 // With -write FOLDER it also replaces the table in the README.md of that folder, and
 // draws the plot bench.svg beside it.

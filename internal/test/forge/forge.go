@@ -1,5 +1,5 @@
-// Package forge makes tokens that no honest issuer makes, for the tests of those who
-// have to refuse them: any text as header and payload, any spelling of the parts, any
+// Package forge makes tokens that no honest issuer makes, for the tests of code that
+// must refuse them: any text as header and payload, any spelling of the parts, any
 // signature. It knows nothing of what the other packages accept.
 package forge
 
