@@ -22,7 +22,7 @@ import (
 // Faults, changes and tokens come at random. While they last nothing that is not
 // so may be said; once they end, everything announced counts and is answered.
 func TestValidatorHeedsAnnouncedChangesOnceRandomFaultsEnd(t *testing.T) {
-	for seed := range storetest.Repeat(12, 400) {
+	for seed := range storetest.Repeat(12, 200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { stressFollowing(t, uint64(seed)) })
 		})

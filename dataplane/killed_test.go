@@ -70,7 +70,7 @@ func keepChangingKeys(folder string) error {
 func TestKeysStayUsableWhenAProcessIsKilledWhileItChangesThem(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	for range storetest.Repeat(8, 200) {
+	for range storetest.Repeat(8, 100) {
 		folder := t.TempDir()
 		has := killWhileItChangesKeys(t, self, folder)
 

@@ -840,7 +840,7 @@ func TestValidatorMakesAReadAgainThoughTokensLeftDuringIt(t *testing.T) {
 
 func TestValidatorSpendsLittleOnAFloodOfTokensThatItDoesNotAccept(t *testing.T) {
 	const each = 5_000 // the race detector allows 8,128 goroutines
-	rounds := storetest.Repeat(6, 200)
+	rounds := storetest.Repeat(6, 100)
 	for name, c := range map[string]struct {
 		make func(f *following, good string) func(n int) (mesh, raw string)
 		want error // or token.ErrUnavailable

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -14,10 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	maxDepth  = 8  // of nested objects and lists; a request has three levels
-	maxFaults = 10 // in one answer
-)
+const maxFaults = 10 // in one answer
 
 // field is a field of a request. Its target is a *string, a *[]string or a
 // *map[string][]string.
@@ -26,34 +22,177 @@ type field struct {
 	target any
 }
 
-// readBody reads a body of at most limit bytes into fields. It is stricter than
-// encoding/json, which ignores case in names and takes the last of two equal names:
-// two readers could see two different requests.
+// readBody reads a body of at most limit bytes into fields. It refuses the body at the
+// first name or type that it does not expect, and keeps nothing else. It is stricter
+// than encoding/json, which ignores case in names and takes the last of two equal
+// names: two readers could see two different requests.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64, fields []field) error {
 	if err := checkMediaType(r.Header); err != nil {
 		return err
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var over *http.MaxBytesError
-	if errors.As(err, &over) {
+	switch {
+	case errors.As(err, &over):
 		return tooLarge(limit)
-	}
-	if err != nil {
+	case errors.Is(err, errBusy):
+		return err
+	case err != nil:
 		return unreadable(errors.New("it ends early"))
 	}
-	object, err := parseObject(data)
+	if err := checkJSON(data); err != nil {
+		return unreadable(err)
+	}
+	d := decoder{json.NewDecoder(bytes.NewReader(data)), data}
+	d.UseNumber()
+	return d.object(fields)
+}
+
+// checkJSON returns an error unless a text is exactly one JSON value.
+func checkJSON(data []byte) error {
+	var nothing struct{} // so that nothing is kept
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(data, &nothing); errors.As(err, &syntax) {
+		return fmt.Errorf("it is not exactly one JSON value: see byte %d", syntax.Offset)
+	}
+	return nil
+}
+
+// decoder reads valid JSON piece by piece.
+type decoder struct {
+	*json.Decoder
+	data []byte
+}
+
+// object reads an object with the fields.
+func (d decoder) object(fields []field) error {
+	next, err := d.Token()
 	if err != nil {
 		return unreadable(err)
 	}
-	var bad faults
-	for _, f := range fields {
-		bad.assign(f.name, object[f.name], f.target)
-		delete(object, f.name)
+	if next != json.Delim('{') {
+		return unreadable(fmt.Errorf("it is %s, want an object", typeOf(next)))
 	}
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		bad.add(fmt.Sprintf("%.64s", name), "is unknown, want %s", names(fields))
+	var seen []string
+	for d.More() {
+		name, err := d.text()
+		if err != nil {
+			return unreadable(err)
+		}
+		at := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		if at < 0 {
+			return invalid(InvalidParameter{fmt.Sprintf("%.64s", name), "is unknown, want " + names(fields)})
+		}
+		if slices.Contains(seen, name) {
+			return unreadable(twice(name))
+		}
+		seen = append(seen, name)
+		if list, ok := fields[at].target.(*[]string); ok {
+			*list = make([]string, 0, bytes.Count(d.data, []byte{','})+1) // a list that grows takes twice the memory
+		}
+		if err := d.value(name, fields[at].target); err != nil {
+			return err
+		}
 	}
-	return bad.err()
+	return nil
+}
+
+func twice(name string) error { return fmt.Errorf("name %.64q appears twice in one object", name) }
+
+// text reads a name.
+func (d decoder) text() (string, error) {
+	next, err := d.Token()
+	if err != nil {
+		return "", err
+	}
+	text, _ := next.(string) // a name is always a string
+	return text, checkText(text)
+}
+
+// value reads the value of a field into its target, and leaves the target as it is if
+// the value is null. Empty lists and objects are nil.
+func (d decoder) value(field string, target any) error {
+	next, err := d.Token()
+	if err != nil {
+		return unreadable(err)
+	}
+	want := ""
+	switch target := target.(type) {
+	case *string:
+		if text, ok := next.(string); ok {
+			*target = text
+			return orUnreadable(checkText(text))
+		}
+		want = "a string"
+	case *[]string:
+		if next == json.Delim('[') {
+			return d.list(field, target)
+		}
+		want = "a list of strings"
+	case *map[string][]string:
+		if next == json.Delim('{') {
+			return d.lists(field, target)
+		}
+		want = "an object of lists of strings"
+	}
+	if next == nil {
+		return nil
+	}
+	return wrongType(field, next, want)
+}
+
+func wrongType(field string, found json.Token, want string) error {
+	return invalid(InvalidParameter{field, fmt.Sprintf("is %s, want %s", typeOf(found), want)})
+}
+
+// list reads the rest of a list of strings.
+func (d decoder) list(field string, target *[]string) error {
+	for i := 0; d.More(); i++ {
+		next, err := d.Token()
+		if err != nil {
+			return unreadable(err)
+		}
+		text, ok := next.(string)
+		if !ok { // null too, which other readers take for an empty string
+			return wrongType(fmt.Sprintf("%s[%d]", field, i), next, "a string")
+		}
+		if err := checkText(text); err != nil {
+			return unreadable(err)
+		}
+		*target = append(*target, text)
+	}
+	_, err := d.Token()
+	return orUnreadable(err)
+}
+
+// lists reads the rest of an object of lists of strings.
+func (d decoder) lists(field string, target *map[string][]string) error {
+	for d.More() {
+		name, err := d.text()
+		if err != nil {
+			return unreadable(err)
+		}
+		if _, has := (*target)[name]; has {
+			return unreadable(twice(name))
+		}
+		var list []string
+		if err := d.value(fmt.Sprintf("%s[%.64q]", field, name), &list); err != nil {
+			return err
+		}
+		if *target == nil {
+			*target = map[string][]string{}
+		}
+		(*target)[name] = list
+	}
+	_, err := d.Token()
+	return orUnreadable(err)
+}
+
+func orUnreadable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return unreadable(err)
 }
 
 func names(fields []field) string {
@@ -84,83 +223,6 @@ func checkMediaType(header http.Header) error {
 	return nil
 }
 
-// parseObject parses a text that is one JSON object and nothing else, into
-// map[string]any, []any, string, json.Number, bool and nil.
-func parseObject(data []byte) (map[string]any, error) {
-	var whole json.RawMessage
-	var syntax *json.SyntaxError
-	if err := json.Unmarshal(data, &whole); errors.As(err, &syntax) {
-		return nil, fmt.Errorf("it is not exactly one JSON value: see byte %d", syntax.Offset)
-	} else if err != nil {
-		return nil, errors.New("it is not exactly one JSON value")
-	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	value, err := parseValue(decoder, 0)
-	if err != nil {
-		return nil, err
-	}
-	object, ok := value.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("it is %s, want an object", typeOf(value))
-	}
-	return object, nil
-}
-
-func parseValue(decoder *json.Decoder, depth int) (any, error) {
-	next, err := decoder.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch next := next.(type) {
-	case json.Delim:
-		if depth == maxDepth {
-			return nil, fmt.Errorf("more than %d levels deep", maxDepth)
-		}
-		if next == '{' {
-			return parseMembers(decoder, depth+1)
-		}
-		list := []any{}
-		for decoder.More() {
-			value, err := parseValue(decoder, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, value)
-		}
-		_, err := decoder.Token()
-		return list, err
-	case string:
-		return next, checkText(next)
-	}
-	return next, nil
-}
-
-func parseMembers(decoder *json.Decoder, depth int) (any, error) {
-	object := map[string]any{}
-	for decoder.More() {
-		next, err := decoder.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, ok := next.(string)
-		if !ok {
-			return nil, errors.New("a name is not a string")
-		}
-		if err := checkText(name); err != nil {
-			return nil, err
-		}
-		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("name %.64q appears twice in one object", name)
-		}
-		if object[name], err = parseValue(decoder, depth); err != nil {
-			return nil, err
-		}
-	}
-	_, err := decoder.Token()
-	return object, err
-}
-
 // checkText refuses U+FFFD, with which the decoder replaces invalid UTF-8 and halves
 // of surrogate pairs.
 func checkText(text string) error {
@@ -187,51 +249,13 @@ func (f faults) err() error {
 	return invalid(f...)
 }
 
-// assign stores a parsed value, unless it is null. Empty lists and objects are
-// stored as nil.
-func (f *faults) assign(name string, value, target any) {
-	if value == nil {
-		return
+func typeOf(value json.Token) string {
+	switch value {
+	case json.Delim('['):
+		return "a list"
+	case json.Delim('{'):
+		return "an object"
 	}
-	switch target := target.(type) {
-	case *string:
-		text, ok := value.(string)
-		if !ok {
-			f.add(name, "is %s, want a string", typeOf(value))
-		}
-		*target = text
-	case *[]string:
-		list, ok := value.([]any)
-		if !ok {
-			f.add(name, "is %s, want a list of strings", typeOf(value))
-		}
-		for i, value := range list {
-			text, ok := value.(string)
-			if !ok { // null too, which other readers take for an empty string
-				f.add(fmt.Sprintf("%s[%d]", name, i), "is %s, want a string", typeOf(value))
-			}
-			if len(*f) >= maxFaults {
-				break // the answer lists no more
-			}
-			*target = append(*target, text)
-		}
-	case *map[string][]string:
-		object, ok := value.(map[string]any)
-		if !ok {
-			f.add(name, "is %s, want an object of lists of strings", typeOf(value))
-		}
-		for _, key := range slices.Sorted(maps.Keys(object)) {
-			var list []string
-			f.assign(fmt.Sprintf("%s[%.64q]", name, key), object[key], &list)
-			if *target == nil {
-				*target = map[string][]string{}
-			}
-			(*target)[key] = list
-		}
-	}
-}
-
-func typeOf(value any) string {
 	switch value.(type) {
 	case string:
 		return "a string"
@@ -239,10 +263,6 @@ func typeOf(value any) string {
 		return "a number"
 	case bool:
 		return "a boolean"
-	case []any:
-		return "a list"
-	case map[string]any:
-		return "an object"
 	}
 	return "null"
 }

@@ -267,10 +267,14 @@ func ofMesh(mesh string) owner {
 func ofZones() owner { return owner{path: "/zone"} }
 
 func (c *Client) change(ctx context.Context, method string, of owner, ids []string) error {
-	if _, err := revocation.Format(ids); of.err != nil || err != nil {
-		return errors.Join(of.err, err)
+	err := of.err
+	for _, id := range ids {
+		err = errors.Join(err, revocation.CheckID(id))
 	}
-	_, err := c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, http.StatusNoContent, 0)
+	if err != nil {
+		return err
+	}
+	_, err = c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, http.StatusNoContent, 0)
 	return err
 }
 
@@ -290,7 +294,7 @@ func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
 		return nil, unusable("the field ids is missing")
 	}
 	for i := range list.IDs { // an error quotes nothing that a server sent, which may be a credential
-		if _, err := revocation.Format(list.IDs[i : i+1]); err != nil {
+		if revocation.CheckID(list.IDs[i]) != nil {
 			return nil, unusable("ids[%d] is not an id that a token can have", i)
 		}
 	}

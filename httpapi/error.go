@@ -151,6 +151,8 @@ func answerTo(what Request, err error) *answer {
 	switch {
 	case errors.As(err, &own):
 		return own
+	case errors.Is(err, errBusy):
+		return unavailable()
 	case errors.Is(err, ErrUnauthenticated):
 		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "the client is not authenticated")
 	case errors.As(err, &told):

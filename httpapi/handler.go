@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,6 +95,24 @@ func WithPublicKeySets() Option {
 	}
 }
 
+// WithAdmission sets a function that looks at a request before its body is read. It can
+// only refuse: the authoriser still decides about each request that it lets pass. It
+// sees the headers, the connection, and of the request the action, the kind and the mesh
+// in the path. Its errors are answered as those of an [Authorizer].
+//
+// Without it anyone who reaches the server makes it read bodies of up to 1 MiB. All
+// requests together then take at most some 64 MiB; a request that finds no memory left
+// gets 503. Bodies of up to 4 KiB, such as requests for tokens, are read in any case.
+func WithAdmission(admit func(r *http.Request, what Request) error) Option {
+	return func(h *handler) error {
+		if admit == nil {
+			return errors.New("WithAdmission: the function is nil")
+		}
+		h.admit = admit
+		return nil
+	}
+}
+
 // WithLogger sets the logger; the default is slog.Default(). The handler logs
 // "request failed" at Warn, with the cause of each answer of 500 or 503, and when
 // keys have changed, "key records with faults" at Warn and "built key set" at Info.
@@ -118,6 +137,8 @@ type handler struct {
 	log           *slog.Logger
 	ownLog        bool // log is from WithLogger
 	keys          *keySets
+	admit         func(r *http.Request, what Request) error // nil: every request
+	bodies        pool
 }
 
 // New returns the handler. All four parameters are required: for a control plane
@@ -158,7 +179,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(ctx, w, what, err)
 		return
 	}
-	err = read(w, r, &what)
+	release := func() {}
+	defer func() { release() }() // also after a panic of the authoriser
+	if h.admit != nil {
+		if refused := h.admit(r, what); refused != nil {
+			err = fmt.Errorf("%w: %w", errRefused, refused)
+		}
+	}
+	if err == nil {
+		release = h.bodies.charge(r)
+		err = read(w, r, &what)
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout) // the http.Server limits the time for reading
 	defer cancel()
 	if err == nil && !(what.Action == Keys && h.publicKeySets) {
@@ -166,6 +197,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		actor, err = h.allow(r.WithContext(ctx), what)
 		ctx = audit.WithActor(ctx, actor)
 	}
+	release()
 	if err != nil {
 		h.logRefused(ctx, what, err)
 		h.fail(ctx, w, what, err)
@@ -271,6 +303,21 @@ func (h *handler) logRefused(ctx context.Context, what Request, err error) {
 		Tags:     what.Dataplane.Tags,
 		Zone:     what.Zone.Zone,
 		Scope:    what.Zone.Scope,
-		TokenID:  strings.Join(what.TokenIDs, ","), // one event, so that a refused client cannot flood the log
+		TokenID:  someOf(what.TokenIDs), // one event, so that a refused client cannot flood the log
 	})
+}
+
+// someOf names the first few ids, each once.
+func someOf(ids []string) string {
+	const shown = 16
+	var some []string
+	for i, id := range ids {
+		if len(some) == shown {
+			return fmt.Sprintf("%s and up to %d more", strings.Join(some, ","), len(ids)-i)
+		}
+		if !slices.Contains(some, id) {
+			some = append(some, id)
+		}
+	}
+	return strings.Join(some, ",")
 }

@@ -202,7 +202,7 @@ func TestAuditHasOneEventForARefusedRequestHoweverManyIDsItHas(t *testing.T) {
 	answer, _ := w.do(t, "POST", "/revocations/zone", `{"ids":[`+ids+`]}`, "As", "")
 	assert.Equal(t, 401, answer.StatusCode)
 	assert.Equal(t, 1, w.log.Count(""))
-	assert.Equal(t, 1, w.log.Count("audit: not done", "jti=x,x,x,"))
+	assert.Equal(t, 1, w.log.Count("audit: not done", "jti=x"))
 	assert.Less(t, len(w.log.String()), 4<<10)
 }
 

@@ -23,9 +23,13 @@ func readTokenIDs(w http.ResponseWriter, r *http.Request, what *Request) error {
 	var bad faults
 	if len(what.TokenIDs) == 0 {
 		bad.add("ids", "is missing, want a list of token ids (jti)")
-	} else if _, err := revocation.Format(what.TokenIDs); err != nil {
-		what.TokenIDs = nil
-		bad.add("ids", "%w", err)
+	}
+	for _, id := range what.TokenIDs {
+		if err := revocation.CheckID(id); err != nil {
+			what.TokenIDs = nil
+			bad.add("ids", "%w", err)
+			break
+		}
 	}
 	return bad.err()
 }

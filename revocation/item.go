@@ -87,10 +87,19 @@ func fault[T text](id T) string {
 	return fmt.Sprintf("%s holds %s, want visible ASCII without a comma", excerpt(id), found)
 }
 
+// CheckID returns nil if an id can be on a list: 1 to 256 visible ASCII characters
+// without a comma. Otherwise the error matches [ErrID] and says what is wrong.
+func CheckID(id string) error {
+	if wellFormed(id) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrID, fault(id))
+}
+
 func checkIDs(ids []string) error {
 	for _, id := range ids {
-		if !wellFormed(id) {
-			return fmt.Errorf("%w: %s", ErrID, fault(id))
+		if err := CheckID(id); err != nil {
+			return err
 		}
 	}
 	return nil

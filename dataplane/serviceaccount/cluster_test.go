@@ -34,7 +34,7 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{Kubernetes: engines.NewKubernetes(t)}
+	c := &cluster{Kubernetes: engines.SharedKubernetes(t)}
 	var err error
 	c.core, err = corev1.NewForConfig(c.admin())
 	require.NoError(t, err)
