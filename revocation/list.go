@@ -28,7 +28,7 @@
 // quotes, ids separated by semicolons or bars, ids after "ids=", base64 of a list, or
 // ids with the two characters of a \n between them. The author of such a list wants to
 // revoke the ids in it. So the item itself is revoked, and also everything in it that
-// looks like an id. Other implementations revoke the item only: repair the list.
+// looks like an id. Other implementations read it as it is written: repair the list.
 //
 // This package writes lists with one comma between two ids and nothing else, so
 // that implementations that only split at commas can read them too. If the first
