@@ -90,7 +90,12 @@ func TestStoreNamesTheMeshThatHasTheNameOfANewKey(t *testing.T) {
 
 	_, err = store.Create(t.Context(), keystore.Record{Name: "dataplane-token-revocations-default"})
 	require.NoError(t, err)
-	err = dataplane.Revoke(t.Context(), store, "default", "some-id")
+	// Such a list is the one that counts for the mesh, and no second one can be made.
+	require.NoError(t, dataplane.Revoke(t.Context(), store, "default", "some-id"))
+	global, err := store.Get(t.Context(), keystore.Global, "dataplane-token-revocations-default")
+	require.NoError(t, err)
+	require.Equal(t, "some-id", string(global.Data))
+	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "dataplane-token-revocations-default"})
 	require.ErrorIs(t, err, keystore.ErrNameTaken)
 	require.ErrorContains(t, err, "the global scope has it")
 }
