@@ -328,7 +328,8 @@ func tempFiles(t *testing.T, path string) (found []string) {
 	return found
 }
 
-const increments = 10 // of each competitor
+// increments is how often each competitor increments the number.
+var increments = storetest.Repeat(5, 10)
 
 // compete waits until its input ends, creates a record that all create, and
 // increments a number in another.
@@ -367,7 +368,7 @@ func compete(ctx context.Context, store keystore.KeyStore) error {
 }
 
 func TestDirIsOneStoreForManyProcesses(t *testing.T) {
-	competitors := storetest.Repeat(16, 64)
+	competitors := storetest.Repeat(8, 64)
 	path := t.TempDir()
 	store := openDir(t, path)
 	create(t, store, "default", "counter", "0")

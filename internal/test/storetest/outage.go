@@ -135,9 +135,9 @@ func Outage(t *testing.T, open Opener, fault Fault) {
 	}
 	fault.Mend(t)
 	back := time.Now()
-	soon := func(what string, do func() error) { // within recovery for all calls together
+	soon := func(what string, do func() error) { // within patience for all calls together
 		t.Helper()
-		within(t, recovery-time.Since(back), what, func() (struct{}, error) { return struct{}{}, do() })
+		within(t, patience-time.Since(back), what, func() (struct{}, error) { return struct{}{}, do() })
 	}
 	refused := func(raw string) func() error {
 		return func() error {

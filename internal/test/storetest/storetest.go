@@ -28,7 +28,6 @@ type Opener func(tb testing.TB) keystore.KeyStore
 
 const (
 	patience = 30 * time.Second // for what must come within a second
-	recovery = 20 * time.Second // for what must come within seconds after an outage
 	working  = time.Minute      // for work that a busy machine does slowly
 )
 
