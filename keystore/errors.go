@@ -1,8 +1,10 @@
 package keystore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,8 +46,8 @@ func (nameTaken) Unwrap() error { return ErrExists }
 // methods in this form, except for those of [CheckRecord] and its relatives,
 // which name the record themselves.
 type Error struct {
-	// Op is "get", "list", "create", "update" or "delete". Package sealed also has
-	// "open" and "reseal".
+	// Op is "get", "list", "create", "update" or "delete", or "read" for one record of a
+	// list. Package sealed also has "open" and "reseal".
 	Op string
 
 	// Scope and Name are those of the record. Name is empty if the operation was a
@@ -61,6 +63,60 @@ type Error struct {
 // Failed returns err as an [Error].
 func Failed(op string, scope Scope, name string, err error) error {
 	return &Error{Op: op, Scope: scope, Name: name, Err: err}
+}
+
+// UnreadableError is the error of a [KeyStore] List that could read some records and
+// not others. The list that comes with it holds all records that could be read.
+type UnreadableError struct {
+	// Records has at least one error, each of them for one record, sorted by scope and
+	// then name. Op is "read" or "open".
+	Records []*Error
+}
+
+// Unreadable returns the error of a List that could not read these records, sorted, or
+// nil if there are none.
+func Unreadable(records []*Error) error {
+	if len(records) == 0 {
+		return nil
+	}
+	slices.SortFunc(records, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Name, b.Name))
+	})
+	return &UnreadableError{records}
+}
+
+// SplitUnreadable tells apart the two kinds of errors of a List. If err is an
+// [UnreadableError], alone or wrapped with a text, the list is complete but for the
+// records that SplitUnreadable returns, and other is nil. For any other err, also for one
+// that joins an UnreadableError with others, it returns err: the list has failed.
+func SplitUnreadable(err error) (unreadable []*Error, other error) {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if u, ok := e.(*UnreadableError); ok && len(u.Records) > 0 {
+			return u.Records, nil
+		}
+	}
+	return nil, err
+}
+
+// Error names the first record and says why it cannot be read, and how many more there
+// are.
+func (u *UnreadableError) Error() string {
+	switch len(u.Records) {
+	case 0:
+		return "keystore: an unreadable record without a name"
+	case 1:
+		return u.Records[0].Error()
+	}
+	return fmt.Sprintf("%s (and %d more that cannot be read)", u.Records[0], len(u.Records)-1)
+}
+
+// Unwrap returns the error of each record.
+func (u *UnreadableError) Unwrap() []error {
+	all := make([]error, len(u.Records))
+	for i, err := range u.Records {
+		all[i] = err
+	}
+	return all
 }
 
 // Error says what failed, and why. It never holds data of a record.

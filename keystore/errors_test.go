@@ -41,3 +41,38 @@ func TestErrorTellsItsPartsAndItsCause(t *testing.T) {
 	assert.Equal(t, keystore.Scope("default"), failed.Scope)
 	assert.Equal(t, "key-1", failed.Name)
 }
+
+func TestUnreadableErrorNamesEachRecordAndWhy(t *testing.T) {
+	denied, corrupt := errors.New("permission denied"), errors.New("no key opens it")
+	read := func(scope keystore.Scope, name string, why error) *keystore.Error {
+		return &keystore.Error{Op: "read", Scope: scope, Name: name, Err: why}
+	}
+	require.NoError(t, keystore.Unreadable(nil), "a list without unreadable records has no error")
+	one := keystore.Unreadable([]*keystore.Error{read("default", "key-1", denied)})
+	require.EqualError(t, one, `keystore: cannot read "key-1" in scope "default": permission denied`)
+	two := keystore.Unreadable([]*keystore.Error{read("default", "key-2", denied), read(keystore.Global, "key-9", corrupt)})
+	require.EqualError(t, two, `keystore: cannot read "key-9" in the global scope: no key opens it (and 1 more that cannot be read)`)
+	require.ErrorIs(t, two, denied)
+	require.ErrorIs(t, two, corrupt)
+
+	unreadable, other := keystore.SplitUnreadable(fmt.Errorf("listing the keys: %w", two))
+	require.NoError(t, other)
+	require.Len(t, unreadable, 2)
+	assert.Equal(t, "key-9", unreadable[0].Name, "sorted by scope and then name")
+	assert.Equal(t, "key-2", unreadable[1].Name)
+}
+
+func TestSplitUnreadableTakesNoFailedListForACompleteOne(t *testing.T) {
+	one := keystore.Unreadable([]*keystore.Error{{Op: "read", Scope: "default", Name: "key-1", Err: errors.New("permission denied")}})
+	for _, err := range []error{
+		nil,
+		errors.New("connection refused"),
+		errors.Join(one, errors.New("connection refused")),
+		fmt.Errorf("%w: %w", errors.New("connection refused"), one),
+		&keystore.UnreadableError{},
+	} {
+		unreadable, other := keystore.SplitUnreadable(err)
+		assert.Empty(t, unreadable)
+		assert.Equal(t, err, other)
+	}
+}

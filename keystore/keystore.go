@@ -44,7 +44,8 @@ import "context"
 // [ErrNotFound], List an empty list and Delete nil; Create and Update return
 // ErrName.
 type KeyStore interface {
-	// Get returns the record, or ErrNotFound.
+	// Get returns the record, or ErrNotFound. For a record that is there but cannot be
+	// read it returns another error.
 	Get(ctx context.Context, scope Scope, name string) (Record, error)
 
 	// List returns the scope's records whose names begin with prefix, sorted by
@@ -52,9 +53,16 @@ type KeyStore interface {
 	// moment at which the scope held exactly these records. With AllScopes List
 	// returns the records of every scope, the global one included; each scope's part
 	// is one consistent view. If no record matches, List returns an empty list and no
-	// error. If it cannot read one of the records, it returns an error and never a
-	// shorter list. An empty prefix matches every name. A prefix with which no name
-	// can begin matches none.
+	// error. An empty prefix matches every name. A prefix with which no name can begin
+	// matches none.
+	//
+	// If List can tell which records the scope has but cannot read some of them, it
+	// returns the others together with an [UnreadableError] that names each of these and
+	// says why. Only what lies in one record and stays is a reason: it is not the store's
+	// own format, the process has no right to read it, it is too large, or no key opens
+	// it. An engine that fails, does not answer in time or leaves in doubt which records
+	// there are is a failed List, and never a shorter one. A caller that treats every
+	// error as a failed List is right too.
 	List(ctx context.Context, scope Scope, prefix string) ([]Record, error)
 
 	// Create stores a new record and returns it with its Version and its time of
@@ -76,8 +84,8 @@ type KeyStore interface {
 	// old record or the whole new one.
 	Update(ctx context.Context, r Record) (Record, error)
 
-	// Delete removes the record, whatever its Version. It returns nil if there is
-	// no such record.
+	// Delete removes the record, whatever its Version, and also one that cannot be
+	// read. It returns nil if there is no such record.
 	Delete(ctx context.Context, scope Scope, name string) error
 }
 
