@@ -106,3 +106,12 @@ type Watcher interface {
 	// watch is lost. Several watches may run at once.
 	Watch(ctx context.Context, changed func(Scope)) error
 }
+
+// Lagger is implemented by a store that may read from a copy of its engine's data which
+// is behind, such as a standby of a database. A validator then answers that it could not
+// know when a token names a key that it does not find: the key may be new.
+type Lagger interface {
+	// MayLag reports whether the latest List may lack a record that was written before it
+	// began. It does not block. Before the first List it returns false.
+	MayLag() bool
+}
