@@ -526,20 +526,16 @@ func TestAStreamThatRacesWithItsEndIsUnharmed(t *testing.T) {
 			raw := z.issue(token.Dataplane{}, time.Hour)
 			p := z.open(v, raw)
 			proxies.Go(func() {
-				// It reads while it sends. gRPC delivers the end of a stream after the
-				// responses before it, so a client that does not read sees none.
-				var end *status.Status
-				var reading sync.WaitGroup
-				reading.Go(func() { end = endOf(p) })
 				_ = p.request(node(fmt.Sprintf("default.dp-%d", i), nil))
-				for {
+				// Few enough that requests and responses fit into the windows of the stream
+				// unread: gRPC delivers the end of a stream after the responses before it.
+				for range 200 {
 					if err := p.request(nil); err != nil {
 						assert.Equal(t, io.EOF, err)
 						break
 					}
 				}
-				reading.Wait()
-				assert.Equal(t, codes.Unauthenticated, end.Code())
+				assert.Equal(t, codes.Unauthenticated, endOf(p).Code())
 			})
 			z.revoke(raw)
 		}
