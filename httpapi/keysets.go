@@ -208,7 +208,7 @@ func (k *keySets) load(ctx context.Context, series signing.Series, previous *key
 	if previous != nil {
 		before = previous.public
 	}
-	public := series.PublicSet(records, before)
+	public := series.PublicSet(records, unreadable, before)
 	keys := readable(public)
 	faults := public.Problems()
 	for _, record := range unreadable {
