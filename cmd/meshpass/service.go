@@ -304,14 +304,14 @@ func (s *storeService) explain(err error, of owner) error {
 		return advise(fmt.Errorf("%s: %w", s.name, err), `check that both sides use TLS or neither does, and that they trust each other's authority: "meshpass help stores"`)
 	case errors.Is(err, context.DeadlineExceeded):
 		return advise(fmt.Errorf("%s did not answer within %s: %w", s.name, s.timeout, err), "check that it runs and can be reached from here, or give it more time with --timeout")
-	case errors.Is(err, signing.ErrNoKey):
-		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
-	case errors.Is(err, signing.ErrKey):
-		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, sealed.ErrNoKey):
 		return advise(err, "the records of this store are encrypted: name the key file with --encryption-key-file")
 	case errors.Is(err, sealed.ErrNotSealed):
 		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
+	case errors.Is(err, signing.ErrNoKey):
+		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
+	case errors.Is(err, signing.ErrKey):
+		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, keystore.ErrReadOnly):
 		return advise(err, "use a store that you can write, such as that of the global control plane, or run this as another user")
 	case errors.Is(err, revocation.ErrUnreadable):
