@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -8,8 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"net/http/httptest"
-
-	"github.com/meshpass/meshpass/httpapi"
 )
 
 func TestDashMeansStandardOutput(t *testing.T) {
@@ -137,17 +136,34 @@ func TestIDsOnStandardInputAreRefusedAsAWholeIfOneIsInAnotherForm(t *testing.T) 
 	require.Equal(t, 100, strings.Count(c.done("revocations", "list", "--mesh", "default"), "\n"))
 }
 
-func TestControlPlaneNamesTheProblemOfAListInAnotherForm(t *testing.T) {
+func TestProblemOfAListInAnotherFormIsNamedByAStoreAndByAControlPlane(t *testing.T) {
 	c := newToolWithKeys(t)
+	c.env["MESHPASS_AUTH_TOKEN"] = "geheim"
 	server := httptest.NewServer(newControlPlane(t))
 	defer server.Close()
 	c.done("revocations", "add", "id-1", "--mesh", "default")
 	c.write("keys/meshes/default/dataplane-token-revocations-default", "id-a;id-b")
-	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": server.URL, "MESHPASS_AUTH_TOKEN": "geheim"}
-	for _, line := range []string{"revocations list --mesh default", "revocations add id-2 --mesh default", "revocations remove id-2 --mesh default"} {
+	for _, line := range []string{
+		"revocations list --mesh default", "revocations add id-2 --mesh default", "revocations remove id-2 --mesh default",
+		"revocations list --mesh default --control-plane URL", "revocations add id-2 --mesh default --control-plane URL",
+		"revocations remove id-2 --mesh default --control-plane URL",
+	} {
+		line = strings.ReplaceAll(line, "URL", server.URL)
 		r := c.run(strings.Fields(line)...)
 		require.Equal(t, exitDone, r.status, r.err)
 		require.Equal(t, 1, strings.Count(r.err, "warning: the revocation list of mesh \"default\": item at offset 0: \"id-a;id-b\" looks like ids separated by a semicolon"), "%s: %s", line, r.err)
 	}
-	require.Equal(t, "Meshpass-Problem", httpapi.ProblemHeader)
+}
+
+func TestRevocationsAreNotReportedAsChangedIfAProxyInBetweenAnswers(t *testing.T) {
+	c := newToolWithKeys(t)
+	for _, status := range []int{200, 202, 302} {
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		defer proxy.Close()
+		for _, verb := range []string{"add", "remove"} {
+			says := c.fails(exitFailed, "revocations", verb, "an-id", "--mesh", "default", "--control-plane", proxy.URL)
+			require.NotContains(t, says, "revoked for")
+			require.NotContains(t, says, "check that the control plane runs", "to ask again does not help")
+		}
+	}
 }
