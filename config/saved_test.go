@@ -42,7 +42,12 @@ func TestReadTakesWhatAnEditorSavedWithAByteOrderMarkAndNamesUTF16(t *testing.T)
 	}
 	// An inline token may come from a file, by a variable.
 	lookup := func(value string) func(string) (string, bool) {
-		return func(name string) (string, bool) { return value, name == "KUMA_DATAPLANE_RUNTIME_TOKEN" }
+		return func(name string) (string, bool) {
+			if name == "KUMA_DATAPLANE_RUNTIME_TOKEN" {
+				return value, true
+			}
+			return "", false
+		}
 	}
 	raw := offlineDataplaneToken(t, token.Dataplane{Mesh: "default"})
 	_, err = config.Read(nil, lookup("\ufeff"+raw+"\r\n"))
