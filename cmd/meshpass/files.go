@@ -10,12 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 const maxFile = 1 << 20 // bytes that the tool reads from a file
@@ -26,7 +26,12 @@ func (a *app) read(path string) ([]byte, error) {
 		return nil, usagef("want the path of a file, not its content: every user of this machine can see the command line")
 	}
 	from := a.in
-	if path != "-" {
+	if path == "-" {
+		if a.inRead {
+			return nil, usagef(`"-" is given for two inputs, and standard input can be read only once: put one of them into a file`)
+		}
+		a.inRead = true
+	} else {
 		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, advise(fmt.Errorf("there is no file %q", path), "check the path")
@@ -94,24 +99,40 @@ func (a *app) readPublicKey(path string) (*signing.PublicKey, error) {
 
 // plainPEM undoes the base64 around PEM, if there is any.
 func plainPEM(data []byte) []byte {
-	decoded, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data)))
+	text, err := token.PlainText(data)
+	if err != nil {
+		return data // to be refused by the parser of keys
+	}
+	decoded, err := base64.StdEncoding.DecodeString(string(text))
 	if err == nil && bytes.HasPrefix(decoded, []byte("-----BEGIN")) {
 		return decoded
 	}
 	return data
 }
 
-// readToken reads a token and trims the white space around it.
+// readToken reads a token, without a byte order mark and white space around it.
 func (a *app) readToken(path string) (string, error) {
 	data, err := a.readSecret(path)
 	if err != nil {
 		return "", err
 	}
-	raw := strings.TrimSpace(string(data))
-	if raw == "" {
+	text, err := plainText(path, data)
+	if err != nil {
+		return "", err
+	}
+	if len(text) == 0 {
 		return "", advise(fmt.Errorf("%s is empty", nameOf(path)), "want a token")
 	}
-	return raw, nil
+	return string(text), nil
+}
+
+// plainText is token.PlainText with the name of the file in the error.
+func plainText(path string, data []byte) ([]byte, error) {
+	text, err := token.PlainText(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", nameOf(path), err)
+	}
+	return text, nil
 }
 
 func nameOf(path string) string {
@@ -135,6 +156,9 @@ func (o *output) flags(command *cobra.Command) {
 
 // check refuses an output that cannot be written, before there is a secret to write.
 func (o *output) check() error {
+	if o.file == "-" { // standard output
+		o.file = ""
+	}
 	if o.file == "" {
 		if o.overwrite {
 			return usagef("--overwrite needs --output")
