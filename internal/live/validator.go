@@ -74,6 +74,7 @@ func newValidator(family *replica.Family, config Config) *Validator {
 		refusals: limit.NewReporter(config.Log),
 		cache:    newCache(config.cache),
 		ended:    make(chan struct{}),
+		uses:     useTable{all: make(byScope[signer, *keyUse])},
 	}
 	v.sessions = newSessions(&v.config)
 	return v
@@ -157,7 +158,7 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if err != nil {
 		return nil, u, err
 	}
-	t := &Verified{validator: v, claims: claims, scope: want.Scope, keyID: header.KeyID, key: key, ofStore: ofStore}
+	t := &Verified{validator: v, claims: claims, scope: want.Scope, signer: signer{header.KeyID, key, ofStore}}
 	return t, u, v.decide(ctx, want, t)
 }
 
@@ -188,7 +189,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	}
 	use := t.use.Load()
 	if use == nil || use.forgotten.Load() { // first use, or the key was removed and added again
-		use = v.uses.of(t.scope, keyID{t.keyID, t.key})
+		use = v.uses.of(t.scope, t.signer)
 		t.use.Store(use)
 	}
 	use.count(now)
