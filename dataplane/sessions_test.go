@@ -801,6 +801,35 @@ func TestSessionEndsByTheTimeThatHasPassedWhenTheClockJumpsBack(t *testing.T) {
 	})
 }
 
+func TestSessionLivesNoLongerWhenAClockThatWasSetBackIsPutForwardInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, clock := newFollowing(t), &shiftedClock{}
+		raw := f.issue(time.Hour)
+		session := f.start(dataplane.WithClock(clock.now)).session(raw)
+		clock.jump(-2 * time.Hour)
+		f.pass(10 * time.Minute)
+		clock.jump(time.Hour)
+		f.pass(50*time.Minute + defaultLeeway - time.Nanosecond)
+		assertOpen(t, session)
+		f.pass(time.Nanosecond)
+		assertEnded(t, session, token.ErrExpired)
+	})
+}
+
+func TestSessionEndsByAJumpOfTheClockAlsoIfAnotherIsBoundRightAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, clock := newFollowing(t), &shiftedClock{}
+		f.start(dataplane.WithClock(clock.now))
+		session, far := f.session(f.issue(time.Hour)), f.verified(f.issue(30*day))
+		f.pass(100 * time.Millisecond)
+		clock.jump(2 * time.Hour)
+		other := f.bound(far)
+		f.pass(2 * time.Second)
+		assertEnded(t, session, token.ErrExpired)
+		assertOpen(t, other)
+	})
+}
+
 func TestSessionBoundWhileTheClockWasBehindEndsWhenItIsPutRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, clock := newFollowing(t), &shiftedClock{}
@@ -1127,5 +1156,28 @@ func TestSessionEndsWhenItsKeyHasBeenUnreadableForTooLong(t *testing.T) {
 		require.NoError(t, ctx.Err(), "the key is not known to be gone")
 		f.pass(3 * time.Second)
 		require.ErrorIs(t, context.Cause(ctx), token.ErrUnavailable)
+	})
+}
+
+func TestSessionOfAConfiguredKeyStaysOpenBesideAnUnreadableRecordOfTheSameKid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		f.start(dataplane.WithSessionMaxStale(time.Minute), dataplane.WithPublicKey("default", "1", testKey(2).Public()))
+		raw := f.withSerial("1", 2)
+		before := f.session(raw)
+		replaceRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		f.pass(10 * time.Minute)
+		assertOpen(t, before)
+		after := f.session(raw)
+		assertOpen(t, after)
+		f.pass(10 * time.Minute)
+		assertOpen(t, after)
+		f.removeKey(1)
+		f.pass(time.Minute)
+		assertOpen(t, before)
+		f.accepts(raw)
+		usage := f.validator.Usage()
+		require.Len(t, usage, 1)
+		assert.EqualValues(t, 3, usage[0].Validations, "the record that is gone was about another key")
 	})
 }

@@ -143,6 +143,32 @@ func TestQueueProlongsNothingWhenTheWallClockIsSetBack(t *testing.T) {
 	}
 }
 
+func TestQueueProlongsNothingWhenAWallClockThatWasSetBackIsPutForwardInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		one := b.add(time.Hour, 0)
+		b.setClock(-2 * time.Hour)
+		time.Sleep(time.Minute)
+		b.setClock(-time.Hour)
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		assert.Equal(t, time.Hour, b.end(one))
+	})
+}
+
+func TestQueueFollowsAJumpAheadAlsoIfAnItemIsAddedRightAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		one := b.add(time.Hour, 0)
+		time.Sleep(time.Minute + time.Second/2)
+		b.setClock(2 * time.Hour)
+		b.add(24*time.Hour, 0)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.InDelta(t, time.Minute+time.Second/2, b.end(one), float64(time.Second))
+	})
+}
+
 func TestQueueEndsInTimeWhatWasAddedWhileTheWallClockWasSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox()

@@ -316,28 +316,25 @@ func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, err
 	if err != nil {
 		return now, err
 	}
+	tooOld := s.CheckAge(t.scope, now, v.config.maxStale)
+	if tooOld != nil && v.follower.MayRead(t.scope) && t.check(s) == nil {
+		if s, err = v.reread(ctx, t.scope); err != nil {
+			return time.Now(), err
+		}
+		now = time.Now()
+		tooOld = s.CheckAge(t.scope, now, v.config.maxStale)
+	}
 	if err := t.check(s); err != nil {
 		return now, err
 	}
-	err = s.CheckAge(t.scope, now, v.config.maxStale)
-	if err == nil || !v.follower.MayRead(t.scope) {
-		return now, err
-	}
-	err = v.checkReread(ctx, t)
-	return time.Now(), err
+	return now, tooOld
 }
 
-// checkReread is checkStore after another read of the token's scope.
-func (v *Validator) checkReread(ctx context.Context, t *Verified) error {
-	tooOld := func(s *replica.State) error { return s.CheckAge(t.scope, time.Now(), v.config.maxStale) }
-	if err := v.follower.Reread(ctx, t.scope, func() bool { return tooOld(v.follower.State()) == nil }); err != nil {
-		return err
-	}
-	s := v.follower.State()
-	if err := t.check(s); err != nil {
-		return err
-	}
-	return tooOld(s)
+// reread returns the state after another read of a scope.
+func (v *Validator) reread(ctx context.Context, scope keystore.Scope) (*replica.State, error) {
+	current := func() bool { return v.follower.State().CheckAge(scope, time.Now(), v.config.maxStale) == nil }
+	err := v.follower.Reread(ctx, scope, current)
+	return v.follower.State(), err
 }
 
 // checkTimes compares exp and nbf with the wall clock (RFC 7519, sections 4.1.4
