@@ -441,3 +441,18 @@ func TestCacheServesManyGoroutinesWhileEverythingChanges(t *testing.T) {
 	asking.Wait()
 	assert.NoError(t, check(t, validator, "default", staying))
 }
+
+func TestCacheRefusesARevokedTokenDefinitelyWhileItsKeyCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		revoked, good := f.issue(day), f.issue(day)
+		f.accepts(revoked)
+		f.accepts(good)
+		replaceRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		f.revoke(revoked)
+		synctest.Wait()
+		f.refuses(revoked, token.ErrRevoked)
+		f.cannotTell(good)
+		f.cannotTell(f.withSerial("1", 0), "a token that was never seen")
+	})
+}

@@ -1181,3 +1181,26 @@ func TestSessionOfAConfiguredKeyStaysOpenBesideAnUnreadableRecordOfTheSameKid(t 
 		assert.EqualValues(t, 3, usage[0].Validations, "the record that is gone was about another key")
 	})
 }
+
+func TestSessionMayBeBoundToATokenThatCannotBeCheckedForLessThanTheLimit(t *testing.T) {
+	for name, happen := range map[string]func(f *following){
+		"its list cannot be read": func(f *following) { f.putList("default", unreadable) },
+		"its key cannot be read": func(f *following) {
+			replaceRecord(f.t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		},
+		"the store fails": func(f *following) { f.store.setList(failing) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t).start(dataplane.WithMaxStale(0), dataplane.WithSessionMaxStale(10*time.Minute))
+				verified := f.verified(f.issue(30 * day))
+				happen(f)
+				f.pass(5 * time.Minute)
+				session := f.bound(verified)
+				assertOpen(t, session, "it was validated a moment ago, as far as the limit for sessions goes")
+				f.pass(6 * time.Minute)
+				assertEnded(t, session, token.ErrUnavailable)
+			})
+		})
+	}
+}

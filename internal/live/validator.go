@@ -106,12 +106,14 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 			if err == nil {
 				return t, nil
 			}
-			if errors.Is(err, token.ErrUnavailable) { // it may become good again: keep it, and wait only once
+			if !errors.Is(err, token.ErrUnavailable) { // else it may become good again
+				v.cache.drop(known)
+			}
+			if !errors.Is(err, token.ErrUnknownKey) { // else another key may have its kid by now
 				u, _ := token.ParseUnverified(raw) // for the log
 				v.logRefusal(ctx, want, u, t, err)
 				return nil, err
 			}
-			v.cache.drop(known)
 		}
 	}
 	t, u, err := v.validate(ctx, want, raw)
