@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -454,5 +455,36 @@ func TestCacheRefusesARevokedTokenDefinitelyWhileItsKeyCannotBeRead(t *testing.T
 		f.refuses(revoked, token.ErrRevoked)
 		f.cannotTell(good)
 		f.cannotTell(f.withSerial("1", 0), "a token that was never seen")
+	})
+}
+
+func TestCacheOfHeadersTakesBoundedMemory(t *testing.T) {
+	const tokens, size = 600, 5000
+	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()), dataplane.WithCache(0))
+	encode := base64.RawURLEncoding.EncodeToString
+	heap := hostileHeap()
+	for i := range tokens {
+		input := encode(fmt.Appendf(nil, `{"alg":"RS256","kid":"key-1","made-up":"%0*d"}`, size, i)) + "." + encode([]byte(`{"Mesh":"default","exp":4000000000,"jti":"a"}`))
+		signature, err := testKey(0).Sign([]byte(input))
+		require.NoError(t, err)
+		require.NoError(t, check(t, validator, "default", input+"."+encode(signature)))
+	}
+	assert.Less(t, hostileHeap()-heap, int64(tokens*size*2/3), "each token has another header")
+	runtime.KeepAlive(validator)
+}
+
+func TestCacheKnowsATokenByEachOfItsCharacters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		raw := f.issue(day)
+		f.accepts(raw)
+		for at := range len(raw) {
+			for _, c := range "AQgw." { // of all that may be the last one of a signature
+				if changed := raw[:at] + string(c) + raw[at+1:]; changed != raw {
+					require.ErrorIs(t, f.check(changed), token.ErrInvalid, "character %d of %d", at, len(raw))
+				}
+			}
+		}
+		f.accepts(raw)
 	})
 }

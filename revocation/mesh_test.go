@@ -146,6 +146,23 @@ func TestDataplaneListsAreBothCheckedIfTheGlobalOneIsMadeInBetween(t *testing.T)
 	assert.Equal(t, []string{"a"}, global)
 }
 
+func TestDataplaneGlobalListHasWhatIsRevokedWhileItIsMade(t *testing.T) {
+	for name, before := range map[string][]string{"the mesh has no ids": nil, "the mesh has ids": {"a"}} {
+		t.Run(name, func(t *testing.T) {
+			memory := keystore.NewMemory()
+			if before != nil {
+				require.NoError(t, revocation.AddDataplane(t.Context(), memory, "default", before[0]))
+			}
+			store := interrupted{KeyStore: memory, beforeCreate: once(func() { // by a caller who sees no global list
+				assert.NoError(t, revocation.AddDataplane(t.Context(), memory, "default", "late"))
+			})}
+			require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
+			_, global := listsOf(t, memory, "default")
+			assert.Equal(t, append(before, "late"), global)
+		})
+	}
+}
+
 func TestDataplaneListOfAFlatStoreIsTheOneThatExists(t *testing.T) {
 	store := flatStore{keystore.NewMemory()}
 	require.NoError(t, revocation.AddDataplane(t.Context(), store, "default", "a"))
