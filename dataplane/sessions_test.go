@@ -805,8 +805,9 @@ func TestSessionLivesNoLongerWhenAClockThatWasSetBackIsPutForwardInPart(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		f, clock := newFollowing(t), &shiftedClock{}
 		raw := f.issue(time.Hour)
-		session := f.start(dataplane.WithClock(clock.now)).session(raw)
+		session, far := f.start(dataplane.WithClock(clock.now)).session(raw), f.verified(f.issue(30*day))
 		clock.jump(-2 * time.Hour)
+		f.bound(far)
 		f.pass(10 * time.Minute)
 		clock.jump(time.Hour)
 		f.pass(50*time.Minute + defaultLeeway - time.Nanosecond)

@@ -37,21 +37,16 @@ func (u *keyUse) count(now time.Time) {
 
 // useTable holds the counters of all keys.
 type useTable struct {
-	mu  sync.RWMutex
+	mu  sync.Mutex
 	all byScope[signer, *keyUse]
 }
 
 // of returns the counters of a key.
 func (u *useTable) of(scope keystore.Scope, key signer) *keyUse {
-	u.mu.RLock()
-	use := u.all[scope][key]
-	u.mu.RUnlock()
-	if use != nil {
-		return use
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if use = u.all[scope][key]; use == nil {
+	use := u.all[scope][key]
+	if use == nil {
 		use = &keyUse{}
 		u.all.put(scope, key, use)
 	}
@@ -86,7 +81,7 @@ func (v *Validator) Usage() []KeyUse {
 		}
 		return u
 	}
-	v.uses.mu.RLock()
+	v.uses.mu.Lock()
 	for scope, keys := range v.uses.all {
 		for key, c := range keys {
 			u := use(scope, key.kid)
@@ -96,7 +91,7 @@ func (v *Validator) Usage() []KeyUse {
 			}
 		}
 	}
-	v.uses.mu.RUnlock()
+	v.uses.mu.Unlock()
 	v.sessions.open(func(scope keystore.Scope, kid string, n int) { use(scope, kid).Sessions += n })
 
 	all := make([]KeyUse, 0, len(seen))
