@@ -1205,3 +1205,18 @@ func TestSessionMayBeBoundToATokenThatCannotBeCheckedForLessThanTheLimit(t *test
 		})
 	}
 }
+
+func TestSessionEndsWhenItsKeyHasBeenUnreadableForTooLongThoughItsMeshKeepsChanging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithSessionMaxStale(10 * time.Minute))
+		session := f.session(f.issue(30 * day))
+		replaceRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		for serial := range signing.Serial(10) {
+			f.pass(time.Minute)
+			assertOpen(t, session)
+			putRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").PublicKeyName(serial+2), testKey(1).Public().PEM())
+		}
+		f.pass(2 * sessionCheck)
+		assertEnded(t, session, token.ErrUnavailable)
+	})
+}
