@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"keystore": {"token"},
 	"audit":    {"token"},
 
-	"keystore/dir":          {"keystore"},
+	"keystore/dir":          {"internal/rights", "keystore"},
 	"keystore/sealed":       {"keystore"},
 	"keystore/keystoretest": {"keystore"},
 
@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 
 	"internal/limit":   {},
 	"internal/expiry":  {},
+	"internal/rights":  {},
 	"internal/setting": {},
 	"internal/replica": {"signing", "revocation", "keystore", "token"},
 	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "keystore", "token"},

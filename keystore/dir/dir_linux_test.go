@@ -157,12 +157,21 @@ func TestDirOfAnotherUser(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, records, 1)
 	})
-	t.Run("is not listed in part", func(t *testing.T) {
-		for _, scope := range []keystore.Scope{"default", "closed", keystore.AllScopes} {
+	t.Run("is not listed without a folder that is closed", func(t *testing.T) {
+		for _, scope := range []keystore.Scope{"closed", keystore.AllScopes} {
 			records, err := store.List(t.Context(), scope, "")
-			assert.ErrorIs(t, err, fs.ErrPermission)
+			_, failed := keystore.SplitUnreadable(err)
+			assert.ErrorIs(t, failed, fs.ErrPermission)
+			assert.ErrorContains(t, failed, filepath.Join(path, "meshes", "closed")+" belongs to uid ")
 			assert.Empty(t, records)
 		}
+	})
+	t.Run("is listed with the name of a record that is closed", func(t *testing.T) {
+		records, err := store.List(t.Context(), "default", "")
+		assert.Len(t, records, 1)
+		closed := requireUnreadable(t, err, "default", "secret")
+		assert.ErrorIs(t, closed, fs.ErrPermission)
+		assert.ErrorContains(t, closed, filepath.Join(path, "meshes", "default", "secret")+" belongs to uid ")
 		for scope, name := range map[keystore.Scope]string{"default": "secret", "closed": "key-1"} {
 			_, err := store.Get(t.Context(), scope, name)
 			assert.ErrorIs(t, err, fs.ErrPermission)
