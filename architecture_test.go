@@ -66,6 +66,10 @@ var mayImport = map[string][]string{
 	"grpcauth/internal/loopback": {},
 	"internal/ci/release":        {},
 	"internal/ci/testreport":     {},
+
+	// Of what no user can import, the tool needs what makes it write files as the
+	// directory store does.
+	"cmd/meshpass": {"internal/rights"},
 }
 
 // jwxImporter is the one file that knows which library makes and checks signatures.
@@ -88,7 +92,7 @@ func TestImportsRunOneWayAndTheCoreDependsOnJwxAlone(t *testing.T) {
 			own, isOwn := strings.CutPrefix(path, module+"/")
 			switch {
 			case isOwn && program:
-				require.NotContains(t, own, "internal/", "%s imports what no user can", file)
+				require.True(t, !strings.Contains(own, "internal/") || slices.Contains(mayImport[pkg], own), "%s imports what no user can", file)
 			case isOwn:
 				require.Contains(t, allowed, own, "%s imports it", file)
 			case !strings.Contains(strings.SplitN(path, "/", 2)[0], "."):

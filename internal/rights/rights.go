@@ -14,6 +14,48 @@ import (
 	"strings"
 )
 
+// Follow returns the path of the file to which a path leads, so that the file can be
+// replaced and a link to it stays. A path that leads to no file is returned as it is.
+//
+// A link to nothing is an error, as the file would be made where nobody looks. So is a
+// link of another user, unless it is root's or the file is that user's: root would replace
+// a file that the user may not.
+func Follow(file string) (string, error) {
+	info, err := os.Lstat(file)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return file, nil // who opens it learns why not
+	}
+	target, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is a symbolic link to nothing", file)
+	}
+	if err != nil {
+		return "", err
+	}
+	for info.Mode()&fs.ModeSymlink != 0 {
+		if !trusted(info, target) {
+			return "", fmt.Errorf("%s is a symbolic link of another user to a file that is not that user's", file)
+		}
+		next, err := os.Readlink(file)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(next) {
+			folder, _ := filepath.Split(file) // not cleaned: it may end in .. after a link
+			next = folder + next
+		}
+		file = next
+		if info, err = os.Lstat(file); err != nil {
+			return "", err
+		}
+	}
+	folder, name := filepath.Split(file)
+	if folder, err = filepath.EvalSymlinks(folder + "."); err != nil {
+		return "", err
+	}
+	return filepath.Join(folder, name), nil
+}
+
 // Explain adds to an error of the file system, if it is about rights or space, which file
 // or folder is the cause; if it is about rights, also to whom that belongs, and as whom
 // this process runs. A path in the error that is not absolute is below base. On Windows
