@@ -59,9 +59,7 @@ const (
 // file is the record's Data, at most 64 MiB (67,108,864 bytes). In file names each
 // capital letter is written as % and its hexadecimal code, so that names which differ
 // in case stay apart on every file system: the mesh Prod is the folder %50rod. The
-// store ignores files with other names, and files whose names begin with a dot. It
-// makes files with mode 0600 and folders with mode 0700, and leaves the modes of
-// existing ones.
+// store ignores files whose names begin with a dot, and files that no record can have.
 //
 // A write is on disk before it returns. A crash at any point leaves the whole old
 // record or the whole new one. Version is a hash of the data. Created is the file's
@@ -69,11 +67,28 @@ const (
 //
 // Other programs may create, change and remove records too. The store notices the
 // change, and compare-and-swap holds, except for a file that is written at the very
-// moment of an Update. Such a program should write a new file and rename it, or a
-// reader may see half of one.
+// moment of a Create or an Update of this record. Such a program should write a new file
+// and rename it, or a reader may see half of one.
 //
-// The store follows symbolic links that stay below PATH. A link to nothing, in the
-// place of a file or of a folder, is an error and never an empty store.
+// The store follows symbolic links that stay below PATH. Update replaces the file to
+// which a link leads, and the link stays; Delete removes the link. A folder that is a link
+// to nothing is an error and never an empty store. Hard links are not needed.
+//
+// # Records that cannot be read
+//
+// List returns the other records, and names a record in its [keystore.UnreadableError]
+//
+//   - if the process has no right to read the file,
+//   - if a folder, a named pipe or a socket is in its place,
+//   - if a link is in its place that leads to nothing, to itself or out of PATH,
+//   - if the file has more than 64 MiB ([keystore.ErrTooLarge]),
+//   - if the name of the file, or of its mesh's folder, is not encoded, such as
+//     meshes/Prod, or is encoded with lower-case digits. The error says the right name. If
+//     the record is there under its right name too, it is in doubt which one is meant.
+//
+// Get and Update of such a record return the same reason, and Create [keystore.ErrExists].
+// Delete removes whatever is in the record's place, except for a folder that is not empty.
+// If a folder cannot be read, or the system cannot read a file (EIO), List fails.
 //
 // # Volumes of Kubernetes
 //
@@ -82,8 +97,8 @@ const (
 // of the Secret are the names of the records. New keys then appear without a change of
 // the Pod. Or mount one volume at PATH, with a path such as meshes/MESH/NAME for each
 // key. Names with capitals need such paths, or items, since file names are encoded as
-// above and the keys of Secrets cannot be: a key with capitals in place of a record is an
-// error. Do not use subPath: Kubernetes never updates it.
+// above and the keys of Secrets cannot be: a key with capitals is a record that cannot be
+// read. Do not use subPath: Kubernetes never updates it.
 //
 // Each List shows one state of a volume, also while Kubernetes switches to the next
 // one, and Watch sees the switch. Writes return [keystore.ErrReadOnly], since they
@@ -93,10 +108,28 @@ const (
 //
 // # Rights and locks
 //
-// If the process may not write to the folder, reads work and writes return
-// [keystore.ErrReadOnly]. The lock files are PATH/.*.lock. If the store can neither
-// make nor open them, it reads without them; a List may then not be one consistent
-// view.
+// A new file has mode 0600 and a new folder mode 0700. They belong to the owner and the
+// group of the folder that they are in, as far as the process may give them away. If that
+// folder is setgid, or its group may write to it and others may not, the group gets the
+// rights that it has to the folder; folders below a setgid folder are setgid. So several
+// users of one group share a store with
+//
+//	install -d -o cp -g mesh -m 2770 /var/lib/mesh/keys
+//
+// A file that is replaced keeps its owner, its group and its mode, and on Linux its access
+// control list and its user attributes. So what root writes locks no other user out. Only
+// root can keep another owner: a file that another user replaces is that user's from then
+// on, with the same group and mode. If that user is not in the group, the file has no
+// rights for the group. On Windows a file gets the rights that its folder passes on.
+//
+// If the process may not write to the folder, or the file system is mounted read-only,
+// reads work and writes return [keystore.ErrReadOnly]. A disk that is full and a file
+// that belongs to another user are other errors. An error says which file or folder is the
+// cause and, if it is about rights, to whom it belongs and as whom the process runs.
+//
+// Writers make the lock files PATH/.*.lock, with the rights of any new file. Reading makes
+// and changes no file. If a reader may not open the lock files, it reads without them; a
+// List may then not be one consistent view.
 //
 // The system releases the locks of a process that dies. A process that is stopped
 // (SIGSTOP) keeps its lock: until it continues, the writes of other processes, and

@@ -54,6 +54,9 @@ func decodeName(path string) (string, bool) {
 // hexadecimal digits in lower case. For most names there are none.
 func misspellings(name string) []string {
 	right := encodeName(name)
+	if right == name {
+		return nil
+	}
 	wrong := slices.Compact([]string{name, encodeAs("%%%02x", name)})
 	return slices.DeleteFunc(wrong, func(path string) bool { return path == right })
 }

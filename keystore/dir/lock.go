@@ -112,8 +112,11 @@ func openLock(root *os.Root, name string) (*os.File, error) {
 			f, err = root.OpenFile(name, os.O_RDWR|openNonblock, 0)
 		}
 	}
-	if errors.Is(err, fs.ErrPermission) && mayWrite(root.Name()) {
-		return nil, err // the fault is the file's
+	if errors.Is(err, fs.ErrPermission) && mayWrite(root.Name()) { // the fault is the file's
+		if info, statErr := root.Lstat(name); statErr == nil && justMade(info) {
+			return nil, errLocked
+		}
+		return nil, err
 	}
 	if err != nil {
 		return nil, orReadOnly(err)
@@ -123,6 +126,12 @@ func openLock(root *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// justMade reports whether a process of root may be about to give a lock file away.
+func justMade(info fs.FileInfo) bool {
+	age := time.Since(info.ModTime())
+	return 0 <= age && age < time.Second
 }
 
 func shareLock(root *os.Root, f *os.File, name string, made bool) error {
