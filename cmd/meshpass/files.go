@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/meshpass/meshpass/internal/rights"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -150,8 +151,8 @@ type output struct {
 }
 
 func (o *output) flags(command *cobra.Command) {
-	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file, with mode 0600, instead of standard output")
-	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if it exists, atomically")
+	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file instead of standard output; a new file has mode 0600")
+	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if it exists, atomically; it keeps owner, group and mode")
 }
 
 // check refuses an output that cannot be written, before there is a secret to write.
@@ -168,7 +169,11 @@ func (o *output) check() error {
 	if isSecret(o.file) {
 		return usagef("--output is a secret, want the path of a file")
 	}
-	info, err := os.Lstat(o.file)
+	file, err := rights.Follow(o.file)
+	if err != nil {
+		return advise(fmt.Errorf("--output: %w", err), "choose another name")
+	}
+	info, err := os.Lstat(file)
 	switch {
 	case err == nil && info.IsDir():
 		return usagef("--output: %s is a folder, want a file", o.file)
@@ -186,7 +191,8 @@ func (o *output) check() error {
 }
 
 // write writes the data to the file or to standard output. A file appears whole or
-// not at all.
+// not at all. One that is replaced keeps its owner, group, mode and links, and a new one
+// belongs to the owner of its folder.
 func (a *app) write(o output, data []byte) (err error) {
 	if o.file == "" {
 		if file, ok := a.out.(*os.File); ok && !o.public {
@@ -200,24 +206,66 @@ func (a *app) write(o output, data []byte) (err error) {
 		}
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(o.file), ".meshpass-*")
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot write %s: %w", o.file, rights.Explain(".", err))
+		}
+	}()
+	file, err := rights.Follow(o.file)
 	if err != nil {
-		return advise(fmt.Errorf("cannot write %s: %w", o.file, err), "choose a folder that you may write to")
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(file), ".meshpass-*")
+	if err != nil {
+		return advise(err, "choose a folder that you may write to")
 	}
 	defer os.Remove(temporary.Name())
 	_, err = temporary.Write(data)
-	err = errors.Join(err, temporary.Chmod(0o600), temporary.Sync(), temporary.Close())
-	switch {
-	case err != nil:
-	case o.overwrite:
-		err = os.Rename(temporary.Name(), o.file)
-	default: // unlike a rename, a link does not replace a file that another process has just made
-		err = os.Link(temporary.Name(), o.file)
+	err = errors.Join(err, temporary.Chmod(0o600), giveRights(temporary, file), temporary.Sync())
+	info, statErr := temporary.Stat()
+	if err = errors.Join(err, statErr, temporary.Close()); err != nil {
+		return err
 	}
+	if o.overwrite {
+		err = os.Rename(temporary.Name(), file)
+	} else {
+		err = renameToNew(temporary.Name(), file)
+	}
+	if err == nil && !o.public && othersRead(info) {
+		a.say("warning: others can read %s (mode %04o, as before): chmod 600 %s", o.file, info.Mode().Perm(), o.file)
+	}
+	return err
+}
+
+// giveRights gives a temporary file the rights of the file that it will be.
+func giveRights(temporary *os.File, file string) error {
+	old, err := os.Open(file)
+	if err == nil {
+		defer old.Close()
+		return rights.Keep(temporary, old)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	folder, err := os.Stat(filepath.Dir(file))
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", o.file, err)
+		return err
 	}
-	return nil
+	return rights.Inherit(temporary, folder, false)
+}
+
+// renameToNew renames a file, unless there is one of the new name.
+func renameToNew(from, to string) error {
+	// Unlike a rename, a link does not replace a file that another process has just made.
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// This file system may have no links.
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return &fs.PathError{Op: "create", Path: to, Err: fs.ErrExist}
+	}
+	return os.Rename(from, to)
 }
 
 func isTerminal(file any) bool {
