@@ -199,6 +199,7 @@ func (k *keySets) forget(now time.Time) {
 // failed read returns the previous set too, for the next read.
 func (k *keySets) load(ctx context.Context, series signing.Series, previous *keySet) (*keySet, error) {
 	records, err := k.store.List(ctx, series.Scope(), series.Prefix())
+	unreadable, err := keystore.SplitUnreadable(err)
 	if err != nil {
 		return previous, fmt.Errorf("%w: reading the keys: %w", token.ErrUnavailable, err)
 	}
@@ -206,7 +207,7 @@ func (k *keySets) load(ctx context.Context, series signing.Series, previous *key
 	if previous != nil {
 		before = previous.public
 	}
-	public := series.PublicSet(records, before)
+	public := series.PublicSet(records, unreadable, before)
 	keys := readable(public)
 	if len(keys) == 0 {
 		if len(public.Keys()) > 0 {

@@ -31,6 +31,11 @@ var (
 	// ErrTooLarge: the data is over the store's limit, which the text names.
 	ErrTooLarge = errors.New("keystore: record too large")
 
+	// ErrScopeUnknown: List found a record that does not say to which scope it belongs. It
+	// stands in an [UnreadableError], with the scope in which the store looks for such
+	// records.
+	ErrScopeUnknown = errors.New("keystore: the record does not say its scope")
+
 	// ErrName: CheckScope or CheckName refuses the scope or the name; or Create or
 	// Update was given one that the store's engine cannot hold.
 	ErrName = errors.New("keystore: unusable name")

@@ -104,12 +104,12 @@ func BenchmarkPublicSetUnchanged(b *testing.B) {
 	for serial := range signing.Serial(10) {
 		records = append(records, in(defaultKeys.KeyName(serial), firstEncoded().private))
 	}
-	previous := defaultKeys.PublicSet(records, nil)
-	compare(b, func() { defaultKeys.PublicSet(records, previous) }, func() { defaultKeys.PublicSet(records, nil) })
+	previous := defaultKeys.PublicSet(records, nil, nil)
+	compare(b, func() { defaultKeys.PublicSet(records, nil, previous) }, func() { defaultKeys.PublicSet(records, nil, nil) })
 }
 
 func BenchmarkFind(b *testing.B) {
-	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().private)}, nil)
+	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().private)}, nil, nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := set.Find("1"); err != nil {

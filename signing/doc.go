@@ -25,7 +25,8 @@
 //
 //	keys := signing.DataplaneKeys("default")
 //	records, err := store.List(ctx, keys.Scope(), keys.KeyName(0))
-//	record, serial, err := keys.Signing(records, time.Time{})
+//	unreadable, err := keystore.SplitUnreadable(err)
+//	record, serial, err := keys.Signing(records, unreadable, time.Time{})
 //	key, err := signing.ParsePrivateKey(record.Data)
 //	signature, err := key.Sign(signingInput)
 //

@@ -62,9 +62,9 @@ func ExampleSeries_Signing() {
 		{Name: "zone-token-signing-key-10"},
 		{Name: "zone-token-signing-key-9"},
 		{Name: "zone-token-signing-key-11-backup"},
-	}, time.Time{})
+	}, nil, time.Time{})
 	fmt.Println(record.Name, serial.KeyID(), err)
-	_, _, err = keys.Signing(nil, time.Time{})
+	_, _, err = keys.Signing(nil, nil, time.Time{})
 	fmt.Println(err)
 	// Output:
 	// zone-token-signing-key-10 10 <nil>
@@ -81,8 +81,7 @@ func ExampleSeries_PublicSet() {
 	set := keys.PublicSet([]keystore.Record{
 		{Scope: keys.Scope(), Name: keys.PublicKeyName(1), Data: key.Public().PEM()},
 		{Scope: keys.Scope(), Name: keys.PublicKeyName(2), Data: []byte("damaged")},
-	}, nil)
-
+	}, nil, nil)
 	found, err := set.Find("1")
 	fmt.Println(found.Equal(key.Public()), err)
 	_, err = set.Find("3")

@@ -26,7 +26,8 @@ type Key struct {
 	Serial Serial
 
 	// Created is the time at which the store created the record of the private
-	// key, or if there is none, of the public key.
+	// key, or if there is none, of the public key. It is zero if the store cannot
+	// read that record.
 	Created time.Time
 
 	// Public verifies the tokens signed with the key. It is nil if the key
@@ -72,33 +73,31 @@ func read(record keystore.Record, public bool) *reading {
 // PublicSet parses the keys in records and keeps their public halves. It
 // accepts every record of the series, private or public. If both exist for a
 // serial, it uses the private one, unless that cannot be read. Faulty records do
-// not affect the other keys; [PublicSet.Problems] reports them.
+// not affect the other keys; [PublicSet.Problems] reports them. Records that the store
+// listed but could not read, given as unreadable, count as faulty.
 //
 // previous is the result of the previous read, or nil. A record with the same
 // Version and Created is not parsed again. An unchanged key keeps its pointer,
 // even if its record was rewritten, so callers can compare keys by pointer.
-func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *PublicSet {
+func (s Series) PublicSet(records []keystore.Record, unreadable []*keystore.Error, previous *PublicSet) *PublicSet {
 	if previous == nil || previous.series != s {
 		previous = &PublicSet{}
 	}
 	set := &PublicSet{series: s, byKeyID: make(map[string]Key), readings: make(map[string]*reading)}
 	halves := make(map[Serial]struct{ private, public *reading })
-	for _, record := range records {
+	add := func(record keystore.Record, read func(public bool) *reading) {
 		serial, public, err := s.ParseName(record.Name)
 		switch {
 		case errors.Is(err, ErrNotKey):
-			continue
+			return
 		case record.Scope != s.Scope():
 			set.report(unusable(describeRecord(record), "the keys of "+describeScope(s.Scope())))
-			continue
+			return
 		case err != nil:
 			set.report(err)
-			continue
+			return
 		}
-		r := previous.readings[record.Name]
-		if r == nil || !record.Unchanged(r.record) {
-			r = read(record, public)
-		}
+		r := read(public)
 		set.readings[record.Name] = r
 		if r.err != nil {
 			set.report(r.err)
@@ -111,8 +110,20 @@ func (s Series) PublicSet(records []keystore.Record, previous *PublicSet) *Publi
 		}
 		halves[serial] = h
 	}
-	_, signs, err := s.Signing(records, time.Time{})
-	if err != nil { // only public keys, or none
+	for _, record := range records {
+		add(record, func(public bool) *reading {
+			if r := previous.readings[record.Name]; r != nil && record.Unchanged(r.record) {
+				return r
+			}
+			return read(record, public)
+		})
+	}
+	for _, err := range unreadable {
+		record := keystore.Record{Scope: err.Scope, Name: err.Name}
+		add(record, func(bool) *reading { return &reading{record: record, err: unreadableKey(err)} })
+	}
+	_, signs, err := s.Signing(records, unreadable, time.Time{})
+	if errors.Is(err, ErrNoKey) { // only public keys, or none
 		signs = -1
 	}
 	for _, serial := range slices.Sorted(maps.Keys(halves)) {

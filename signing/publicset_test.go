@@ -40,7 +40,7 @@ func TestPublicSetFindsEachKeyByItsSerial(t *testing.T) {
 		in(defaultKeys.KeyName(10), firstEncoded().private),
 		in(defaultKeys.PublicKeyName(9), secondEncoded().public),
 		in(defaultKeys.KeyName(0), secondEncoded().private),
-	}, nil)
+	}, nil, nil)
 	assert.Empty(t, set.Problems())
 	assert.True(t, find(t, set, "10").Equal(newPrivateKey(t, firstRSA()).Public()))
 	assert.True(t, find(t, set, "9").Equal(newPrivateKey(t, secondRSA()).Public()))
@@ -48,7 +48,7 @@ func TestPublicSetFindsEachKeyByItsSerial(t *testing.T) {
 }
 
 func TestPublicSetDoesNotFindAKidThatIsNoSerialOfIt(t *testing.T) {
-	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().private)}, nil)
+	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().private)}, nil, nil)
 	for _, kid := range []string{"", "0", "2", "01", "+1", " 1", "1 ", "-1", "key-1", "../../1", "\x00", "99999999999999999999"} {
 		key, err := set.Find(kid)
 		assert.ErrorIs(t, err, signing.ErrNoKey, kid)
@@ -73,7 +73,7 @@ func TestPublicSetIsSortedBySerialAndTheHighestPrivateKeySigns(t *testing.T) {
 		in(defaultKeys.KeyName(9), firstEncoded().private),
 		in(defaultKeys.KeyName(2), []byte("corrupt")),
 		in(defaultKeys.KeyName(0), firstEncoded().private),
-	}, nil)
+	}, nil, nil)
 	keys := set.Keys()
 	require.Len(t, keys, 4)
 	for i, want := range []struct {
@@ -94,7 +94,7 @@ func TestPublicSetIsSortedBySerialAndTheHighestPrivateKeySigns(t *testing.T) {
 func TestPublicSetNamesAKeyThatCannotBeReadAsTheOneThatSigns(t *testing.T) {
 	keys := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.KeyName(2), nil),
-	}, nil).Keys()
+	}, nil, nil).Keys()
 	require.Len(t, keys, 2)
 	assert.False(t, keys[0].Signs)
 	assert.True(t, keys[1].Signs)
@@ -102,13 +102,13 @@ func TestPublicSetNamesAKeyThatCannotBeReadAsTheOneThatSigns(t *testing.T) {
 }
 
 func TestPublicSetOfPublicKeysSignsWithNone(t *testing.T) {
-	keys := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().public)}, nil).Keys()
+	keys := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().public)}, nil, nil).Keys()
 	require.Len(t, keys, 1)
 	assert.False(t, keys[0].Signs)
 }
 
 func TestPublicSetOfNothingIsEmpty(t *testing.T) {
-	set := defaultKeys.PublicSet(nil, nil)
+	set := defaultKeys.PublicSet(nil, nil, nil)
 	assert.Empty(t, set.Keys())
 	assert.Empty(t, set.Problems())
 	_, err := set.Find("1")
@@ -120,7 +120,7 @@ func TestPublicSetReportsACorruptKeyAndTheOthersServe(t *testing.T) {
 		in(defaultKeys.KeyName(1), firstEncoded().private),
 		in(defaultKeys.KeyName(2), firstEncoded().private[:100]),
 		in(defaultKeys.KeyName(3), secondEncoded().private),
-	}, nil)
+	}, nil, nil)
 	find(t, set, "1")
 	find(t, set, "3")
 	key, err := set.Find("2")
@@ -132,16 +132,16 @@ func TestPublicSetReportsACorruptKeyAndTheOthersServe(t *testing.T) {
 }
 
 func TestPublicSetReportsAKeyOfTheWrongHalf(t *testing.T) {
-	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().private)}, nil)
+	set := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().private)}, nil, nil)
 	requireOneProblem(t, set, "where a public key belongs")
-	set = defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().public)}, nil)
+	set = defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), firstEncoded().public)}, nil, nil)
 	requireOneProblem(t, set, "where a private key belongs")
 }
 
 func TestPublicSetReportsMisnamedRecordsAndNeverReadsThemAsSerialZero(t *testing.T) {
 	for _, suffix := range []string{"-0", "-0002", "-+3", "--1", "-2-1", "-backup", "-99999999999999999999"} {
 		name := defaultKeys.KeyName(0) + suffix
-		set := defaultKeys.PublicSet([]keystore.Record{in(name, firstEncoded().private)}, nil)
+		set := defaultKeys.PublicSet([]keystore.Record{in(name, firstEncoded().private)}, nil, nil)
 		assert.Empty(t, set.Keys(), name)
 		_, err := set.Find("0")
 		assert.ErrorIs(t, err, signing.ErrNoKey, name)
@@ -153,20 +153,20 @@ func TestPublicSetOfMeshDefaultNeverHasKeysOfDefault2(t *testing.T) {
 	other := signing.DataplaneKeys("default-2")
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private), in(other.KeyName(7), secondEncoded().private),
-	}, nil)
+	}, nil, nil)
 	require.Len(t, set.Keys(), 1)
 	_, err := set.Find("7")
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 	requireOneProblem(t, set, `"dataplane-token-signing-key-default-2-7"`)
 
-	set = other.PublicSet([]keystore.Record{record("default-2", other.KeyName(7), secondEncoded().private)}, nil)
+	set = other.PublicSet([]keystore.Record{record("default-2", other.KeyName(7), secondEncoded().private)}, nil, nil)
 	assert.Empty(t, set.Problems())
 	find(t, set, "7")
 }
 
 func TestPublicSetReportsAndIgnoresARecordOfAnotherScope(t *testing.T) {
 	for scope, says := range map[keystore.Scope]string{"other": `mesh "other"`, keystore.Global: "the global scope"} {
-		set := defaultKeys.PublicSet([]keystore.Record{record(scope, defaultKeys.KeyName(1), firstEncoded().private)}, nil)
+		set := defaultKeys.PublicSet([]keystore.Record{record(scope, defaultKeys.KeyName(1), firstEncoded().private)}, nil, nil)
 		assert.Empty(t, set.Keys())
 		requireOneProblem(t, set, `"dataplane-token-signing-key-default-1"`, says, `mesh "default"`)
 	}
@@ -176,7 +176,7 @@ func TestPublicSetIgnoresRecordsThatAreNoKeys(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in("dataplane-token-revocations-default", []byte("a,b")), in("somebody-elses-secret", []byte("s")),
 		record(keystore.Global, "zone-token-signing-key-1", firstEncoded().private),
-	}, nil)
+	}, nil, nil)
 	assert.Empty(t, set.Keys())
 	assert.Empty(t, set.Problems())
 }
@@ -185,7 +185,7 @@ func TestPublicSetTakesBothHalvesOfOneKeyAsOneKey(t *testing.T) {
 	private := in(defaultKeys.KeyName(1), firstEncoded().private)
 	public := in(defaultKeys.PublicKeyName(1), firstEncoded().public)
 	public.Created = private.Created.Add(time.Hour)
-	set := defaultKeys.PublicSet([]keystore.Record{private, public}, nil)
+	set := defaultKeys.PublicSet([]keystore.Record{private, public}, nil, nil)
 	assert.Empty(t, set.Problems())
 	require.Len(t, set.Keys(), 1)
 	assert.Equal(t, private.Created, set.Keys()[0].Created)
@@ -196,11 +196,11 @@ func TestPublicSetUsesThePrivateHalfWhereThePublicOneDisagrees(t *testing.T) {
 	records := []keystore.Record{
 		in(defaultKeys.PublicKeyName(1), secondEncoded().public), in(defaultKeys.KeyName(1), firstEncoded().private),
 	}
-	set := defaultKeys.PublicSet(records, nil)
+	set := defaultKeys.PublicSet(records, nil, nil)
 	want := newPrivateKey(t, firstRSA()).Public()
 	assert.True(t, find(t, set, "1").Equal(want))
 	requireOneProblem(t, set, `"dataplane-token-signing-key-default-1"`, `"dataplane-token-signing-public-key-default-1"`, want.Fingerprint())
-	again := defaultKeys.PublicSet(records, set)
+	again := defaultKeys.PublicSet(records, nil, set)
 	assert.Equal(t, set.Problems()[0].Error(), again.Problems()[0].Error())
 	assert.Len(t, again.Problems(), 1)
 }
@@ -209,7 +209,7 @@ func TestPublicSetUsesThePublicHalfWhileThePrivateOneIsCorrupt(t *testing.T) {
 	private, public := in(defaultKeys.KeyName(1), []byte("corrupt")), in(defaultKeys.PublicKeyName(1), firstEncoded().public)
 	public.Created = private.Created.Add(time.Hour)
 	for _, records := range [][]keystore.Record{{private, public}, {public, private}} {
-		set := defaultKeys.PublicSet(records, nil)
+		set := defaultKeys.PublicSet(records, nil, nil)
 		assert.True(t, find(t, set, "1").Equal(newPrivateKey(t, firstRSA()).Public()))
 		requireOneProblem(t, set, `"dataplane-token-signing-key-default-1"`)
 		assert.NoError(t, set.Keys()[0].Err)
@@ -221,17 +221,17 @@ func TestPublicSetUsesThePublicHalfWhileThePrivateOneIsCorrupt(t *testing.T) {
 func TestPublicSetReportsACorruptPublicHalfWhileThePrivateOneServes(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.PublicKeyName(1), []byte("corrupt")),
-	}, nil)
+	}, nil, nil)
 	find(t, set, "1")
 	requireOneProblem(t, set, `"dataplane-token-signing-public-key-default-1"`)
 }
 
 func TestPublicSetDoesNotParseUnchangedRecordsAgain(t *testing.T) {
 	good, corrupt := in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.KeyName(2), []byte("corrupt"))
-	before := defaultKeys.PublicSet([]keystore.Record{good, corrupt}, nil)
+	before := defaultKeys.PublicSet([]keystore.Record{good, corrupt}, nil, nil)
 	// With data that would be read otherwise, only what was read before can explain the answer.
 	good.Data, corrupt.Data = []byte("unread"), secondEncoded().private
-	after := defaultKeys.PublicSet([]keystore.Record{good, corrupt}, before)
+	after := defaultKeys.PublicSet([]keystore.Record{good, corrupt}, nil, before)
 
 	assert.Same(t, find(t, before, "1"), find(t, after, "1"))
 	_, err := after.Find("2")
@@ -249,10 +249,10 @@ func TestPublicSetParsesARecordAgainIfItMayHaveChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := in(defaultKeys.KeyName(1), firstEncoded().private)
-			before := defaultKeys.PublicSet([]keystore.Record{r}, nil)
+			before := defaultKeys.PublicSet([]keystore.Record{r}, nil, nil)
 			change(&r)
 			r.Data = []byte("corrupt")
-			after := defaultKeys.PublicSet([]keystore.Record{r}, before)
+			after := defaultKeys.PublicSet([]keystore.Record{r}, nil, before)
 			requireOneProblem(t, after, fmt.Sprintf("%q", r.Name))
 		})
 	}
@@ -261,15 +261,15 @@ func TestPublicSetParsesARecordAgainIfItMayHaveChanged(t *testing.T) {
 func TestPublicSetParsesRecordsWithoutVersionsAnew(t *testing.T) {
 	r := in(defaultKeys.KeyName(1), firstEncoded().private)
 	r.Version = ""
-	before := defaultKeys.PublicSet([]keystore.Record{r}, nil)
+	before := defaultKeys.PublicSet([]keystore.Record{r}, nil, nil)
 	r.Data = secondEncoded().private
-	after := defaultKeys.PublicSet([]keystore.Record{r}, before)
+	after := defaultKeys.PublicSet([]keystore.Record{r}, nil, before)
 	assert.True(t, find(t, after, "1").Equal(newPrivateKey(t, secondRSA()).Public()))
 }
 
 func TestPublicSetKeepsThePointerOfAKeyAsLongAsItIsTheSameKey(t *testing.T) {
 	private, public := in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.PublicKeyName(1), firstEncoded().public)
-	first := defaultKeys.PublicSet([]keystore.Record{public}, nil)
+	first := defaultKeys.PublicSet([]keystore.Record{public}, nil, nil)
 	want := find(t, first, "1")
 
 	written := private
@@ -279,12 +279,12 @@ func TestPublicSetKeepsThePointerOfAKeyAsLongAsItIsTheSameKey(t *testing.T) {
 		{public, private}, {private}, {written}, {written, public}, {public}, {public},
 		{in(defaultKeys.KeyName(1), []byte("corrupt")), public},
 	} {
-		set = defaultKeys.PublicSet(records, set)
+		set = defaultKeys.PublicSet(records, nil, set)
 		assert.Same(t, want, find(t, set, "1"))
 	}
 
-	set = defaultKeys.PublicSet(nil, set)
-	set = defaultKeys.PublicSet([]keystore.Record{public}, set)
+	set = defaultKeys.PublicSet(nil, nil, set)
+	set = defaultKeys.PublicSet([]keystore.Record{public}, nil, set)
 	assert.NotSame(t, want, find(t, set, "1"), "a key that was gone has come anew")
 }
 
@@ -298,16 +298,16 @@ func TestPublicSetReportsKeyBytesChangedUnderANameOnceAndTheNewOnesServe(t *test
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := in(c.record, c.bytes(firstEncoded()))
-			before := defaultKeys.PublicSet([]keystore.Record{r}, nil)
+			before := defaultKeys.PublicSet([]keystore.Record{r}, nil, nil)
 			old := find(t, before, "1")
 			r.Version, r.Data = "2", c.bytes(secondEncoded())
-			after := defaultKeys.PublicSet([]keystore.Record{r}, before)
+			after := defaultKeys.PublicSet([]keystore.Record{r}, nil, before)
 
 			now := find(t, after, "1")
 			assert.False(t, now.Equal(old))
 			assert.True(t, now.Equal(newPrivateKey(t, secondRSA()).Public()))
 			requireOneProblem(t, after, fmt.Sprintf("%q", c.record), old.Fingerprint(), now.Fingerprint())
-			assert.Empty(t, defaultKeys.PublicSet([]keystore.Record{r}, after).Problems())
+			assert.Empty(t, defaultKeys.PublicSet([]keystore.Record{r}, nil, after).Problems())
 		})
 	}
 }
@@ -315,8 +315,8 @@ func TestPublicSetReportsKeyBytesChangedUnderANameOnceAndTheNewOnesServe(t *test
 func TestPublicSetOfAnotherSeriesIsNoPrevious(t *testing.T) {
 	a, b := signing.DataplaneKeys("a"), signing.DataplaneKeys("a-1")
 	const name = "dataplane-token-signing-key-a-1" // serial 1 of mesh a, and the unnumbered key of mesh a-1
-	before := a.PublicSet([]keystore.Record{record("a", name, firstEncoded().private)}, nil)
-	after := b.PublicSet([]keystore.Record{record("a-1", name, secondEncoded().private)}, before)
+	before := a.PublicSet([]keystore.Record{record("a", name, firstEncoded().private)}, nil, nil)
+	after := b.PublicSet([]keystore.Record{record("a-1", name, secondEncoded().private)}, nil, before)
 	assert.Empty(t, after.Problems())
 	assert.True(t, find(t, after, "0").Equal(newPrivateKey(t, secondRSA()).Public()))
 }
@@ -324,7 +324,7 @@ func TestPublicSetOfAnotherSeriesIsNoPrevious(t *testing.T) {
 func TestPublicSetKeepsNothingOfTheRecordsItWasMadeFrom(t *testing.T) {
 	data := append([]byte(nil), firstEncoded().private...)
 	records := []keystore.Record{in(defaultKeys.KeyName(1), data)}
-	set := defaultKeys.PublicSet(records, nil)
+	set := defaultKeys.PublicSet(records, nil, nil)
 	clear(data)
 	records[0] = keystore.Record{}
 	assert.True(t, find(t, set, "1").Equal(newPrivateKey(t, firstRSA()).Public()))
@@ -337,7 +337,7 @@ func TestPublicSetProblemsTellNoPartOfAKey(t *testing.T) {
 	set := defaultKeys.PublicSet([]keystore.Record{
 		in(defaultKeys.KeyName(1), damaged), in(defaultKeys.PublicKeyName(2), firstEncoded().private),
 		in(defaultKeys.KeyName(3)+"-copy", firstEncoded().private), record("other", defaultKeys.KeyName(4), firstEncoded().private),
-	}, nil)
+	}, nil, nil)
 	require.Len(t, set.Problems(), 4)
 	for _, problem := range set.Problems() {
 		assertNoPartOf(t, firstEncoded().private, problem)

@@ -98,31 +98,46 @@ func (s Series) ParseName(name string) (serial Serial, public bool, err error) {
 // are newer, it is the one with the lowest serial. So every validator knows a key
 // before it signs. A zero createdBy accepts keys of any age.
 //
-// Signing does not parse the key: if it is corrupt, the caller must fail rather than
-// sign with an older key. Other records are ignored; [Series.PublicSet] reports
-// them. The error matches [ErrNoKey] if there is no private key.
-func (s Series) Signing(records []keystore.Record, createdBy time.Time) (keystore.Record, Serial, error) {
+// records and unreadable are what a list of the store returned. If the key that signs
+// is among the unreadable ones, which count as old, the error matches [ErrKey] and says
+// why it cannot be read. Signing does not parse the key: if it is corrupt, the caller
+// must fail rather than sign with an older key. Other records are ignored;
+// [Series.PublicSet] reports them. The error matches [ErrNoKey] if there is no private
+// key.
+func (s Series) Signing(records []keystore.Record, unreadable []*keystore.Error, createdBy time.Time) (keystore.Record, Serial, error) {
 	var signing keystore.Record
+	var reason error                 // why signing cannot be read
 	chosen, old := Serial(-1), false // old: created at or before createdBy
-	for _, record := range records {
+	consider := func(record keystore.Record, isOld bool, err error) {
 		if record.Scope != s.Scope() {
-			continue
+			return
 		}
-		serial, public, err := s.ParseName(record.Name)
-		if err != nil || public {
-			continue
+		serial, public, notKey := s.ParseName(record.Name)
+		if notKey != nil || public {
+			return
 		}
-		isOld := createdBy.IsZero() || !record.Created.After(createdBy)
 		if chosen < 0 || isOld && (!old || serial > chosen) || !isOld && !old && serial < chosen {
-			signing, chosen, old = record, serial, isOld
+			signing, reason, chosen, old = record, err, serial, isOld
 		}
 	}
-	if chosen < 0 {
+	for _, record := range records {
+		consider(record, createdBy.IsZero() || !record.Created.After(createdBy), nil)
+	}
+	for _, err := range unreadable {
+		consider(keystore.Record{Scope: err.Scope, Name: err.Name}, true, unreadableKey(err))
+	}
+	switch {
+	case chosen < 0:
 		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q (EnsureKey creates the first one)",
 			ErrNoKey, describeScope(s.Scope()), s.KeyName(0)+"-{serial}")
+	case reason != nil:
+		return keystore.Record{}, chosen, fmt.Errorf("the key that signs: %w", reason)
 	}
 	return signing, chosen, nil
 }
+
+// unreadableKey returns the error of a key whose record the store cannot read.
+func unreadableKey(err *keystore.Error) error { return fmt.Errorf("%w: %w", ErrKey, err) }
 
 func describeScope(scope keystore.Scope) string {
 	if scope == keystore.Global {

@@ -128,14 +128,14 @@ func TestSeriesLetsTheHighestSerialSignByNumberAndNotByText(t *testing.T) {
 		record("default", series.KeyName(0), nil), record("default", series.KeyName(10), []byte("ten")),
 		record("default", series.KeyName(2), nil), record("default", series.KeyName(9), nil),
 	}
-	latest, serial, err := series.Signing(records, time.Time{})
+	latest, serial, err := series.Signing(records, nil, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(10), serial)
 	assert.Equal(t, records[1], latest)
 }
 
 func TestSeriesLetsAnUnnumberedKeySignWhereItIsTheOnlyOne(t *testing.T) {
-	latest, serial, err := signing.ZoneKeys().Signing([]keystore.Record{record(keystore.Global, "zone-token-signing-key", nil)}, time.Time{})
+	latest, serial, err := signing.ZoneKeys().Signing([]keystore.Record{record(keystore.Global, "zone-token-signing-key", nil)}, nil, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(0), serial)
 	assert.Equal(t, "zone-token-signing-key", latest.Name)
@@ -153,20 +153,20 @@ func TestSeriesLetsOnlyWellNamedPrivateKeysOfTheScopeSign(t *testing.T) {
 		record("other", series.KeyName(25), nil),
 		record(keystore.Global, series.KeyName(26), nil),
 	}
-	_, _, err := series.Signing(passedOver, time.Time{})
+	_, _, err := series.Signing(passedOver, nil, time.Time{})
 	require.ErrorIs(t, err, signing.ErrNoKey)
 
-	latest, serial, err := series.Signing(append(passedOver, record("default", series.KeyName(3), nil)), time.Time{})
+	latest, serial, err := series.Signing(append(passedOver, record("default", series.KeyName(3), nil)), nil, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(3), serial)
 	assert.Equal(t, series.KeyName(3), latest.Name)
 }
 
 func TestSeriesWithoutAKeySaysWhatItLookedFor(t *testing.T) {
-	_, _, err := signing.DataplaneKeys("default").Signing(nil, time.Time{})
+	_, _, err := signing.DataplaneKeys("default").Signing(nil, nil, time.Time{})
 	assert.ErrorIs(t, err, signing.ErrNoKey)
 	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named "dataplane-token-signing-key-default-{serial}" (EnsureKey creates the first one)`)
-	_, _, err = signing.ZoneKeys().Signing(nil, time.Time{})
+	_, _, err = signing.ZoneKeys().Signing(nil, nil, time.Time{})
 	assert.EqualError(t, err, `no such signing key: the global scope has no record named "zone-token-signing-key-{serial}" (EnsureKey creates the first one)`)
 }
 
@@ -174,7 +174,7 @@ func TestSeriesNamesACorruptHighestKeyAsTheOneThatSigns(t *testing.T) {
 	series := signing.ZoneKeys()
 	latest, serial, err := series.Signing([]keystore.Record{
 		record(keystore.Global, series.KeyName(1), firstEncoded().private), record(keystore.Global, series.KeyName(2), []byte("corrupt")),
-	}, time.Time{})
+	}, nil, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(2), serial)
 	_, err = signing.ParsePrivateKey(latest.Data)
@@ -203,7 +203,7 @@ func TestSeriesLetsNoKeySignThatIsNotKnownEverywhereUnlessItIsTheOnlyOne(t *test
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 {
-				record, serial, err := series.Signing(c.records, monday)
+				record, serial, err := series.Signing(c.records, nil, monday)
 				require.NoError(t, err)
 				assert.Equal(t, c.want, serial)
 				assert.Equal(t, series.KeyName(c.want), record.Name)

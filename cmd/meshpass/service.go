@@ -247,10 +247,11 @@ func (s *storeService) restore(ctx context.Context, of owner, ids []string) erro
 
 func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 	records, err := s.List(ctx, of.series().Scope(), of.series().Prefix())
+	unreadable, err := keystore.SplitUnreadable(err)
 	if err != nil {
 		return keyList{}, s.explain(err, of)
 	}
-	set := of.series().PublicSet(records, nil)
+	set := of.series().PublicSet(records, unreadable, nil)
 	list := keyList{problems: set.Problems()}
 	for _, k := range set.Keys() {
 		row := key{kid: k.Serial.KeyID(), created: k.Created, public: k.Public, use: "verifies"}

@@ -43,7 +43,7 @@ var governed = []string{dataplaneRevocations, zoneRevocations, dataplaneKeys, zo
 // public halves. problems describes keys that cannot be used and are left out.
 func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, problems []error, err error) {
 	add := func(series signing.Series, records []keystore.Record) {
-		set := series.PublicSet(records, nil)
+		set := series.PublicSet(records, nil, nil)
 		problems = append(problems, set.Problems()...)
 		for _, key := range set.Keys() {
 			if key.Err == nil {

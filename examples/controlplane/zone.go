@@ -127,7 +127,7 @@ func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string, en
 	if err != nil {
 		return nil, nil, err
 	}
-	latest, serial, err := series.Signing(records, time.Time{})
+	latest, serial, err := series.Signing(records, nil, time.Time{})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -141,7 +141,7 @@ func ownIssuer(ctx context.Context, own keystore.KeyStore, zone, mesh string, en
 		return nil, nil, err
 	}
 	var options []dataplane.ValidatorOption
-	for _, key := range series.PublicSet(records, nil).Keys() {
+	for _, key := range series.PublicSet(records, nil, nil).Keys() {
 		if key.Err != nil {
 			return nil, nil, key.Err
 		}

@@ -527,7 +527,9 @@ func TestAStreamThatRacesWithItsEndIsUnharmed(t *testing.T) {
 			p := z.open(v, raw)
 			proxies.Go(func() {
 				_ = p.request(node(fmt.Sprintf("default.dp-%d", i), nil))
-				for {
+				// Few enough that requests and responses fit into the windows of the stream
+				// unread: gRPC delivers the end of a stream after the responses before it.
+				for range 200 {
 					if err := p.request(nil); err != nil {
 						assert.Equal(t, io.EOF, err)
 						break

@@ -199,11 +199,11 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		return i.private, i.kid, nil
 	}
 	series, _ := i.family.Keys(scope)
-	records, err := i.store.List(ctx, scope, series.KeyName(0))
+	listed, err := list(ctx, i.store, series, series.KeyName(0))
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
 	}
-	record, serial, err := series.Signing(records, publishedBy(i.config.Now(), i.config.publishDelay))
+	record, serial, err := listed.signing(publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
 		i.mu.Lock()
 		delete(i.keys, scope) // forget private keys that the store has removed

@@ -97,17 +97,17 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	if err := checkPublishDelay(r.PublishDelay); err != nil {
 		return err
 	}
-	records, err := listKeys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return err
 	}
-	keys := series.PublicSet(records, nil).Keys()
+	keys := listed.keys()
 	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Serial == serial }) {
 		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
 	}
 	err = checkNotNewest(keys, serial)
 	if err == nil && !r.Forced {
-		err = r.check(series, records, serial)
+		err = r.check(listed, serial)
 	}
 	if err == nil {
 		return remove(ctx, store, series, serial)
@@ -158,12 +158,12 @@ func logKey(ctx context.Context, action audit.Action, series signing.Series, ser
 }
 
 // check returns why a key must not be removed, or nil.
-func (r *Removal) check(series signing.Series, records []keystore.Record, serial signing.Serial) error {
-	if _, signs, err := series.Signing(records, publishedBy(time.Now(), r.PublishDelay)); err == nil && signs == serial {
+func (r *Removal) check(listed listing, serial signing.Serial) error {
+	if _, signs, err := listed.signing(publishedBy(time.Now(), r.PublishDelay)); err == nil && signs == serial {
 		return fmt.Errorf("%w: it signs; add the next one first", signing.ErrInUse)
 	}
 	for _, use := range r.Used {
-		if use.Scope != series.Scope() || use.KeyID != serial.KeyID() {
+		if use.Scope != listed.series.Scope() || use.KeyID != serial.KeyID() {
 			continue
 		}
 		if use.Sessions > 0 {
@@ -179,18 +179,39 @@ func (r *Removal) check(series signing.Series, records []keystore.Record, serial
 // Keys lists the keys of a series by serial, including those that cannot be
 // read.
 func Keys(ctx context.Context, store keystore.KeyStore, series signing.Series) ([]signing.Key, error) {
-	records, err := listKeys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return nil, err
 	}
-	return series.PublicSet(records, nil).Keys(), nil
+	return listed.keys(), nil
 }
 
-func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) ([]keystore.Record, error) {
+// listing holds the records of a series in a store, also those that cannot be read.
+type listing struct {
+	series     signing.Series
+	records    []keystore.Record
+	unreadable []*keystore.Error
+}
+
+func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) (listing, error) {
 	if store == nil {
-		return nil, errors.New("the store is nil")
+		return listing{}, errors.New("the store is nil")
 	}
-	return store.List(ctx, series.Scope(), series.Prefix())
+	return list(ctx, store, series, series.Prefix())
+}
+
+func list(ctx context.Context, store keystore.KeyStore, series signing.Series, prefix string) (listing, error) {
+	records, err := store.List(ctx, series.Scope(), prefix)
+	unreadable, err := keystore.SplitUnreadable(err)
+	return listing{series, records, unreadable}, err
+}
+
+func (l listing) keys() []signing.Key {
+	return l.series.PublicSet(l.records, l.unreadable, nil).Keys()
+}
+
+func (l listing) signing(createdBy time.Time) (keystore.Record, signing.Serial, error) {
+	return l.series.Signing(l.records, l.unreadable, createdBy)
 }
 
 // errPublicOnly is returned where another control plane creates and keeps the
@@ -201,16 +222,16 @@ var errPublicOnly = fmt.Errorf("%w: the store holds only public keys; the contro
 // signingKey returns the newest key that signs, or signing.ErrNoKey. If its
 // private half cannot be read, it returns an error, whatever the public half.
 func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
-	records, err := listKeys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return signing.Key{}, err
 	}
-	keys := series.PublicSet(records, nil).Keys()
-	record, serial, err := series.Signing(records, time.Time{})
+	keys := listed.keys()
+	record, serial, err := listed.signing(time.Time{})
+	if errors.Is(err, signing.ErrNoKey) && len(keys) > 0 {
+		err = errPublicOnly
+	}
 	if err != nil {
-		if len(keys) > 0 {
-			err = errPublicOnly
-		}
 		return signing.Key{}, err
 	}
 	if _, err := parseSigningKey(record); err != nil {

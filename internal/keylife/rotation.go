@@ -111,6 +111,9 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 	if newest < 0 {
 		return time.Time{}, fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
+	if keys[newest].Created.IsZero() { // how old it is cannot be told
+		return time.Time{}, fmt.Errorf("the newest key %d: %w", keys[newest].Serial, keys[newest].Err)
+	}
 	now := time.Now()
 	due = keys[newest].Created.Add(r.Every)
 	if !due.After(now) {
@@ -129,7 +132,7 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 	}
 	for i, key := range keys[:len(keys)-1] { // the newest key stays
 		next := keys[i+1]
-		if !key.Private || !next.Private {
+		if !key.Private || !next.Private || next.Created.IsZero() { // when the key last signed cannot be told
 			continue
 		}
 		unused := next.Created.Add(r.PublishDelay).Add(r.MaxLifetime).Add(rotationMargin)

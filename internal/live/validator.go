@@ -237,7 +237,10 @@ func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid 
 			return key, nil
 		}
 	}
-	if errors.Is(err, signing.ErrNoKey) {
+	switch {
+	case errors.Is(err, signing.ErrNoKey) && v.follower.MayLag():
+		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s, but the store's answers may lag behind", token.ErrUnavailable, kid, ofMesh(scope))
+	case errors.Is(err, signing.ErrNoKey):
 		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, issue a new token", token.ErrUnknownKey, kid, ofMesh(scope))
 	}
 	return nil, fmt.Errorf("%w: %w", token.ErrUnavailable, err)

@@ -18,16 +18,20 @@ const (
 	minInterval  = 250 * time.Millisecond // the shortest, for a short limit of staleness
 	zeroInterval = time.Second            // for the limit 0
 
-	readTimeout = 5 * time.Second // a longer read has failed
-	maxHanging  = 4               // reads that timed out and have not returned yet
+	readTimeout = 5 * time.Second        // a read that makes no progress for longer has failed
+	longRead    = 250 * time.Millisecond // a longer read goes on beside others
+	maxSingle   = 3                      // reads of single scopes at the same time
+	maxHanging  = maxSingle + 1          // calls of the store that have not returned, timed out or not
 
 	maxFailures = 16                    // reads that fail in a row before reads slow down
 	failurePace = 50 * time.Millisecond // between reads after that
 )
 
-// Follower keeps the state of a family up to date with its store. One goroutine
-// makes all reads, one after the other, so that older data never overwrites newer
-// data.
+// Follower keeps the state of a family up to date with its store. One goroutine begins
+// all reads and takes their answers. It waits for each read, but not for long ones: they
+// go on beside others, so that a scope whose reads are slow or hang delays no other.
+// Older data never overwrites newer data: an answer counts only if its read began after
+// the latest one whose answer was taken.
 //
 // A read covers either all scopes or one. The follower makes the reads that are due
 // in the order of their requests. Each scope whose read fails backs off separately,
@@ -46,6 +50,7 @@ type Follower struct {
 	done    sync.WaitGroup // of the goroutines that use the store
 	hanging atomic.Int32   // calls of the store that have not returned
 	wake    chan struct{}
+	answers chan answer
 
 	waiting atomic.Int32 // tokens that wait for a read
 
@@ -58,6 +63,7 @@ type Follower struct {
 	unknown  time.Time                    // when tokens last caused a read of an unknown scope
 
 	// Used by the reading goroutine only:
+	running  map[keystore.Scope]*running
 	fullRead time.Time // when the latest complete read began
 	fullDue  time.Time
 	failing  bool        // the latest read of all scopes failed
@@ -91,6 +97,8 @@ func Follow(family *Family, store keystore.KeyStore, prefix string, maxStale tim
 		ended:    ctx,
 		stop:     stop,
 		wake:     make(chan struct{}, 1),
+		answers:  make(chan answer),
+		running:  make(map[keystore.Scope]*running),
 		updated:  make(chan struct{}),
 		all:      &job{wanted: true}, // the first read does not wait for the watch
 		jobs:     make(map[keystore.Scope]*job),
@@ -138,27 +146,60 @@ func (f *Follower) signal() {
 	}
 }
 
+// running is a read that has begun.
+type running struct {
+	scope keystore.Scope // AllScopes: all of the family
+	began time.Time
+
+	// Of a complete read:
+	pending map[keystore.Scope]*job // the requests that it answers
+	partly  bool                    // single scopes could be read when it began
+
+	// Of a read of one scope:
+	job    *job
+	wanted bool
+	waits  *demand
+}
+
+// answer is what a read has found, or why it failed.
+type answer struct {
+	*running
+	found found
+	err   error
+}
+
 // run makes the reads that are due, until ctx ends.
 func (f *Follower) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		r, wait := f.next(time.Now())
-		if wait > 0 {
-			timer.Reset(wait)
-			select {
-			case <-ctx.Done():
-			case <-f.wake:
-			case <-timer.C:
+		var begun *running
+		wake := f.wake
+		if wait == 0 {
+			if begun = f.begin(ctx, r); begun == nil {
+				continue
 			}
-			continue
+			wait, wake = longRead, nil
 		}
-		if r.scope == keystore.AllScopes {
-			f.readAll(ctx)
-		} else {
-			f.readScope(ctx, r)
+		timer.Reset(wait)
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done(): // waiting tokens see f.ended
+				return
+			case <-wake:
+				waiting = false
+			case <-timer.C:
+				waiting = false
+				if begun != nil {
+					f.goOn(begun)
+				}
+			case a := <-f.answers:
+				f.end(a)
+				waiting = begun != nil && a.running != begun
+			}
 		}
-		if f.failed > maxFailures { // each scope backs off separately, but there may be thousands
+		if begun != nil && f.failed > maxFailures { // each scope backs off separately, but there may be thousands
 			timer.Reset(failurePace)
 			select {
 			case <-ctx.Done():
@@ -168,44 +209,90 @@ func (f *Follower) run(ctx context.Context) {
 	}
 }
 
-// readAll reads every scope of the family.
-func (f *Follower) readAll(ctx context.Context) {
-	now := time.Now()
+// begin begins a read. It returns nil if no token waits for it any more.
+func (f *Follower) begin(ctx context.Context, r read) *running {
+	b := &running{scope: r.scope, began: time.Now()}
 	f.mu.Lock()
-	f.all.wanted = false
-	pending := f.jobs // this read answers all requests
-	f.jobs = make(map[keystore.Scope]*job)
-	for _, j := range pending {
-		j.demand.begin(now)
-	}
-	for scope, at := range f.peerRead {
-		if now.Sub(at) > knownInterval {
-			delete(f.peerRead, scope)
+	defer f.mu.Unlock()
+	if b.scope == keystore.AllScopes {
+		f.all.wanted = false
+		b.partly = f.partly.Load()
+		b.pending = f.jobs // this read answers all requests
+		f.jobs = make(map[keystore.Scope]*job)
+		for scope, j := range b.pending {
+			if j.reading {
+				f.jobs[scope] = j
+				delete(b.pending, scope)
+				continue
+			}
+			j.demand.begin(b.began)
+		}
+		for scope, at := range f.peerRead {
+			if b.began.Sub(at) > knownInterval {
+				delete(f.peerRead, scope)
+			}
+		}
+	} else {
+		if r.swept {
+			f.job(b.scope, b.began)
+		}
+		b.job = f.jobs[b.scope]
+		if b.job == nil { // all waiting tokens have left
+			return nil
+		}
+		b.wanted, b.waits = b.job.wanted, b.job.demand
+		b.job.wanted, b.job.demand, b.job.reading = false, nil, true
+		b.waits.begin(b.began)
+		if !b.wanted && !r.swept {
+			f.peerRead[b.scope] = b.began
+			if !f.known(b.scope) {
+				f.unknown = b.began
+			}
 		}
 	}
-	f.mu.Unlock()
+	f.running[b.scope] = b
+	f.list(ctx, b)
+	return b
+}
 
-	records, err := f.list(ctx, f.family.Within)
-	f.count(err)
-	if ctx.Err() != nil {
-		return // waiting tokens see f.ended
+// goOn lets a read that takes long go on beside others.
+func (f *Follower) goOn(b *running) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.restore(b.pending)
+	b.pending = nil
+}
+
+// end takes the answer of a read.
+func (f *Follower) end(a answer) {
+	delete(f.running, a.scope)
+	f.failed++
+	if a.err == nil {
+		f.failed = 0
 	}
+	if a.scope == keystore.AllScopes {
+		f.endAll(a)
+	} else {
+		f.endScope(a)
+	}
+}
+
+// endAll takes the answer of a read of all scopes.
+func (f *Follower) endAll(a answer) {
 	prev := f.current.Load()
 	if prev == nil {
 		prev = &State{overdue: f.overdue()}
 	}
-	interval := f.interval()
-	f.fullRead, f.fullDue = now, now.Add(interval-rand.N(interval/10))
-	if err != nil {
+	ended := time.Now()
+	interval, took := f.interval(), ended.Sub(a.began)
+	f.fullRead, f.fullDue = a.began, later(a.began.Add(interval-rand.N(interval/10)), ended.Add(min(took, interval)))
+	if a.err != nil {
 		next := *prev
-		next.full.failed, next.full.err = now, err
+		next.full.failed, next.full.err = a.began, a.err
 		f.publish(&next)
-		f.goOnOneByOne(pending, time.Since(now), err)
+		f.goOnOneByOne(a.running, took, a.err)
 	} else {
-		next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: now}, overdue: f.overdue()}
-		for scope, group := range split(records) {
-			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], now)
-		}
+		next := f.merge(prev, a.found, a.began)
 		f.publish(next)
 		for scope, s := range next.scopes {
 			if s != prev.scopes[scope] {
@@ -217,19 +304,52 @@ func (f *Follower) readAll(ctx context.Context) {
 				f.changed(scope, s, nil)
 			}
 		}
-		for _, j := range pending {
+		for _, j := range a.pending {
 			j.demand.finish(nil)
 		}
 		f.mu.Lock()
-		f.all.retry, f.all.due = 0, now
+		f.all.retry, f.all.due = 0, ended.Add(took)
 		f.sweep = nil
 		f.mu.Unlock()
 		f.partly.Store(false)
 	}
-	if f.failing != (err != nil) {
-		f.failing = err != nil
-		f.on.Reads(err)
+	if f.failing != (a.err != nil) {
+		f.failing = a.err != nil
+		f.on.Reads(a.err)
 	}
+}
+
+// merge returns the state after a successful read of all scopes. What a read of a single
+// scope has confirmed since the beginning is newer and stays.
+func (f *Follower) merge(prev *State, in found, began time.Time) *State {
+	next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: began}, overdue: f.overdue()}
+	newer := func(scope keystore.Scope) bool { return prev.own(scope).confirmed.After(began) }
+	for scope, group := range split(in) {
+		if !newer(scope) {
+			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], began)
+		}
+	}
+	for scope, own := range prev.scopes {
+		if newer(scope) {
+			next.scopes[scope] = own
+		}
+	}
+	for scope, r := range prev.empty {
+		if newer(scope) {
+			if next.empty == nil {
+				next.empty = make(map[keystore.Scope]reading)
+			}
+			next.empty[scope] = r
+		}
+	}
+	return next.findStrays()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // interval returns the time between complete reads: short enough that two of them fit
@@ -255,17 +375,43 @@ func (f *Follower) overdue() time.Duration {
 // read, the store works, but it has a record that cannot be read. From then on the
 // follower reads every known scope separately, and complete reads return to their
 // usual interval, with pauses of at least twice the time that they take.
-func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Duration, err error) {
+func (f *Follower) goOnOneByOne(failed *running, took time.Duration, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.family.Within != keystore.AllScopes {
 		f.all.again(0)
-		for _, j := range pending {
+		for _, j := range failed.pending {
 			j.demand.finish(err)
 		}
 		return
 	}
+	f.restore(failed.pending)
 	now := time.Now()
+	global := f.job(keystore.Global, now)
+	global.want(now)
+	global.since = time.Time{} // goes first, since the tokens of all scopes depend on it
+	switch {
+	case !f.partly.Load():
+		f.all.again(0)
+		for scope := range f.current.Load().scopes { // a random one, since the global scope may be the unreadable one
+			f.sweep = []keystore.Scope{scope}
+			break
+		}
+		return
+	case !failed.partly: // the store came back while this read hung
+		f.all.again(0)
+		return
+	}
+	f.all.pause(2 * took) // leaves time for the other scopes, even if one hangs
+	if f.fullDue.Before(f.all.due) {
+		f.fullDue = f.all.due
+	}
+	f.sweepKnown()
+}
+
+// restore requests reads again that a complete read has not answered. The caller holds
+// mu.
+func (f *Follower) restore(pending map[keystore.Scope]*job) {
 	for scope, j := range pending {
 		if j.forsaken() {
 			continue
@@ -278,143 +424,114 @@ func (f *Follower) goOnOneByOne(pending map[keystore.Scope]*job, took time.Durat
 		}
 		f.jobs[scope] = j
 	}
-	global := f.job(keystore.Global, now)
-	global.want(now)
-	global.since = time.Time{} // goes first, since the tokens of all scopes depend on it
-	if !f.partly.Load() {
-		f.all.again(0)
-		for scope := range f.current.Load().scopes { // a random one, since the global scope may be the unreadable one
-			f.sweep = []keystore.Scope{scope}
-			break
-		}
-		return
-	}
-	f.all.pause(2 * took) // leaves time for the other scopes, even if one hangs
-	if f.fullDue.Before(f.all.due) {
-		f.fullDue = f.all.due
-	}
-	f.sweepKnown()
 }
 
-// readScope reads one scope of the family.
-func (f *Follower) readScope(ctx context.Context, r read) {
-	scope, now := r.scope, time.Now()
-	f.mu.Lock()
-	if r.swept {
-		f.job(scope, now)
-	}
-	j := f.jobs[scope]
-	if j == nil { // all waiting tokens have left
-		f.mu.Unlock()
-		return
-	}
-	wanted, waits := j.wanted, j.demand
-	j.wanted, j.demand, j.reading = false, nil, true
-	waits.begin(now)
-	if !wanted && !r.swept {
-		f.peerRead[scope] = now
-		if !f.known(scope) {
-			f.unknown = now
-		}
-	}
-	f.mu.Unlock()
-
-	records, err := f.list(ctx, scope)
-	f.count(err)
-	if ctx.Err() != nil {
-		return
-	}
+// endScope takes the answer of a read of one scope.
+func (f *Follower) endScope(a answer) {
+	scope, j := a.scope, a.job
 	current := f.current.Load()
 	prev := current.scopes[scope]
+	confirmed := reading{confirmed: a.began}
 	switch {
-	case err != nil:
-		if wanted || prev != nil { // else only a peer named the scope, and it is not read again soon
-			f.publish(current.withReading(scope, reading{failed: now, err: err}))
+	case a.err != nil:
+		if a.wanted || prev != nil { // else only a peer named the scope, and it is not read again soon
+			f.publish(current.withReading(scope, reading{failed: a.began, err: a.err}))
 		}
 		f.mu.Lock()
 		// All tokens of the scope depend on this read, so retry soon. If complete reads
 		// fail because of another scope, retry this scope alone.
 		switch partly := f.partly.Load(); {
-		case partly && (wanted || prev != nil):
-			// A scope whose reads hang must not block the others: it pauses for as long
-			// as its read took.
-			j.again(time.Since(now))
-		case wanted:
+		case partly && (a.wanted || prev != nil):
+			// A scope whose reads hang takes no more than half of the time.
+			j.again(time.Since(a.began))
+		case a.wanted:
 			j.again(0)
 		case prev != nil && !f.all.wanted:
 			f.all.again(0)
 		}
 		f.mu.Unlock()
-	case len(records) > 0:
-		next := f.family.parse(scope, records, prev, now)
+	case current.full.confirmed.After(a.began): // a complete read has overtaken this one
+	case len(a.found.records)+len(a.found.unreadable) > 0:
+		next := f.family.parse(scope, a.found, prev, a.began)
 		if next == prev {
-			f.publish(current.withReading(scope, reading{confirmed: now}))
+			f.publish(current.withReading(scope, confirmed))
 			break
 		}
-		f.publish(current.with(scope, next).withReading(scope, reading{confirmed: now}))
+		f.publish(current.with(scope, next).withReading(scope, confirmed))
 		f.changed(scope, prev, next)
 	default:
-		f.publish(current.with(scope, nil).withReading(scope, reading{confirmed: now}))
+		f.publish(current.with(scope, nil).withReading(scope, confirmed))
 		if prev != nil {
 			f.changed(scope, prev, nil)
 		}
 	}
-	waits.finish(err)
+	a.waits.finish(a.err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j.reading = false
-	if err != nil {
+	if a.err != nil {
 		return
 	}
-	j.retry, j.due = 0, now
+	j.retry, j.due = 0, a.began
 	if f.failing && !f.partly.Load() { // the store works
 		f.partly.Store(true)
-		f.all.want(now)
-		f.all.due = now
+		f.all.want(a.began)
+		f.all.due = a.began
 	}
 }
 
-// count counts the reads that fail in a row.
-func (f *Follower) count(err error) {
-	f.failed++
-	if err == nil {
-		f.failed = 0
+// list begins to read the family's records of a scope. The answer comes from the store,
+// or says that the call has neither returned nor made progress for readTimeout. Such a
+// call is abandoned.
+func (f *Follower) list(ctx context.Context, b *running) {
+	var once sync.Once
+	answered := func(a answer) {
+		once.Do(func() {
+			a.running = b
+			select {
+			case f.answers <- a:
+			case <-f.ended.Done():
+			}
+		})
 	}
-}
-
-// list reads the family's records of a scope. It abandons a call that does not
-// return within readTimeout.
-func (f *Follower) list(ctx context.Context, scope keystore.Scope) ([]keystore.Record, error) {
+	scope := b.scope
+	if scope == keystore.AllScopes {
+		scope = f.family.Within
+	}
 	if f.hanging.Load() >= maxHanging {
-		return nil, fmt.Errorf("%d earlier reads have not returned", maxHanging)
+		f.done.Go(func() { answered(answer{err: fmt.Errorf("%d earlier reads have not returned", maxHanging)}) })
+		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	type answer struct {
-		records []keystore.Record
-		err     error
-	}
-	answered := make(chan answer, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	limit := time.AfterFunc(readTimeout, func() {
+		cancel()
+		answered(answer{err: fmt.Errorf("the store did not answer within %s: %w", readTimeout, context.DeadlineExceeded)})
+	})
+	progressed := func() { limit.Reset(readTimeout) }
 	f.hanging.Add(1)
 	f.done.Go(func() {
 		defer f.hanging.Add(-1)
-		records, err := f.store.List(ctx, scope, f.prefix)
-		answered <- answer{records, err}
-	})
-	select {
-	case a := <-answered:
-		if a.err == nil {
-			a.err = cmp.Or(ctx.Err(), checkOrder(a.records)) // a late answer may be old
+		defer cancel()
+		records, err := f.store.List(keystore.WithProgress(ctx, progressed), scope, f.prefix)
+		limit.Stop()
+		unreadable, err := keystore.SplitUnreadable(err)
+		if err == nil {
+			err = cmp.Or(ctx.Err(), checkOrder(records)) // a late answer may be old
 		}
-		return a.records, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the store did not answer within %s: %w", readTimeout, ctx.Err())
-	}
+		answered(answer{found: found{records, unreadable}, err: err})
+	})
 }
 
 // changed tells the owner that a scope has changed.
 func (f *Follower) changed(scope keystore.Scope, prev, next *content) {
 	f.on.Changed(Change{Scope: scope, State: f.current.Load(), prev: prev, next: next})
+}
+
+// MayLag reports whether the store's latest answer may lack a record that was written
+// before it.
+func (f *Follower) MayLag() bool {
+	lagger, ok := f.store.(keystore.Lagger)
+	return ok && lagger.MayLag()
 }
 
 // State returns the current state, or nil before the first read has ended.
@@ -451,11 +568,18 @@ func checkOrder(records []keystore.Record) error {
 	return nil
 }
 
-// split groups the records of a complete read by scope.
-func split(records []keystore.Record) map[keystore.Scope][]keystore.Record {
-	groups := make(map[keystore.Scope][]keystore.Record)
-	for _, r := range records {
-		groups[r.Scope] = append(groups[r.Scope], r)
+// split groups what a complete read has found by scope.
+func split(in found) map[keystore.Scope]found {
+	groups := make(map[keystore.Scope]found)
+	for _, r := range in.records {
+		group := groups[r.Scope]
+		group.records = append(group.records, r)
+		groups[r.Scope] = group
+	}
+	for _, err := range in.unreadable {
+		group := groups[err.Scope]
+		group.unreadable = append(group.unreadable, err)
+		groups[err.Scope] = group
 	}
 	return groups
 }

@@ -27,7 +27,7 @@ type job struct {
 	retry  time.Duration // the pause after the latest failure
 	demand *demand       // of waiting tokens, or nil
 
-	reading bool // readScope reads it, and needs the job again if the read fails
+	reading bool // a read has begun, and needs the job again if it fails
 }
 
 func (j *job) want(now time.Time) {
@@ -88,15 +88,25 @@ func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 			first, r.scope = j, scope
 		}
 	}
-	if f.all.wanted {
+	switch {
+	case f.running[keystore.AllScopes] != nil:
+	case f.all.wanted:
 		consider(f.all, f.all.due, keystore.AllScopes)
-	} else {
+	default:
 		f.all.since = f.fullDue
 		consider(f.all, f.fullDue, keystore.AllScopes)
 	}
+	singles := len(f.running)
+	if f.running[keystore.AllScopes] != nil {
+		singles--
+	}
 	changes := 0
-	if f.current.Load() != nil { // else there is no state to add one scope to
+	mayBegin := singles < maxSingle && f.current.Load() != nil // else there is no state to add one scope to
+	if mayBegin {
 		for scope, j := range f.jobs {
+			if j.reading {
+				continue
+			}
 			if j.forsaken() {
 				delete(f.jobs, scope)
 				continue
@@ -111,10 +121,10 @@ func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 			consider(j, due, scope)
 		}
 	}
-	if changes > manyChanges && !f.failing && now.Sub(f.fullRead) >= manyInterval {
+	if changes > manyChanges && !f.failing && f.running[keystore.AllScopes] == nil && now.Sub(f.fullRead) >= manyInterval {
 		return read{scope: keystore.AllScopes}, 0
 	}
-	if first == nil || f.jobLast && first != f.all {
+	if mayBegin && (first == nil || f.jobLast && first != f.all) {
 		if scope, ok := f.nextOfSweep(); ok {
 			f.jobLast = false
 			return read{scope, true}, 0
@@ -144,7 +154,7 @@ func (f *Follower) nextOfSweep() (keystore.Scope, bool) {
 	for len(f.sweep) > 0 {
 		scope := f.sweep[0]
 		f.sweep = f.sweep[1:]
-		if j := f.jobs[scope]; j == nil || !j.wanted { // else its job will read it
+		if j := f.jobs[scope]; j == nil || !j.wanted && !j.reading { // else its job reads it
 			return scope, true
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // of one scope may confirm it. A read that finds a change makes a new State.
 type State struct {
 	scopes map[keystore.Scope]*content // only scopes that have records
+	strays map[keystore.Scope]*list    // of all contents
 	full   reading                     // of the latest reads of all scopes
 	empty  map[keystore.Scope]reading  // of scopes without records, from reads of one scope
 
@@ -91,15 +92,32 @@ func (s *State) CheckID(scope keystore.Scope, id string) error {
 	return unavailable(unreadable)
 }
 
-// lists returns the lists that apply to the tokens of a scope: the one in the scope
-// and the one in the global scope. Each is nil if there is none.
-func (s *State) lists(scope keystore.Scope) (lists [2]*list) {
+// lists returns the lists that apply to the tokens of a scope: the one in the scope,
+// the one in the global scope, and an unreadable one that does not say its scope. Each
+// is nil if there is none.
+func (s *State) lists(scope keystore.Scope) (lists [3]*list) {
 	for i, place := range [...]keystore.Scope{scope, keystore.Global} {
 		if holder := s.scopes[place]; holder != nil {
 			lists[i] = holder.lists[scope]
 		}
 	}
+	lists[2] = s.strays[scope]
 	return lists
+}
+
+// findStrays finds the lists that do not say their scope, after a change of contents.
+func (s *State) findStrays() *State {
+	s.strays = nil
+	for _, holder := range s.scopes {
+		if len(holder.strays) == 0 {
+			continue
+		}
+		if s.strays == nil {
+			s.strays = make(map[keystore.Scope]*list)
+		}
+		maps.Copy(s.strays, holder.strays)
+	}
+	return s
 }
 
 // CheckAge returns an error of class token.ErrUnavailable if the store last
@@ -162,7 +180,11 @@ func (s *State) with(scope keystore.Scope, next *content) *State {
 	} else {
 		scopes[scope] = next
 	}
-	return &State{scopes: scopes, full: s.full, empty: s.empty, overdue: s.overdue}
+	replaced := &State{scopes: scopes, strays: s.strays, full: s.full, empty: s.empty, overdue: s.overdue}
+	if prev := s.scopes[scope]; prev != nil && len(prev.strays) > 0 || next != nil && len(next.strays) > 0 {
+		replaced.findStrays()
+	}
+	return replaced
 }
 
 // withReading returns a state with one more read of a single scope. That read has
