@@ -231,6 +231,7 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 
 	var records []keystore.Record
 	var unreadable []*keystore.Error
+	progressed := keystore.Progress(ctx)
 	var revision int64 // 0 is the latest
 	var keys, size int
 	for limit := firstPage; ; limit = min(max(pageBytes/(1+size/keys), 1), maxPage) {
@@ -238,6 +239,7 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 		if err != nil {
 			return nil, keystore.Failed("list", scope, "", err)
 		}
+		progressed()
 		for _, kv := range page.Kvs {
 			keys++
 			size += len(kv.Value)

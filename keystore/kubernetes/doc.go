@@ -34,8 +34,8 @@
 //
 // You may make such Secrets by hand. A Secret without a "value" is an unreadable record: as
 // an empty revocation list it would revoke nothing. So is a revocation list of another
-// mesh than "default" that lacks the label: it counts for the mesh in its name. Update
-// replaces the value and leaves everything else in the Secret. A Secret that is marked as
+// mesh than "default" that lacks the label: validators then know nothing about the mesh in
+// its name (keystore.ErrScopeUnknown). Update replaces the value and leaves everything else in the Secret. A Secret that is marked as
 // immutable can be deleted but not updated.
 //
 // # Names
@@ -49,8 +49,7 @@
 //
 // Reads see every write that was acknowledged before they began; the API server's cache
 // is never behind. A List of one scope is one request, and so shows one moment. With
-// AllScopes it is two: one for all meshes and one for the global scope. For a mesh there
-// are two more before it, for lists that lack their label. For mesh "default"
+// AllScopes it is two: one for all meshes and one for the global scope. For mesh "default"
 // it is two requests at the same moment, since no selector also finds the Secrets without
 // a label.
 //

@@ -3,12 +3,15 @@ package kubernetes
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
+
+	"github.com/meshpass/meshpass/keystore"
 )
 
 // A connection on which nothing arrives for idleTime is asked by an HTTP/2 ping whether it
@@ -21,8 +24,9 @@ const (
 
 // Open returns a store on the Secrets of a namespace. Its connections are its own, and it
 // finds within 15 s that one has died silently, unless config has a Transport. Without a
-// QPS in config, client-go does not hold back requests. Open makes no request, and does
-// not change config.
+// QPS in config, client-go does not hold back requests. A List makes progress, see
+// [keystore.Progress], with each part of an answer that arrives. Open makes no request,
+// and does not change config.
 func Open(config *rest.Config, namespace string) (*Store, error) {
 	if config == nil {
 		return nil, errors.New("kubernetes: cannot open a store: config is nil, want one such as of rest.InClusterConfig")
@@ -34,7 +38,7 @@ func Open(config *rest.Config, namespace string) (*Store, error) {
 	if config.QPS == 0 {
 		config.QPS = -1
 	}
-	config.WrapTransport = transport.Wrappers(withPings, config.WrapTransport)
+	config.WrapTransport = transport.Wrappers(withPings, withProgress, config.WrapTransport)
 	client, err := typedcorev1.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: cannot open a store: %w", err)
@@ -54,4 +58,32 @@ func withPings(shared http.RoundTripper) http.RoundTripper {
 	own.ForceAttemptHTTP2 = true
 	own.HTTP2 = &http.HTTP2Config{SendPingTimeout: idleTime, PingTimeout: pingTime}
 	return own
+}
+
+// withProgress reports the progress of an answer, which client-go reads to its end before
+// it looks at it.
+func withProgress(next http.RoundTripper) http.RoundTripper { return progressing{next} }
+
+type progressing struct{ http.RoundTripper }
+
+func (p progressing) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := p.RoundTripper.RoundTrip(r)
+	if err == nil {
+		response.Body = progressingBody{response.Body, keystore.Progress(r.Context())}
+	}
+	return response, err
+}
+
+// WrappedRoundTripper lets client-go find the transport below.
+func (p progressing) WrappedRoundTripper() http.RoundTripper { return p.RoundTripper }
+
+type progressingBody struct {
+	io.ReadCloser
+	progressed func()
+}
+
+func (b progressingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.progressed()
+	return n, err
 }

@@ -32,9 +32,6 @@ func scopeOf(secret *corev1.Secret) (keystore.Scope, bool) {
 		if mesh := secret.Labels[meshLabel]; mesh != "" {
 			return keystore.Scope(mesh), true
 		}
-		if mesh := listedMesh(secret.Name); mesh != "" {
-			return mesh, true
-		}
 		return defaultMesh, true
 	}
 	return "", false
@@ -43,26 +40,22 @@ func scopeOf(secret *corev1.Secret) (keystore.Scope, bool) {
 // What the names of the lists of a mesh begin with. The name ends in the mesh.
 var listPrefixes = []string{"dataplane-token-revocations-", "dataplane-token-cutoffs-"}
 
-// listedMesh returns the mesh of whose list the name is, or "" if it is no such name.
-func listedMesh(name string) keystore.Scope {
+// checkScope returns an error if it cannot be told to which mesh the list in a Secret
+// belongs: by its missing label to mesh default, and by its name to the other mesh that
+// checkScope returns. As a list of mesh default it would revoke nothing, and no other
+// Secret can have the name.
+func checkScope(secret *corev1.Secret) (other keystore.Scope, err error) {
+	if secret.Type != meshSecret || secret.Labels[meshLabel] != "" {
+		return "", nil
+	}
 	for _, prefix := range listPrefixes {
-		if mesh, ok := strings.CutPrefix(name, prefix); ok && mesh != "" && keystore.CheckScope(keystore.Scope(mesh)) == nil {
-			return keystore.Scope(mesh)
+		mesh, ok := strings.CutPrefix(secret.Name, prefix)
+		if other := keystore.Scope(mesh); ok && other != defaultMesh && mesh != "" && keystore.CheckScope(other) == nil {
+			return other, fmt.Errorf("%w: the Secret %q has no label %s, want it with the value %q",
+				keystore.ErrScopeUnknown, secret.Name, meshLabel, mesh)
 		}
 	}
-	return ""
-}
-
-// checkLabel returns an error if it cannot be told to which mesh a list belongs: by its
-// missing label to mesh default, and by its name to another. Such a list counts for the
-// mesh in its name, as one that cannot be read: as a list of mesh default it would revoke
-// nothing, and no other Secret can have the name.
-func checkLabel(secret *corev1.Secret) error {
-	scope, _ := scopeOf(secret)
-	if scope == keystore.Global || scope == defaultMesh || secret.Labels[meshLabel] != "" {
-		return nil
-	}
-	return fmt.Errorf("the Secret %q has no label %s, want it with the value %q", secret.Name, meshLabel, string(scope))
+	return "", nil
 }
 
 // ofType returns the field selector of Secrets of a type.
@@ -88,7 +81,7 @@ func toRecord(secret *corev1.Secret) (keystore.Record, error) {
 	if !ours {
 		return keystore.Record{}, fmt.Errorf("the Secret %q has the type %q, want %q or %q", secret.Name, secret.Type, meshSecret, globalSecret)
 	}
-	if err := checkLabel(secret); err != nil {
+	if _, err := checkScope(secret); err != nil {
 		return keystore.Record{}, err
 	}
 	data, ok := secret.Data[dataKey]

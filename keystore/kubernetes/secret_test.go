@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/kubernetes"
@@ -243,7 +244,7 @@ func TestSecrets(t *testing.T) {
 	})
 
 	for what, labels := range map[string]map[string]string{"without a mesh label": nil, "with an empty mesh label": {"kuma.io/mesh": ""}} {
-		t.Run("with the list of another mesh than default, "+what+", count for that mesh, and cannot be read", func(t *testing.T) {
+		t.Run("with the list of another mesh than default, "+what+", cannot be read", func(t *testing.T) {
 			n := c.newNamespace(t)
 			store := n.open(t)
 			secret := kumaSecret("", "some-id")
@@ -256,70 +257,58 @@ func TestSecrets(t *testing.T) {
 			w.next(t, keystore.AllScopes)
 
 			const problem = `no label kuma.io/mesh, want it with the value "prod"`
-			_, err := store.Get(t.Context(), "prod", secret.Name)
-			require.ErrorContains(t, err, problem)
-			require.NotErrorIs(t, err, keystore.ErrNotFound)
-			_, err = store.Get(t.Context(), "default", secret.Name)
-			require.ErrorIs(t, err, keystore.ErrNotFound)
-			for scope, readable := range map[keystore.Scope][]string{"prod": nil, keystore.AllScopes: {"default/dataplane-token-signing-key-prod-1"}} {
+			for _, scope := range []keystore.Scope{"prod", "default"} {
+				_, err := store.Get(t.Context(), scope, secret.Name)
+				require.ErrorIs(t, err, keystore.ErrScopeUnknown)
+				require.ErrorContains(t, err, problem)
+			}
+			for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
 				records, err := store.List(t.Context(), scope, "dataplane-token-")
-				require.Equal(t, readable, ids(records))
+				require.Equal(t, []string{"default/dataplane-token-signing-key-prod-1"}, ids(records))
 				unreadable, other := keystore.SplitUnreadable(err)
 				require.NoError(t, other)
 				require.Len(t, unreadable, 1)
-				require.Equal(t, keystore.Scope("prod"), unreadable[0].Scope)
+				require.ErrorIs(t, unreadable[0], keystore.ErrScopeUnknown)
 				require.ErrorContains(t, unreadable[0], problem)
 				_, err = store.List(t.Context(), scope, "dataplane-token-signing-key-")
 				require.NoError(t, err)
 			}
-			records, err := store.List(t.Context(), "default", "")
-			require.NoError(t, err)
-			require.Equal(t, []string{"default/dataplane-token-signing-key-prod-1"}, ids(records))
-
-			_, err = store.Create(t.Context(), keystore.Record{Scope: "prod", Name: secret.Name})
-			require.ErrorIs(t, err, keystore.ErrExists)
-			require.NotErrorIs(t, err, keystore.ErrNameTaken)
-			_, err = store.Update(t.Context(), keystore.Record{Scope: "prod", Name: secret.Name, Version: n.get(t, secret.Name).ResourceVersion})
+			_, err := store.Create(t.Context(), keystore.Record{Scope: "prod", Name: secret.Name})
+			require.ErrorIs(t, err, keystore.ErrNameTaken)
+			require.ErrorContains(t, err, problem)
+			require.ErrorContains(t, dataplane.Revoke(t.Context(), store, "prod", "other-id"), problem)
+			_, err = store.Update(t.Context(), keystore.Record{Scope: "default", Name: secret.Name, Version: n.get(t, secret.Name).ResourceVersion})
 			require.ErrorContains(t, err, problem)
 
-			labelled := n.get(t, secret.Name)
-			labelled.Labels = map[string]string{"kuma.io/mesh": "prod"}
-			_, err = n.secrets.Update(t.Context(), labelled, metav1.UpdateOptions{})
-			require.NoError(t, err)
+			label := func(labels map[string]string) {
+				t.Helper()
+				secret := n.get(t, secret.Name)
+				secret.Labels = labels
+				_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+				require.NoError(t, err)
+			}
+			label(map[string]string{"kuma.io/mesh": "prod"})
+			w.next(t, "default")
 			w.next(t, "prod")
-			records, err = store.List(t.Context(), "prod", "")
+			records, err := store.List(t.Context(), "prod", "")
 			require.NoError(t, err)
 			require.Equal(t, []string{"prod/dataplane-token-revocations-prod"}, ids(records))
-			labelled = n.get(t, secret.Name)
-			labelled.Labels = labels
-			_, err = n.secrets.Update(t.Context(), labelled, metav1.UpdateOptions{})
-			require.NoError(t, err)
+			label(labels)
 			w.next(t, "prod")
-			require.NoError(t, store.Delete(t.Context(), "prod", secret.Name))
+			w.next(t, "default")
+			require.NoError(t, store.Delete(t.Context(), "default", secret.Name))
 			n.wantMissing(t, secret.Name)
-			w.next(t, "prod")
 		})
 	}
 
-	t.Run("of a mesh that get their label while they are listed are in the list once", func(t *testing.T) {
+	t.Run("with a list whose mesh cannot be told leave that mesh unanswered, also after a restart, and no other", func(t *testing.T) {
 		n := c.newNamespace(t)
-		secret := kumaSecret("", "some-id")
-		secret.Name, secret.Labels = "dataplane-token-revocations-prod", nil
-		secret = n.create(t, secret)
-		var once sync.Once
-		reader := newStore(t, through(n.validator, func(r *http.Request) {
-			if r.URL.Query().Get("labelSelector") != "kuma.io/mesh=prod" {
-				return
-			}
-			once.Do(func() {
-				secret.Labels = map[string]string{"kuma.io/mesh": "prod"}
-				_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
-				require.NoError(t, err)
-			})
-		}), n.name)
-		records, err := reader.List(t.Context(), "prod", "")
-		require.NoError(t, err)
-		require.Equal(t, []string{"prod/dataplane-token-revocations-prod"}, ids(records))
+		storetest.OneListWithoutAScopeConcernsItsMesh(t, n.open, func(tb testing.TB, scope keystore.Scope, name string) {
+			secret := n.get(t, name)
+			delete(secret.Labels, "kuma.io/mesh")
+			_, err := n.secrets.Update(tb.Context(), secret, metav1.UpdateOptions{})
+			require.NoError(tb, err)
+		})
 	})
 
 	t.Run("that finalizers keep are not said to be deleted", func(t *testing.T) {

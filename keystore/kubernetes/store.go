@@ -111,7 +111,10 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 // exists returns the error of Create for the name of an existing Secret.
 func exists(holder *corev1.Secret, scope keystore.Scope) error {
 	held, ours := scopeOf(holder)
+	other, err := checkScope(holder)
 	switch {
+	case err != nil && other == scope:
+		return fmt.Errorf("%w: %w", keystore.ErrNameTaken, err)
 	case !ours:
 		return fmt.Errorf("%w: a Secret of type %q has it", keystore.ErrNameTaken, holder.Type)
 	case held == scope:
@@ -146,7 +149,7 @@ func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record,
 	if secret.ResourceVersion != r.Version {
 		return keystore.Record{}, keystore.ErrConflict
 	}
-	if err := checkLabel(secret); err != nil {
+	if _, err := checkScope(secret); err != nil {
 		return keystore.Record{}, err
 	}
 	if secret.Immutable != nil && *secret.Immutable {
@@ -224,10 +227,13 @@ func (s *Store) find(ctx context.Context, scope keystore.Scope, name string) (*c
 	if err != nil {
 		return nil, err
 	}
-	if held, ours := scopeOf(secret); !ours || held != scope {
-		return nil, keystore.ErrNotFound
+	if held, ours := scopeOf(secret); ours && held == scope {
+		return secret, nil
 	}
-	return secret, nil
+	if other, err := checkScope(secret); err != nil && other == scope {
+		return nil, err
+	}
+	return nil, keystore.ErrNotFound
 }
 
 // List implements [keystore.KeyStore]. Each scope's part is one consistent view,
@@ -242,7 +248,7 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if scope != keystore.AllScopes && checkHeldScope(scope) != nil {
 		return nil, nil
 	}
-	l := &listing{store: s, scope: scope, prefix: prefix}
+	l := &listing{store: s, prefix: prefix}
 	var err error
 	switch scope {
 	case keystore.AllScopes:
@@ -254,10 +260,7 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	case defaultMesh:
 		err = l.addDefault(ctx)
 	default:
-		// These first: what gets its label in between is then in the list that follows.
-		if err = l.addUnlabelled(ctx); err == nil {
-			_, err = l.add(ctx, meshSecret, metav1.ListOptions{LabelSelector: meshLabel + "=" + string(scope)})
-		}
+		_, err = l.add(ctx, meshSecret, metav1.ListOptions{LabelSelector: meshLabel + "=" + string(scope)})
 	}
 	if err != nil {
 		return nil, failed(ctx, "list", scope, "", err)
@@ -269,7 +272,6 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 // listing is the answer of a List.
 type listing struct {
 	store      *Store
-	scope      keystore.Scope // AllScopes: all
 	prefix     string
 	records    []keystore.Record
 	unreadable []*keystore.Error
@@ -298,21 +300,6 @@ func (l *listing) addDefault(ctx context.Context) error {
 	}
 }
 
-// addUnlabelled adds the lists of a mesh other than "default" that lack their label.
-func (l *listing) addUnlabelled(ctx context.Context) error {
-	for _, prefix := range listPrefixes {
-		name := prefix + string(l.scope)
-		secret, err := l.store.find(ctx, l.scope, name)
-		if err != nil && !errors.Is(err, keystore.ErrNotFound) {
-			return err
-		}
-		if err == nil && checkLabel(secret) != nil {
-			l.addSecret(secret)
-		}
-	}
-	return nil
-}
-
 // add adds the Secrets of a type, and returns the resource version of that state.
 func (l *listing) add(ctx context.Context, of corev1.SecretType, options metav1.ListOptions) (string, error) {
 	options.FieldSelector = ofType(of)
@@ -328,14 +315,12 @@ func (l *listing) add(ctx context.Context, of corev1.SecretType, options metav1.
 
 // addSecret adds the record in a Secret, or why it cannot be read.
 func (l *listing) addSecret(secret *corev1.Secret) {
-	scope, ours := scopeOf(secret)
-	if !ours || l.scope != keystore.AllScopes && scope != l.scope || !strings.HasPrefix(secret.Name, l.prefix) {
+	if !strings.HasPrefix(secret.Name, l.prefix) {
 		return
 	}
-	// A Secret that got its label between two requests is in both answers.
-	l.unreadable = slices.DeleteFunc(l.unreadable, func(e *keystore.Error) bool { return e.Name == secret.Name })
 	r, err := toRecord(secret)
 	if err != nil {
+		scope, _ := scopeOf(secret)
 		l.unreadable = append(l.unreadable, &keystore.Error{Op: "read", Scope: scope, Name: secret.Name, Err: err})
 		return
 	}

@@ -227,9 +227,11 @@ func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte) (f
 		return found{}, err
 	}
 	var answer found
+	progressed := keystore.Progress(ctx)
 	err := s.read(ctx, sql, params, func(rows *pgconn.ResultReader) (readOnly bool) {
 		answer = found{} // an earlier attempt may have read some
 		for rows.NextRow() {
+			progressed()
 			values := rows.Values() // until the next row
 			answer.standby, readOnly = isTrue(values[0]), isTrue(values[1])
 			if values[3] != nil {

@@ -77,6 +77,33 @@ func OneUnreadableRecordIsOneUnreadableRecord(t *testing.T, open Opener, spoil f
 	})
 }
 
+// OneListWithoutAScopeConcernsItsMesh takes from the revocation list of a mesh, with
+// unscope, what says to which mesh it belongs. Validators, those that run and those that
+// start then, must know nothing about the tokens of that mesh, and serve another. The
+// storage holds no records yet.
+func OneListWithoutAScopeConcernsItsMesh(t *testing.T, open Opener, unscope func(tb testing.TB, scope keystore.Scope, name string)) {
+	ctx := audit.WithLogger(t.Context(), discard)
+	store := open(t)
+	tokens := map[string]string{}
+	var running dataplane.Validator
+	for _, mesh := range []string{"prod", "default"} {
+		issuer, validator := issuerAndValidator(t, store, open(t), mesh)
+		issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: mesh}, day)
+		must(t, err)
+		tokens[mesh], running = issued.Token, validator
+	}
+	must(t, dataplane.Revoke(ctx, store, "prod", "some-id"))
+	unscope(t, "prod", revocation.Dataplane("prod").Name)
+	for _, validator := range []dataplane.Validator{running, newValidator(t, open(t))} {
+		eventually(t, "nothing is known about the mesh", func() (struct{}, error) {
+			_, err := validator.Validate(ctx, "prod", tokens["prod"])
+			return struct{}{}, want(err, token.ErrUnavailable)
+		})
+		_, err := validator.Validate(ctx, "default", tokens["default"])
+		must(t, err)
+	}
+}
+
 // wantUnreadable fails unless the record cannot be read, for a reason that Get and the
 // lists name, and the lists hold the others.
 func wantUnreadable(t *testing.T, store keystore.KeyStore, scope keystore.Scope, name string, others ...string) {
