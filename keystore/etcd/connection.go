@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -35,6 +37,9 @@ const (
 )
 
 var errClosed = errors.New("the store is closed")
+
+// errLearner is a learner's answer to almost all requests.
+var errLearner = rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)
 
 // Open returns a store in the cluster that config names. Endpoints are required. If
 // they are unset, Open sets DialKeepAliveTime to 10 s, DialKeepAliveTimeout to 3 s,
@@ -168,7 +173,14 @@ func (s *Store) request(ctx context.Context, do func(ctx context.Context) error)
 	defer cancel()
 	defer context.AfterFunc(s.client().Ctx(), cancel)() // or a closed client would try again for a while
 	var reason error
-	err := do(context.WithValue(limited, reasonKey{}, &reason))
+	var err error
+	for range s.client().Endpoints() {
+		err = do(context.WithValue(limited, reasonKey{}, &reason))
+		if !errors.Is(err, errLearner) {
+			break
+		}
+		// A learner does nothing that was asked. The next attempt asks the next member.
+	}
 	if err != nil && s.client().Ctx().Err() != nil {
 		return errClosed
 	}
@@ -203,6 +215,9 @@ func explain(ctx context.Context, err, reason error) error {
 	err = cmp.Or(ctx.Err(), context.DeadlineExceeded)
 	if reason == nil {
 		return err
+	}
+	if status.Code(reason) == codes.DeadlineExceeded {
+		return fmt.Errorf("%w: a member has the request and does not answer; without a majority of the members none does", err)
 	}
 	return fmt.Errorf("%w: %s", err, status.Convert(reason).Message())
 }

@@ -174,7 +174,7 @@ func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record,
 	switch {
 	case notFound(err):
 		return keystore.Record{}, keystore.ErrNotFound
-	case apierrors.IsConflict(err):
+	case changed(err):
 		return keystore.Record{}, keystore.ErrConflict
 	case err != nil:
 		return keystore.Record{}, err
