@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -216,10 +215,11 @@ func explain(ctx context.Context, err, reason error) error {
 	if reason == nil {
 		return err
 	}
-	if status.Code(reason) == codes.DeadlineExceeded {
-		return fmt.Errorf("%w: a member has the request and does not answer; without a majority of the members none does", err)
+	why := status.Convert(reason).Message()
+	if why == context.DeadlineExceeded.Error() { // without an error of the connection
+		why = "a member has the request and does not answer; without a majority of the members none does"
 	}
-	return fmt.Errorf("%w: %s", err, status.Convert(reason).Message())
+	return fmt.Errorf("%w: %s", err, why)
 }
 
 // over reports whether the context has ended. It looks at the clock too: etcd knows

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/internal/test/engines"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/postgres"
 )
@@ -185,6 +186,15 @@ func TestStoreOnAStandby(t *testing.T) {
 	_, err = store.List(t.Context(), keystore.AllScopes, "")
 	require.NoError(t, err)
 	require.False(t, store.MayLag())
+}
+
+func TestValidatorOnALaggingStandbyCouldNotKnowAKeyThatItLacks(t *testing.T) {
+	primary := engines.NewPostgres(t)
+	migrate(t, primary.URL())
+	standby := primary.NewStandby(t)
+	storetest.AKeyThatACopyLacksMayExist(t, opener(primary.URL()), opener(standby.URL()),
+		func(tb testing.TB) { execute(tb, standby.URL(), "SELECT pg_wal_replay_pause()") },
+		func(tb testing.TB) { execute(tb, standby.URL(), "SELECT pg_wal_replay_resume()") })
 }
 
 func TestStoreDropsAConnectionWhoseErrorSaysThatItIsOver(t *testing.T) {
