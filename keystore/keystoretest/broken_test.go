@@ -38,11 +38,66 @@ type broken struct {
 	watch    func(ctx context.Context, changed func(scope)) error
 	readOnly keystore.KeyStore
 	takes    func(s scope, name string) bool // what the harness says of it
+
+	// What becomes of a list some of whose records are spoilt, and of the error of a Get.
+	unreadable func(readable []record, unreadable []*keystore.Error) ([]record, error)
+	spoiltGet  error
+
+	mu     sync.Mutex
+	spoilt map[scope]map[string]bool
+}
+
+var errSpoilt = errors.New("no right to read it")
+
+func (b *broken) spoil(_ *testing.T, s scope, name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spoilt == nil {
+		b.spoilt = make(map[scope]map[string]bool)
+	}
+	if b.spoilt[s] == nil {
+		b.spoilt[s] = make(map[string]bool)
+	}
+	b.spoilt[s][name] = true
+}
+
+func (b *broken) isSpoilt(s scope, name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.spoilt[s][name]
+}
+
+func (b *broken) splitSpoilt(records []record, err error) ([]record, error) {
+	if err != nil {
+		return records, err
+	}
+	var readable []record
+	var unreadable []*keystore.Error
+	for _, r := range records {
+		if b.isSpoilt(r.Scope, r.Name) {
+			unreadable = append(unreadable, &keystore.Error{Op: "read", Scope: r.Scope, Name: r.Name, Err: errSpoilt})
+		} else {
+			readable = append(readable, r)
+		}
+	}
+	switch {
+	case len(unreadable) == 0:
+		return records, nil
+	case b.unreadable != nil:
+		return b.unreadable(readable, unreadable)
+	}
+	return readable, keystore.Unreadable(unreadable)
 }
 
 func (b *broken) Get(ctx context.Context, s scope, name string) (record, error) {
 	if b.get != nil {
 		return b.get(ctx, s, name)
+	}
+	if b.isSpoilt(s, name) {
+		if b.spoiltGet != nil {
+			return record{}, b.spoiltGet
+		}
+		return record{}, keystore.Failed("get", s, name, errSpoilt)
 	}
 	return b.Memory.Get(ctx, s, name)
 }
@@ -51,7 +106,7 @@ func (b *broken) List(ctx context.Context, s scope, prefix string) ([]record, er
 	if b.list != nil {
 		return b.list(ctx, s, prefix)
 	}
-	return b.Memory.List(ctx, s, prefix)
+	return b.splitSpoilt(b.Memory.List(ctx, s, prefix))
 }
 
 func (b *broken) Create(ctx context.Context, r record) (record, error) {
@@ -72,6 +127,9 @@ func (b *broken) Delete(ctx context.Context, s scope, name string) error {
 	if b.delete != nil {
 		return b.delete(ctx, s, name)
 	}
+	b.mu.Lock()
+	delete(b.spoilt[s], name)
+	b.mu.Unlock()
 	return b.Memory.Delete(ctx, s, name)
 }
 
@@ -116,6 +174,68 @@ type brokenStore struct {
 }
 
 var brokenStores = []brokenStore{
+	{
+		"fails a list because of one record",
+		[]string{"Unreadable/List_returns_the_records_that_it_can_read,_and_names_the_others"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, unreadable: func(_ []record, unreadable []*keystore.Error) ([]record, error) {
+				return nil, unreadable[0]
+			}}
+		},
+	},
+	{
+		"leaves unreadable records out of a list without a word",
+		[]string{"Unreadable/List_returns_the_records_that_it_can_read,_and_names_the_others"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, unreadable: func(readable []record, _ []*keystore.Error) ([]record, error) {
+				return readable, nil
+			}}
+		},
+	},
+	{
+		"names one unreadable record of several",
+		[]string{"Unreadable/List_returns_the_records_that_it_can_read,_and_names_the_others"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, unreadable: func(readable []record, unreadable []*keystore.Error) ([]record, error) {
+				return readable, keystore.Unreadable(unreadable[:1])
+			}}
+		},
+	},
+	{
+		"denies that a record exists which it cannot read",
+		[]string{"Unreadable/Get_says_why_it_cannot_read_the_record"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, spoiltGet: keystore.Failed("get", "some-mesh", "some-name", keystore.ErrNotFound)}
+		},
+	},
+	{
+		"replaces a record that it cannot read",
+		[]string{"Unreadable/Create_does_not_replace_the_record"},
+		func(m *keystore.Memory) *broken {
+			b := &broken{Memory: m}
+			b.create = func(ctx context.Context, r record) (record, error) {
+				if b.isSpoilt(r.Scope, r.Name) {
+					_ = m.Delete(ctx, r.Scope, r.Name)
+				}
+				return m.Create(ctx, r)
+			}
+			return b
+		},
+	},
+	{
+		"keeps a record that it cannot read",
+		[]string{"Unreadable/Delete_removes_the_record"},
+		func(m *keystore.Memory) *broken {
+			b := &broken{Memory: m}
+			b.delete = func(ctx context.Context, s scope, name string) error {
+				if b.isSpoilt(s, name) {
+					return keystore.Failed("delete", s, name, errSpoilt)
+				}
+				return m.Delete(ctx, s, name)
+			}
+			return b
+		},
+	},
 	{
 		"loses an update between the check of the version and the write",
 		[]string{"Concurrency/one_of_many_callers_that_update_one_version_succeeds", "Concurrency/many_callers_that_increment_one_number_lose_no_increment"},
@@ -1011,6 +1131,7 @@ func harness(wrap func(m *keystore.Memory) *broken) keystoretest.Harness {
 			return keystoretest.Storage{
 				Open:         func(*testing.T) keystore.KeyStore { return store },
 				OpenReadOnly: func(*testing.T) keystore.KeyStore { return store.readOnly },
+				Spoil:        store.spoil,
 			}
 		},
 		MaxData: maxData,

@@ -91,12 +91,18 @@ type Storage struct {
 	// OpenReadOnly returns a store on the same storage that takes no writes. Leave it
 	// nil if there is none; the suite then skips ReadOnly.
 	OpenReadOnly func(t *testing.T) keystore.KeyStore
+
+	// Spoil makes a record that exists unreadable, for a reason that lies in the record:
+	// no right to read it, or a form that is not the store's. Leave it nil if no record
+	// can become so, as in memory; the suite then skips Unreadable.
+	Spoil func(t *testing.T, scope keystore.Scope, name string)
 }
 
 // Run runs the suite. It has a group of subtests for each method (Get, List, Create,
 // Update, Delete, Watch) and for the rules that hold for all methods (Names, Scopes,
-// Sizes, Copies, Contexts, Concurrency, ReadOnly). Run skips Watch for a store that is
-// not a [keystore.Watcher], and ReadOnly if OpenReadOnly is nil. With a fast engine it
+// Sizes, Copies, Contexts, Concurrency, ReadOnly, Unreadable). Run skips Watch for a
+// store that is not a [keystore.Watcher], ReadOnly if OpenReadOnly is nil, and Unreadable
+// if Spoil is nil. With a fast engine it
 // takes seconds. It calls New about seventy times.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
@@ -132,6 +138,7 @@ func Run(t *testing.T, h Harness) {
 		{"Concurrency", concurrencyTests},
 		{"Watch", watchTests},
 		{"ReadOnly", readOnlyTests},
+		{"Unreadable", unreadableTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {

@@ -1,0 +1,123 @@
+package dataplane_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+)
+
+// takingLong answers a list of everything after some seconds, with what the store held at
+// its beginning, and reports progress each second. Other lists are quick.
+func (s *faultStore) takingLong(seconds int) listFunc {
+	return func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+		records, err := s.Memory.List(ctx, scope, prefix)
+		if scope != keystore.AllScopes {
+			return records, err
+		}
+		for range seconds {
+			time.Sleep(time.Second)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			keystore.Progress(ctx)()
+		}
+		return records, err
+	}
+}
+
+func TestValidatorIsReadyAfterAReadOfTenSecondsThatMakesProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		good := f.issue(30 * day)
+		f.store.setList(f.store.takingLong(10))
+		f.start()
+		f.cannotTell(good)
+		f.pass(10 * time.Second)
+		f.accepts(good)
+		f.pass(10 * time.Minute)
+		f.accepts(good)
+		assert.Zero(t, f.log.Count("reading the store fails"))
+	})
+}
+
+func TestValidatorHeedsAChangeWhileALongReadGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		f.store.setList(f.store.takingLong(10))
+		for range 10 { // the read of everything goes on for a third of the time
+			revoked := f.issue(30 * day)
+			f.accepts(revoked)
+			f.revoke(revoked)
+			for range 20 {
+				f.pass(time.Second)
+				f.refuses(revoked, token.ErrRevoked)
+			}
+			f.pass(3 * time.Second)
+		}
+	})
+}
+
+func TestValidatorHeedsAChangeWhileReadsOfOtherMeshesHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithSessionMaxStale(time.Second))
+		putKey(t, f.store.Memory, "bad", 1, testKey(1))
+		f.pass(time.Minute)
+		f.store.setList(f.store.hangingIn("bad"))
+		f.pass(2 * time.Minute)
+		for range 20 {
+			revoked := f.issue(30 * day)
+			f.accepts(revoked)
+			f.revoke(revoked)
+			f.pass(300 * time.Millisecond)
+			f.refuses(revoked, token.ErrRevoked)
+			f.pass(1100 * time.Millisecond)
+		}
+	})
+}
+
+func TestValidatorTakesNoAnswerThatIsOlderThanWhatItHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		announce := make(chan keystore.Scope)
+		f.store.setWatch(func(ctx context.Context, changed func(keystore.Scope)) error {
+			for {
+				select {
+				case scope := <-announce:
+					changed(scope)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		})
+		f.start()
+		revoked := f.issue(30 * day)
+		f.accepts(revoked)
+
+		// The read of the mesh begins before the revocation, and ends after a read of
+		// everything that sees it.
+		answered := make(chan struct{})
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			records, err := f.store.Memory.List(ctx, scope, prefix)
+			if scope == "default" {
+				<-answered
+			}
+			return records, err
+		})
+		announce <- "default"
+		f.pass(time.Second)
+		f.revoke(revoked)
+		announce <- keystore.AllScopes
+		f.pass(time.Second)
+		f.refuses(revoked, token.ErrRevoked)
+		close(answered)
+		f.pass(100 * time.Millisecond)
+		f.refuses(revoked, token.ErrRevoked)
+	})
+}
