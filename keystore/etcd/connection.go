@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -35,6 +36,9 @@ const (
 )
 
 var errClosed = errors.New("the store is closed")
+
+// errLearner is a learner's answer to almost all requests.
+var errLearner = rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)
 
 // Open returns a store in the cluster that config names. Endpoints are required. If
 // they are unset, Open sets DialKeepAliveTime to 10 s, DialKeepAliveTimeout to 3 s,
@@ -168,7 +172,14 @@ func (s *Store) request(ctx context.Context, do func(ctx context.Context) error)
 	defer cancel()
 	defer context.AfterFunc(s.client().Ctx(), cancel)() // or a closed client would try again for a while
 	var reason error
-	err := do(context.WithValue(limited, reasonKey{}, &reason))
+	var err error
+	for range s.client().Endpoints() {
+		err = do(context.WithValue(limited, reasonKey{}, &reason))
+		if !errors.Is(err, errLearner) {
+			break
+		}
+		// A learner does nothing that was asked. The next attempt asks the next member.
+	}
 	if err != nil && s.client().Ctx().Err() != nil {
 		return errClosed
 	}
@@ -204,7 +215,11 @@ func explain(ctx context.Context, err, reason error) error {
 	if reason == nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, status.Convert(reason).Message())
+	why := status.Convert(reason).Message()
+	if why == context.DeadlineExceeded.Error() { // without an error of the connection
+		why = "a member has the request and does not answer; without a majority of the members none does"
+	}
+	return fmt.Errorf("%w: %s", err, why)
 }
 
 // over reports whether the context has ended. It looks at the clock too: etcd knows
