@@ -488,3 +488,16 @@ func TestCacheKnowsATokenByEachOfItsCharacters(t *testing.T) {
 		f.accepts(raw)
 	})
 }
+
+func TestCacheOfHeadersKeepsNothingOfTokensWithAWrongSignature(t *testing.T) {
+	const tokens, size = 200, 5000 // fewer than it holds of good tokens
+	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
+	_, rest, _ := strings.Cut(issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "default", day), ".")
+	heap := hostileHeap()
+	for i := range tokens {
+		header := fmt.Appendf(nil, `{"alg":"RS256","kid":"key-1","made-up":"%0*d"}`, size, i)
+		require.ErrorIs(t, check(t, validator, "default", base64.RawURLEncoding.EncodeToString(header)+"."+rest), token.ErrSignature)
+	}
+	assert.Less(t, hostileHeap()-heap, int64(tokens*size/4))
+	runtime.KeepAlive(validator)
+}

@@ -1220,3 +1220,22 @@ func TestSessionEndsWhenItsKeyHasBeenUnreadableForTooLongThoughItsMeshKeepsChang
 		assertEnded(t, session, token.ErrUnavailable)
 	})
 }
+
+func TestSessionsOfEveryMeshEndTogetherOnceTheStoreHasFailedForTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		for i := range 10 {
+			putKey(t, f.store.Memory, fmt.Sprint("mesh-", i), 1, testKey(0))
+		}
+		f.start(dataplane.WithSessionMaxStale(10 * time.Minute))
+		for i := range 10 {
+			mesh := fmt.Sprint("mesh-", i)
+			verified, err := f.validator.Validate(t.Context(), mesh, issue(t, f.issuer, mesh, 30*day))
+			require.NoError(t, err)
+			f.bound(verified)
+		}
+		f.store.setList(failing)
+		f.pass(10*time.Minute + sessionCheck)
+		assert.Zero(t, openSessions(f.validator))
+	})
+}
