@@ -394,7 +394,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	err := s.write(ctx, scope, func(root *os.Root) error {
 		files := append(misspelled(newView(root), scope, name), fileOf(scope, name))
 		for _, file := range files {
-			_, err := root.Lstat(file)
+			info, err := root.Lstat(file)
 			if errors.Is(err, fs.ErrNotExist) {
 				if err := checkMissing(root, file); err != nil {
 					return err
@@ -404,10 +404,12 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 			if err != nil {
 				return err
 			}
-			if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
+			if info.IsDir() {
 				if entries, _ := readFolder(root, file); len(entries) > 0 {
 					return fmt.Errorf("%s is a folder that is not empty: move it away", file)
 				}
+			}
+			if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
 				return orReadOnly(err)
 			}
 			if err := syncFolders(root, path.Dir(file)); err != nil {

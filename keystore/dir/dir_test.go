@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
@@ -319,6 +321,53 @@ func TestDirDeletesNoFolderThatHasContentInThePlaceOfARecord(t *testing.T) {
 	assert.ErrorContains(t, store.Delete(t.Context(), "default", "revocations"),
 		"meshes/default/revocations is a folder that is not empty: move it away")
 	assert.FileExists(t, file)
+}
+
+func TestDirOpenRemovesFoldersThatAKilledWriterHasLeft(t *testing.T) {
+	path := t.TempDir()
+	create(t, openDir(t, path), "default", strings.Repeat("n", 253), "content")
+	before := filesIn(t, path)
+	var left []string
+	for _, folder := range []string{".", "meshes", "meshes/default", "meshes/default/" + strings.Repeat("n", 200) + "%"} {
+		left = append(left, filepath.Join(path, filepath.FromSlash(folder), ".tmp-LEFT"))
+	}
+	for _, folder := range left {
+		require.NoError(t, os.Mkdir(folder, 0o700))
+	}
+	openDir(t, path)
+	for _, folder := range left {
+		assert.NoDirExists(t, folder)
+	}
+	assert.Equal(t, before, filesIn(t, path))
+}
+
+// The first list of a store finds no locks.
+func TestDirListsOneViewAlsoWhenTheFirstWriterComesMeanwhile(t *testing.T) {
+	for range storetest.Repeat(20, 200) {
+		path := t.TempDir()
+		for i := range 50 { // so that a list takes longer than a write
+			writeFile(t, filepath.Join(path, "meshes", "default", fmt.Sprintf("key-%02d", i)), "content")
+		}
+		store := openDir(t, path)
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			// At each moment at least one of the two is there.
+			for range 3 {
+				_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "a-first"})
+				assert.NoError(t, err)
+				assert.NoError(t, store.Delete(t.Context(), "default", "key-49"))
+				_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-49"})
+				assert.NoError(t, err)
+				assert.NoError(t, store.Delete(t.Context(), "default", "a-first"))
+			}
+		})
+		for range 3 {
+			records, err := store.List(t.Context(), "default", "")
+			require.NoError(t, err)
+			require.True(t, slices.ContainsFunc(records, func(r keystore.Record) bool { return r.Name == "a-first" || r.Name == "key-49" }))
+		}
+		writer.Wait()
+	}
 }
 
 func TestDirUpdatesThroughALinkAndLeavesIt(t *testing.T) {

@@ -167,6 +167,16 @@ func TestDirNamesALockFileThatItsOwnerCannotOpenAndRootMendsIt(t *testing.T) {
 	doneAs(t, service, service, path, "update second")
 }
 
+func TestDirSaysWhoseTheFolderIsInWhichItCannotBeMade(t *testing.T) {
+	needsRoot(t)
+	path := folderOf(t, 0, 0, 0o755)
+	said := failedAs(t, service, service, filepath.Join(path, "new", "store"), "create 1")
+	assert.Contains(t, said, fmt.Sprintf("permission denied (%s belongs to uid 0 and gid 0 and has mode 0755; this process has uid %d", path, service))
+	require.NoError(t, os.Chmod(path, 0o700))
+	said = failedAs(t, service, service, path, "create 1")
+	assert.Contains(t, said, fmt.Sprintf("permission denied (%s belongs to uid 0 and gid 0 and has mode 0700; this process has uid %d", path, service))
+}
+
 func TestDirReadingLeavesNothingBehind(t *testing.T) {
 	needsRoot(t)
 	path := folderOf(t, service, service, 0o700)

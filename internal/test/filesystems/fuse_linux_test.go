@@ -22,18 +22,27 @@ import (
 // What systems answer where a file can have one name only.
 var refusals = []syscall.Errno{syscall.EPERM, syscall.ENOTSUP, syscall.EMLINK}
 
-// node is a file of a file system that refuses hard links.
+// node is a file of a file system that refuses hard links and cannot read the file broken.
 type node struct {
 	fs.LoopbackNode
 	refusal syscall.Errno
+}
+
+const broken = "broken"
+
+func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if filepath.Base(n.Path(nil)) == broken {
+		return nil, 0, syscall.EIO
+	}
+	return n.LoopbackNode.Open(ctx, flags)
 }
 
 func (n *node) Link(context.Context, fs.InodeEmbedder, string, *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	return nil, n.refusal
 }
 
-// mountWithoutLinks returns a folder on a file system that refuses hard links.
-func mountWithoutLinks(t *testing.T, refusal syscall.Errno) string {
+// mount returns a folder on a file system of such nodes.
+func mount(t *testing.T, refusal syscall.Errno) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		missing(t, "only root can mount a file system")
@@ -67,7 +76,7 @@ func missing(t *testing.T, why string) {
 func TestTheDirectoryStoreConformsWithoutHardLinks(t *testing.T) {
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {
-			path := mountWithoutLinks(t, syscall.EPERM)
+			path := mount(t, syscall.EPERM)
 			return keystoretest.Storage{
 				Open: func(t *testing.T) keystore.KeyStore {
 					store, err := dir.Open(path)
@@ -83,7 +92,7 @@ func TestTheDirectoryStoreConformsWithoutHardLinks(t *testing.T) {
 func TestTheDirectoryStoreCreatesRecordsHoweverHardLinksAreRefused(t *testing.T) {
 	for _, refusal := range refusals {
 		t.Run(refusal.Error(), func(t *testing.T) {
-			store, err := dir.Open(filepath.Join(mountWithoutLinks(t, refusal), "store"))
+			store, err := dir.Open(filepath.Join(mount(t, refusal), "store"))
 			require.NoError(t, err)
 			r := keystore.Record{Scope: "default", Name: "key-1", Data: []byte("content")}
 			_, err = store.Create(t.Context(), r)
@@ -94,13 +103,34 @@ func TestTheDirectoryStoreCreatesRecordsHoweverHardLinksAreRefused(t *testing.T)
 	}
 }
 
+func TestTheDirectoryStoreListsNothingInPartWhenTheDiskFails(t *testing.T) {
+	path := mount(t, syscall.EPERM)
+	store, err := dir.Open(path)
+	require.NoError(t, err)
+	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-1", Data: []byte("content")})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(path, "meshes", "default", ".file"), nil, 0o600))
+	require.NoError(t, os.Rename(filepath.Join(path, "meshes", "default", ".file"), filepath.Join(path, "meshes", "default", broken)))
+	for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
+		records, err := store.List(t.Context(), scope, "")
+		_, failed := keystore.SplitUnreadable(err)
+		require.ErrorIs(t, failed, syscall.EIO)
+		require.Empty(t, records)
+	}
+	_, err = store.Get(t.Context(), "default", broken)
+	require.ErrorIs(t, err, syscall.EIO)
+	require.NoError(t, store.Delete(t.Context(), "default", broken))
+	_, err = store.List(t.Context(), "default", "")
+	require.NoError(t, err)
+}
+
 func TestTheToolWritesFilesHoweverHardLinksAreRefused(t *testing.T) {
 	tool := filepath.Join(t.TempDir(), "meshpass")
 	output, err := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join("..", "..", "..", "cmd", "meshpass"), "-o", tool, ".").CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	for _, refusal := range refusals {
 		t.Run(refusal.Error(), func(t *testing.T) {
-			folder := mountWithoutLinks(t, refusal)
+			folder := mount(t, refusal)
 			key := filepath.Join(folder, "key.pem")
 			generate := func(args ...string) ([]byte, error) {
 				args = append([]string{"generate", "signing-key", "--output", key}, args...)
