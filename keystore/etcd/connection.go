@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -36,9 +35,6 @@ const (
 )
 
 var errClosed = errors.New("the store is closed")
-
-// errLearner is a learner's answer to almost all requests.
-var errLearner = rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)
 
 // Open returns a store in the cluster that config names. Endpoints are required. If
 // they are unset, Open sets DialKeepAliveTime to 10 s, DialKeepAliveTimeout to 3 s,
@@ -172,14 +168,7 @@ func (s *Store) request(ctx context.Context, do func(ctx context.Context) error)
 	defer cancel()
 	defer context.AfterFunc(s.client().Ctx(), cancel)() // or a closed client would try again for a while
 	var reason error
-	var err error
-	for range s.client().Endpoints() {
-		err = do(context.WithValue(limited, reasonKey{}, &reason))
-		if !errors.Is(err, errLearner) {
-			break
-		}
-		// A learner does nothing that was asked. The next attempt asks the next member.
-	}
+	err := do(context.WithValue(limited, reasonKey{}, &reason))
 	if err != nil && s.client().Ctx().Err() != nil {
 		return errClosed
 	}

@@ -64,8 +64,8 @@
 // without a deadline; etcd itself gives up earlier. The error of a deadline says what
 // was wrong with the connection, if anything was.
 //
-// Without a majority of the members neither reads nor writes are answered. Learners are
-// not asked.
+// Without a majority of the members neither reads nor writes are answered. What a
+// learner refuses, the client asks the next member.
 //
 // While no member can be reached, the store tries to connect about every 0.4 s. It
 // gives up a silent connection after at most 13 s; on Linux, after 3 s if data that
