@@ -108,6 +108,8 @@ type Store struct {
 	// The goroutine of this Store that writes, or tries to get the lock, holds gate. So
 	// the others wait without asking the system again and again.
 	gate chan struct{}
+
+	memory memory // of the marker
 }
 
 // Open returns the store in the folder at path, and makes the folder if there is
@@ -152,9 +154,17 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	}
 	defer root.Close()
 	var r keystore.Record
-	err = readSteady(ctx, root, func(v *view) (err error) {
-		r, err = readRecord(root, v.fileOf(scope, name), scope, name)
-		return err
+	err = believe(ctx, func() error {
+		if err := s.memory.remembers(root); err != nil {
+			return err
+		}
+		return readSteady(ctx, root, func(v *view) (err error) {
+			r, err = v.read(v.fileOf(scope, name), scope, name)
+			if errors.Is(err, keystore.ErrNotFound) {
+				v.missed(scope, name)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return keystore.Record{}, failed("get", scope, name, err)
@@ -177,17 +187,26 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 		return nil, keystore.Failed("list", scope, "", err)
 	}
 	defer root.Close()
-	unlock, err := lockList(ctx, root)
-	if err != nil {
-		return nil, keystore.Failed("list", scope, "", err)
-	}
-	defer unlock()
-
 	var found []keystore.Record
-	err = readSteady(ctx, root, func(v *view) (err error) {
-		found, err = list(ctx, v, scope, prefix)
+	err = believe(ctx, func() error {
+		unlock, err := lockList(ctx, root)
+		if err != nil {
+			return keystore.Failed("list", scope, "", err)
+		}
+		defer unlock()
+		err = readSteady(ctx, root, func(v *view) (err error) {
+			found, err = list(ctx, v, scope, prefix)
+			return err
+		})
+		if doubt := s.memory.check(root); doubt != nil {
+			err = doubt
+		}
 		return err
 	})
+	var doubt *doubtError
+	if errors.As(err, &doubt) {
+		return nil, keystore.Failed("list", scope, "", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -202,29 +221,51 @@ func list(ctx context.Context, v *view, scope keystore.Scope, prefix string) (fo
 		if scopes, err = readScopes(v); err != nil {
 			return nil, keystore.Failed("list", scope, "", err)
 		}
+		meshes := make([]string, len(scopes))
+		for i, s := range scopes {
+			meshes[i] = string(s)
+		}
+		v.listed(folder{path: v.meshes()}, scope, meshes)
 	}
 	for _, s := range scopes {
-		entries, err := readNames(v.root, v.folderOf(s))
+		of, err := listScope(ctx, v, s, prefix)
 		if err != nil {
-			return nil, keystore.Failed("list", s, "", err)
+			return nil, err
 		}
-		for _, entry := range entries {
-			name := entry.name
-			if !strings.HasPrefix(name, prefix) {
-				continue
-			}
-			if err := ctx.Err(); err != nil {
-				return nil, keystore.Failed("list", scope, "", err)
-			}
-			r, err := readRecord(v.root, entry.file, s, name)
-			if errors.Is(err, keystore.ErrNotFound) {
-				continue // removed by a program that takes no lock
-			}
-			if err != nil {
-				return nil, failed("list", s, name, err)
-			}
-			found = append(found, r)
+		found = append(found, of...)
+	}
+	return found, nil
+}
+
+// listScope returns the records of one scope, in no order.
+func listScope(ctx context.Context, v *view, scope keystore.Scope, prefix string) (found []keystore.Record, err error) {
+	folder := v.open(scope)
+	defer folder.close()
+	entries, err := folder.names()
+	if err != nil {
+		return nil, keystore.Failed("list", scope, "", err)
+	}
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.name
+	}
+	v.listed(folder, scope, names)
+	for _, entry := range entries {
+		name := entry.name
+		if !strings.HasPrefix(name, prefix) {
+			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return nil, keystore.Failed("list", scope, "", err)
+		}
+		r, err := folder.read(entry, scope)
+		if errors.Is(err, keystore.ErrNotFound) {
+			continue // removed by a program that takes no lock
+		}
+		if err != nil {
+			return nil, failed("list", scope, name, err)
+		}
+		found = append(found, r)
 	}
 	return found, nil
 }
@@ -244,6 +285,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 		if _, err := root.Lstat(file); err == nil {
 			return keystore.ErrExists // without writing anything
 		}
+		defer announce(root, r.Scope, r.Name, answer.Version)()
 		if err := makeFoldersIn(root, path.Dir(file)); err != nil {
 			return orReadOnly(err)
 		}
@@ -282,13 +324,14 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 	answer.Version = versionOf(r.Data)
 	err := s.write(ctx, r.Scope, func(root *os.Root) error {
 		file := fileOf(r.Scope, r.Name)
-		current, err := readRecord(root, file, r.Scope, r.Name)
+		current, err := readRecord(root, file, r.Scope, r.Name, nil)
 		if err != nil {
 			return err
 		}
 		if current.Version != r.Version {
 			return keystore.ErrConflict
 		}
+		defer announce(root, r.Scope, r.Name, answer.Version)()
 		temp, created, err := writeTemp(root, path.Dir(file), r.Data, current.Created)
 		if err != nil {
 			return orReadOnly(err)
@@ -326,10 +369,15 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 		if info.IsDir() {
 			return fmt.Errorf("%s is not a regular file", file)
 		}
+		defer announce(root, scope, name, gone)()
 		if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
 			return orReadOnly(err)
 		}
-		return syncFolders(root, path.Dir(file))
+		if err := syncFolders(root, path.Dir(file)); err != nil {
+			return err
+		}
+		removeEmptyFolders(root, path.Dir(file))
+		return nil
 	})
 	if err != nil {
 		return failed("delete", scope, name, err)
@@ -358,6 +406,9 @@ func (s *Store) write(ctx context.Context, scope keystore.Scope, do func(root *o
 		return err
 	}
 	defer unlock()
+	if err := checkFinished(root); err != nil {
+		return err
+	}
 	return do(root)
 }
 
@@ -394,7 +445,7 @@ func readScopes(v *view) ([]keystore.Scope, error) {
 	scopes := []keystore.Scope{keystore.Global}
 	entries, err := readNames(v.root, v.meshes())
 	for _, entry := range entries {
-		if scope := keystore.Scope(entry.name); keystore.CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.mode) {
+		if scope := keystore.Scope(entry.name); keystore.CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.Type()) {
 			scopes = append(scopes, scope)
 		}
 	}
@@ -415,7 +466,7 @@ func isFolder(root *os.Root, file string, mode fs.FileMode) bool {
 type namedEntry struct {
 	name string // decoded
 	file string // its path below the root
-	mode fs.FileMode
+	fs.DirEntry
 }
 
 // readNames returns what a folder holds, in no order; nothing if there is no
@@ -438,7 +489,7 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 					}
 				}
 			} else if name, ok := decodeName(encoded); ok && keystore.CheckName(name) == nil {
-				found = append(found, namedEntry{name, file, entry.Type()})
+				found = append(found, namedEntry{name, file, entry})
 			} else if path.Base(folder) == volumeLink && keystore.CheckName(encoded) == nil {
 				// The key of a Secret: left out, it could be a list that revokes nothing.
 				return fmt.Errorf("%s in a volume: capitals in file names are encoded, mount the key with items at the path %s", encoded, encodeName(encoded))
@@ -523,8 +574,9 @@ func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// readRecord reads the file of a record.
-func readRecord(root *os.Root, file string, scope keystore.Scope, name string) (keystore.Record, error) {
+// readRecord reads the file of a record. It sets changed, unless that is nil, to the time
+// of the file's latest change, also one during the read.
+func readRecord(root *os.Root, file string, scope keystore.Scope, name string, changed *time.Time) (keystore.Record, error) {
 	f, err := openFile(root, file, openNonblock)
 	if errors.Is(err, fs.ErrNotExist) {
 		return keystore.Record{}, keystore.ErrNotFound
@@ -549,6 +601,13 @@ func readRecord(root *os.Root, file string, scope keystore.Scope, name string) (
 	}
 	if err := keystore.CheckSize(scope, name, int64(buffer.Len()), maxData); err != nil { // it may have grown
 		return keystore.Record{}, err
+	}
+	if changed != nil {
+		after, err := f.Stat()
+		if err != nil {
+			return keystore.Record{}, err
+		}
+		*changed = changedTime(after)
 	}
 	return keystore.Record{
 		Scope:   scope,
@@ -652,6 +711,18 @@ func syncFolders(root *os.Root, folder string) error {
 			return nil
 		}
 		folder = path.Dir(folder)
+	}
+}
+
+// removeEmptyFolders removes the folder of a mesh, and the folders of pieces of long
+// names, if nothing is in them. The caller holds the write lock, so no writer is about to
+// put a file there. A failure does no harm.
+func removeEmptyFolders(root *os.Root, folder string) {
+	for ; path.Dir(folder) != "."; folder = path.Dir(folder) {
+		info, err := root.Lstat(folder)
+		if err != nil || !info.IsDir() || root.Remove(folder) != nil {
+			return
+		}
 	}
 }
 
