@@ -387,13 +387,26 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 
 // write calls do while no other writer is at work, in this process or another.
 func (s *Store) write(ctx context.Context, scope keystore.Scope, do func(root *os.Root) error) error {
+	return s.exclusively(ctx, func(root *os.Root) error {
+		if err := checkFinished(root); err != nil {
+			return err
+		}
+		return do(root)
+	}, scope)
+}
+
+// exclusively calls do while no other writer is at work. It first checks that the scopes
+// may be written to.
+func (s *Store) exclusively(ctx context.Context, do func(root *os.Root) error, scopes ...keystore.Scope) error {
 	root, err := openRoot(s.path)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	if err := newView(root).checkWritable(scope); err != nil {
-		return err
+	for _, scope := range scopes {
+		if err := newView(root).checkWritable(scope); err != nil {
+			return err
+		}
 	}
 	select {
 	case s.gate <- struct{}{}:
@@ -406,9 +419,6 @@ func (s *Store) write(ctx context.Context, scope keystore.Scope, do func(root *o
 		return err
 	}
 	defer unlock()
-	if err := checkFinished(root); err != nil {
-		return err
-	}
 	return do(root)
 }
 

@@ -222,6 +222,7 @@ type ownWrites struct {
 	scopes map[keystore.Scope]*ownScope
 	meshes span // of the latest change in any mesh
 	all    span // of the latest restore
+	beside span // of the preparation for it
 	last   change
 }
 
@@ -234,7 +235,7 @@ type ownScope struct {
 type span struct{ from, to time.Time }
 
 func (s span) has(at time.Time) bool {
-	return !at.Before(s.from.Add(-stampStep)) && !at.After(s.to.Add(clockStep))
+	return !s.from.IsZero() && !at.Before(s.from.Add(-stampStep)) && !at.After(s.to.Add(clockStep))
 }
 
 // end ends a span that has not ended.
@@ -255,12 +256,15 @@ func newOwnWrites(text string) *ownWrites {
 		// A writer that was killed wrote no end. The next one begins after it.
 		w.meshes.end(c.at)
 		w.all.end(c.at)
+		w.beside.end(c.at)
 		if before := w.scopes[w.last.id.scope]; before != nil {
 			before.span.end(c.at)
 		}
 		w.last = c
 		now := span{c.at, open}
 		switch c.verb {
+		case prepares:
+			w.beside = now
 		case beginsAll:
 			clear(w.scopes)
 			w.all = now
@@ -288,7 +292,7 @@ func newOwnWrites(text string) *ownWrites {
 // explain reports whether a file or a folder is as the Stores have left it, as far as
 // they know.
 func (w *ownWrites) explain(f fresh) bool {
-	if !w.all.from.IsZero() && w.all.has(f.changed) {
+	if w.all.has(f.changed) || f.name == "" && w.beside.has(f.changed) {
 		return true
 	}
 	if f.scope == keystore.AllScopes {

@@ -52,6 +52,9 @@ const (
 	// part old and in part new.
 	beginsAll verb = "restore"
 	endsAll   verb = "restored"
+
+	// New files are written beside the records, which do not change.
+	prepares verb = "prepare"
 )
 
 // gone stands in a line in the place of a version if the record is deleted.
@@ -82,7 +85,7 @@ func parseChange(line string) (c change, ok bool) {
 	}
 	c = change{number, time.UnixMilli(milliseconds), verb(fields[2]), recordID{keystore.Scope(fields[3]), fields[4]}, fields[5]}
 	switch c.verb {
-	case begins, ends, beginsAll, endsAll:
+	case begins, ends, beginsAll, endsAll, prepares:
 		return c, c.String() == line
 	}
 	return change{}, false

@@ -117,7 +117,7 @@ func (w *watch) marker(root *os.Root) []keystore.Scope {
 	var scopes []keystore.Scope
 	for _, line := range lines {
 		c, ok := parseChange(line)
-		if !ok || c.verb == beginsAll || c.verb == endsAll {
+		if !ok || c.verb != begins && c.verb != ends {
 			return []keystore.Scope{keystore.AllScopes}
 		}
 		scopes = append(scopes, c.id.scope)
