@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -98,19 +98,29 @@ func (m *memory) inDoubt(root *os.Root) error {
 	if m.doubt.IsZero() || !time.Now().Before(until) {
 		return nil
 	}
-	return &doubtError{fmt.Sprintf("a restore seems to be going on in %s: its list of changes (%s) went back", root.Name(), markerFile), until}
+	return &doubtError{fmt.Sprintf("a restore seems to be going on in %s: its list of changes (%s) went back", pathOf(root), markerFile), until}
 }
 
 func unfinished(root *os.Root) error {
-	return &doubtError{fmt.Sprintf("a restore into %s is going on, or was interrupted: then do it again, or remove %s to take what is there", root.Name(), path.Join(root.Name(), markerFile)),
+	return &doubtError{fmt.Sprintf("a restore into %s is going on, or was interrupted: then do it again, or remove %s to take what is there", pathOf(root), filepath.Join(pathOf(root), markerFile)),
 		time.Now().Add(quietTime / 4)}
 }
+
+// pathOf returns the path of the store's folder.
+func pathOf(root *os.Root) string { return filepath.Clean(root.Name()) }
 
 // checkFinished returns an error if a restore was interrupted: the caller holds the write
 // lock, so none is going on.
 func checkFinished(root *os.Root) error {
-	if _, now, _ := (place{}).since(root); now.last().verb == beginsAll {
-		return unfinished(root)
+	f, err := root.OpenFile(markerFile, os.O_RDONLY|openNonblock, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if line, _, err := lastLine(f); err == nil {
+		if last, ok := parseChange(line); ok && last.verb == beginsAll {
+			return unfinished(root)
+		}
 	}
 	return nil
 }
@@ -134,7 +144,7 @@ func (v *view) believed() error {
 	known := newOwnWrites(text)
 	for _, fresh := range v.fresh {
 		if !known.explain(fresh) {
-			return &doubtError{fmt.Sprintf("another program has just changed %s: a restore seems to be going on, or it will be read when it has been the same for %s", path.Join(v.root.Name(), fresh.path), quietTime),
+			return &doubtError{fmt.Sprintf("another program has just changed %s: a restore seems to be going on, or it will be read when it has been the same for %s", filepath.Join(pathOf(v.root), fresh.path), quietTime),
 				fresh.changed.Add(quietTime + clockStep)}
 		}
 	}

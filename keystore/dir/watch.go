@@ -78,6 +78,9 @@ func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 		}); err != nil {
 			return err
 		}
+		if slices.Contains(found, keystore.AllScopes) {
+			found = []keystore.Scope{keystore.AllScopes}
+		}
 		slices.Sort(found)
 		for _, scope := range slices.Compact(found) {
 			if err := ctx.Err(); err != nil {
@@ -122,7 +125,8 @@ func (w *watch) marker(root *os.Root) []keystore.Scope {
 		}
 		scopes = append(scopes, c.id.scope)
 	}
-	return scopes
+	slices.Sort(scopes)
+	return slices.Compact(scopes)
 }
 
 // announced returns the scopes in which Stores have made changes since the marker was
