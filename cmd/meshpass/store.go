@@ -36,7 +36,7 @@ Every user of the machine can see the command line, so give a URL with a passwor
 
 If the records of the store are encrypted, --encryption-key-file names a file with the key, 32 random bytes.
 
-"keys add --first" makes the folder or the tables if they do not exist. No other command does.`
+"keys add --first" makes the folder or the tables if they do not exist, and "restore" the folder. No other command does.`
 
 // openedStore is a store with a name that has no secret in it.
 type openedStore struct {
@@ -137,8 +137,8 @@ func (u storeURL) allow(names ...string) error {
 	return nil
 }
 
-// openStore opens the store. If prepare is true, it makes a missing folder or tables.
-func (a *app) openStore(ctx context.Context, where place, prepare bool) (*openedStore, error) {
+// sealer returns what encrypts the records of the store.
+func (a *app) sealer() (sealed.Sealer, []sealed.Option, error) {
 	key := make([]byte, encryptionKeyLength)
 	_, _ = rand.Read(key) // never fails
 	// Without a key this refuses encrypted records instead of reading them as ids.
@@ -146,13 +146,22 @@ func (a *app) openStore(ctx context.Context, where place, prepare bool) (*opened
 	if a.encryptionKeyFile != "" {
 		var err error
 		if key, err = a.readEncryptionKey(a.encryptionKeyFile); err != nil {
-			return nil, fmt.Errorf("--encryption-key-file: %w", err)
+			return nil, nil, fmt.Errorf("--encryption-key-file: %w", err)
 		}
 		options = nil
 	}
 	sealer, err := sealed.NewAESGCM(key)
 	if err != nil {
-		return nil, advise(fmt.Errorf("--encryption-key-file: %w", err), wantEncryptionKey)
+		return nil, nil, advise(fmt.Errorf("--encryption-key-file: %w", err), wantEncryptionKey)
+	}
+	return sealer, options, nil
+}
+
+// openStore opens the store. If prepare is true, it makes a missing folder or tables.
+func (a *app) openStore(ctx context.Context, where place, prepare bool) (*openedStore, error) {
+	sealer, options, err := a.sealer()
+	if err != nil {
+		return nil, err
 	}
 	opened, err := a.openEngine(ctx, where, prepare)
 	if err != nil {

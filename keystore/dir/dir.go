@@ -65,10 +65,24 @@ const (
 // record or the whole new one. Version is a hash of the data. Created is the file's
 // time of modification, which Update preserves.
 //
+// The folder of a mesh is removed with its last record, if nothing else is in it.
+//
+// # Changes
+//
+// Each write appends to PATH/.changes which record it changes, before it takes effect
+// and when it is done. By that file a Watch of any process knows the change within
+// 250 ms, however many records there are; see [Store.Watch].
+//
 // Other programs may create, change and remove records too. The store notices the
 // change, and compare-and-swap holds, except for a file that is written at the very
-// moment of a Create or an Update of this record. Such a program should write a new file
-// and rename it, or a reader may see half of one.
+// moment of a Create or an Update of this record. Reads believe what another program has changed when it has been
+// the same for 1 s: they wait for that, 1.5 s at most, and then return an error. So they
+// never see half a file, unless the program pauses for longer. Such a program should
+// still write a new file and rename it. Volumes of Kubernetes are believed at once.
+//
+// If PATH/.changes goes back or vanishes, an older state is being restored: then reads
+// that have seen the later one return an error for 3 s. After that the older state is
+// believed. [Store.Backup] and [Store.Restore] are the way that lets no revoked token in.
 //
 // The store follows symbolic links that stay below PATH. Update replaces the file to
 // which a link leads, and the link stays; Delete removes the link. A folder that is a link
@@ -144,6 +158,8 @@ type Store struct {
 	// The goroutine of this Store that writes, or tries to get the lock, holds gate. So
 	// the others wait without asking the system again and again.
 	gate chan struct{}
+
+	memory memory // of the marker
 }
 
 // Open returns the store in the folder at path, and makes the folder if there is
@@ -188,12 +204,20 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	}
 	defer root.Close()
 	var r keystore.Record
-	err = readSteady(ctx, root, func(v *view) (err error) {
-		if err := checkSpelling(v, scope, name); err != nil {
+	err = believe(ctx, func() error {
+		if err := s.memory.remembers(root); err != nil {
 			return err
 		}
-		r, err = readRecord(root, v.fileOf(scope, name), scope, name)
-		return err
+		return readSteady(ctx, root, func(v *view) (err error) {
+			if err := checkSpelling(v, scope, name); err != nil {
+				return err
+			}
+			r, err = v.read(v.fileOf(scope, name), scope, name)
+			if errors.Is(err, keystore.ErrNotFound) {
+				v.missed(scope, name)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return keystore.Record{}, s.failed("get", scope, name, err)
@@ -216,27 +240,37 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 		return nil, s.failed("list", scope, "", err)
 	}
 	defer root.Close()
-	for {
-		unlock, missing, err := lockList(ctx, root)
-		if err != nil {
-			return nil, s.failed("list", scope, "", err)
-		}
-		var found []keystore.Record
-		var unreadable []*keystore.Error
-		err = readSteady(ctx, root, func(v *view) (err error) {
-			found, unreadable, err = s.list(ctx, v, scope, prefix)
+	var found []keystore.Record
+	var unreadable []*keystore.Error
+	err = believe(ctx, func() error {
+		for {
+			unlock, missing, err := lockList(ctx, root)
+			if err != nil {
+				return s.failed("list", scope, "", err)
+			}
+			err = readSteady(ctx, root, func(v *view) (err error) {
+				found, unreadable, err = s.list(ctx, v, scope, prefix)
+				return err
+			})
+			if doubt := s.memory.check(root); doubt != nil {
+				err = doubt
+			}
+			unlock()
+			if missing && exists(root, listLock) { // the first writer has come meanwhile
+				continue
+			}
 			return err
-		})
-		unlock()
-		if missing && exists(root, listLock) { // the first writer has come meanwhile
-			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		slices.SortFunc(found, keystore.CompareRecords)
-		return found, keystore.Unreadable(unreadable)
+	})
+	var doubt *doubtError
+	if errors.As(err, &doubt) {
+		return nil, keystore.Failed("list", scope, "", err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, keystore.CompareRecords)
+	return found, keystore.Unreadable(unreadable)
 }
 
 // list returns the records, and why others cannot be read, in no order.
@@ -246,33 +280,55 @@ func (s *Store) list(ctx context.Context, v *view, scope keystore.Scope, prefix 
 		if scopes, err = readScopes(v); err != nil {
 			return nil, nil, s.failed("list", scope, "", err)
 		}
+		meshes := make([]string, len(scopes))
+		for i, s := range scopes {
+			meshes[i] = string(s)
+		}
+		v.listed(folder{path: v.meshes()}, scope, meshes)
 	}
 	for _, in := range scopes {
-		entries, err := readEntries(v, in)
-		if err != nil {
-			return nil, nil, s.failed("list", in, "", err)
-		}
-		for _, entry := range entries {
-			if !strings.HasPrefix(entry.name, prefix) {
-				continue
-			}
-			if err := ctx.Err(); err != nil {
-				return nil, nil, s.failed("list", scope, "", err)
-			}
-			r, err := readEntry(v, entry, in)
-			switch {
-			case err == nil:
-				found = append(found, r)
-			case errors.Is(err, keystore.ErrNotFound):
-				// removed by a program that takes no lock
-			case staysUnreadable(err):
-				unreadable = append(unreadable, &keystore.Error{Op: "read", Scope: in, Name: entry.name, Err: s.explain(err)})
-			default:
-				return nil, nil, s.failed("list", in, entry.name, err)
-			}
+		if err := s.listScope(ctx, v, in, prefix, &found, &unreadable); err != nil {
+			return nil, nil, err
 		}
 	}
 	return found, unreadable, nil
+}
+
+// listScope adds the records of one scope, and why others cannot be read.
+func (s *Store) listScope(ctx context.Context, v *view, scope keystore.Scope, prefix string, found *[]keystore.Record, unreadable *[]*keystore.Error) error {
+	progressed := keystore.Progress(ctx)
+	folder := v.open(scope)
+	defer folder.close()
+	entries, err := folder.entries(scope)
+	if err != nil {
+		return s.failed("list", scope, "", err)
+	}
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.name
+	}
+	v.listed(folder, scope, names)
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.name, prefix) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return s.failed("list", scope, "", err)
+		}
+		r, err := folder.read(entry, scope)
+		progressed()
+		switch {
+		case err == nil:
+			*found = append(*found, r)
+		case errors.Is(err, keystore.ErrNotFound):
+			// removed by a program that takes no lock
+		case staysUnreadable(err):
+			*unreadable = append(*unreadable, &keystore.Error{Op: "read", Scope: scope, Name: entry.name, Err: s.explain(err)})
+		default:
+			return s.failed("list", scope, entry.name, err)
+		}
+	}
+	return nil
 }
 
 // Create implements [keystore.KeyStore].
@@ -293,6 +349,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 		if err := checkSpelling(newView(root), r.Scope, r.Name); err != nil {
 			return fmt.Errorf("%w: %w", keystore.ErrExists, err)
 		}
+		defer announce(root, r.Scope, r.Name, answer.Version)()
 		folder := path.Dir(file)
 		if err := makeFoldersIn(root, folder); err != nil {
 			return orReadOnly(err)
@@ -345,13 +402,14 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 		if err != nil {
 			return err
 		}
-		current, err := readRecord(root, file, r.Scope, r.Name)
+		current, err := readRecord(root, file, r.Scope, r.Name, nil)
 		if err != nil {
 			return err
 		}
 		if current.Version != r.Version {
 			return keystore.ErrConflict
 		}
+		defer announce(root, r.Scope, r.Name, answer.Version)()
 		old, err := openFile(root, file, openNonblock)
 		if err != nil {
 			return err
@@ -409,12 +467,16 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 					return fmt.Errorf("%s is a folder that is not empty: move it away", file)
 				}
 			}
-			if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
+			done := announce(root, scope, name, gone)
+			err = takeEffect(ctx, root, func() error { return root.Remove(file) })
+			if err == nil {
+				err = syncFolders(root, path.Dir(file))
+			}
+			done()
+			if err != nil {
 				return orReadOnly(err)
 			}
-			if err := syncFolders(root, path.Dir(file)); err != nil {
-				return err
-			}
+			removeEmptyFolders(root, path.Dir(file))
 		}
 		return nil
 	})
@@ -426,13 +488,26 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 
 // write calls do while no other writer is at work, in this process or another.
 func (s *Store) write(ctx context.Context, scope keystore.Scope, do func(root *os.Root) error) error {
+	return s.exclusively(ctx, func(root *os.Root) error {
+		if err := checkFinished(root); err != nil {
+			return err
+		}
+		return do(root)
+	}, scope)
+}
+
+// exclusively calls do while no other writer is at work. It first checks that the scopes
+// may be written to.
+func (s *Store) exclusively(ctx context.Context, do func(root *os.Root) error, scopes ...keystore.Scope) error {
 	root, err := openRoot(s.path)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	if err := newView(root).checkWritable(scope); err != nil {
-		return err
+	for _, scope := range scopes {
+		if err := newView(root).checkWritable(scope); err != nil {
+			return err
+		}
 	}
 	select {
 	case s.gate <- struct{}{}:
@@ -463,6 +538,10 @@ func (s *Store) explain(err error) error { return rights.Explain(s.path, err) }
 // list without the record is complete.
 func staysUnreadable(err error) bool {
 	var errno syscall.Errno
+	var doubt *doubtError
+	if errors.As(err, &doubt) {
+		return false
+	}
 	if !errors.As(err, &errno) { // it is an answer of this package, or of os.Root about a link
 		return !errors.Is(err, errAppeared)
 	}
@@ -498,7 +577,7 @@ func readScopes(v *view) ([]keystore.Scope, error) {
 	scopes := []keystore.Scope{keystore.Global}
 	entries, err := readNames(v.root, v.meshes())
 	for _, entry := range entries {
-		if scope := keystore.Scope(entry.name); keystore.CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.mode) {
+		if scope := keystore.Scope(entry.name); keystore.CheckScope(scope) == nil && isFolder(v.root, entry.file, entry.Type()) {
 			scopes = append(scopes, scope)
 		}
 	}
@@ -506,15 +585,16 @@ func readScopes(v *view) ([]keystore.Scope, error) {
 	return slices.Compact(scopes), err
 }
 
-// readEntries returns the records of a scope, in no order. Of a record whose file is there
-// under a misspelled name too, it returns only that: it is in doubt which one is meant.
-func readEntries(v *view, scope keystore.Scope) ([]namedEntry, error) {
-	entries, err := readNames(v.root, v.folderOf(scope))
+// entries returns the files of the records of a scope, in no order. Of a record whose
+// file is there under a misspelled name too, it returns only that: it is in doubt which
+// one is meant.
+func (f folder) entries(scope keystore.Scope) ([]namedEntry, error) {
+	entries, err := f.names()
 	if err != nil {
 		return nil, err
 	}
-	for _, folder := range v.misspelledFolders(scope) {
-		more, err := readNames(v.root, folder)
+	for _, folder := range f.view.misspelledFolders(scope) {
+		more, err := readNames(f.view.root, folder)
 		if err != nil {
 			return nil, err
 		}
@@ -541,14 +621,6 @@ func oneForEachName(entries []namedEntry) []namedEntry {
 		return cmp.Or(cmp.Compare(a.name, b.name), misspelledFirst)
 	})
 	return slices.CompactFunc(entries, func(a, b namedEntry) bool { return a.name == b.name })
-}
-
-// readEntry reads a record of readEntries.
-func readEntry(v *view, entry namedEntry, scope keystore.Scope) (keystore.Record, error) {
-	if entry.misspelled {
-		return keystore.Record{}, spellingError(entry.file, scope, entry.name)
-	}
-	return readRecord(v.root, entry.file, scope, entry.name)
 }
 
 // checkSpelling returns an error if a record's file is there under a misspelled name.
@@ -627,7 +699,7 @@ func isFolder(root *os.Root, file string, mode fs.FileMode) bool {
 type namedEntry struct {
 	name string // decoded
 	file string // its path below the root
-	mode fs.FileMode
+	fs.DirEntry
 
 	misspelled bool // the file's name, or that of its folder
 }
@@ -652,9 +724,9 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 					}
 				}
 			} else if name, ok := decodeName(encoded); ok && keystore.CheckName(name) == nil {
-				found = append(found, namedEntry{name: name, file: file, mode: entry.Type()})
+				found = append(found, namedEntry{name: name, file: file, DirEntry: entry})
 			} else if name, ok := guessName(encoded); ok {
-				found = append(found, namedEntry{name: name, file: file, mode: entry.Type(), misspelled: true})
+				found = append(found, namedEntry{name: name, file: file, DirEntry: entry, misspelled: true})
 			}
 		}
 		return nil
@@ -736,8 +808,9 @@ func readFolder(root *os.Root, folder string) ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// readRecord reads the file of a record.
-func readRecord(root *os.Root, file string, scope keystore.Scope, name string) (keystore.Record, error) {
+// readRecord reads the file of a record. It sets changed, unless that is nil, to the time
+// of the file's latest change, also one during the read.
+func readRecord(root *os.Root, file string, scope keystore.Scope, name string, changed *time.Time) (keystore.Record, error) {
 	f, err := openFile(root, file, openNonblock)
 	if errors.Is(err, fs.ErrNotExist) {
 		return keystore.Record{}, keystore.ErrNotFound
@@ -762,6 +835,13 @@ func readRecord(root *os.Root, file string, scope keystore.Scope, name string) (
 	}
 	if err := keystore.CheckSize(scope, name, int64(buffer.Len()), maxData); err != nil { // it may have grown
 		return keystore.Record{}, err
+	}
+	if changed != nil {
+		after, err := f.Stat()
+		if err != nil {
+			return keystore.Record{}, err
+		}
+		*changed = changedTime(after)
 	}
 	return keystore.Record{
 		Scope:   scope,
@@ -932,6 +1012,18 @@ func syncFolders(root *os.Root, folder string) error {
 			return nil
 		}
 		folder = path.Dir(folder)
+	}
+}
+
+// removeEmptyFolders removes the folder of a mesh, and the folders of pieces of long
+// names, if nothing is in them. The caller holds the write lock, so no writer is about to
+// put a file there. A failure does no harm.
+func removeEmptyFolders(root *os.Root, folder string) {
+	for ; path.Dir(folder) != "."; folder = path.Dir(folder) {
+		info, err := root.Lstat(folder)
+		if err != nil || !info.IsDir() || root.Remove(folder) != nil {
+			return
+		}
 	}
 }
 

@@ -18,3 +18,6 @@ type fileStamp struct {
 func stampOf(info fs.FileInfo) (stamp fileStamp, latest time.Time) {
 	return fileStamp{size: info.Size(), modified: info.ModTime().UnixNano()}, time.Now()
 }
+
+// changedTime returns when a file or folder was last changed, as far as its times tell.
+func changedTime(info fs.FileInfo) time.Time { return info.ModTime() }

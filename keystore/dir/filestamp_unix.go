@@ -34,3 +34,9 @@ func stampOf(info fs.FileInfo) (stamp fileStamp, latest time.Time) {
 		changed:  changed.UnixNano(),
 	}, changed
 }
+
+// changedTime returns when a file or folder was last changed.
+func changedTime(info fs.FileInfo) time.Time {
+	_, changed := stampOf(info)
+	return changed
+}

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 		"operate":             operate,
 		"follow":              follow,
 	}
+	maps.Copy(roles, moreRoles)
 	act, ok := roles[os.Getenv(role)]
 	if !ok {
 		os.Exit(m.Run())
@@ -59,6 +61,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 }
+
+// moreRoles are those of tests that not every system runs.
+var moreRoles = map[string]func(ctx context.Context, store keystore.KeyStore) error{}
 
 // process prepares another process.
 func process(t *testing.T, does, path string) *exec.Cmd {

@@ -1,10 +1,14 @@
 package dir
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/meshpass/meshpass/keystore"
 )
@@ -29,6 +33,10 @@ type view struct {
 	// volumes holds, for each folder that was entered, where its volumeLink led; "" if
 	// it has none.
 	volumes map[string]string
+
+	opened *os.Root // the folder with those of the meshes, or nil
+
+	fresh []fresh // what was changed a moment ago
 }
 
 func newView(root *os.Root) *view {
@@ -36,13 +44,15 @@ func newView(root *os.Root) *view {
 }
 
 // readSteady calls do with a view. If a volume was switched meanwhile, it calls do
-// again with a new view, so that all that do finds is of one state.
+// again with a new view, so that all that do finds is of one state. It returns a
+// doubtError for what another program has just changed.
 func readSteady(ctx context.Context, root *os.Root, do func(v *view) error) error {
 	for range maxViews {
 		v := newView(root)
 		err := do(v)
+		v.close()
 		if !v.switched() {
-			return err
+			return cmp.Or(v.believed(), err)
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("keystore: cannot read a volume that was switched to another state: %w", err)
@@ -86,6 +96,101 @@ func (v *view) folderOf(scope keystore.Scope) string {
 // fileOf returns the path of a record's file.
 func (v *view) fileOf(scope keystore.Scope, name string) string {
 	return path.Join(v.folderOf(scope), encodeName(name))
+}
+
+// folder is an open folder of a scope. To open its files through it is cheaper than to
+// walk from the root to each of them.
+type folder struct {
+	view *view
+	path string
+	own  *os.Root // nil if it cannot be opened
+}
+
+// open opens the folder of a scope. The caller closes it.
+func (v *view) open(scope keystore.Scope) folder {
+	if name := encodeName(string(scope)); scope != keystore.Global && !strings.Contains(name, "/") && v.openMeshes() {
+		if own := openFolderIn(v.opened, name); own != nil {
+			if _, err := own.Readlink(volumeLink); errors.Is(err, fs.ErrNotExist) {
+				return folder{v, path.Join(v.meshes(), name), own}
+			}
+			own.Close()
+		}
+	}
+	f := folder{view: v, path: v.folderOf(scope)}
+	f.own = openFolderIn(v.root, f.path)
+	return f
+}
+
+// openFolderIn opens a folder, or returns nil: to open a named pipe would wait for its
+// writer.
+func openFolderIn(root *os.Root, file string) *os.Root {
+	info, err := root.Stat(file)
+	if err != nil || !info.IsDir() {
+		return nil
+	}
+	own, err := root.OpenRoot(file)
+	if err != nil {
+		return nil
+	}
+	return own
+}
+
+// openMeshes opens the folder in which the scopes' folders are.
+func (v *view) openMeshes() bool {
+	if v.opened == nil {
+		v.opened = openFolderIn(v.root, v.meshes())
+	}
+	return v.opened != nil
+}
+
+func (v *view) close() {
+	if v.opened != nil {
+		v.opened.Close()
+	}
+}
+
+func (f folder) close() {
+	if f.own != nil {
+		f.own.Close()
+	}
+}
+
+// names returns what is in the folder.
+func (f folder) names() ([]namedEntry, error) {
+	if f.own == nil || inVolume(f.path) {
+		return readNames(f.view.root, f.path)
+	}
+	entries, err := readNames(f.own, ".")
+	if err != nil {
+		return readNames(f.view.root, f.path) // for an error with the path
+	}
+	for i := range entries {
+		entries[i].file = f.path + "/" + entries[i].file
+	}
+	return entries, nil
+}
+
+// stat returns what there is to know of an entry. A link is followed.
+func (f folder) stat(entry namedEntry) (fs.FileInfo, error) {
+	if entry.Type().IsRegular() {
+		if info, err := entry.Info(); err == nil { // the reading of the folder has it already
+			return info, nil
+		}
+	}
+	return f.view.root.Stat(entry.file)
+}
+
+// read is the view's read. Links may lead out of the folder.
+func (f folder) read(entry namedEntry, scope keystore.Scope) (keystore.Record, error) {
+	if entry.misspelled {
+		return keystore.Record{}, spellingError(entry.file, scope, entry.name)
+	}
+	if below, ok := strings.CutPrefix(entry.file, f.path+"/"); ok && f.own != nil && entry.Type().IsRegular() {
+		if r, err := f.view.readIn(f.own, below, entry.file, scope, entry.name); err == nil {
+			return r, nil
+		}
+	}
+	return f.view.read(entry.file, scope, entry.name)
 }
 
 // meshes returns the path of the folder in which the scopes' folders are.

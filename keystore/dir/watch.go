@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
-	"maps"
 	"os"
 	"slices"
 	"time"
@@ -15,6 +15,10 @@ import (
 
 const (
 	watchInterval = 250 * time.Millisecond
+
+	// A watch looks at files for 1/150 of the time. With the reading of the marker it needs
+	// less than 1 % of a processor.
+	watchShare = 150
 
 	// Two changes within this time may leave the same time stamps: file systems count
 	// in steps of up to 2 s.
@@ -30,135 +34,290 @@ type recordID struct {
 	name  string
 }
 
-// fileState is what Watch remembers of a record's file.
-type fileState struct {
-	stamp fileStamp
-	sum   string // of the content, or why there is none
-
-	// settled says that any later change shows in the stamp. Before that, and on systems
-	// whose stamps tell too little, Watch compares the content too.
-	settled bool
-}
-
-// Watch implements [keystore.Watcher]. It looks at the folder every 250 ms, or less
-// often if a look takes more than a tenth of that. It compares the identity, the size
-// and all times of each file, and the content if those are not enough. So it also
-// notices a program that changes only the bytes and sets the time of modification
-// back. The watch is lost when a folder cannot be read.
+// Watch implements [keystore.Watcher]. It reads the list of changes, PATH/.changes,
+// every 250 ms, so it announces what any Store has written within that time, also what
+// is there no longer.
+//
+// What other programs have changed it finds by looking at the files: at some every
+// 250 ms, so that it needs about 1 % of a processor. With a few meshes it looks at all of
+// them each time, with 10,000 meshes of three records it needs about half a minute. It
+// compares the identity, the size and all times of each file, and the content if those
+// are not enough. So it also notices a program that changes only the bytes and sets the
+// time of modification back. The watch is lost when a folder cannot be read.
 func (s *Store) Watch(ctx context.Context, changed func(keystore.Scope)) error {
-	seen, err := s.look(ctx, nil)
-	if err != nil {
+	w := &watch{store: s, seen: map[keystore.Scope]scopeState{}}
+	if err := w.withRoot(func(root *os.Root) error {
+		w.marker(root) // first: what changes during the look is announced after it
+		_, _, err := w.look(ctx, root, 0)
+		return err
+	}); err != nil {
 		return err
 	}
 	changed(keystore.AllScopes)
-	pause := watchInterval
-	var took [watchLooks]time.Duration // by the latest looks
-	for looks := 0; ; looks++ {
+	pace := newPace()
+	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pause):
+		case <-time.After(watchInterval):
 		}
-		began := time.Now()
-		now, err := s.look(ctx, seen)
-		if err != nil {
+		var found []keystore.Scope
+		if err := w.withRoot(func(root *os.Root) (err error) {
+			if found, err = w.announced(ctx, root); err != nil || time.Now().Before(pace.due) {
+				return err
+			}
+			began := time.Now()
+			looked, changed, err := w.look(ctx, root, pace.scopes)
+			found = append(found, changed...)
+			pace.took(looked, time.Since(began))
+			return err
+		}); err != nil {
 			return err
 		}
-		for _, scope := range differing(seen, now) {
+		if slices.Contains(found, keystore.AllScopes) {
+			found = []keystore.Scope{keystore.AllScopes}
+		}
+		slices.Sort(found)
+		for _, scope := range slices.Compact(found) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			changed(scope)
 		}
-		seen = now
-		took[looks%watchLooks] = time.Since(began)
-		pause = max(watchInterval, 9*slices.Min(took[:]))
 	}
 }
 
-// look returns the state of every record's file. It does not read files that have not
-// changed since before, which is what it returned last time.
-func (s *Store) look(ctx context.Context, before map[recordID]fileState) (map[recordID]fileState, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// pace says at how many scopes a watch looks each time, so that it needs about 1 % of a
+// processor. What a look at one scope costs is the least that it has cost lately: when it
+// took longer, the machine was busy.
+type pace struct {
+	scopes int
+	due    time.Time // no look before
+	costs  [watchLooks]time.Duration
+	looks  int
+}
+
+func newPace() *pace {
+	p := &pace{scopes: 1}
+	for i := range p.costs {
+		p.costs[i] = time.Hour
 	}
-	root, err := openRoot(s.path)
+	return p
+}
+
+func (p *pace) took(scopes int, long time.Duration) {
+	p.costs[p.looks%watchLooks] = max(long/time.Duration(max(scopes, 1)), time.Microsecond)
+	p.looks++
+	cost := slices.Min(p.costs[:])
+	p.scopes = min(max(int(watchInterval/watchShare/cost), 1), 4*p.scopes)
+	p.due = time.Now().Add(min(watchShare*cost, time.Minute) - watchInterval)
+}
+
+// watch is one Watch.
+type watch struct {
+	store *Store
+	place place                         // in the marker
+	seen  map[keystore.Scope]scopeState // of the scopes that have records
+	queue []keystore.Scope              // those that are still to be looked at in this round
+}
+
+// withRoot opens the folder of the store anew, as it may have been replaced.
+func (w *watch) withRoot(do func(root *os.Root) error) error {
+	root, err := openRoot(w.store.path)
 	if err != nil {
-		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
+		return w.store.cannotWatch(err)
 	}
 	defer root.Close()
-	var states map[recordID]fileState
-	err = readSteady(ctx, root, func(v *view) (err error) {
-		states, err = lookAtAll(ctx, v, before)
+	return do(root)
+}
+
+func (s *Store) cannotWatch(err error) error {
+	return fmt.Errorf("keystore: cannot watch: %w", s.explain(err))
+}
+
+// marker reads on in the marker. It returns the scopes of the changes that it finds there.
+func (w *watch) marker(root *os.Root) []keystore.Scope {
+	lines, now, how := w.place.since(root)
+	w.place = now
+	if how == isAhead || how == wentBack {
+		_ = w.store.memory.check(root) // so that reads doubt from now on, and not from when they find it out
+		return []keystore.Scope{keystore.AllScopes}
+	}
+	var scopes []keystore.Scope
+	for _, line := range lines {
+		c, ok := parseChange(line)
+		if !ok || c.verb != begins && c.verb != ends {
+			return []keystore.Scope{keystore.AllScopes}
+		}
+		scopes = append(scopes, c.id.scope)
+	}
+	slices.Sort(scopes)
+	return slices.Compact(scopes)
+}
+
+// announced returns the scopes in which Stores have made changes since the marker was
+// last read.
+func (w *watch) announced(ctx context.Context, root *os.Root) ([]keystore.Scope, error) {
+	before := w.place.last()
+	found := w.marker(root)
+	if slices.Contains(found, keystore.AllScopes) {
+		return found, nil
+	}
+	err := readSteady(ctx, root, func(v *view) error {
+		for _, scope := range found { // so that look does not find the change once more
+			if _, err := w.lookAt(ctx, v, scope); err != nil {
+				return err
+			}
+		}
+		if before.verb != begins || slices.Contains(found, before.id.scope) {
+			return nil
+		}
+		// The change was announced, and has come into force only now, perhaps.
+		changed, err := w.lookAt(ctx, v, before.id.scope)
+		if changed {
+			found = append(found, before.id.scope)
+		}
 		return err
 	})
-	return states, err
+	return found, err
 }
 
-func lookAtAll(ctx context.Context, v *view, before map[recordID]fileState) (map[recordID]fileState, error) {
-	scopes, err := readScopes(v)
-	if err != nil {
-		return nil, fmt.Errorf("keystore: cannot watch: %w", err)
-	}
-	states := make(map[recordID]fileState, len(before))
-	for _, scope := range scopes {
-		entries, err := readEntries(v, scope)
-		if err != nil {
-			return nil, fmt.Errorf("keystore: cannot watch: %w", err)
-		}
-		for _, entry := range entries {
-			if err := ctx.Err(); err != nil {
-				return nil, err
+// look looks at so many scopes, or at each of them once if there are fewer or if scopes is
+// 0. It returns at how many it has looked, and those in which files have changed since it
+// looked at them before.
+func (w *watch) look(ctx context.Context, root *os.Root, scopes int) (looked int, found []keystore.Scope, err error) {
+	begun := false
+	err = readSteady(ctx, root, func(v *view) error {
+		for scopes == 0 || looked < scopes {
+			if len(w.queue) == 0 {
+				if begun {
+					return nil
+				}
+				gone, err := w.begin(v)
+				if err != nil {
+					return err
+				}
+				found, begun = append(found, gone...), true
 			}
-			id := recordID{scope, entry.name}
-			if state, ok := lookAt(v.root, entry.file, id, before[id]); ok {
-				states[id] = state
+			scope := w.queue[0]
+			changed, err := w.lookAt(ctx, v, scope)
+			if err != nil {
+				return err
 			}
+			if changed {
+				found = append(found, scope)
+			}
+			w.queue = w.queue[1:]
+			looked++
 		}
-	}
-	return states, nil
+		return nil
+	})
+	return looked, found, err
 }
 
-// lookAt returns the state of one file, or false if there is none. The reason why a
-// file cannot be read is part of its state; a List returns it.
-func lookAt(root *os.Root, file string, id recordID, before fileState) (fileState, bool) {
-	began := time.Now()
-	info, err := root.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = checkMissing(root, file); err == nil {
-			return fileState{}, false
+// begin begins a round through all scopes. It returns those that have no folder any more.
+func (w *watch) begin(v *view) (gone []keystore.Scope, err error) {
+	if w.queue, err = readScopes(v); err != nil {
+		return nil, w.store.cannotWatch(err)
+	}
+	there := make(map[keystore.Scope]bool, len(w.queue))
+	for _, scope := range w.queue {
+		there[scope] = true
+	}
+	for scope := range w.seen {
+		if !there[scope] {
+			gone = append(gone, scope)
+			delete(w.seen, scope)
 		}
 	}
-	if err != nil {
-		return fileState{sum: err.Error()}, true
+	return gone, nil
+}
+
+// lookAt looks at the files of a scope and reports whether they have changed.
+func (w *watch) lookAt(ctx context.Context, v *view, scope keystore.Scope) (changed bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
-	stamp, latest := stampOf(info)
-	if before.settled && before.stamp == stamp {
-		return before, true
-	}
-	state := fileState{stamp: stamp, settled: latest.Before(began.Add(-stampStep))}
-	record, err := readRecord(root, file, id.scope, id.name)
+	before := w.seen[scope]
+	now, err := stateOf(v, scope, before)
 	if err != nil {
-		state.sum = err.Error()
+		return false, w.store.cannotWatch(err)
+	}
+	if now.files == 0 {
+		delete(w.seen, scope)
 	} else {
-		state.sum = record.Version
+		w.seen[scope] = now
 	}
-	return state, true
+	return before.files != now.files || before.stamps != now.stamps || before.content != now.content, nil
 }
 
-// differing returns the scopes in which files differ, sorted.
-func differing(before, now map[recordID]fileState) []keystore.Scope {
-	scopes := map[keystore.Scope]struct{}{}
-	for id, state := range now {
-		old, ok := before[id]
-		if !ok || old.stamp != state.stamp || old.sum != state.sum {
-			scopes[id.scope] = struct{}{}
-		}
+// scopeState is what a watch remembers of the files of a scope.
+type scopeState struct {
+	files   int
+	stamps  uint64 // a hash of all names and stamps
+	content uint64 // of all content, or 0 where the stamps are enough
+
+	// settled says that any later change shows in the stamps. Before that, and on systems
+	// whose stamps tell too little, the watch compares the content too.
+	settled bool
+}
+
+var stateSeed = maphash.MakeSeed()
+
+// stateOf returns the state of the files of a scope. It reads no content if they have
+// been the same for long enough.
+func stateOf(v *view, scope keystore.Scope, before scopeState) (scopeState, error) {
+	settledBefore := time.Now().Add(-stampStep)
+	folder := v.open(scope)
+	defer folder.close()
+	entries, err := folder.entries(scope)
+	if err != nil {
+		return scopeState{}, err
 	}
-	for id := range before {
-		if _, ok := now[id]; !ok {
-			scopes[id.scope] = struct{}{}
-		}
+	now := scopeState{settled: true}
+	type file struct {
+		name  string
+		stamp fileStamp
+		why   string // there is no stamp
 	}
-	return slices.Sorted(maps.Keys(scopes))
+	for _, entry := range entries {
+		f := file{name: entry.name}
+		info, err := folder.stat(entry)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = checkMissing(v.root, entry.file); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			f.why = err.Error() // a List returns it
+		} else {
+			var latest time.Time
+			f.stamp, latest = stampOf(info)
+			now.settled = now.settled && latest.Before(settledBefore)
+		}
+		now.files++
+		now.stamps += maphash.Comparable(stateSeed, f)
+	}
+	same := before.files == now.files && before.stamps == now.stamps
+	if same && before.settled {
+		return before, nil
+	}
+	if !same && now.settled {
+		return now, nil
+	}
+	for _, entry := range entries {
+		var r keystore.Record
+		err := error(nil)
+		if entry.misspelled {
+			err = spellingError(entry.file, scope, entry.name)
+		} else {
+			r, err = readRecord(v.root, entry.file, scope, entry.name, nil)
+		}
+		content := struct{ name, version, why string }{name: entry.name, version: r.Version}
+		if err != nil {
+			content.why = err.Error()
+		}
+		now.content += maphash.Comparable(stateSeed, content)
+	}
+	return now, nil
 }

@@ -1,0 +1,331 @@
+package dir_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/keystore/dir"
+)
+
+func backup(t *testing.T, store *dir.Store) []byte {
+	t.Helper()
+	var archive bytes.Buffer
+	_, err := store.Backup(t.Context(), &archive)
+	require.NoError(t, err)
+	return archive.Bytes()
+}
+
+func restore(t *testing.T, store *dir.Store, archive []byte) error {
+	t.Helper()
+	return store.Restore(t.Context(), bytes.NewReader(archive), nil)
+}
+
+func listAll(t *testing.T, store keystore.KeyStore) []keystore.Record {
+	t.Helper()
+	records, err := store.List(t.Context(), keystore.AllScopes, "")
+	require.NoError(t, err)
+	return records
+}
+
+func TestDirRestoreBringsBackTheRecordsOfABackupAndNoOthers(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	changed := create(t, store, "default", "changed", "before")
+	create(t, store, keystore.Global, "Deleted.", "content")
+	create(t, store, "Gone", strings.Repeat("n", 253), "content")
+	create(t, store, keystore.Scope(strings.Repeat("M", 128)), "con", "")
+	before := listAll(t, store)
+	archive := backup(t, store)
+
+	changed.Data = []byte("after")
+	_, err := store.Update(t.Context(), changed)
+	require.NoError(t, err)
+	require.NoError(t, store.Delete(t.Context(), keystore.Global, "Deleted."))
+	require.NoError(t, store.Delete(t.Context(), "Gone", strings.Repeat("n", 253)))
+	create(t, store, "new", "key-1", "content")
+
+	calls := watchDir(t, store)
+	require.NoError(t, restore(t, store, archive))
+	assert.Equal(t, keystore.AllScopes, receive(t, calls))
+	assert.Equal(t, before, listAll(t, store), "with their times of creation")
+	assert.NoDirExists(t, filepath.Join(path, "meshes", "new"))
+	require.Empty(t, tempFiles(t, path))
+
+	elsewhere := openDir(t, filepath.Join(t.TempDir(), "new"))
+	require.NoError(t, restore(t, elsewhere, archive))
+	assert.Equal(t, before, listAll(t, elsewhere))
+}
+
+func TestDirBackupIsAnArchiveWithTheNamesOfTheFiles(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "Default", "key-1", "content")
+	create(t, store, keystore.Global, "key-2", "global")
+	reader := tar.NewReader(bytes.NewReader(backup(t, store)))
+	found := map[string]string{}
+	for {
+		entry, err := reader.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		assert.EqualValues(t, 0o600, entry.Mode)
+		content, err := io.ReadAll(reader)
+		require.NoError(t, err)
+		found[entry.Name] = string(content)
+	}
+	assert.Contains(t, found, ".meshpass-backup")
+	delete(found, ".meshpass-backup")
+	assert.Equal(t, map[string]string{"meshes/%44efault/key-1": "content", "global/key-2": "global"}, found)
+}
+
+func TestDirRestoreChangesNothingIfTheBackupIsDamaged(t *testing.T) {
+	store := openDir(t, t.TempDir())
+	create(t, store, "default", "key-1", "content")
+	create(t, store, "default", "list", strings.Repeat("id,", 1000))
+	archive := backup(t, store)
+	create(t, store, "default", "key-2", "content")
+	before := listAll(t, store)
+	for cut := 0; cut < len(archive)-1536; cut += 256 { // in the last 1536 bytes are only the end of the hash and padding
+		require.Error(t, restore(t, store, archive[:cut]), cut)
+	}
+	for at := 0; at < len(archive); at += 61 {
+		damaged := bytes.Clone(archive)
+		damaged[at] ^= 1
+		if err := restore(t, store, damaged); err == nil {
+			require.NotEqual(t, before, listAll(t, store))
+			require.Len(t, listAll(t, store), 2, "only padding was damaged")
+			create(t, store, "default", "key-2", "content")
+			before = listAll(t, store)
+		}
+	}
+	assert.Equal(t, before, listAll(t, store))
+	assert.ErrorContains(t, restore(t, store, nil), "ends too early")
+	escape := new(bytes.Buffer)
+	writer := tar.NewWriter(escape)
+	require.NoError(t, writer.WriteHeader(&tar.Header{Name: "meshes/default/../../../escape", Typeflag: tar.TypeReg}))
+	require.NoError(t, writer.Close())
+	assert.ErrorContains(t, restore(t, store, escape.Bytes()), "is not the file of a record")
+}
+
+func TestDirRestoreTakesWhatTheCallerMakesOfThePresentAndTheOlderRecords(t *testing.T) {
+	store := openDir(t, t.TempDir())
+	r := create(t, store, "default", "list", "a")
+	archive := backup(t, store)
+	r.Data = []byte("a,b")
+	_, err := store.Update(t.Context(), r)
+	require.NoError(t, err)
+
+	stop := errors.New("not so")
+	err = store.Restore(t.Context(), bytes.NewReader(archive), func(context.Context, keystore.KeyStore, keystore.KeyStore) error { return stop })
+	require.ErrorIs(t, err, stop)
+	require.NoError(t, store.Restore(t.Context(), bytes.NewReader(archive), func(ctx context.Context, present, older keystore.KeyStore) error {
+		now, err := present.Get(ctx, "default", "list")
+		require.NoError(t, err)
+		then, err := older.Get(ctx, "default", "list")
+		require.NoError(t, err)
+		then.Data = append(append(then.Data, '+'), now.Data...)
+		_, err = older.Update(ctx, then)
+		return err
+	}))
+	got, err := store.Get(t.Context(), "default", "list")
+	require.NoError(t, err)
+	assert.Equal(t, "a+a,b", string(got.Data))
+	assert.Equal(t, r.Created, got.Created)
+}
+
+func TestDirBelievesNothingAfterARestoreThatWasInterruptedUntilItIsDoneAgain(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	r := create(t, store, "default", "key-1", "content")
+	archive := backup(t, store)
+	f, err := os.OpenFile(filepath.Join(path, ".changes"), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString("3 0 restore   \n") // as a Restore leaves it that is killed
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	for _, store := range []*dir.Store{store, openDir(t, path)} {
+		_, err = store.List(t.Context(), keystore.AllScopes, "")
+		assert.ErrorContains(t, err, "was interrupted")
+		_, err = store.Create(t.Context(), keystore.Record{Scope: "other", Name: "key-1"})
+		assert.ErrorContains(t, err, "was interrupted")
+	}
+	assert.Error(t, restore(t, store, archive[:100]))
+	_, err = store.List(t.Context(), "default", "")
+	assert.ErrorContains(t, err, "was interrupted")
+
+	require.NoError(t, restore(t, store, archive))
+	assert.Equal(t, []keystore.Record{r}, listAll(t, store))
+	create(t, store, "other", "key-1", "content")
+}
+
+func TestDirRestoreIsOneMomentForEveryList(t *testing.T) {
+	path := t.TempDir()
+	store, other := openDir(t, path), openDir(t, path)
+	const records = 50
+	for i := range records {
+		create(t, store, keystore.Scope("mesh-"+string(rune('a'+i%10))), "old-"+strings.Repeat("n", i), "content")
+	}
+	older := backup(t, store)
+	for _, r := range listAll(t, store) {
+		require.NoError(t, store.Delete(t.Context(), r.Scope, r.Name))
+	}
+	for i := range records {
+		create(t, store, keystore.Scope("mesh-"+string(rune('a'+i%10))), "new-"+strings.Repeat("n", i), "content")
+	}
+	newer := backup(t, store)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 5 {
+			assert.NoError(t, restore(t, store, older))
+			assert.NoError(t, restore(t, store, newer))
+		}
+	}()
+	lists := 0
+	for {
+		all, err := other.List(t.Context(), keystore.AllScopes, "")
+		require.NoError(t, err, "a restore by a Store is no reason for doubt")
+		require.Len(t, all, records)
+		for _, r := range all {
+			require.Equal(t, all[0].Name[:3], r.Name[:3])
+		}
+		lists++
+		select {
+		case <-done:
+			t.Logf("%d lists", lists)
+			return
+		default:
+		}
+	}
+}
+
+// slowly writes to a file in place, as a copy of a large file does.
+func slowly(t *testing.T, file, content string) {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
+	require.NoError(t, err)
+	for part := range strings.SplitAfterSeq(content, ",") {
+		time.Sleep(20 * time.Millisecond)
+		_, err := f.WriteString(part)
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.Close())
+}
+
+func TestDirReadsWhatAnotherProgramIsWritingOnlyWhenItHasDoneSo(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "list", "a,b,c,d")
+	file := filepath.Join(path, "meshes", "default", "list")
+	older := strings.Repeat("a,", 30) + "end"
+	var written atomic.Bool
+	go func() {
+		slowly(t, file, older)
+		written.Store(true)
+	}()
+	for {
+		r, err := store.Get(t.Context(), "default", "list")
+		if err != nil {
+			require.ErrorContains(t, err, "another program has just changed")
+			continue
+		}
+		require.Contains(t, []string{"a,b,c,d", older}, string(r.Data))
+		if string(r.Data) == older {
+			break
+		}
+	}
+	assert.True(t, written.Load())
+	records := listAll(t, store)
+	require.Len(t, records, 1)
+	assert.Equal(t, older, string(records[0].Data))
+}
+
+func TestDirDoesNotTakeAListForDeletedWhileAnotherProgramReplacesIt(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "list", "a")
+	create(t, store, "other", "list", "a")
+	file := filepath.Join(path, "meshes", "default", "list")
+	go func() { // as tar does, but slowly
+		require.NoError(t, os.Remove(file))
+		time.Sleep(200 * time.Millisecond)
+		writeFile(t, file, "b")
+	}()
+	for {
+		r, getErr := store.Get(t.Context(), "default", "list")
+		require.NotErrorIs(t, getErr, keystore.ErrNotFound)
+		records, err := store.List(t.Context(), keystore.AllScopes, "")
+		if err == nil {
+			require.Len(t, records, 2)
+		}
+		if getErr == nil && string(r.Data) == "b" {
+			return
+		}
+	}
+}
+
+func TestDirBelievesADeletionByAnotherProgramWhenTheFolderIsQuiet(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "list", "a")
+	create(t, store, "other", "list", "a")
+	require.NoError(t, os.RemoveAll(filepath.Join(path, "meshes", "default")))
+	records := listAll(t, store)
+	require.Len(t, records, 1)
+	_, err := store.Get(t.Context(), "default", "list")
+	assert.ErrorIs(t, err, keystore.ErrNotFound)
+}
+
+func TestDirDoubtsAFolderThatWasReplacedByAnOlderOneUntilItIsQuiet(t *testing.T) {
+	for how, replace := range map[string]func(t *testing.T, path, older string){
+		"with its list of changes": func(t *testing.T, path, older string) {
+			require.NoError(t, os.Rename(path, path+"-newer"))
+			require.NoError(t, os.Rename(older, path))
+		},
+		"without one": func(t *testing.T, path, older string) {
+			require.NoError(t, os.Remove(filepath.Join(path, ".changes")))
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "keys")
+			store := openDir(t, path)
+			create(t, store, "default", "list", "a")
+			older := path + "-older"
+			require.NoError(t, os.CopyFS(older, os.DirFS(path)))
+			create(t, store, "default", "list-2", "b")
+			listAll(t, store)
+			calls := watchDir(t, store)
+			replace(t, path, older)
+			began := time.Now()
+			assert.Equal(t, keystore.AllScopes, receive(t, calls))
+			for {
+				_, err := store.List(t.Context(), keystore.AllScopes, "")
+				if err == nil {
+					break
+				}
+				require.ErrorContains(t, err, "a restore seems to be going on in "+path)
+				_, err = store.Get(t.Context(), "default", "list")
+				if err != nil {
+					assert.ErrorContains(t, err, "a restore seems to be going on in "+path)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			assert.Greater(t, time.Since(began), 2*time.Second)
+			create(t, store, "other", "key-1", "content")
+		})
+	}
+}
