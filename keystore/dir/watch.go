@@ -135,8 +135,10 @@ func (w *watch) withRoot(do func(root *os.Root) error) error {
 func (w *watch) marker(root *os.Root) []keystore.Scope {
 	lines, now, how := w.place.since(root)
 	w.place = now
+	if how == wentBack {
+		w.store.memory.wentBack(now)
+	}
 	if how == isAhead || how == wentBack {
-		_ = w.store.memory.check(root) // so that reads doubt from now on, and not from when they find it out
 		return []keystore.Scope{keystore.AllScopes}
 	}
 	var scopes []keystore.Scope
