@@ -86,6 +86,14 @@ func (m *memory) check(root *os.Root) error {
 	return m.inDoubt(root)
 }
 
+// wentBack notes that a watch has found that the marker went back to a place. The memory
+// may be of an earlier one.
+func (m *memory) wentBack(now place) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.latest, m.doubt = now, time.Now()
+}
+
 // remembers is check without reading the marker.
 func (m *memory) remembers(root *os.Root) error {
 	m.mu.Lock()

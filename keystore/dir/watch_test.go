@@ -76,6 +76,7 @@ func TestDirKnowsAChangeOfItsOwnAsSoonAmongManyMeshes(t *testing.T) {
 	path := t.TempDir()
 	fillByHand(t, path, storetest.Repeat(1000, 50_000))
 	store, other := openDir(t, path), openDir(t, path)
+	create(t, other, "first", "list", "content") // the first one is announced for all scopes
 	calls := watchDir(t, store)
 	for i := range 4 {
 		mesh := keystore.Scope(fmt.Sprint("mesh-", i))
@@ -93,6 +94,7 @@ func TestDirKnowsAChangeOfItsOwnAsSoonBesideTheEmptyFoldersOfDeletedMeshes(t *te
 		require.NoError(t, os.MkdirAll(filepath.Join(path, "meshes", fmt.Sprint("deleted-", i)), 0o700))
 	}
 	store, other := openDir(t, path), openDir(t, path)
+	create(t, other, "first", "list", "content")
 	calls := watchDir(t, store)
 	create(t, other, "default", "list", "content")
 	began := time.Now()
