@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,7 +214,8 @@ func shareFolder(t *testing.T, path string) {
 	assert.Equal(t, fmt.Sprintf("%d:%d 0660", another, sharers), now[file])
 	folder := fmt.Sprintf("%d:%d %s", service, sharers, strings.Fields(now["."])[1])
 	assert.Equal(t, folder, now["meshes"])
-	assert.Equal(t, folder, now["meshes/default"])
+	assert.Equal(t, strings.Replace(folder, strconv.Itoa(service), strconv.Itoa(another), 1), now["meshes/default"], "made anew after the last record went")
+	assert.Contains(t, now[".changes"], fmt.Sprintf(":%d 0660", sharers))
 
 	require.NoError(t, os.Chmod(filepath.Join(path, file), 0o640))
 	doneAs(t, another, sharers, path, "update 7")
