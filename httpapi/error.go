@@ -168,7 +168,7 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
 	case errors.Is(err, signing.ErrNoKey):
 		return noKey(what)
-	case errors.Is(err, revocation.ErrUnreadable):
+	case errors.Is(err, revocation.ErrUnreadable), errors.Is(err, keystore.ErrUnreadable) && what.Action != Issue && what.Action != Keys:
 		return newAnswer(http.StatusInternalServerError, titleListUnusable, "an operator must repair the list")
 	case errors.Is(err, keystore.ErrReadOnly):
 		return newAnswer(http.StatusConflict, titleReadOnly, "change revocations where the store can be written")

@@ -31,6 +31,10 @@ var (
 	// ErrTooLarge: the data is over the store's limit, which the text names.
 	ErrTooLarge = errors.New("keystore: record too large")
 
+	// ErrUnreadable: the record is there and cannot be read, for a reason that lies in it
+	// and stays. [CannotRead] makes such an error.
+	ErrUnreadable = errors.New("keystore: record cannot be read")
+
 	// ErrScopeUnknown: List found a record that does not say to which scope it belongs. It
 	// stands in an [UnreadableError], with the scope in which the store looks for such
 	// records.
@@ -78,11 +82,25 @@ type UnreadableError struct {
 	Records []*Error
 }
 
+// CannotRead returns the reason why a Get or a List cannot read a record, with the same
+// text, as an error that also matches [ErrUnreadable].
+func CannotRead(reason error) error { return unreadable{reason} }
+
+type unreadable struct{ error }
+
+func (u unreadable) Unwrap() error        { return u.error }
+func (u unreadable) Is(target error) bool { return target == ErrUnreadable }
+
 // Unreadable returns the error of a List that could not read these records, sorted, or
-// nil if there are none.
+// nil if there are none. The reason of each then matches [ErrUnreadable].
 func Unreadable(records []*Error) error {
 	if len(records) == 0 {
 		return nil
+	}
+	for _, r := range records {
+		if !errors.Is(r.Err, ErrUnreadable) {
+			r.Err = CannotRead(r.Err)
+		}
 	}
 	slices.SortFunc(records, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Name, b.Name))

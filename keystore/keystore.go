@@ -45,7 +45,7 @@ import "context"
 // ErrName.
 type KeyStore interface {
 	// Get returns the record, or ErrNotFound. For a record that is there but cannot be
-	// read it returns another error.
+	// read it returns an error that matches ErrUnreadable.
 	Get(ctx context.Context, scope Scope, name string) (Record, error)
 
 	// List returns the scope's records whose names begin with prefix, sorted by

@@ -316,6 +316,8 @@ func (s *storeService) explain(err error, of owner) error {
 		return advise(err, "use a store that you can write, such as that of the global control plane, or run this as another user")
 	case errors.Is(err, revocation.ErrUnreadable):
 		return advise(err, "no token can be checked against it: repair the record %q, which must hold ids separated by commas", of.list().Name)
+	case errors.Is(err, keystore.ErrUnreadable):
+		return advise(err, "make the record readable again: until then no token can be checked against it")
 	case errors.Is(err, revocation.ErrID):
 		return advise(err, `"meshpass inspect" shows the id of a token`)
 	case errors.Is(err, keystore.ErrName), errors.Is(err, keystore.ErrTooLarge), errors.Is(err, keystore.ErrExists),

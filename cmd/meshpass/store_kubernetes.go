@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -22,13 +21,8 @@ func (a *app) openKubernetes(u storeURL) (*openedStore, error) {
 	if err != nil {
 		return nil, advise(fmt.Errorf("%s: %w", u, err), "add ?kubeconfig=FILE or ?context=NAME to the URL of the store, or set KUBECONFIG")
 	}
-	config.QPS = -1
 	klog.SetSlogLogger(a.log()) // else client-go writes to standard error
-	client, err := typedcorev1.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", u, err)
-	}
-	store, err := kubernetes.New(client.Secrets(u.hosts))
+	store, err := kubernetes.Open(config, u.hosts)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u, err)
 	}

@@ -210,11 +210,14 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 		}
 		return readSteady(ctx, root, func(v *view) (err error) {
 			if err := checkSpelling(v, scope, name); err != nil {
-				return err
+				return keystore.CannotRead(err)
 			}
 			r, err = v.read(v.fileOf(scope, name), scope, name)
-			if errors.Is(err, keystore.ErrNotFound) {
+			switch {
+			case errors.Is(err, keystore.ErrNotFound):
 				v.missed(scope, name)
+			case err != nil && staysUnreadable(err):
+				err = keystore.CannotRead(err)
 			}
 			return err
 		})

@@ -164,7 +164,11 @@ func (s *Store) get(ctx context.Context, scope keystore.Scope, name string) (key
 	if len(response.Kvs) == 0 {
 		return keystore.Record{}, keystore.ErrNotFound
 	}
-	return record(scope, name, response.Kvs[0])
+	r, err := record(scope, name, response.Kvs[0])
+	if err != nil {
+		return keystore.Record{}, keystore.CannotRead(err)
+	}
+	return r, nil
 }
 
 // update is Update without the checks.

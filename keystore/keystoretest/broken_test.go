@@ -97,7 +97,7 @@ func (b *broken) Get(ctx context.Context, s scope, name string) (record, error) 
 		if b.spoiltGet != nil {
 			return record{}, b.spoiltGet
 		}
-		return record{}, keystore.Failed("get", s, name, errSpoilt)
+		return record{}, keystore.Failed("get", s, name, keystore.CannotRead(errSpoilt))
 	}
 	return b.Memory.Get(ctx, s, name)
 }

@@ -72,8 +72,8 @@ var unreadableTests = []test{
 		f.spoil("some-mesh", "some-name")
 		_, err := f.store.Get(f.Context(), "some-mesh", "some-name")
 		f.wantNamed("Get", err)
-		if errors.Is(err, keystore.ErrNotFound) {
-			f.Errorf("Get of an unreadable record = %v, want an error that does not match ErrNotFound", err)
+		if !errors.Is(err, keystore.ErrUnreadable) || errors.Is(err, keystore.ErrNotFound) {
+			f.Errorf("Get of an unreadable record = %v, want an error that matches ErrUnreadable and not ErrNotFound: keystore.CannotRead makes it", err)
 		}
 	}},
 	{"Create does not replace the record", func(f *fixture) {

@@ -72,7 +72,7 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	}
 	r, err := toRecord(secret)
 	if err != nil {
-		return keystore.Record{}, failed(ctx, "get", scope, name, err)
+		return keystore.Record{}, failed(ctx, "get", scope, name, keystore.CannotRead(err))
 	}
 	return r, nil
 }

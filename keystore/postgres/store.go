@@ -98,7 +98,7 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	found, err := s.checkedRead(ctx, getSQL, texts(string(scope), name))
 	switch {
 	case err == nil && len(found.unreadable) > 0:
-		err = found.unreadable[0].Err
+		err = keystore.CannotRead(found.unreadable[0].Err)
 	case err == nil && len(found.records) == 0:
 		err = keystore.ErrNotFound
 	}

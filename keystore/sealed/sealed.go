@@ -115,7 +115,7 @@ func (s *store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 		return keystore.Record{}, err
 	}
 	if err := checkPlace(r, scope, name); err != nil {
-		return keystore.Record{}, keystore.Failed("open", scope, name, err)
+		return keystore.Record{}, keystore.Failed("open", scope, name, keystore.CannotRead(err))
 	}
 	if r.Data, err = s.open(ctx, r); err != nil {
 		return keystore.Record{}, err
@@ -283,6 +283,9 @@ func (s *store) openAnew(ctx context.Context, r keystore.Record) ([]byte, error)
 }
 
 func cannotOpen(r keystore.Record, err error) error {
+	if certain(err) {
+		err = keystore.CannotRead(err)
+	}
 	return keystore.Failed("open", r.Scope, r.Name, err)
 }
 

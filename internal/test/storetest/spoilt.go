@@ -47,7 +47,7 @@ func (s *Spoilt) reason(scope keystore.Scope, name string) error {
 func (s *Spoilt) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
 	r, err := s.KeyStore.Get(ctx, scope, name)
 	if reason := s.reason(scope, name); err == nil && reason != nil {
-		return keystore.Record{}, keystore.Failed("get", scope, name, reason)
+		return keystore.Record{}, keystore.Failed("get", scope, name, keystore.CannotRead(reason))
 	}
 	return r, err
 }
