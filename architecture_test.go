@@ -53,7 +53,8 @@ var mayImport = map[string][]string{
 	"internal/test/engines":   {},
 	"internal/test/forge":     {},
 	"internal/test/logtest":   {},
-	"internal/test/storetest": {"internal/test/forge", "audit", "dataplane", "zone", "signing", "keystore/sealed", "keystore", "token"},
+	"internal/test/verdicts":  {"dataplane", "keystore/dir", "token"},
+	"internal/test/storetest": {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
 
 	// In modules of their own.
 	"keystore/postgres":          {"keystore"},

@@ -182,8 +182,10 @@ func TestStoreLeavesNothingOfARecordInTheFilesOfADirectory(t *testing.T) {
 		if len(content) == 0 { // a lock
 			return err
 		}
-		files++
-		assert.True(t, bytes.HasPrefix(content, []byte("meshpass-sealed-v1\n")), file)
+		if !strings.HasPrefix(entry.Name(), ".") { // else it is the list of changes
+			files++
+			assert.True(t, bytes.HasPrefix(content, []byte("meshpass-sealed-v1\n")), file)
+		}
 		for i := 0; i+8 <= len(secret); i += 8 {
 			assert.NotContains(t, string(content), secret[i:i+8], file)
 		}
