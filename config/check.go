@@ -100,7 +100,12 @@ func (p *problems) token(entry, inlineName string, inline Secret, pathName, path
 		p.addf(entry, "found the text %q, which replaces a token in printed configurations, want the token", redacted)
 		return
 	}
-	unverified, err := token.ParseUnverified(strings.TrimSpace(inline.Reveal()))
+	text, err := token.PlainText([]byte(inline.Reveal()))
+	if err != nil {
+		p.add(entry, err)
+		return
+	}
+	unverified, err := token.ParseUnverified(string(text))
 	if err != nil {
 		p.add(entry, err)
 		return

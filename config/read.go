@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/meshpass/meshpass/token"
 )
 
 // Read reads a configuration from a JSON document and from variables, which override
 // the document, and checks it. Settings that are missing have the values of [Default].
-// The document may be empty. lookup looks up variables: pass os.LookupEnv, or nil for
+// The document may be empty, and may begin with a byte order mark of UTF-8. lookup looks up variables: pass os.LookupEnv, or nil for
 // no variables; see [Config.ApplyEnvironment].
 //
 // The document must contain only the settings of [Config]. Read refuses names that are
@@ -26,8 +28,12 @@ import (
 // problems of the variables and the settings, each with the path of its entry.
 func Read(document []byte, lookup func(name string) (string, bool)) (Config, error) {
 	c := Default()
-	if len(bytes.TrimSpace(document)) > 0 {
-		if err := decode(document, &c); err != nil {
+	text, err := token.PlainText(document)
+	if err != nil {
+		return Config{}, fmt.Errorf("config: the document: %w", err)
+	}
+	if len(text) > 0 {
+		if err := decode(bytes.TrimPrefix(document, []byte("\ufeff")), &c); err != nil {
 			return Config{}, err
 		}
 	}

@@ -127,7 +127,7 @@ func TestIssuerMakesATokenThatSaysWhatWasAskedAndValidates(t *testing.T) {
 		"only a mesh": {Mesh: "default"},
 		"everything": {Mesh: "default", Name: "dp-1", Type: "ingress", Workload: "backend",
 			Tags: map[string][]string{"kuma.io/service": {"backend", "backend-admin"}, "version": {"1"}}},
-		"text outside of ASCII": {Mesh: "default", Name: `größe "1" <&> `, Tags: map[string][]string{"тег": {"\u2028", ""}}},
+		"text outside of ASCII": {Mesh: "default", Name: `größe "1" <&>`, Tags: map[string][]string{"тег": {"e\u0301", ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			issued, err := issuer.Issue(t.Context(), claims, day)

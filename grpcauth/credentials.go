@@ -1,6 +1,7 @@
 package grpcauth
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,16 +18,17 @@ import (
 )
 
 // NewTokenFileCredentials returns credentials that send the token in a file,
-// without surrounding white space, as the metadata "authorization". They read
-// the file at each call, and block while doing so. A new token takes effect
+// without surrounding white space and byte order mark, as the metadata "authorization".
+// They read the file at each call, and block while doing so. A new token takes effect
 // with the next call or stream. The file need not exist yet. Without TLS grpc
 // refuses to use the credentials; see [WithInsecureTransport].
 //
-// A call fails with codes.Unavailable if the file has no usable token: it cannot
-// be read, is empty, has a token of more than token.MaxSize bytes or with
-// characters other than visible ASCII, or has more than 1 KiB of white space. A
-// retry reads the file again; to enable retries, list the code in the retryPolicy
-// of the service config.
+// A call fails with codes.Unavailable if the file cannot be read or is empty, since a
+// process may be writing it. A retry reads the file again; to enable retries, list the
+// code in the retryPolicy of the service config. A call fails with
+// codes.Unauthenticated, which asking again does not cure, if the content of the file
+// cannot be a token: it is UTF-16, has more than token.MaxSize bytes and 1 KiB of white
+// space, or has characters other than visible ASCII.
 //
 // The error is about the arguments.
 func NewTokenFileCredentials(path string, options ...CredentialsOption) (credentials.PerRPCCredentials, error) {
@@ -45,8 +47,8 @@ func NewTokenFileCredentials(path string, options ...CredentialsOption) (credent
 // The error says that the token is empty, has more than token.MaxSize bytes, or
 // contains characters other than visible ASCII.
 func NewTokenCredentials(raw string, options ...CredentialsOption) (credentials.PerRPCCredentials, error) {
-	raw = strings.TrimSpace(raw)
-	if err := checkSendable(raw); err != nil {
+	raw, err := sendable([]byte(raw))
+	if err != nil {
 		return nil, fmt.Errorf("grpcauth: %w", err)
 	}
 	return newTokenCredentials(func() (string, error) { return raw, nil }, options)
@@ -97,7 +99,11 @@ func (c *tokenCredentials) GetRequestMetadata(ctx context.Context, _ ...string) 
 	}
 	raw, err := c.token()
 	if err != nil {
-		return nil, status.Errorf(codes.Unavailable, "there is no token to send: %v", err)
+		code := codes.Unavailable
+		if errors.Is(err, errNoToken) {
+			code = codes.Unauthenticated
+		}
+		return nil, status.Errorf(code, "there is no token to send: %v", err)
 	}
 	return map[string]string{authorizationKey: c.prefix + raw}, nil
 }
@@ -114,6 +120,9 @@ func (c *tokenCredentials) LogValue() slog.Value { return slog.StringValue(hidde
 
 const hidden = "grpcauth token credentials"
 
+// errNoToken is the error about a file whose content cannot be a token.
+var errNoToken = errors.New("the content is not a token")
+
 // maxWhiteSpace is the number of bytes of white space that are always accepted
 // in a token file.
 const maxWhiteSpace = 1024
@@ -129,28 +138,36 @@ func readToken(path string) (string, error) {
 		return "", err
 	}
 	if len(text) > token.MaxSize+maxWhiteSpace {
-		return "", fmt.Errorf("%s: longer than a token, want at most %d bytes", path, token.MaxSize)
+		return "", fmt.Errorf("%s: %w: it is longer than a token, want at most %d bytes", path, errNoToken, token.MaxSize)
 	}
-	raw := strings.TrimSpace(string(text))
-	if err := checkSendable(raw); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+	if len(bytes.TrimSpace(text)) == 0 { // a process may be writing it
+		return "", fmt.Errorf("%s: the token is empty", path)
+	}
+	raw, err := sendable(text)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %w", path, errNoToken, err)
 	}
 	return raw, nil
 }
 
-// checkSendable rejects text that cannot be a token, with a clearer error than that
-// of the peer. The error does not contain the text.
-func checkSendable(raw string) error {
+// sendable returns the token in a text. It rejects a text that cannot be a token, with a
+// clearer error than that of the peer. The error does not contain the text.
+func sendable(text []byte) (string, error) {
+	text, err := token.PlainText(text)
+	if err != nil {
+		return "", err
+	}
+	raw := string(text)
 	if raw == "" {
-		return errors.New("the token is empty")
+		return "", errors.New("the token is empty")
 	}
 	if len(raw) > token.MaxSize {
-		return fmt.Errorf("the token has %d bytes, the maximum is %d", len(raw), token.MaxSize)
+		return "", fmt.Errorf("the token has %d bytes, the maximum is %d", len(raw), token.MaxSize)
 	}
 	for at := range len(raw) {
 		if raw[at] <= ' ' || raw[at] > '~' {
-			return fmt.Errorf("byte %d of the token is not a visible ASCII character", at+1)
+			return "", fmt.Errorf("byte %d of the token is not a visible ASCII character", at+1)
 		}
 	}
-	return nil
+	return raw, nil
 }

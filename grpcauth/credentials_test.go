@@ -91,37 +91,42 @@ func TestAReplacedTokenFileCountsFromTheNextCallOn(t *testing.T) {
 	require.NoError(t, call())
 }
 
-func TestACallWithoutATokenInTheFileFailsAsUnavailable(t *testing.T) {
+func TestACallWithoutATokenInTheFileFailsAsUnavailableOnlyIfAskingAgainMayHelp(t *testing.T) {
 	folder := t.TempDir()
-	for name, c := range map[string]struct{ file, want string }{
-		"there is no file":         {filepath.Join(folder, "absent"), "no such file"},
-		"it is a folder":           {folder, "is a directory"},
-		"it is empty":              {tokenFile(t, ""), "empty"},
-		"it is white space":        {tokenFile(t, " \n\n"), "empty"},
-		"it has more than a token": {tokenFile(t, strings.Repeat("a", token.MaxSize+1)), "8193 bytes"},
-		"it is huge":               {tokenFile(t, strings.Repeat("a", 1<<20)), "longer than a token"},
-		"it has two lines":         {tokenFile(t, sent+"\n"+sent), "byte 12 of the token"},
-		"it is binary":             {tokenFile(t, sent+"\x00"), "byte 12 of the token"},
-		"it is not ASCII":          {tokenFile(t, sent+"é"), "byte 12 of the token"},
+	for name, c := range map[string]struct {
+		file, want string
+		code       codes.Code
+	}{
+		"there is no file":         {filepath.Join(folder, "absent"), "no such file", codes.Unavailable},
+		"it is a folder":           {folder, "is a directory", codes.Unavailable},
+		"it is empty":              {tokenFile(t, ""), "empty", codes.Unavailable},
+		"it is white space":        {tokenFile(t, " \n\n"), "empty", codes.Unavailable},
+		"it has more than a token": {tokenFile(t, strings.Repeat("a", token.MaxSize+1)), "8193 bytes", codes.Unauthenticated},
+		"it is huge":               {tokenFile(t, strings.Repeat("a", 1<<20)), "longer than a token", codes.Unauthenticated},
+		"it has two lines":         {tokenFile(t, sent+"\n"+sent), "byte 12 of the token", codes.Unauthenticated},
+		"it is binary":             {tokenFile(t, sent+"\x00"), "byte 12 of the token", codes.Unauthenticated},
+		"it is not ASCII":          {tokenFile(t, sent+"é"), "byte 12 of the token", codes.Unauthenticated},
+		"it is UTF-16":             {tokenFile(t, "\xff\xfea\x00a\x00a\x00"), "save it as UTF-8", codes.Unauthenticated},
+		"it is UTF-16, no mark":    {tokenFile(t, "\x00a\x00a\x00a"), "save it as UTF-8", codes.Unauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			creds, err := grpcauth.NewTokenFileCredentials(c.file, grpcauth.WithInsecureTransport())
 			require.NoError(t, err)
 			_, err = creds.GetRequestMetadata(context.Background())
-			assert.Equal(t, codes.Unavailable, status.Code(err))
+			assert.Equal(t, c.code, status.Code(err))
 			assert.ErrorContains(t, err, c.want)
 			assert.NotContains(t, err.Error(), sent)
 
 			_, err = testpb.NewTestServiceClient(plain(t, creds)).EmptyCall(with(t), &testpb.Empty{})
-			assert.Equal(t, codes.Unavailable, status.Code(err))
+			assert.Equal(t, c.code, status.Code(err))
 			assert.ErrorContains(t, err, c.want, "grpc passes it on")
 		})
 	}
 }
 
-func TestAsManyBytesAsATokenMayHaveAreSent(t *testing.T) {
+func TestAsManyBytesAsATokenMayHaveAreSentWithoutWhatAnEditorPutAroundThem(t *testing.T) {
 	longest := strings.Repeat("a", token.MaxSize)
-	creds, err := grpcauth.NewTokenFileCredentials(tokenFile(t, longest+"\n"), grpcauth.WithInsecureTransport())
+	creds, err := grpcauth.NewTokenFileCredentials(tokenFile(t, "\ufeff"+longest+"\r\n"), grpcauth.WithInsecureTransport())
 	require.NoError(t, err)
 	md, err := creds.GetRequestMetadata(context.Background())
 	require.NoError(t, err)

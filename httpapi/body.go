@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/meshpass/meshpass/token"
 )
 
 const maxFaults = 10 // in one answer
@@ -27,8 +29,14 @@ type field struct {
 // than encoding/json, which ignores case in names and takes the last of two equal
 // names: two readers could see two different requests.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64, fields []field) error {
-	if err := checkMediaType(r.Header); err != nil {
-		return err
+	if r.ContentLength == 0 { // before its type, which a proxy that drops a body drops too
+		return missingBody(r, fields)
+	}
+	if err := checkMediaType(r.Header, "application/json"); err != nil {
+		return unsupported(err.Error())
+	}
+	if len(r.Header.Values("Content-Encoding")) > 0 {
+		return unsupported("want no Content-Encoding")
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var over *http.MaxBytesError
@@ -39,6 +47,11 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, fields []fiel
 		return err
 	case err != nil:
 		return unreadable(errors.New("it ends early"))
+	case len(data) == 0:
+		return missingBody(r, fields)
+	}
+	if _, err := token.PlainText(data); err != nil {
+		return unreadable(err)
 	}
 	if err := checkJSON(data); err != nil {
 		return unreadable(err)
@@ -48,8 +61,20 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, fields []fiel
 	return d.object(fields)
 }
 
+// missingBody returns the error for a request without a body.
+func missingBody(r *http.Request, fields []field) error {
+	detail := "the body is missing: want a JSON object with " + names(fields)
+	if r.Method == http.MethodDelete {
+		detail += "; some proxies drop the body of a DELETE: send it with POST to the same path and " + restorePath
+	}
+	return newAnswer(http.StatusBadRequest, titleInvalid, detail)
+}
+
 // checkJSON returns an error unless a text is exactly one JSON value.
 func checkJSON(data []byte) error {
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		return errors.New("it begins with a byte order mark")
+	}
 	var nothing struct{} // so that nothing is kept
 	var syntax *json.SyntaxError
 	if err := json.Unmarshal(data, &nothing); errors.As(err, &syntax) {
@@ -203,22 +228,20 @@ func names(fields []field) string {
 	return strings.Join(list, ", ")
 }
 
-func checkMediaType(header http.Header) error {
+// checkMediaType returns an error unless the content has one of the media types, in UTF-8.
+// Other parameters of a type have no effect (RFC 8259, section 11).
+func checkMediaType(header http.Header, wanted ...string) error {
+	want := strings.Join(wanted, " or ")
 	types := header.Values("Content-Type")
 	if len(types) != 1 {
-		return unsupported("want one Content-Type, application/json")
+		return fmt.Errorf("want one Content-Type, %s", want)
 	}
 	media, params, err := mime.ParseMediaType(types[0])
-	if err != nil || media != "application/json" {
-		return unsupported("want Content-Type application/json")
+	if err != nil || !slices.Contains(wanted, media) {
+		return fmt.Errorf("want Content-Type %s", want)
 	}
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return unsupported("want Content-Type application/json, in UTF-8")
-		}
-	}
-	if len(header.Values("Content-Encoding")) > 0 {
-		return unsupported("want no Content-Encoding")
+	if charset, has := params["charset"]; has && !strings.EqualFold(charset, "utf-8") {
+		return fmt.Errorf("want Content-Type %s, in UTF-8", want)
 	}
 	return nil
 }

@@ -5,14 +5,15 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,9 +45,10 @@ const (
 // A client follows no redirect, so that neither a request nor a credential
 // reaches another server.
 type Client struct {
-	base   string
-	http   http.Client
-	bearer func(context.Context) (string, error)
+	base     string
+	http     http.Client
+	bearer   func(context.Context) (string, error)
+	problems func(ctx context.Context, problem string)
 }
 
 // ErrAnswer: the answer is not one that the API promises. Its status, its form, or what
@@ -58,7 +60,7 @@ var ErrAnswer = errors.New("httpapi: the answer cannot be used")
 type ClientOption func(*Client) error
 
 // WithBearer sends a bearer token (RFC 6750) with each request, without surrounding
-// white space. The client calls source for each request, so the token may change. It
+// white space and byte order mark. The client calls source for each request, so the token may change. It
 // returns errors of source wrapped, and an error if the text is empty or has a
 // character that no bearer token has.
 func WithBearer(source func(context.Context) (string, error)) ClientOption {
@@ -69,6 +71,24 @@ func WithBearer(source func(context.Context) (string, error)) ClientOption {
 		c.bearer = source
 		return nil
 	}
+}
+
+// WithListProblems sets a function that hears of each problem that the server names of a
+// revocation list, in the successful answer to a call that reads or changes the list: see
+// [ProblemHeader]. The client calls it during the call, with one line of ASCII. Without
+// it, the client logs "revocation list with a problem" at Warn to slog.Default().
+func WithListProblems(report func(ctx context.Context, problem string)) ClientOption {
+	return func(c *Client) error {
+		if report == nil {
+			return errors.New("WithListProblems: the function is nil")
+		}
+		c.problems = report
+		return nil
+	}
+}
+
+func logProblem(ctx context.Context, problem string) {
+	slog.Default().WarnContext(ctx, "revocation list with a problem", slog.String("problem", problem))
 }
 
 // NewClient returns a client of the server at a URL such as
@@ -86,7 +106,7 @@ func NewClient(baseURL string, client *http.Client, options ...ClientOption) (*C
 	if base.User != nil || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" {
 		return nil, errors.New("httpapi: NewClient: want a URL without user, query and fragment")
 	}
-	c := &Client{base: strings.TrimSuffix(base.String(), "/"), http: http.Client{Timeout: 30 * time.Second}}
+	c := &Client{base: strings.TrimSuffix(base.String(), "/"), http: http.Client{Timeout: 30 * time.Second}, problems: logProblem}
 	if client != nil {
 		c.http = *client
 	}
@@ -135,7 +155,7 @@ func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time
 }
 
 func (c *Client) issue(ctx context.Context, kind token.Kind, asked token.Claims, validFor time.Duration, request any) (token.Issued, error) {
-	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, http.StatusOK, token.MaxSize+1)
+	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, promise{http.StatusOK, []string{"text/plain"}, token.MaxSize + 1})
 	if err != nil {
 		return token.Issued{}, err
 	}
@@ -202,13 +222,13 @@ func sameElements(a, b []string) bool {
 // The error matches revocation.ErrID for an invalid id, and keystore.ErrName for an
 // invalid mesh name.
 func (c *Client) RevokeDataplane(ctx context.Context, mesh string, id string, more ...string) error {
-	return c.change(ctx, http.MethodPost, ofMesh(mesh), append([]string{id}, more...))
+	return c.change(ctx, ofMesh(mesh), "", append([]string{id}, more...))
 }
 
 // RestoreDataplane removes token ids from the revocation list of a mesh. For errors
 // and limits see RevokeDataplane.
 func (c *Client) RestoreDataplane(ctx context.Context, mesh string, id string, more ...string) error {
-	return c.change(ctx, http.MethodDelete, ofMesh(mesh), append([]string{id}, more...))
+	return c.change(ctx, ofMesh(mesh), restorePath, append([]string{id}, more...))
 }
 
 // RevokedDataplane returns the ids on the revocation list of a mesh, sorted.
@@ -219,12 +239,12 @@ func (c *Client) RevokedDataplane(ctx context.Context, mesh string) ([]string, e
 // RevokeZone adds token ids to the revocation list of zone tokens. For errors and
 // limits see RevokeDataplane.
 func (c *Client) RevokeZone(ctx context.Context, id string, more ...string) error {
-	return c.change(ctx, http.MethodPost, ofZones(), append([]string{id}, more...))
+	return c.change(ctx, ofZones(), "", append([]string{id}, more...))
 }
 
 // RestoreZone removes token ids from the revocation list of zone tokens.
 func (c *Client) RestoreZone(ctx context.Context, id string, more ...string) error {
-	return c.change(ctx, http.MethodDelete, ofZones(), append([]string{id}, more...))
+	return c.change(ctx, ofZones(), restorePath, append([]string{id}, more...))
 }
 
 // RevokedZone returns the ids on the revocation list of zone tokens, sorted.
@@ -265,7 +285,7 @@ func ofMesh(mesh string) owner {
 
 func ofZones() owner { return owner{path: "/zone"} }
 
-func (c *Client) change(ctx context.Context, method string, of owner, ids []string) error {
+func (c *Client) change(ctx context.Context, of owner, ending string, ids []string) error {
 	err := of.err
 	for _, id := range ids {
 		err = errors.Join(err, revocation.CheckID(id))
@@ -273,7 +293,7 @@ func (c *Client) change(ctx context.Context, method string, of owner, ids []stri
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, method, "/revocations"+of.path, tokenIDs{ids}, http.StatusNoContent, 0)
+	_, err = c.do(ctx, http.MethodPost, "/revocations"+of.path+ending, tokenIDs{ids}, promise{status: http.StatusNoContent})
 	return err
 }
 
@@ -281,7 +301,7 @@ func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
 	if of.err != nil {
 		return nil, of.err
 	}
-	data, err := c.do(ctx, http.MethodGet, "/revocations"+of.path, nil, http.StatusOK, maxListAnswer)
+	data, err := c.do(ctx, http.MethodGet, "/revocations"+of.path, nil, promise{http.StatusOK, []string{"application/json"}, maxListAnswer})
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +324,7 @@ func (c *Client) keys(ctx context.Context, of owner) ([]PublicKey, error) {
 	if of.err != nil {
 		return nil, of.err
 	}
-	data, err := c.do(ctx, http.MethodGet, "/jwks"+of.path, nil, http.StatusOK, maxKeysAnswer)
+	data, err := c.do(ctx, http.MethodGet, "/jwks"+of.path, nil, promise{http.StatusOK, []string{"application/jwk-set+json", "application/json"}, maxKeysAnswer})
 	if err != nil {
 		return nil, err
 	}
@@ -360,8 +380,15 @@ func (k jwk) publicKey() (*signing.PublicKey, error) {
 	})
 }
 
-// do sends a request and returns the body of an answer with the promised status.
-func (c *Client) do(ctx context.Context, method, path string, body any, promised int, limit int64) ([]byte, error) {
+// promise is the form of a successful answer.
+type promise struct {
+	status int
+	media  []string // none: no content
+	limit  int64    // bytes
+}
+
+// do sends a request and returns the body of an answer that is as promised.
+func (c *Client) do(ctx context.Context, method, path string, body any, promised promise) ([]byte, error) {
 	var content io.Reader
 	if body != nil {
 		content = bytes.NewReader(marshal(body))
@@ -378,8 +405,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any, promised
 		if bearer, err = c.bearer(ctx); err != nil {
 			return nil, fmt.Errorf("httpapi: the bearer token: %w", err)
 		}
-		bearer = strings.TrimSpace(bearer)
-		if err := checkBearer(bearer); err != nil {
+		if bearer, err = plainBearer(bearer); err != nil {
 			return nil, fmt.Errorf("httpapi: %w", err)
 		}
 		r.Header.Set("Authorization", "Bearer "+bearer)
@@ -389,7 +415,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any, promised
 		return nil, unanswered(err, bearer)
 	}
 	defer response.Body.Close()
-	failed := response.StatusCode >= http.StatusMultipleChoices
+	failed, limit := response.StatusCode >= http.StatusMultipleChoices, promised.limit
 	if failed {
 		limit = maxErrorAnswer
 	}
@@ -400,28 +426,49 @@ func (c *Client) do(ctx context.Context, method, path string, body any, promised
 		e.hide(bearer)
 		e.issuing = strings.HasPrefix(path, "/tokens/")
 		return nil, e
-	case response.StatusCode != promised:
-		return nil, unusable("its status is %d, want %d: did a proxy in between answer?", response.StatusCode, promised)
+	case response.StatusCode != promised.status:
+		return nil, unusable("its status is %d, want %d: did a proxy in between answer?", response.StatusCode, promised.status)
 	case err != nil:
 		return nil, unanswered(err, bearer)
 	case int64(len(data)) > limit:
 		return nil, unusable("it has more than %d bytes", limit)
 	}
+	if len(promised.media) > 0 {
+		if err := checkMediaType(response.Header, promised.media...); err != nil {
+			return nil, unusable("%w: did a proxy in between answer?", err)
+		}
+	}
+	problems := response.Header.Values(ProblemHeader)
+	for _, problem := range problems[:min(len(problems), 2*maxProblems)] {
+		c.problems(ctx, inASCII(hidden(problem, bearer)))
+	}
 	return data, nil
 }
 
-// checkBearer returns an error that does not hold the token. Its form is that of RFC
-// 6750, section 2.1, but for characters that some issuers use too.
-func checkBearer(bearer string) error {
-	if bearer == "" {
-		return errors.New("the bearer token is empty")
+// plainBearer returns a bearer token as it is sent. Its form is that of RFC 6750, section
+// 2.1, but for characters that some issuers use too. An error does not hold the token.
+func plainBearer(saved string) (string, error) {
+	text, err := token.PlainText([]byte(saved))
+	if err != nil {
+		return "", fmt.Errorf("the bearer token: %w", err)
 	}
-	for i := range len(bearer) {
-		if bearer[i] <= ' ' || bearer[i] > '~' {
-			return fmt.Errorf("byte %d of the bearer token is not visible ASCII", i)
+	if len(text) == 0 {
+		return "", errors.New("the bearer token is empty")
+	}
+	for i, c := range text {
+		if c <= ' ' || c > '~' {
+			return "", fmt.Errorf("byte %d of the bearer token is not visible ASCII", i)
 		}
 	}
-	return nil
+	return string(text), nil
+}
+
+// hidden returns a text without the bearer token, since a server may repeat the request.
+func hidden(text, bearer string) string {
+	if bearer == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, bearer, "(bearer)")
 }
 
 // parseError makes an Error of an answer. The answer may come from another server,
@@ -435,17 +482,14 @@ func parseError(status int, data []byte) *Error {
 	return &e
 }
 
-// hide removes the bearer token, since a server may repeat the request.
+// hide removes the bearer token.
 func (e *Error) hide(bearer string) {
-	if bearer == "" {
-		return
-	}
 	texts := []*string{&e.Type, &e.Title, &e.Detail}
 	for i := range e.InvalidParameters {
 		texts = append(texts, &e.InvalidParameters[i].Field, &e.InvalidParameters[i].Reason)
 	}
 	for _, text := range texts {
-		*text = strings.ReplaceAll(*text, bearer, "(bearer)")
+		*text = hidden(*text, bearer)
 	}
 }
 
@@ -458,19 +502,22 @@ type noAnswer struct {
 }
 
 func unanswered(cause error, bearer string) error {
-	text := cause.Error()
-	if bearer != "" {
-		text = strings.ReplaceAll(text, bearer, "(bearer)")
-	}
-	var authority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var certificate x509.CertificateInvalidError
+	return &noAnswer{text: "httpapi: " + hidden(cause.Error(), bearer), cause: cause, final: isFinal(cause)}
+}
+
+// isFinal reports whether to ask again does not help: one side does not trust the other,
+// or the two do not speak the same protocol.
+func isFinal(cause error) bool {
+	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	return &noAnswer{
-		text:  "httpapi: " + text,
-		cause: cause,
-		final: errors.As(cause, &authority) || errors.As(cause, &hostname) || errors.As(cause, &certificate) || errors.As(cause, &record),
+	if errors.As(cause, &certificate) || errors.As(cause, &record) || errors.Is(cause, http.ErrSchemeMismatch) {
+		return true
 	}
+	var alert *net.OpError
+	if !errors.As(cause, &alert) || alert.Op != "remote error" { // an alert of TLS
+		return false
+	}
+	return !slices.Contains([]string{"tls: internal error", "tls: user canceled"}, alert.Err.Error())
 }
 
 func (n *noAnswer) Error() string { return n.text }

@@ -353,11 +353,13 @@ func TestClientTrimsItsBearerTokenAndRefusesOneThatNoHeaderTakes(t *testing.T) {
 	var got string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r.Header.Get("Authorization")
+		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"ids":[]}`)
 	}))
 	defer server.Close()
 	for bearer, says := range map[string]string{
 		"user-token": "", "user-token\n": "", " \tuser-token\r\n": "", "": "is empty", " \n": "is empty",
+		"\ufeffuser-token\r\n": "", "\xff\xfeu\x00s\x00": "save it as UTF-8", "\x00u\x00s": "save it as UTF-8",
 		"user token": "byte 4 of the bearer token", "user\ntoken": "byte 4", "usér": "byte 2", "user\x00": "byte 4",
 	} {
 		got = ""
@@ -383,9 +385,10 @@ func TestClientErrorsNeverHoldTheBearerTokenWhateverTheServerSends(t *testing.T)
 		"in a header of no form":   "HTTP/1.1 200 OK\r\n" + secret + "\r\n\r\n",
 		"in the status line":       "HTTP/1.1 " + secret + "\r\n\r\n",
 		"in the protocol":          secret + "\r\n\r\n",
-		"as an id":                 "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"ids\":[\"a\",\" " + secret + "\"]}",
+		"as an id":                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"ids\":[\"a\",\" " + secret + "\"]}",
+		"as the type":              "HTTP/1.1 200 OK\r\nContent-Type: " + secret + "\r\nConnection: close\r\n\r\n{\"ids\":[]}",
 		"as half of an answer":     "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + secret,
-		"as the answer":            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + secret,
+		"as the answer":            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + secret,
 		"as a redirect":            "HTTP/1.1 302 Found\r\nLocation: http://" + secret + "/\r\nConnection: close\r\n\r\n",
 		"as an error":              "HTTP/1.1 400 " + secret + "\r\nConnection: close\r\n\r\n{\"title\":\"" + secret + "\",\"detail\":\"" + secret + "\"}",
 	} {

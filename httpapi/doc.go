@@ -5,8 +5,9 @@
 //	POST   /tokens/zone                    {"zone","scope","validFor"}
 //	GET    /revocations/dataplane/{mesh}   {"ids":["..."]}
 //	POST   /revocations/dataplane/{mesh}   {"ids":["..."]}, revokes
-//	DELETE /revocations/dataplane/{mesh}   {"ids":["..."]}, restores
-//	GET    /revocations/zone               and POST and DELETE, the same for zone tokens
+//	POST   /revocations/dataplane/{mesh}/restore   {"ids":["..."]}, restores
+//	DELETE /revocations/dataplane/{mesh}   {"ids":["..."]}, restores too; some proxies drop its body
+//	GET    /revocations/zone               and the others, the same for zone tokens
 //	GET    /jwks/dataplane/{mesh}          the mesh's public keys
 //	GET    /jwks/zone                      the public keys of zone tokens
 //
@@ -39,11 +40,12 @@
 // # Requests
 //
 // A body is one JSON object, of content type application/json and not
-// compressed. The handler refuses names that are unknown, in another case or
+// compressed. The content type may have parameters; a charset must be UTF-8. The handler refuses names that are unknown, in another case or
 // duplicate, values of another type, text that is not UTF-8, and text after the
 // object. Null and the empty string stand for an absent field. validFor is a duration
 // as Go writes it ("24h", "1h30m"), of at least one second. If it is absent, the token
-// is valid for 10 years (87600h), as in Kuma.
+// is valid for 10 years (87600h), as in Kuma. A name with which no token is issued
+// (see token.CheckName) is an invalid parameter.
 //
 // The revoked ids of a mesh are those on the list in the scope of the mesh and on the
 // list in the global scope. A change is made to each of the two that exists: see
@@ -53,7 +55,9 @@
 //
 // The answer to a request for a token is 200 with the bare token as text/plain, to a
 // change of a revocation list 204, and to a read 200 with JSON. Only public keys may
-// be cached. Every error has the form of [Error]; its title says what happened:
+// be cached. If a revocation list has problems, such as items in another form, the answers
+// about it name them in [ProblemHeader], and the answer to GET has them in its body too:
+// {"ids":["..."],"problems":["..."]}. Every error has the form of [Error]; its title says what happened:
 //
 //	400 Invalid request              the body or a field is not acceptable: see invalid_parameters
 //	400 Could not issue a token      issuing is switched off, or the issuer's limits forbid the token
@@ -66,7 +70,7 @@
 //	413 Content Too Large
 //	415 Unsupported Media Type
 //	500 Revocation list unreadable   an operator must repair the record
-//	500 Internal Server Error        such as a signing key that cannot be read
+//	500 Internal Server Error        such as a signing key or a record that cannot be read
 //	503 Service unavailable          the store could not be read or written: try again
 //	507 Revocation list is full      the record has reached the maximum size of the store
 //

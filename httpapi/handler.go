@@ -208,24 +208,38 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// restorePath ends the path under which POST restores. It does what DELETE does, whose
+// body some proxies drop (RFC 9110, section 9.3.5).
+const restorePath = "/restore"
+
 // route returns what the method and the path of a request ask for.
 func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	// The escaped path, so that an escaped slash does not divide it.
 	resource, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
-	kind, mesh, hasMesh := strings.Cut(rest, "/")
+	kind, rest, more := strings.Cut(rest, "/")
 	what := Request{Kind: token.Kind(kind)}
-	ofMesh := what.Kind == token.KindDataplane && resource != "tokens"
-	if what.Kind != token.KindDataplane && what.Kind != token.KindZone ||
-		hasMesh != ofMesh || hasMesh && (mesh == "" || strings.Contains(mesh, "/")) {
+	if what.Kind != token.KindDataplane && what.Kind != token.KindZone {
+		return what, notFound()
+	}
+	mesh, ofMesh := "", what.Kind == token.KindDataplane && resource != "tokens"
+	if ofMesh {
+		if mesh, rest, more = strings.Cut(rest, "/"); mesh == "" {
+			return what, notFound()
+		}
+	}
+	restoring := more && "/"+rest == restorePath && resource == "revocations"
+	if more && !restoring {
 		return what, notFound()
 	}
 	var actions map[string]Action
-	switch resource {
-	case "tokens":
+	switch {
+	case restoring:
+		actions = map[string]Action{http.MethodPost: Restore}
+	case resource == "tokens":
 		actions = map[string]Action{http.MethodPost: Issue}
-	case "revocations":
+	case resource == "revocations":
 		actions = map[string]Action{http.MethodGet: List, http.MethodHead: List, http.MethodPost: Revoke, http.MethodDelete: Restore}
-	case "jwks":
+	case resource == "jwks":
 		actions = map[string]Action{http.MethodGet: Keys, http.MethodHead: Keys}
 	default:
 		return what, notFound()
@@ -235,7 +249,7 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 		return what, methodNotAllowed(w, actions)
 	}
 	what.Action = action
-	if hasMesh {
+	if ofMesh {
 		var err error
 		if what.Mesh, err = url.PathUnescape(mesh); err == nil {
 			err = checkMesh(what.Mesh)

@@ -101,6 +101,11 @@ func TestHandlerShowsTheAuthoriserTheWholeRequest(t *testing.T) {
 		{"POST", "/revocations/dataplane/default", `{"ids":["a","b"]}`,
 			httpapi.Request{Action: httpapi.Revoke, Kind: token.KindDataplane, Mesh: "default", TokenIDs: []string{"a", "b"}}},
 		{"DELETE", "/revocations/zone", `{"ids":["a"]}`, httpapi.Request{Action: httpapi.Restore, Kind: token.KindZone, TokenIDs: []string{"a"}}},
+		{"POST", "/revocations/zone/restore", `{"ids":["a"]}`, httpapi.Request{Action: httpapi.Restore, Kind: token.KindZone, TokenIDs: []string{"a"}}},
+		{"POST", "/revocations/dataplane/default/restore", `{"ids":["a"]}`,
+			httpapi.Request{Action: httpapi.Restore, Kind: token.KindDataplane, Mesh: "default", TokenIDs: []string{"a"}}},
+		{"POST", "/revocations/dataplane/restore", `{"ids":["a"]}`,
+			httpapi.Request{Action: httpapi.Revoke, Kind: token.KindDataplane, Mesh: "restore", TokenIDs: []string{"a"}}},
 		{"GET", "/jwks/dataplane/default", "", httpapi.Request{Action: httpapi.Keys, Kind: token.KindDataplane, Mesh: "default"}},
 		{"GET", "/jwks/dataplane/%64efault", "", httpapi.Request{Action: httpapi.Keys, Kind: token.KindDataplane, Mesh: "default"}},
 		{"HEAD", "/jwks/zone", "", httpapi.Request{Action: httpapi.Keys, Kind: token.KindZone}},
@@ -109,7 +114,7 @@ func TestHandlerShowsTheAuthoriserTheWholeRequest(t *testing.T) {
 		require.Less(t, answer.StatusCode, 300, text)
 		assert.Equal(t, c.want, w.asked.last(t))
 	}
-	assert.Len(t, w.asked.all(), 9, "once for each request")
+	assert.Len(t, w.asked.all(), 12, "once for each request")
 }
 
 // everyRequest is a good one for each thing that the handler does.
@@ -119,8 +124,10 @@ var everyRequest = [][3]string{
 	{"GET", "/revocations/dataplane/default", ""},
 	{"POST", "/revocations/dataplane/default", `{"ids":["an-id"]}`},
 	{"DELETE", "/revocations/dataplane/default", `{"ids":["an-id"]}`},
+	{"POST", "/revocations/dataplane/default/restore", `{"ids":["an-id"]}`},
 	{"GET", "/revocations/zone", ""},
 	{"POST", "/revocations/zone", `{"ids":["an-id"]}`},
+	{"POST", "/revocations/zone/restore", `{"ids":["an-id"]}`},
 	{"DELETE", "/revocations/zone", `{"ids":["an-id"]}`},
 	{"GET", "/jwks/dataplane/default", ""},
 	{"GET", "/jwks/zone", ""},
@@ -335,9 +342,10 @@ func assertIsError(t testing.TB, answer *http.Response, text string) {
 func TestHandlerRefusesOtherMethodsWithThoseThatAreAllowed(t *testing.T) {
 	w := newWorld(t)
 	for path, allowed := range map[string]string{
-		"/tokens/zone":      "POST",
-		"/revocations/zone": "DELETE, GET, HEAD, POST",
-		"/jwks/zone":        "GET, HEAD",
+		"/tokens/zone":              "POST",
+		"/revocations/zone":         "DELETE, GET, HEAD, POST",
+		"/revocations/zone/restore": "POST",
+		"/jwks/zone":                "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get"} {
 			if strings.Contains(allowed, method) {

@@ -76,7 +76,8 @@ var hostileBodies = []struct {
 	{name: "a suffix", status: 415, header: []string{"Content-Type", "application/merge-patch+json"}},
 	{name: "two content types", status: 415, header: []string{"Content-Type", "application/json, text/plain"}},
 	{name: "another charset", status: 415, header: []string{"Content-Type", "application/json; charset=utf-16"}},
-	{name: "another parameter", status: 415, header: []string{"Content-Type", "application/json; version=2"}},
+	{name: "another charset after a parameter", status: 415, header: []string{"Content-Type", `APPLICATION/JSON; profile=x; CHARSET="ISO-8859-1"`}},
+	{name: "a parameter twice", status: 415, header: []string{"Content-Type", "application/json; charset=utf-8; charset=utf-16"}},
 	{name: "a content type that is none", status: 415, header: []string{"Content-Type", "application/json;;="}},
 	{name: "a compressed body", status: 415, header: []string{"Content-Encoding", "gzip"}},
 }
@@ -156,6 +157,7 @@ func TestHandlerRefusesHostileRequestsAndDoesNothing(t *testing.T) {
 		"/tokens/zone":                   `{"zone":"west","scope":["cp"],"validFor":"1h"}`,
 		"/revocations/dataplane/default": `{"ids":["an-id"]}`,
 		"/revocations/zone":              `{"ids":["an-id"]}`,
+		"/revocations/zone/restore":      `{"ids":["an-id"]}`,
 	} {
 		for _, h := range hostileBodies {
 			body := good
@@ -272,7 +274,8 @@ func (failingReader) Read([]byte) (int, error) { return 0, errors.New("connectio
 
 func TestHandlerAcceptsHarmlessSpellings(t *testing.T) {
 	w := newWorld(t)
-	for _, contentType := range []string{"application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8", `application/json; charset="utf-8"`} {
+	for _, contentType := range []string{"application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8", `application/json; charset="utf-8"`,
+		"application/json;", "APPLICATION/JSON ; CHARSET=Utf-8", "application/json; odata=verbose;charset=utf-8"} {
 		answer, text := w.do(t, "POST", "/tokens/dataplane", `{"mesh":"default"}`, "Content-Type", contentType)
 		assert.Equal(t, 200, answer.StatusCode, "%s: %s", contentType, text)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -172,11 +173,13 @@ func (r *requests) last(t testing.TB) httpapi.Request {
 type faultStore struct {
 	*keystore.Memory
 
-	mu      sync.Mutex
-	fail    error // of reads
-	refuse  error // of Create
-	hang    bool
-	touched int
+	mu              sync.Mutex
+	fail            error             // of reads
+	unreadable      []*keystore.Error // of each List
+	refuse          error             // of Create
+	failAfterCreate error             // of the reads after a Create
+	hang            bool
+	touched         int
 }
 
 func (s *faultStore) set(fail error, hang bool) {
@@ -214,12 +217,19 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	return s.Memory.List(ctx, scope, prefix)
+	records, err := s.Memory.List(ctx, scope, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return records, keystore.Unreadable(slices.Clone(s.unreadable))
 }
 
 func (s *faultStore) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if s.refuse != nil {
 		return keystore.Record{}, s.refuse
+	}
+	if s.failAfterCreate != nil {
+		defer s.set(s.failAfterCreate, false)
 	}
 	return s.Memory.Create(ctx, r)
 }

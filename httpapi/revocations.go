@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -34,17 +35,19 @@ func readTokenIDs(w http.ResponseWriter, r *http.Request, what *Request) error {
 	return bad.err()
 }
 
-func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Request, what Request) error {
-	var list *revocation.List
-	var err error
+func (h *handler) revoked(ctx context.Context, what Request) (*revocation.List, error) {
 	if what.Kind == token.KindDataplane {
-		list, err = dataplane.Revoked(ctx, h.store, what.Mesh)
-	} else {
-		list, err = zone.Revoked(ctx, h.store)
+		return dataplane.Revoked(ctx, h.store, what.Mesh)
 	}
+	return zone.Revoked(ctx, h.store)
+}
+
+func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Request, what Request) error {
+	list, err := h.revoked(ctx, what)
 	if err != nil {
 		return err
 	}
+	setProblems(w.Header(), list)
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodHead {
 		return nil
@@ -61,7 +64,16 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 			return nil // the client is gone
 		}
 	}
-	_, _ = out.WriteString("]}")
+	_ = out.WriteByte(']')
+	if problems := list.Problems(); len(problems) > 0 {
+		texts := make([]string, len(problems))
+		for i, p := range problems {
+			texts[i] = p.Error()
+		}
+		_, _ = out.WriteString(`,"problems":`)
+		_, _ = out.Write(marshal(texts))
+	}
+	_ = out.WriteByte('}')
 	_ = out.Flush()
 	return nil
 }
@@ -82,6 +94,13 @@ func (h *handler) change(ctx context.Context, w http.ResponseWriter, what Reques
 	}
 	if err != nil {
 		return err
+	}
+	// The change is made, whatever is found now.
+	if list, err := h.revoked(ctx, what); err == nil {
+		setProblems(w.Header(), list)
+	} else {
+		h.log.WarnContext(ctx, "a revocation list was changed and could not be read again",
+			slog.String("kind", string(what.Kind)), slog.String("mesh", what.Mesh), slog.String("error", err.Error()))
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -36,15 +36,23 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 		if err := checkMesh(d.Mesh); err != nil {
 			bad.add("mesh", "%w", err)
 		}
+		bad.addName("name", d.Name)
+		bad.addName("type", d.Type)
+		bad.addName("workload", d.Workload)
 		for _, name := range slices.Sorted(maps.Keys(d.Tags)) {
+			bad.addName("tags", name)
 			if len(d.Tags[name]) == 0 {
 				bad.add(tagField(name), "has no values, so it would allow nothing")
+			}
+			for i, value := range d.Tags[name] {
+				bad.addName(fmt.Sprintf("%s[%d]", tagField(name), i), value)
 			}
 		}
 	} else {
 		if z.Zone == "" {
 			bad.add("zone", "is missing")
 		}
+		bad.addName("zone", z.Zone)
 		if len(z.Scope) == 0 {
 			bad.add("scope", `is missing, want a list of components, such as ["cp"]`)
 		}
@@ -52,6 +60,7 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 			if scope == "" {
 				bad.add(fmt.Sprintf("scope[%d]", i), "is empty")
 			}
+			bad.addName(fmt.Sprintf("scope[%d]", i), scope)
 		}
 	}
 	what.ValidFor = defaultValidFor
@@ -66,7 +75,14 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 	return bad.err()
 }
 
-func tagField(name string) string { return fmt.Sprintf("tags[%.64q]", name) }
+func tagField(name string) string { return fmt.Sprintf("tags[%+.64q]", name) }
+
+// addName adds a fault for a name with which no token is issued.
+func (f *faults) addName(field, name string) {
+	if err := token.CheckName(name); err != nil {
+		f.add(field, "%w", err)
+	}
+}
 
 func (h *handler) issue(ctx context.Context, w http.ResponseWriter, what Request) error {
 	var issued token.Issued

@@ -62,7 +62,7 @@ func ExampleParse_unreadable() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// revocation: unreadable list: its 10 bytes look like UTF-16, want UTF-8 or ASCII
+	// revocation: unreadable list: the text is UTF-16 or UTF-32, want UTF-8: save it as UTF-8
 }
 
 func ExampleFormat() {

@@ -39,14 +39,6 @@ func separator(data []byte) int {
 	return 0
 }
 
-func looksLikeUTF16(data []byte) bool {
-	if len(data) < 2 {
-		return false
-	}
-	bom := [2]byte(data) == [2]byte{0xfe, 0xff} || [2]byte(data) == [2]byte{0xff, 0xfe}
-	return bom || (data[0] == 0) != (data[1] == 0) // one half of an ASCII character is NUL
-}
-
 // text is an id, given by a caller or found in a list.
 type text interface{ string | []byte }
 

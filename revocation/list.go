@@ -42,6 +42,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+
+	"github.com/meshpass/meshpass/token"
 )
 
 var (
@@ -111,8 +113,8 @@ func Parse(data []byte) (*List, error) {
 		}
 	}
 	if l.Len() == 0 && l.malformed > 0 {
-		if looksLikeUTF16(data) {
-			return nil, fmt.Errorf("%w: its %d bytes look like UTF-16, want UTF-8 or ASCII", ErrUnreadable, len(data))
+		if _, err := token.PlainText(data); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		return nil, fmt.Errorf("%w: none of its %d items is an id; %w", ErrUnreadable, l.malformed, l.problems[0])
 	}

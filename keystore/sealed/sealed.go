@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -36,7 +38,8 @@ func WritePlaintext() Option {
 }
 
 // New returns a store that keeps its records sealed in the inner store. It is a
-// [keystore.Watcher] exactly if the inner store is one. Version, Created and the order of
+// [keystore.Watcher] exactly if the inner store is one, and always a [keystore.Lagger],
+// which lags if the inner store says so. Version, Created and the order of
 // records are those of the inner store. So is the limit on Data: [keystore.ErrTooLarge]
 // counts the data and what sealing adds. The inner store's promises about concurrency and
 // crashes hold for New's store too.
@@ -99,11 +102,20 @@ func (s *store) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "
 // LogValue logs what Format writes.
 func (s *store) LogValue() slog.Value { return slog.StringValue("sealed keystore") }
 
+// MayLag implements [keystore.Lagger]: it asks the inner store.
+func (s *store) MayLag() bool {
+	inner, ok := s.inner.(keystore.Lagger)
+	return ok && inner.MayLag()
+}
+
 // Get implements [keystore.KeyStore].
 func (s *store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
 	r, err := s.inner.Get(ctx, scope, name)
 	if err != nil {
 		return keystore.Record{}, err
+	}
+	if err := checkPlace(r, scope, name); err != nil {
+		return keystore.Record{}, keystore.Failed("open", scope, name, err)
 	}
 	if r.Data, err = s.open(ctx, r); err != nil {
 		return keystore.Record{}, err
@@ -111,36 +123,70 @@ func (s *store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	return r, nil
 }
 
+// checkPlace refuses an answer about another record than the one that was asked for. A
+// store that folds case may give one, and an envelope would open for the place where it
+// was sealed.
+func checkPlace(r keystore.Record, scope keystore.Scope, name string) error {
+	if r.Scope == scope && r.Name == name {
+		return nil
+	}
+	return fmt.Errorf("%w: the store answered with record %.64q of scope %.64q", ErrAltered, r.Name, string(r.Scope))
+}
+
 // List implements [keystore.KeyStore].
 func (s *store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	records, err := s.inner.List(ctx, scope, prefix)
+	unreadable, err := keystore.SplitUnreadable(err)
 	if err != nil {
 		return nil, err
 	}
-	var unknown []int // the records whose data keys have to be opened
+	bad := slices.Clone(unreadable)
+	failures := make([]error, len(records)) // of the records that certainly cannot be opened
+	var unknown []int                       // the records whose data keys have to be opened
 	for i, r := range records {
 		if err := ctx.Err(); err != nil {
 			return nil, cannotOpen(r, err)
 		}
-		data, known, err := s.openRemembered(r)
-		if err != nil {
-			return nil, err
+		if scope != keystore.AllScopes && r.Scope != scope || !strings.HasPrefix(r.Name, prefix) {
+			return nil, keystore.Failed("list", scope, "", checkPlace(r, scope, prefix))
 		}
-		if known {
+		data, known, err := s.openRemembered(r)
+		switch {
+		case certain(err):
+			failures[i] = err
+		case err != nil:
+			return nil, err
+		case known:
 			records[i].Data = data
-		} else {
+		default:
 			unknown = append(unknown, i)
 		}
 	}
-	if err := s.openAll(ctx, records, unknown); err != nil {
+	if err := s.openAll(ctx, records, unknown, failures); err != nil {
 		return nil, err
 	}
-	return records, nil
+	opened := records[:0]
+	for i, r := range records {
+		var failed *keystore.Error
+		if errors.As(failures[i], &failed) {
+			bad = append(bad, failed)
+		} else {
+			opened = append(opened, r)
+		}
+	}
+	return opened, keystore.Unreadable(bad)
 }
 
-// openAll opens the records with these indexes. It stops at the first that cannot be
-// opened, and waits for the calls of the sealer that are under way.
-func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes []int) error {
+// certain reports whether a record cannot be opened for a reason that lies in the record
+// and stays. What else a Sealer says may be over in a moment.
+func certain(err error) bool {
+	return errors.Is(err, ErrNotSealed) || errors.Is(err, ErrAltered) || errors.Is(err, ErrNoKey)
+}
+
+// openAll opens the records with these indexes. A record that certainly cannot be opened
+// has its error in failures. At any other error openAll stops. It waits for the calls of
+// the sealer that are under way.
+func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes []int, failures []error) error {
 	var (
 		workers sync.WaitGroup
 		next    atomic.Int64
@@ -153,13 +199,17 @@ func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes 
 				if i >= len(indexes) {
 					return
 				}
-				r := &records[indexes[i]]
-				data, err := s.open(ctx, *r)
-				if err != nil {
+				at := indexes[i]
+				data, err := s.open(ctx, records[at])
+				switch {
+				case certain(err):
+					failures[at] = err
+				case err != nil:
 					failure.CompareAndSwap(nil, &err)
 					return
+				default:
+					records[at].Data = data
 				}
-				r.Data = data
 			}
 		})
 	}
@@ -258,7 +308,14 @@ func (s *store) write(ctx context.Context, op string, r keystore.Record,
 		if err := notThisFormat(r.Data); err != ErrNotSealed {
 			return keystore.Record{}, keystore.Failed(op, r.Scope, r.Name, errors.New("its data begins like a sealed record"))
 		}
-		return write(ctx, r)
+		written, err := write(ctx, r)
+		if err == nil {
+			err = checkWritten(op, written, r)
+		}
+		if err != nil {
+			return keystore.Record{}, err
+		}
+		return written, nil
 	}
 	stored, header, dataKey, err := s.seal(ctx, r)
 	if err != nil {
@@ -268,12 +325,23 @@ func (s *store) write(ctx context.Context, op string, r keystore.Record,
 	if errors.Is(err, keystore.ErrTooLarge) {
 		err = fmt.Errorf("%w (%d added by sealing)", err, len(stored.Data)-len(r.Data))
 	}
+	if err == nil {
+		err = checkWritten(op, written, r)
+	}
 	if err != nil {
 		return keystore.Record{}, err
 	}
 	s.keys().put(header, dataKey)
 	written.Data = append([]byte{}, r.Data...)
 	return written, nil
+}
+
+// checkWritten checks the answer of the inner store to a write.
+func checkWritten(op string, written, r keystore.Record) error {
+	if err := checkPlace(written, r.Scope, r.Name); err != nil {
+		return keystore.Failed(op, r.Scope, r.Name, err)
+	}
+	return nil
 }
 
 // seal returns a record as the inner store is to get it.
