@@ -3,7 +3,10 @@
 //
 // These are all the settings, as YAML, with their defaults where there is one:
 //
+//	meshpass:
+//	  kumaVersion: "3.0"              # or 2.13, 2.14.6, ...; without it: every version
 //	environment: universal            # or kubernetes
+//	mode: global                      # or zone, standalone
 //	dpServer:
 //	  authn:
 //	    enableReloadableTokens: false # see Config.ReloadableTokens
@@ -14,10 +17,10 @@
 //	        validator:
 //	          useSecrets: true        # the keys of the store
 //	          publicKeys:             # none; keys for tokens that are signed offline
-//	          - kid: key-1
+//	          - kid: key-1            # or a number
 //	            mesh: default         # without it: every mesh
 //	            keyFile: /keys/key-1.pem
-//	    zoneProxy:
+//	    zoneProxy:                    # not in 3.0
 //	      type: ""                    # zoneToken, serviceAccountToken or none; see Config.ZoneProxyType
 //	      zoneToken:
 //	        enableIssuer: true
@@ -31,21 +34,22 @@
 //	dataplaneRuntime:                 # of a proxy: one of the two
 //	  dataplaneToken: ...
 //	  dataplaneTokenPath: /var/run/token
-//	kmesh:
-//	  multizone:
-//	    global:
-//	      kds:
-//	        auth:
-//	          type: none              # or cpToken
-//	          cpToken:
-//	            validator:
-//	              useSecrets: true
-//	              publicKeys: []
-//	    zone:
-//	      kds:
-//	        auth:                     # one of the two
-//	          cpTokenInline: ...
-//	          cpTokenPath: /var/run/token
+//	multizone:
+//	  global:
+//	    kds:
+//	      auth:
+//	        type: zoneToken           # or none
+//	        zoneToken:
+//	          enableIssuer: true
+//	          validator:
+//	            useSecrets: true
+//	            publicKeys: []
+//	  zone:
+//	    globalAddress: grpcs://global:5685
+//	    kds:
+//	      auth:                       # of the two, tokenPath takes precedence
+//	        tokenInline: ...
+//	        tokenPath: /var/run/token
 //
 // # Reading
 //

@@ -74,11 +74,11 @@ func Example() {
 func ExampleRead() {
 	_, err := config.Read([]byte(`{
 		"dpServer": {"authn": {"dpProxy": {"type": "dptoken", "dpToken": {"validator": {"publicKeys": [{"kid": "key-1"}]}}}}},
-		"kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "konnect"}}}}}
+		"multizone": {"global": {"kds": {"auth": {"type": "konnect"}}}}
 	}`), nil)
 	fmt.Println(err)
 	// Output:
 	// config: dpServer.authn.dpProxy.type: found "dptoken", want one of dpToken, serviceAccountToken, none
-	// config: kmesh.multizone.global.kds.auth.type: found "konnect", want one of cpToken, none
+	// config: multizone.global.kds.auth.type: found "konnect", want one of zoneToken, none
 	// config: dpServer.authn.dpProxy.dpToken.validator.publicKeys[0] (kid "key-1"): neither key nor keyFile is set, want one of them
 }

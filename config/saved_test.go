@@ -42,11 +42,16 @@ func TestReadTakesWhatAnEditorSavedWithAByteOrderMarkAndNamesUTF16(t *testing.T)
 	}
 	// An inline token may come from a file, by a variable.
 	lookup := func(value string) func(string) (string, bool) {
-		return func(name string) (string, bool) { return value, name == "KUMA_DATAPLANE_RUNTIME_TOKEN" }
+		return func(name string) (string, bool) {
+			if name == "KUMA_DATAPLANE_RUNTIME_TOKEN" {
+				return value, true
+			}
+			return "", false
+		}
 	}
 	raw := offlineDataplaneToken(t, token.Dataplane{Mesh: "default"})
 	_, err = config.Read(nil, lookup("\ufeff"+raw+"\r\n"))
 	require.NoError(t, err)
 	_, err = config.Read(nil, lookup(wide(binary.LittleEndian, raw)))
-	require.ErrorContains(t, err, "dataplaneRuntime.dataplaneToken: the text is UTF-16")
+	require.ErrorContains(t, err, "dataplaneRuntime.dataplaneToken (from KUMA_DATAPLANE_RUNTIME_TOKEN): the text is UTF-16")
 }
