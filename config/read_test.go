@@ -265,7 +265,6 @@ func TestVariableThatIsNoBooleanIsNamedWithoutItsValue(t *testing.T) {
 }
 
 func TestInlineTokenIsChecked(t *testing.T) {
-	const inline = "multizone.zone.kds.auth.tokenInline"
 	good := offlineZoneToken(t, "west", zone.ScopeCP)
 	dp := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
 	for name, c := range map[string]struct {
