@@ -403,7 +403,7 @@ func TestMisspeltNamesInSectionsOfKumaAreRefused(t *testing.T) {
 	}
 }
 
-func TestReloadableTokensAreReadUnderTheNameBefore22Too(t *testing.T) {
+func TestReloadableTokensAreReadInTheirOtherPlaceToo(t *testing.T) {
 	c, err := config.Read([]byte(set("dpServer.auth.enableReloadableTokens", true)), nil)
 	require.NoError(t, err)
 	assert.Contains(t, warnings(c), "deprecated name")
