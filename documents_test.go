@@ -32,6 +32,7 @@ import (
 // document before the name, in one. A snippet may also use what an earlier one of its
 // document declares.
 var given = map[string]string{
+	"access":        "*rest.Config",
 	"authenticated": "func(*http.Request) (user struct{ Name, Mesh string }, ok bool)",
 	"certificate":   "tls.Certificate",
 	"client":        "typedcorev1.SecretsGetter",

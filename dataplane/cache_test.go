@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -440,4 +441,63 @@ func TestCacheServesManyGoroutinesWhileEverythingChanges(t *testing.T) {
 	close(over)
 	asking.Wait()
 	assert.NoError(t, check(t, validator, "default", staying))
+}
+
+func TestCacheRefusesARevokedTokenDefinitelyWhileItsKeyCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		revoked, good := f.issue(day), f.issue(day)
+		f.accepts(revoked)
+		f.accepts(good)
+		replaceRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		f.revoke(revoked)
+		synctest.Wait()
+		f.refuses(revoked, token.ErrRevoked)
+		f.cannotTell(good)
+		f.cannotTell(f.withSerial("1", 0), "a token that was never seen")
+	})
+}
+
+func TestCacheOfHeadersTakesBoundedMemory(t *testing.T) {
+	const tokens, size = 600, 5000
+	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()), dataplane.WithCache(0))
+	encode := base64.RawURLEncoding.EncodeToString
+	heap := hostileHeap()
+	for i := range tokens {
+		input := encode(fmt.Appendf(nil, `{"alg":"RS256","kid":"key-1","made-up":"%0*d"}`, size, i)) + "." + encode([]byte(`{"Mesh":"default","exp":4000000000,"jti":"a"}`))
+		signature, err := testKey(0).Sign([]byte(input))
+		require.NoError(t, err)
+		require.NoError(t, check(t, validator, "default", input+"."+encode(signature)))
+	}
+	assert.Less(t, hostileHeap()-heap, int64(tokens*size*2/3), "each token has another header")
+	runtime.KeepAlive(validator)
+}
+
+func TestCacheKnowsATokenByEachOfItsCharacters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		raw := f.issue(day)
+		f.accepts(raw)
+		for at := range len(raw) {
+			for _, c := range "AQgw." { // of all that may be the last one of a signature
+				if changed := raw[:at] + string(c) + raw[at+1:]; changed != raw {
+					require.ErrorIs(t, f.check(changed), token.ErrInvalid, "character %d of %d", at, len(raw))
+				}
+			}
+		}
+		f.accepts(raw)
+	})
+}
+
+func TestCacheOfHeadersKeepsNothingOfTokensWithAWrongSignature(t *testing.T) {
+	const tokens, size = 200, 5000 // fewer than it holds of good tokens
+	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
+	_, rest, _ := strings.Cut(issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "default", day), ".")
+	heap := hostileHeap()
+	for i := range tokens {
+		header := fmt.Appendf(nil, `{"alg":"RS256","kid":"key-1","made-up":"%0*d"}`, size, i)
+		require.ErrorIs(t, check(t, validator, "default", base64.RawURLEncoding.EncodeToString(header)+"."+rest), token.ErrSignature)
+	}
+	assert.Less(t, hostileHeap()-heap, int64(tokens*size/4))
+	runtime.KeepAlive(validator)
 }

@@ -251,6 +251,34 @@ func TestValidatorRefusesAKnownRevocationDefinitelyWhereTheMeshCannotBeRead(t *t
 	})
 }
 
+func TestValidatorRefusesARevocationThatItFindsOnlyByReadingTheMeshForTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		f.store.setList(f.store.failingIn("bad"))
+		raw := f.withSerial("key-1", 2)
+		f.revoke(raw)
+		f.start(dataplane.WithPublicKey("default", "key-1", testKey(2).Public()))
+		require.Zero(t, f.readsOf("default", 0))
+		f.refuses(raw, token.ErrRevoked)
+	})
+}
+
+func TestValidatorCannotTellWhileItReadsAMeshButNotTheGlobalScope(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithMaxStale(time.Minute))
+		raw := f.issue(30 * day)
+		f.accepts(raw)
+		f.store.setList(f.store.failingIn(keystore.Global))
+		f.pass(30 * time.Second)
+		f.accepts(raw)
+		f.pass(time.Minute)
+		f.cannotTell(raw, "a list in the global scope may name it")
+		f.store.setList(nil)
+		f.pass(recovery)
+		f.accepts(raw)
+	})
+}
+
 func TestValidatorRefusesUnknownSerialsDefinitelyWhileAnotherMeshCannotBeRead(t *testing.T) {
 	for name, poll := range map[string]bool{"watched": false, "polled": true} {
 		t.Run(name, func(t *testing.T) {

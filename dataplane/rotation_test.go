@@ -365,6 +365,21 @@ func TestRotateKeepsAKeyWhosePrivateHalfIsElsewhere(t *testing.T) {
 	})
 }
 
+func TestRotateKeepsAKeyThatSignedUntilLongAfterAPublicKeyCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystore.NewMemory()
+		putKey(t, store, "default", 1, testKey(0))
+		pass(time.Hour)
+		putRecord(t, store, "default", signing.DataplaneKeys("default").PublicKeyName(2), testKey(1).Public().PEM())
+		pass(10 * schedule.Every)
+		putKey(t, store, "default", 3, testKey(2))
+		pass(schedule.PublishDelay + time.Minute)
+		defer rotate(t, store, schedule)()
+		pass(time.Minute)
+		assert.Equal(t, []signing.Serial{1, 2, 3}, serialsOf(t, store, "default"), "tokens of key 1 are a few minutes old")
+	})
+}
+
 func TestRotateTakesTheSerialAfterTheHighestAlsoOfAPublicKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystore.NewMemory()

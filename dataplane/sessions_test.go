@@ -801,6 +801,36 @@ func TestSessionEndsByTheTimeThatHasPassedWhenTheClockJumpsBack(t *testing.T) {
 	})
 }
 
+func TestSessionLivesNoLongerWhenAClockThatWasSetBackIsPutForwardInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, clock := newFollowing(t), &shiftedClock{}
+		raw := f.issue(time.Hour)
+		session, far := f.start(dataplane.WithClock(clock.now)).session(raw), f.verified(f.issue(30*day))
+		clock.jump(-2 * time.Hour)
+		f.bound(far)
+		f.pass(10 * time.Minute)
+		clock.jump(time.Hour)
+		f.pass(50*time.Minute + defaultLeeway - time.Nanosecond)
+		assertOpen(t, session)
+		f.pass(time.Nanosecond)
+		assertEnded(t, session, token.ErrExpired)
+	})
+}
+
+func TestSessionEndsByAJumpOfTheClockAlsoIfAnotherIsBoundRightAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, clock := newFollowing(t), &shiftedClock{}
+		f.start(dataplane.WithClock(clock.now))
+		session, far := f.session(f.issue(time.Hour)), f.verified(f.issue(30*day))
+		f.pass(100 * time.Millisecond)
+		clock.jump(2 * time.Hour)
+		other := f.bound(far)
+		f.pass(2 * time.Second)
+		assertEnded(t, session, token.ErrExpired)
+		assertOpen(t, other)
+	})
+}
+
 func TestSessionBoundWhileTheClockWasBehindEndsWhenItIsPutRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, clock := newFollowing(t), &shiftedClock{}
@@ -1127,5 +1157,85 @@ func TestSessionEndsWhenItsKeyHasBeenUnreadableForTooLong(t *testing.T) {
 		require.NoError(t, ctx.Err(), "the key is not known to be gone")
 		f.pass(3 * time.Second)
 		require.ErrorIs(t, context.Cause(ctx), token.ErrUnavailable)
+	})
+}
+
+func TestSessionOfAConfiguredKeyStaysOpenBesideAnUnreadableRecordOfTheSameKid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		f.start(dataplane.WithSessionMaxStale(time.Minute), dataplane.WithPublicKey("default", "1", testKey(2).Public()))
+		raw := f.withSerial("1", 2)
+		before := f.session(raw)
+		replaceRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		f.pass(10 * time.Minute)
+		assertOpen(t, before)
+		after := f.session(raw)
+		assertOpen(t, after)
+		f.pass(10 * time.Minute)
+		assertOpen(t, after)
+		f.removeKey(1)
+		f.pass(time.Minute)
+		assertOpen(t, before)
+		f.accepts(raw)
+		usage := f.validator.Usage()
+		require.Len(t, usage, 1)
+		assert.EqualValues(t, 3, usage[0].Validations, "the record that is gone was about another key")
+	})
+}
+
+func TestSessionMayBeBoundToATokenThatCannotBeCheckedForLessThanTheLimit(t *testing.T) {
+	for name, happen := range map[string]func(f *following){
+		"its list cannot be read": func(f *following) { f.putList("default", unreadable) },
+		"its key cannot be read": func(f *following) {
+			replaceRecord(f.t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		},
+		"the store fails": func(f *following) { f.store.setList(failing) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t).start(dataplane.WithMaxStale(0), dataplane.WithSessionMaxStale(10*time.Minute))
+				verified := f.verified(f.issue(30 * day))
+				happen(f)
+				f.pass(5 * time.Minute)
+				session := f.bound(verified)
+				assertOpen(t, session, "it was validated a moment ago, as far as the limit for sessions goes")
+				f.pass(6 * time.Minute)
+				assertEnded(t, session, token.ErrUnavailable)
+			})
+		})
+	}
+}
+
+func TestSessionEndsWhenItsKeyHasBeenUnreadableForTooLongThoughItsMeshKeepsChanging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithSessionMaxStale(10 * time.Minute))
+		session := f.session(f.issue(30 * day))
+		replaceRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").KeyName(1), []byte("no key"))
+		for serial := range signing.Serial(10) {
+			f.pass(time.Minute)
+			assertOpen(t, session)
+			putRecord(t, f.store.Memory, "default", signing.DataplaneKeys("default").PublicKeyName(serial+2), testKey(1).Public().PEM())
+		}
+		f.pass(2 * sessionCheck)
+		assertEnded(t, session, token.ErrUnavailable)
+	})
+}
+
+func TestSessionsOfEveryMeshEndTogetherOnceTheStoreHasFailedForTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		for i := range 10 {
+			putKey(t, f.store.Memory, fmt.Sprint("mesh-", i), 1, testKey(0))
+		}
+		f.start(dataplane.WithSessionMaxStale(10 * time.Minute))
+		for i := range 10 {
+			mesh := fmt.Sprint("mesh-", i)
+			verified, err := f.validator.Validate(t.Context(), mesh, issue(t, f.issuer, mesh, 30*day))
+			require.NoError(t, err)
+			f.bound(verified)
+		}
+		f.store.setList(failing)
+		f.pass(10*time.Minute + sessionCheck)
+		assert.Zero(t, openSessions(f.validator))
 	})
 }

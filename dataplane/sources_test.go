@@ -124,6 +124,16 @@ func TestValidatorLogsOnceThatAConfiguredKeyHidesTheStoresKey(t *testing.T) {
 	})
 }
 
+func TestValidatorLogsForEachMeshThatAConfiguredKeyHidesTheStoresKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(0))
+		f.start(dataplane.WithPublicKeyForEveryMesh("1", testKey(1).Public()))
+		assert.Equal(t, 1, f.log.Count("configured public key hides", "scope=default", "kid=1"))
+		assert.Equal(t, 1, f.log.Count("configured public key hides", "scope=other", "kid=1"))
+	})
+}
+
 func TestValidatorWithoutStoreKeysReportsNoHiddenKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithoutStoreKeys(), dataplane.WithPublicKey("default", "1", testKey(1).Public()))

@@ -79,3 +79,19 @@ func TestValidatorReadsNoMoreThanItsLimitAsksFor(t *testing.T) {
 		})
 	}
 }
+
+func TestValidatorAnswersAtOnceThatItCannotTellWhileEveryReadFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithMaxStale(time.Minute))
+		raw := f.issue(30 * day)
+		f.accepts(raw)
+		f.store.setList(failing)
+		f.pass(10 * time.Minute)
+		began, reads := time.Now(), f.readsOf("default", 0)
+		for range 100 {
+			f.cannotTell(raw)
+		}
+		assert.Zero(t, time.Since(began), "a token waits for a read that cannot succeed")
+		assert.Equal(t, reads, f.readsOf("default", 0))
+	})
+}

@@ -176,8 +176,8 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusInsufficientStorage, titleFull, "the list has reached the maximum size of the store")
 	case errors.Is(err, keystore.ErrName):
 		return invalid(InvalidParameter{"mesh", "is not a name that the store accepts"}).(*answer)
-	case errors.Is(err, fs.ErrPermission): // which stays until an operator acts
-		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the server may not use a record of its store")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, keystore.ErrNameTaken): // which stays until an operator acts
+		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the server cannot use a record of its store")
 	case what.Action == Issue: // such as a key that cannot be read
 		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the token could not be issued")
 	}

@@ -122,10 +122,9 @@ func (r *keySetRead) ended() bool {
 
 // keySet is a built key set. It is immutable.
 type keySet struct {
-	public   *signing.PublicSet
-	problems string // with records
-	text     []byte
-	etag     string
+	public *signing.PublicSet
+	text   []byte
+	etag   string
 }
 
 // get returns a key set that was read within the last second. It waits for a read
@@ -210,27 +209,22 @@ func (k *keySets) load(ctx context.Context, series signing.Series, previous *key
 	}
 	public := series.PublicSet(records, unreadable, before)
 	keys := readable(public)
-	faults := public.Problems()
-	for _, record := range unreadable {
-		faults = append(faults, record)
-	}
 	if len(keys) == 0 {
-		if len(public.Keys()) > 0 || len(unreadable) > 0 {
-			return previous, fmt.Errorf("%w: no key can be read: %w", token.ErrUnavailable, errors.Join(faults...))
+		if len(public.Keys()) > 0 {
+			return previous, fmt.Errorf("%w: no key can be read: %w", token.ErrUnavailable, errors.Join(public.Problems()...))
 		}
 		return nil, signing.ErrNoKey
 	}
 	log := k.log.With(slog.String("kind", string(series.Kind())), slog.String("mesh", string(series.Scope())))
-	problems := text(faults)
-	if problems != "" && (previous == nil || problems != previous.problems) {
+	if problems := text(public.Problems()); problems != "" && (before == nil || problems != text(before.Problems())) {
 		log.Warn("key records with faults", slog.String("problems", problems))
 	}
 	if previous != nil && slices.EqualFunc(keys, readable(before), func(a, b signing.Key) bool {
 		return a.Serial == b.Serial && a.Public == b.Public
 	}) {
-		return &keySet{public, problems, previous.text, previous.etag}, nil
+		return &keySet{public, previous.text, previous.etag}, nil
 	}
-	set := build(public, problems, keys)
+	set := build(public, keys)
 	log.Info("built key set", slog.Int("keys", len(keys)))
 	return set, nil
 }
@@ -246,7 +240,7 @@ func text(problems []error) string {
 	return errors.Join(problems...).Error()
 }
 
-func build(public *signing.PublicSet, problems string, keys []signing.Key) *keySet {
+func build(public *signing.PublicSet, keys []signing.Key) *keySet {
 	var set jwkSet
 	for _, key := range keys {
 		numbers := key.Public.RSA()
@@ -261,5 +255,5 @@ func build(public *signing.PublicSet, problems string, keys []signing.Key) *keyS
 	}
 	text := marshal(set)
 	sum := sha256.Sum256(text)
-	return &keySet{public, problems, text, `"` + hex.EncodeToString(sum[:16]) + `"`}
+	return &keySet{public, text, `"` + hex.EncodeToString(sum[:16]) + `"`}
 }

@@ -132,7 +132,7 @@ func TestClientLetsAServerSayLittleAboutAListAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestListWithoutRightsIsNoReasonToAskAgain(t *testing.T) {
+func TestListThatTheServerCannotUseIsNoReasonToAskAgain(t *testing.T) {
 	w := newWorld(t)
 	w.store.set(keystore.Failed("get", "", "zone-token-revocations", errNoRights), false)
 	for _, method := range []string{"GET", "POST"} {
@@ -142,4 +142,9 @@ func TestListWithoutRightsIsNoReasonToAskAgain(t *testing.T) {
 		assert.Empty(t, answer.Header.Get("Retry-After"))
 	}
 	assert.Equal(t, 2, w.log.Count("request failed", "permission denied"))
+
+	w = newWorld(t)
+	w.store.refuse = keystore.ErrNameTaken // a list of this name is in another scope
+	answer, text := w.do(t, "POST", "/revocations/zone", `{"ids":["a"]}`)
+	assert.Equal(t, 500, answer.StatusCode, text)
 }

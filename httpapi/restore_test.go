@@ -58,6 +58,8 @@ func TestClientRestoresThroughAProxyThatDropsTheBodyOfADelete(t *testing.T) {
 	zones, err := zone.Revoked(ctx, w.store)
 	require.NoError(t, err)
 	assert.Empty(t, zones.IDs())
+	assert.Equal(t, 1, w.log.Count("audit: done", "action=restore", "actor=alice", "mesh=default", "jti=a"))
+	assert.Equal(t, 1, w.log.Count("audit: done", "action=restore", "actor=alice", "kind=zone", "jti=z"))
 
 	r, err := http.NewRequestWithContext(ctx, http.MethodDelete, proxy+"/revocations/dataplane/default", strings.NewReader(`{"ids":["b"]}`))
 	require.NoError(t, err)

@@ -10,16 +10,16 @@ import (
 
 // Record is a named blob in a scope. Its name and scope identify it.
 //
-// A Record is printed, logged and marshalled to JSON without its Data, also as a
-// pointer and inside slices, maps and exported fields. In two places fmt prints the
-// Data, because it asks no method there: in an unexported struct field, and under
-// the verbs %p and %w, which go vet refuses for a Record.
+// A Record is printed, logged and marshalled to JSON, XML and YAML without its Data, also
+// as a pointer and inside slices, maps and exported fields. Some printers ask no method of
+// a value and show the Data: fmt in an unexported struct field and under the verbs %p and
+// %w, encoding/gob, and the differences that testify prints. SECURITY.md lists them.
 type Record struct {
 	Scope Scope
 	Name  string
 
 	// Data is the content. It may be a private key.
-	Data []byte `json:"-"`
+	Data []byte `json:"-" xml:"-" yaml:"-"`
 
 	// Version is set by the store. Different Data has a different Version. It means
 	// nothing outside the store that set it. Update compares it; Create ignores it.

@@ -183,6 +183,25 @@ func TestListComparesIDsAsTheyAreWritten(t *testing.T) {
 	}
 }
 
+func TestListTellsAnIDFromEachOtherThatDiffersInOneCharacter(t *testing.T) {
+	for _, id := range []string{someUUID, nilUUID, maxUUID} {
+		revoked := parse(t, id)
+		for at := range len(id) {
+			for _, c := range "-0aFg_" {
+				other := id[:at] + string(c) + id[at+1:]
+				if other == id {
+					continue
+				}
+				require.False(t, revoked.Contains(other), "%s revokes %s", id, other)
+				list := parse(t, other)
+				require.False(t, list.Contains(id), "%s revokes %s", other, id)
+				require.True(t, list.Contains(other))
+				require.Equal(t, []string{other}, list.IDs())
+			}
+		}
+	}
+}
+
 func TestListTakesTheNilUUIDAsAnIDLikeAnyOther(t *testing.T) {
 	list := parse(t, nilUUID+","+maxUUID+","+nilUUID)
 	assert.True(t, list.Contains(nilUUID))

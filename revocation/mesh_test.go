@@ -2,6 +2,7 @@ package revocation_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -113,6 +114,52 @@ func TestDataplaneListsLoseNothingWhileTheGlobalOneIsMade(t *testing.T) {
 		all.Wait()
 		_, global := listsOf(t, store, "default")
 		assert.Len(t, global, 8, "round %d", round)
+	}
+}
+
+func TestDataplaneListsAreBothCheckedIfTheGlobalOneIsMadeInBetween(t *testing.T) {
+	memory, failure := keystore.NewMemory(), errors.New("connection refused")
+	made := func(store keystore.KeyStore) func() error {
+		return once(func() { assert.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default")) })
+	}
+	fails := false
+	store := interrupted{KeyStore: memory,
+		beforeCreate: func() error { fails = true; return made(memory)() },
+		beforeGet: func() error {
+			if fails {
+				return failure
+			}
+			return nil
+		},
+	}
+	assert.ErrorIs(t, revocation.AddDataplane(t.Context(), store, "default", "a"), failure, "the global list lacks the id")
+	fails = false
+	require.NoError(t, revocation.AddDataplane(t.Context(), store, "default", "a"))
+	own, global := listsOf(t, memory, "default")
+	assert.Equal(t, []string{"a"}, own)
+	assert.Equal(t, []string{"a"}, global)
+
+	flat := flatStore{keystore.NewMemory()}
+	require.NoError(t, revocation.AddDataplane(t.Context(), interrupted{KeyStore: flat, beforeCreate: made(flat)}, "default", "a"))
+	own, global = listsOf(t, flat, "default")
+	assert.Nil(t, own, "the name is taken")
+	assert.Equal(t, []string{"a"}, global)
+}
+
+func TestDataplaneGlobalListHasWhatIsRevokedWhileItIsMade(t *testing.T) {
+	for name, before := range map[string][]string{"the mesh has no ids": nil, "the mesh has ids": {"a"}} {
+		t.Run(name, func(t *testing.T) {
+			memory := keystore.NewMemory()
+			if before != nil {
+				require.NoError(t, revocation.AddDataplane(t.Context(), memory, "default", before[0]))
+			}
+			store := interrupted{KeyStore: memory, beforeCreate: once(func() { // by a caller who sees no global list
+				assert.NoError(t, revocation.AddDataplane(t.Context(), memory, "default", "late"))
+			})}
+			require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
+			_, global := listsOf(t, memory, "default")
+			assert.Equal(t, append(before, "late"), global)
+		})
 	}
 }
 

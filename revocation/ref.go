@@ -78,9 +78,12 @@ func Zone() Ref {
 //
 // Load blocks as long as the store's Get does.
 func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
-	record, _, err := r.get(ctx, store)
+	record, err := r.get(ctx, store)
 	if err != nil {
 		return nil, fmt.Errorf("loading %s: %w", r.description(), err)
+	}
+	if record == nil {
+		return Parse(nil)
 	}
 	list, err := Parse(record.Data)
 	if err != nil {
@@ -227,20 +230,23 @@ func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []s
 }
 
 func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string, change change, makes bool) (exists bool, err error) {
-	record, found, err := r.get(ctx, store)
-	if err != nil || !found && !makes {
+	record, err := r.get(ctx, store)
+	if err != nil {
 		return false, err
+	}
+	write, exists := store.Update, record != nil
+	if !exists {
+		if !makes {
+			return false, nil
+		}
+		write, record = store.Create, &keystore.Record{Scope: r.Scope, Name: r.Name}
 	}
 	data, changed, err := change(record.Data, ids)
 	if err != nil || !changed {
-		return found, err
+		return exists, err
 	}
-	record = keystore.Record{Scope: r.Scope, Name: r.Name, Data: data, Version: record.Version}
-	if found {
-		_, err = store.Update(ctx, record)
-	} else {
-		_, err = store.Create(ctx, record)
-	}
+	record.Data = data
+	_, err = write(ctx, *record)
 	return err == nil, err
 }
 
@@ -252,16 +258,19 @@ func raced(err error) bool {
 		errors.Is(err, keystore.ErrConflict) || errors.Is(err, keystore.ErrNotFound))
 }
 
-// get reads the record. A missing record is not an error.
-func (r Ref) get(ctx context.Context, store keystore.KeyStore) (record keystore.Record, found bool, err error) {
+// get reads the record. It is nil if it is missing. Its version may be empty.
+func (r Ref) get(ctx context.Context, store keystore.KeyStore) (*keystore.Record, error) {
 	if store == nil {
-		return keystore.Record{}, false, errors.New("the store is nil")
+		return nil, errors.New("the store is nil")
 	}
-	record, err = store.Get(ctx, r.Scope, r.Name)
-	if errors.Is(err, keystore.ErrNotFound) {
-		return keystore.Record{}, false, nil
+	record, err := store.Get(ctx, r.Scope, r.Name)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return record, err == nil, err
+	return &record, nil
 }
 
 // description identifies the list in errors.

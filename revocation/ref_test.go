@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -201,6 +202,53 @@ func TestEditKeepsTheOrderOfTheList(t *testing.T) {
 			assert.Equal(t, test.after, string(get(t, store, ref).Data))
 		})
 	}
+}
+
+// unversioned is a store that gives no versions, for one writer alone.
+type unversioned struct{ keystore.KeyStore }
+
+func (s unversioned) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	r, err := s.KeyStore.Get(ctx, scope, name)
+	r.Version = ""
+	return r, err
+}
+
+func (s unversioned) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	r, err := s.KeyStore.Create(ctx, r)
+	r.Version = ""
+	return r, err
+}
+
+func (s unversioned) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	now, err := s.KeyStore.Get(ctx, r.Scope, r.Name)
+	if err != nil {
+		return r, err
+	}
+	r.Version = now.Version
+	r, err = s.KeyStore.Update(ctx, r)
+	r.Version = ""
+	return r, err
+}
+
+func TestEditKnowsWhetherTheListIsThereInAStoreWithoutVersions(t *testing.T) {
+	store, mesh := unversioned{keystore.NewMemory()}, "default"
+	own := revocation.Dataplane(mesh)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, revocation.RemoveDataplane(ctx, store, mesh, "a"), "there is no list")
+	_, err := store.Get(ctx, own.Scope, own.Name)
+	require.ErrorIs(t, err, keystore.ErrNotFound)
+
+	require.NoError(t, own.Add(ctx, store, "a"))
+	require.NoError(t, own.Add(ctx, store, "b", "c"))
+	require.NoError(t, own.Remove(ctx, store, "b"))
+	assert.Equal(t, "a,c", string(get(t, store, own).Data))
+
+	require.NoError(t, revocation.MakeDataplaneGlobal(ctx, store, mesh))
+	require.NoError(t, revocation.AddDataplane(ctx, store, mesh, "d"))
+	require.NoError(t, revocation.RemoveDataplane(ctx, store, mesh, "a"))
+	assert.Equal(t, "c,d", string(get(t, store, own).Data))
+	assert.Equal(t, "c,d", string(get(t, store, revocation.DataplaneGlobal(mesh)).Data), "both lists are in step")
 }
 
 func TestEditThatChangesNothingWritesNothing(t *testing.T) {

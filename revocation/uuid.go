@@ -10,11 +10,23 @@ import (
 // such text, so comparing values is comparing ids.
 type uuid struct{ high, low uint64 }
 
-// highDigits and lowDigits hold the positions of the two digits of each byte.
-var (
-	highDigits = [8]int{0, 2, 4, 6, 9, 11, 14, 16}
-	lowDigits  = [8]int{19, 21, 24, 26, 28, 30, 32, 34}
-)
+// layout is where a UUID has its hyphens. All positions below follow from it.
+const layout = "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
+
+// hyphens holds the positions of the hyphens, and digits that of the first of the two
+// digits of each byte.
+var hyphens, digits = func() (hyphens [4]int, digits [16]int) {
+	for at, hyphen, digit := 0, 0, 0; at < len(layout); {
+		if layout[at] == '-' {
+			hyphens[hyphen] = at
+			hyphen, at = hyphen+1, at+1
+		} else {
+			digits[digit] = at
+			digit, at = digit+1, at+2
+		}
+	}
+	return hyphens, digits
+}()
 
 // hexDigit maps lower case hexadecimal digits to their values, and others to
 // 0xff.
@@ -30,7 +42,15 @@ var hexDigit = func() (values [256]byte) {
 
 // groupedAsUUID reports whether id has the length and the hyphens of a UUID.
 func groupedAsUUID[T text](id T) bool {
-	return len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-'
+	if len(id) != len(layout) {
+		return false
+	}
+	for _, at := range hyphens {
+		if id[at] != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 func parseUUID[T text](id T) (u uuid, ok bool) {
@@ -38,16 +58,15 @@ func parseUUID[T text](id T) (u uuid, ok bool) {
 		return uuid{}, false
 	}
 	var all byte
-	for _, at := range highDigits {
-		first, second := hexDigit[id[at]], hexDigit[id[at+1]]
-		all |= first | second
-		u.high = u.high<<8 | uint64(first<<4|second)
+	parse := func(digits []int) (half uint64) {
+		for _, at := range digits {
+			first, second := hexDigit[id[at]], hexDigit[id[at+1]]
+			all |= first | second
+			half = half<<8 | uint64(first<<4|second)
+		}
+		return half
 	}
-	for _, at := range lowDigits {
-		first, second := hexDigit[id[at]], hexDigit[id[at+1]]
-		all |= first | second
-		u.low = u.low<<8 | uint64(first<<4|second)
-	}
+	u = uuid{parse(digits[:8]), parse(digits[8:])}
 	return u, all <= 0xf // otherwise one was not a digit
 }
 

@@ -22,7 +22,8 @@ const (
 )
 
 // Dataplane holds the claims about the data plane proxy that may use a token.
-// Mesh is required. An empty field does not restrict the proxy.
+// Mesh is required. An empty field does not restrict the proxy. [CheckName] says which
+// names a token is issued with.
 type Dataplane struct {
 	// Mesh is the mesh that the proxy may join.
 	Mesh string

@@ -8,8 +8,10 @@ import (
 
 // Issued is a new token with the data that an operator records. Only the field
 // Token holds the token. An Issued is printed, logged and marshalled to JSON, XML and
-// YAML without it, also as a pointer and inside slices, maps and exported fields. In an
-// unexported struct field fmt prints the token, because it asks no method there.
+// YAML without it, also as a pointer and inside slices, maps and exported fields. Some
+// printers ask no method of a value and show the token: fmt in an unexported struct field
+// and under the verbs %p and %w, encoding/gob, and the differences that testify prints.
+// SECURITY.md lists them.
 type Issued struct {
 	// Token is the bearer token: any process that has it can use it.
 	Token string `json:"-" xml:"-" yaml:"-"`

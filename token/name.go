@@ -41,6 +41,9 @@ func CheckName(text string) error {
 // visible reports whether a reader sees a character, or knows from those around it that
 // it is there.
 func visible(r rune) bool {
+	if r >= ' ' && r <= '~' { // as nearly all are
+		return true
+	}
 	const brailleBlank = '\u2800' // a symbol without a dot
 	return unicode.IsPrint(r) && r != brailleBlank && r != utf8.RuneError &&
 		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)

@@ -45,6 +45,15 @@ func TestAuthenticatorSessionPermitsTheTokensZoneInItsScopesAlone(t *testing.T) 
 	}
 }
 
+func TestVerifiedPermitsNoPeerWithoutAScopeThoughTheTokenHasAnUnnamedOne(t *testing.T) {
+	validator := newOfflineValidator(t, zone.WithPublicKey("key-1", testKey(0).Public()))
+	verified, err := validator.Validate(t.Context(), "west", zone.ScopeCP,
+		signPayload(t, "key-1", `{"Zone":"west","Scope":["cp",""],"exp":4000000000,"jti":"a"}`))
+	require.NoError(t, err)
+	assert.NoError(t, verified.Permits(zone.Peer{Zone: "west", Scope: zone.ScopeCP}))
+	assert.ErrorIs(t, verified.Permits(zone.Peer{Zone: "west"}), token.ErrNotPermitted)
+}
+
 func TestAuthenticatorSessionEndsWhenItsTokenIsRevoked(t *testing.T) {
 	store := keystore.NewMemory()
 	putKey(t, store, 1, testKey(0))

@@ -32,8 +32,9 @@ If it requires authentication, --auth-token-file names a file with a bearer toke
 // controlPlane is a control plane behind its REST API.
 type controlPlane struct {
 	*httpapi.Client
-	name    string
-	timeout time.Duration
+	name     string
+	timeout  time.Duration
+	problems []error // of the list that the last call was about
 }
 
 func (a *app) openControlPlane(address string) (*controlPlane, error) {
@@ -66,7 +67,10 @@ func (a *app) openControlPlane(address string) (*controlPlane, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
-	var options []httpapi.ClientOption
+	c := &controlPlane{name: address, timeout: a.timeout}
+	options := []httpapi.ClientOption{httpapi.WithListProblems(func(_ context.Context, problem string) {
+		c.problems = append(c.problems, errors.New(problem))
+	})}
 	bearer := strings.TrimSpace(a.getenv("MESHPASS_AUTH_TOKEN"))
 	if a.authTokenFile != "" {
 		raw, err := a.readToken(a.authTokenFile)
@@ -78,11 +82,11 @@ func (a *app) openControlPlane(address string) (*controlPlane, error) {
 	if bearer != "" {
 		options = append(options, httpapi.WithBearer(func(context.Context) (string, error) { return bearer, nil }))
 	}
-	client, err := httpapi.NewClient(base, &http.Client{Transport: transport}, options...)
-	if err != nil {
+	var err error
+	if c.Client, err = httpapi.NewClient(base, &http.Client{Transport: transport}, options...); err != nil {
 		return nil, &usageError{err}
 	}
-	return &controlPlane{client, address, a.timeout}, nil
+	return c, nil
 }
 
 func isLoopback(host string) bool {
@@ -96,8 +100,12 @@ func (a *app) readRoots(path string) (*x509.CertPool, error) {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(data) {
-		return nil, advise(fmt.Errorf("%s has no certificate", path), "want a PEM file with the authority's certificate")
+	text, err := plainText(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, advise(fmt.Errorf("%s has no certificate", nameOf(path)), "want a PEM file with the authority's certificate")
 	}
 	return roots, nil
 }
@@ -115,19 +123,24 @@ func (c *controlPlane) IssueZone(ctx context.Context, claims token.Zone, validFo
 }
 
 func (c *controlPlane) revoked(ctx context.Context, of owner) (revoked revokedIDs, err error) {
+	c.problems = nil
 	if of.mesh == "" {
 		revoked.ids, err = c.RevokedZone(ctx)
 	} else {
 		revoked.ids, err = c.RevokedDataplane(ctx, of.mesh)
 	}
+	revoked.problems = c.problems
 	return revoked, c.explain(err)
 }
 
-func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) error {
+func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) {
+	c.problems = nil
 	if of.mesh == "" {
-		return c.explain(c.RevokeZone(ctx, ids[0], ids[1:]...))
+		err = c.RevokeZone(ctx, ids[0], ids[1:]...)
+	} else {
+		err = c.RevokeDataplane(ctx, of.mesh, ids[0], ids[1:]...)
 	}
-	return c.explain(c.RevokeDataplane(ctx, of.mesh, ids[0], ids[1:]...))
+	return c.problems, c.explain(err)
 }
 
 func (c *controlPlane) restore(ctx context.Context, of owner, ids []string) error {

@@ -10,12 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/meshpass/meshpass/internal/rights"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 const maxFile = 1 << 20 // bytes that the tool reads from a file
@@ -26,7 +27,12 @@ func (a *app) read(path string) ([]byte, error) {
 		return nil, usagef("want the path of a file, not its content: every user of this machine can see the command line")
 	}
 	from := a.in
-	if path != "-" {
+	if path == "-" {
+		if a.inRead {
+			return nil, usagef(`"-" is given for two inputs, and standard input can be read only once: put one of them into a file`)
+		}
+		a.inRead = true
+	} else {
 		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, advise(fmt.Errorf("there is no file %q", path), "check the path")
@@ -94,24 +100,40 @@ func (a *app) readPublicKey(path string) (*signing.PublicKey, error) {
 
 // plainPEM undoes the base64 around PEM, if there is any.
 func plainPEM(data []byte) []byte {
-	decoded, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data)))
+	text, err := token.PlainText(data)
+	if err != nil {
+		return data // to be refused by the parser of keys
+	}
+	decoded, err := base64.StdEncoding.DecodeString(string(text))
 	if err == nil && bytes.HasPrefix(decoded, []byte("-----BEGIN")) {
 		return decoded
 	}
 	return data
 }
 
-// readToken reads a token and trims the white space around it.
+// readToken reads a token, without a byte order mark and white space around it.
 func (a *app) readToken(path string) (string, error) {
 	data, err := a.readSecret(path)
 	if err != nil {
 		return "", err
 	}
-	raw := strings.TrimSpace(string(data))
-	if raw == "" {
+	text, err := plainText(path, data)
+	if err != nil {
+		return "", err
+	}
+	if len(text) == 0 {
 		return "", advise(fmt.Errorf("%s is empty", nameOf(path)), "want a token")
 	}
-	return raw, nil
+	return string(text), nil
+}
+
+// plainText is token.PlainText with the name of the file in the error.
+func plainText(path string, data []byte) ([]byte, error) {
+	text, err := token.PlainText(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", nameOf(path), err)
+	}
+	return text, nil
 }
 
 func nameOf(path string) string {
@@ -129,12 +151,15 @@ type output struct {
 }
 
 func (o *output) flags(command *cobra.Command) {
-	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file, with mode 0600, instead of standard output")
-	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if it exists, atomically")
+	textFlag(command.Flags(), &o.file, "output", "o", "file", "write to this file instead of standard output; a new file has mode 0600")
+	command.Flags().BoolVar(&o.overwrite, "overwrite", false, "replace the file of --output if it exists, atomically; it keeps owner, group and mode")
 }
 
 // check refuses an output that cannot be written, before there is a secret to write.
 func (o *output) check() error {
+	if o.file == "-" { // standard output
+		o.file = ""
+	}
 	if o.file == "" {
 		if o.overwrite {
 			return usagef("--overwrite needs --output")
@@ -144,7 +169,11 @@ func (o *output) check() error {
 	if isSecret(o.file) {
 		return usagef("--output is a secret, want the path of a file")
 	}
-	info, err := os.Lstat(o.file)
+	file, err := rights.Follow(o.file)
+	if err != nil {
+		return advise(fmt.Errorf("--output: %w", err), "choose another name")
+	}
+	info, err := os.Lstat(file)
 	switch {
 	case err == nil && info.IsDir():
 		return usagef("--output: %s is a folder, want a file", o.file)
@@ -162,7 +191,8 @@ func (o *output) check() error {
 }
 
 // write writes the data to the file or to standard output. A file appears whole or
-// not at all.
+// not at all. One that is replaced keeps its owner, group, mode and links, and a new one
+// belongs to the owner of its folder.
 func (a *app) write(o output, data []byte) (err error) {
 	if o.file == "" {
 		if file, ok := a.out.(*os.File); ok && !o.public {
@@ -176,24 +206,66 @@ func (a *app) write(o output, data []byte) (err error) {
 		}
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(o.file), ".meshpass-*")
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot write %s: %w", o.file, rights.Explain(".", err))
+		}
+	}()
+	file, err := rights.Follow(o.file)
 	if err != nil {
-		return advise(fmt.Errorf("cannot write %s: %w", o.file, err), "choose a folder that you may write to")
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(file), ".meshpass-*")
+	if err != nil {
+		return advise(err, "choose a folder that you may write to")
 	}
 	defer os.Remove(temporary.Name())
 	_, err = temporary.Write(data)
-	err = errors.Join(err, temporary.Chmod(0o600), temporary.Sync(), temporary.Close())
-	switch {
-	case err != nil:
-	case o.overwrite:
-		err = os.Rename(temporary.Name(), o.file)
-	default: // unlike a rename, a link does not replace a file that another process has just made
-		err = os.Link(temporary.Name(), o.file)
+	err = errors.Join(err, temporary.Chmod(0o600), giveRights(temporary, file), temporary.Sync())
+	info, statErr := temporary.Stat()
+	if err = errors.Join(err, statErr, temporary.Close()); err != nil {
+		return err
 	}
+	if o.overwrite {
+		err = os.Rename(temporary.Name(), file)
+	} else {
+		err = renameToNew(temporary.Name(), file)
+	}
+	if err == nil && !o.public && othersRead(info) {
+		a.say("warning: others can read %s (mode %04o, as before): chmod 600 %s", o.file, info.Mode().Perm(), o.file)
+	}
+	return err
+}
+
+// giveRights gives a temporary file the rights of the file that it will be.
+func giveRights(temporary *os.File, file string) error {
+	old, err := os.Open(file)
+	if err == nil {
+		defer old.Close()
+		return rights.Keep(temporary, old)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	folder, err := os.Stat(filepath.Dir(file))
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", o.file, err)
+		return err
 	}
-	return nil
+	return rights.Inherit(temporary, folder, false)
+}
+
+// renameToNew renames a file, unless there is one of the new name.
+func renameToNew(from, to string) error {
+	// Unlike a rename, a link does not replace a file that another process has just made.
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// This file system may have no links.
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return &fs.PathError{Op: "create", Path: to, Err: fs.ErrExist}
+	}
+	return os.Rename(from, to)
 }
 
 func isTerminal(file any) bool {

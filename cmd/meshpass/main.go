@@ -27,6 +27,7 @@ func main() {
 // app is one call of the tool: its inputs and outputs, and the flags of all commands.
 type app struct {
 	in       io.Reader
+	inRead   bool // standard input was read
 	out, err io.Writer
 	report   report // writes to out
 	getenv   func(string) string

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.warnOfProblems(revoked, of)
+			a.warnOfProblems(revoked.problems, of)
 			if len(revoked.ids) == 0 {
 				a.say("nothing is revoked for %s in %s", of, from)
 				a.warnWithoutKeys(ctx, from, of)
@@ -83,11 +84,13 @@ ids of expired tokens.`,
 	if add {
 		command.Use = "add [ID...]"
 		command.Short = "Revoke tokens"
-		command.Long = `Revokes tokens by their ids. --token-file takes the id, and the list that it belongs on, from a token.
+		command.Long = `Revokes tokens by their ids. --token-file takes the id, and the list that it belongs on, from a token. "-"
+instead of ids reads them from standard input, one a line or separated by commas.
 
 The command does not check that an id exists: a mistyped id revokes nothing.`
 		command.Example = `  meshpass revocations add --token-file dp-1.token
-  meshpass revocations add 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens`
+  meshpass revocations add 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens
+  meshpass revocations list --mesh default | meshpass revocations add - --mesh other`
 	}
 	textFlag(command.Flags(), &tokenFile, "token-file", "", "file", "take the id, and the mesh, from the token in this file (\"-\" is standard input)")
 	command.RunE = func(command *cobra.Command, args []string) error {
@@ -106,13 +109,12 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		}
 		defer done()
 		if add {
-			if err := to.revoke(ctx, of, ids); err != nil {
+			problems, err := to.revoke(ctx, of, ids)
+			if err != nil {
 				return fmt.Errorf("nothing was revoked: %w", err)
 			}
-			a.say("revoked for %s: %s", of, strings.Join(ids, ", "))
-			if revoked, err := to.revoked(ctx, of); err == nil {
-				a.warnOfProblems(revoked, of)
-			}
+			a.say("revoked for %s: %s", of, someOf(ids))
+			a.warnOfProblems(problems, of)
 			a.warnWithoutKeys(ctx, to, of)
 			return nil
 		}
@@ -120,7 +122,7 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		if err != nil {
 			return err
 		}
-		a.warnOfProblems(before, of)
+		a.warnOfProblems(before.problems, of)
 		if err := to.restore(ctx, of, ids); err != nil {
 			return err
 		}
@@ -149,10 +151,19 @@ func (a *app) whichTokens(which *choice, tokenFile string, args []string) (owner
 		if err != nil {
 			return owner{}, nil, err
 		}
-		if _, err := revocation.Format(args); err != nil {
+		ids := args
+		if slices.Contains(args, "-") {
+			if len(args) > 1 {
+				return owner{}, nil, usagef(`"-" stands for ids from standard input: leave out the other ids`)
+			}
+			if ids, err = a.readIDs(); err != nil {
+				return owner{}, nil, err
+			}
+		}
+		if _, err := revocation.Format(ids); err != nil {
 			return owner{}, nil, usagef("%w", err)
 		}
-		return of, args, nil
+		return of, ids, nil
 	}
 	if len(args) > 0 {
 		return owner{}, nil, usagef("both ids and --token-file are given, want one of them")
@@ -181,6 +192,28 @@ func (a *app) whichTokens(which *choice, tokenFile string, args []string) (owner
 	return of, []string{claims.ID}, nil
 }
 
+// readIDs reads ids from standard input, as lines or with commas.
+func (a *app) readIDs() ([]string, error) {
+	data, err := a.read("-")
+	if err != nil {
+		return nil, err
+	}
+	if isSecret(string(data)) {
+		return nil, usagef("want ids on standard input, not a token or another secret: for a token use --token-file -")
+	}
+	list, err := revocation.Parse(data)
+	if err == nil {
+		err = errors.Join(list.Problems()...)
+	}
+	if err != nil {
+		return nil, advise(fmt.Errorf("standard input: %w", err), "want ids, one a line or separated by commas; nothing was changed")
+	}
+	if list.Len() == 0 {
+		return nil, advise(errors.New("standard input has no ids"), "want ids, one a line or separated by commas")
+	}
+	return list.IDs(), nil
+}
+
 func claimsOf(raw string) (token.Claims, error) {
 	unverified, err := token.ParseUnverified(raw)
 	if err != nil {
@@ -193,14 +226,23 @@ func claimsOf(raw string) (token.Claims, error) {
 	return claims, err
 }
 
-// warnWithoutKeys warns of what may be a mistyped mesh: one that has no keys.
 // warnOfProblems tells what in a revocation list other programs may read otherwise.
-func (a *app) warnOfProblems(revoked revokedIDs, of owner) {
-	for _, problem := range revoked.problems {
+func (a *app) warnOfProblems(problems []error, of owner) {
+	for _, problem := range problems {
 		a.say("warning: the revocation list of %s: %v", of, problem)
 	}
 }
 
+// someOf names the ids, or if there are many, the first few.
+func someOf(ids []string) string {
+	const shown = 10
+	if len(ids) <= shown {
+		return strings.Join(ids, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(ids[:shown], ", "), len(ids)-shown)
+}
+
+// warnWithoutKeys warns of what may be a mistyped mesh: one that has no keys.
 func (a *app) warnWithoutKeys(ctx context.Context, from service, of owner) {
 	if list, err := from.keys(ctx, of); err == nil && len(list.keys) == 0 {
 		a.say("warning: there are no keys for %s in %s: check the name", of, from)

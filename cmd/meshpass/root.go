@@ -22,7 +22,8 @@ It works on a store of keys and revocation lists (--store, see "meshpass help st
 (--control-plane, see "meshpass help control-planes"). It also makes tokens offline, with a signing key in a file.
 
 Tokens and keys go to standard output, everything else to standard error. Secrets are never arguments or values of
-flags: the tool reads them from files, from standard input or from the environment.`
+flags: the tool reads them from files, from standard input or from the environment. "-" in place of a file means
+standard input or standard output.`
 
 const rootExample = `  # Make a store with the first signing key of a mesh, and a token for a proxy
   export MESHPASS_STORE=dir:./keys

@@ -22,7 +22,7 @@ import (
 type service interface {
 	issuer
 	revoked(ctx context.Context, of owner) (revokedIDs, error)
-	revoke(ctx context.Context, of owner, ids []string) error
+	revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) // with the list
 	restore(ctx context.Context, of owner, ids []string) error
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
@@ -231,11 +231,20 @@ func (s *storeService) revoked(ctx context.Context, of owner) (revokedIDs, error
 	return revokedIDs{list.IDs(), list.Problems()}, s.explain(err, of)
 }
 
-func (s *storeService) revoke(ctx context.Context, of owner, ids []string) error {
+func (s *storeService) revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) {
 	if of.mesh == "" {
-		return s.explain(zone.Revoke(ctx, s.KeyStore, ids[0], ids[1:]...), of)
+		err = zone.Revoke(ctx, s.KeyStore, ids[0], ids[1:]...)
+	} else {
+		err = dataplane.Revoke(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...)
 	}
-	return s.explain(dataplane.Revoke(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...), of)
+	if err != nil {
+		return nil, s.explain(err, of)
+	}
+	revoked, err := s.revoked(ctx, of)
+	if err != nil { // the ids are revoked all the same
+		return []error{fmt.Errorf("it could not be read again: %w", err)}, nil
+	}
+	return revoked.problems, nil
 }
 
 func (s *storeService) restore(ctx context.Context, of owner, ids []string) error {
@@ -248,6 +257,11 @@ func (s *storeService) restore(ctx context.Context, of owner, ids []string) erro
 func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 	records, err := s.List(ctx, of.series().Scope(), of.series().Prefix())
 	unreadable, err := keystore.SplitUnreadable(err)
+	if len(records) == 0 && err == nil { // with the wrong key for a store, or none, no record can be opened
+		if closed := keystore.Unreadable(unreadable); errors.Is(closed, sealed.ErrNoKey) || errors.Is(closed, sealed.ErrNotSealed) {
+			err = closed
+		}
+	}
 	if err != nil {
 		return keyList{}, s.explain(err, of)
 	}
@@ -290,14 +304,14 @@ func (s *storeService) explain(err error, of owner) error {
 		return advise(fmt.Errorf("%s: %w", s.name, err), `check that both sides use TLS or neither does, and that they trust each other's authority: "meshpass help stores"`)
 	case errors.Is(err, context.DeadlineExceeded):
 		return advise(fmt.Errorf("%s did not answer within %s: %w", s.name, s.timeout, err), "check that it runs and can be reached from here, or give it more time with --timeout")
-	case errors.Is(err, signing.ErrNoKey):
-		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
-	case errors.Is(err, signing.ErrKey):
-		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, sealed.ErrNoKey):
 		return advise(err, "the records of this store are encrypted: name the key file with --encryption-key-file")
 	case errors.Is(err, sealed.ErrNotSealed):
 		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
+	case errors.Is(err, signing.ErrNoKey):
+		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
+	case errors.Is(err, signing.ErrKey):
+		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, keystore.ErrReadOnly):
 		return advise(err, "use a store that you can write, such as that of the global control plane, or run this as another user")
 	case errors.Is(err, revocation.ErrUnreadable):

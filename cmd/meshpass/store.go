@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -138,20 +139,20 @@ func (u storeURL) allow(names ...string) error {
 
 // openStore opens the store. If prepare is true, it makes a missing folder or tables.
 func (a *app) openStore(ctx context.Context, where place, prepare bool) (*openedStore, error) {
-	key := make([]byte, 32)
+	key := make([]byte, encryptionKeyLength)
 	_, _ = rand.Read(key) // never fails
 	// Without a key this refuses encrypted records instead of reading them as ids.
 	options := []sealed.Option{sealed.WritePlaintext()}
 	if a.encryptionKeyFile != "" {
 		var err error
-		if key, err = a.readSecret(a.encryptionKeyFile); err != nil {
+		if key, err = a.readEncryptionKey(a.encryptionKeyFile); err != nil {
 			return nil, fmt.Errorf("--encryption-key-file: %w", err)
 		}
 		options = nil
 	}
 	sealer, err := sealed.NewAESGCM(key)
 	if err != nil {
-		return nil, advise(fmt.Errorf("--encryption-key-file: %w", err), `want a file with 32 random bytes, as from "openssl rand -out FILE 32"`)
+		return nil, advise(fmt.Errorf("--encryption-key-file: %w", err), wantEncryptionKey)
 	}
 	opened, err := a.openEngine(ctx, where, prepare)
 	if err != nil {
@@ -163,6 +164,31 @@ func (a *app) openStore(ctx context.Context, where place, prepare bool) (*opened
 	}
 	return opened, nil
 }
+
+// readEncryptionKey reads 32 random bytes. What an editor or a shell made of them is
+// another key, and some of them begin like a text.
+func (a *app) readEncryptionKey(path string) ([]byte, error) {
+	key, err := a.readSecret(path)
+	if err != nil || len(key) == encryptionKeyLength {
+		return key, err
+	}
+	text, err := plainText(path, key)
+	if err == nil && bytes.HasPrefix(key, []byte("\ufeff")) {
+		err = fmt.Errorf("%s begins with a byte order mark", nameOf(path))
+	}
+	if err != nil {
+		return nil, advise(err, "a program has saved the key as a text: %s", wantEncryptionKey)
+	}
+	if len(text) == encryptionKeyLength {
+		return nil, advise(fmt.Errorf("%s has white space around the %d bytes", nameOf(path), encryptionKeyLength), wantEncryptionKey)
+	}
+	return key, nil
+}
+
+const (
+	encryptionKeyLength = 32
+	wantEncryptionKey   = `want a file with 32 random bytes, as from "openssl rand -out FILE 32"`
+)
 
 func (a *app) openEngine(ctx context.Context, where place, prepare bool) (*openedStore, error) {
 	scheme, path, _ := strings.Cut(where.store, ":")

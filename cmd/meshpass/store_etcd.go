@@ -42,7 +42,11 @@ func (a *app) openEtcd(ctx context.Context, u storeURL) (*openedStore, error) {
 		if err != nil {
 			return nil, err
 		}
-		config.Password = strings.TrimRight(string(password), "\r\n")
+		if _, err := plainText(file, password); err != nil {
+			return nil, fmt.Errorf("password-file of the store's URL: %w", err)
+		}
+		// Only a line end is no part of a password.
+		config.Password = strings.TrimRight(strings.TrimPrefix(string(password), "\ufeff"), "\r\n")
 	}
 	if (config.Username == "") != (config.Password == "") {
 		return nil, usagef("etcd needs both a user and a password, or neither: give etcd://USER@HOST:2379?password-file=FILE, or MESHPASS_STORE with both")
@@ -73,7 +77,17 @@ func (a *app) etcdCertificates(u storeURL, config *tls.Config) error {
 	if cert == "" {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	var texts [2][]byte
+	for i, file := range []string{cert, key} {
+		data, err := a.read(file)
+		if err == nil {
+			texts[i], err = plainText(file, data)
+		}
+		if err != nil {
+			return fmt.Errorf("cert and key of the store's URL: %w", err)
+		}
+	}
+	pair, err := tls.X509KeyPair(texts[0], texts[1])
 	if err != nil {
 		return advise(fmt.Errorf("cert and key of the store's URL: %w", err), "want PEM files")
 	}

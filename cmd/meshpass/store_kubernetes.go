@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
@@ -17,10 +18,7 @@ func (a *app) openKubernetes(u storeURL) (*openedStore, error) {
 	if u.hosts == "" || u.path != "" || u.user != "" {
 		return nil, usagef("the URL of the store must name a namespace and nothing else, such as kubernetes://kuma-system?context=production")
 	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = u.query.Get("kubeconfig")
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
-		&clientcmd.ConfigOverrides{CurrentContext: u.query.Get("context")}).ClientConfig()
+	config, err := a.kubeconfig(u.query.Get("kubeconfig"), u.query.Get("context"))
 	if err != nil {
 		return nil, advise(fmt.Errorf("%s: %w", u, err), "add ?kubeconfig=FILE or ?context=NAME to the URL of the store, or set KUBECONFIG")
 	}
@@ -35,4 +33,28 @@ func (a *app) openKubernetes(u storeURL) (*openedStore, error) {
 		return nil, fmt.Errorf("%s: %w", u, err)
 	}
 	return &openedStore{store, u.String(), func() {}}, nil
+}
+
+// kubeconfig reads the configuration in a file, on standard input for "-", or where
+// kubectl looks for it.
+func (a *app) kubeconfig(path, context string) (*rest.Config, error) {
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: context}
+	if path != "-" {
+		rules := clientcmd.NewDefaultClientConfigLoadingRules()
+		rules.ExplicitPath = path
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	}
+	data, err := a.read(path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := plainText(path, data)
+	if err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.Load(text)
+	if err != nil {
+		return nil, err
+	}
+	return clientcmd.NewNonInteractiveClientConfig(*config, context, overrides, nil).ClientConfig()
 }

@@ -30,14 +30,46 @@ func TestOutputFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
 			c.done("generate", "dataplane-token", "--output", "token", overwrite)
 			for _, path := range []string{"key", "public", "token"} {
 				requireOnlyOwner(t, path)
-				require.NoError(t, os.Chmod(path, 0o644), "the next one replaces it")
 			}
-			c.done("generate", "signing-key", "--output", "key", "--overwrite") // is read by the next round
 		}
 		for _, path := range []string{"key", "public", "token"} {
 			require.NoError(t, os.Remove(path))
 		}
 		syscall.Umask(old)
+	}
+}
+
+func TestOutputThatIsReplacedKeepsItsModeAndItsLink(t *testing.T) {
+	c := newToolWithKeys(t)
+	require.NoError(t, os.Mkdir("folder", 0o700))
+	c.write("folder/token", "old")
+	require.NoError(t, os.Chmod("folder/token", 0o640))
+	require.NoError(t, os.Symlink("folder/token", "link"))
+	require.NoError(t, os.Symlink("link", "link-to-a-link"))
+	require.NoError(t, os.Symlink("folder", "link-to-a-folder"))
+	require.NoError(t, os.Symlink("link-to-a-folder/../link", "link-through-a-link")) // which is the link beside folder
+	for _, path := range []string{"folder/token", "link", "link-to-a-link", "link-through-a-link"} {
+		before, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--output", path), path+" exists")
+		r := c.run("generate", "dataplane-token", "--output", path, "--overwrite")
+		require.Equal(t, exitDone, r.status, r.err)
+		require.Contains(t, r.err, "warning: others can read "+path+" (mode 0640, as before)")
+		now, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.Equal(t, before.Mode(), now.Mode(), path)
+		content, err := os.ReadFile("folder/token")
+		require.NoError(t, err)
+		require.Regexp(t, `^eyJ`, string(content))
+		c.write("folder/token", "old")
+	}
+	entries, err := os.ReadDir("folder")
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "no temporary file is left")
+
+	require.NoError(t, os.Symlink("nothing", "dangling"))
+	for _, overwrite := range []string{"--overwrite=false", "--overwrite"} {
+		require.Contains(t, c.fails(exitFailed, "generate", "dataplane-token", "--output", "dangling", overwrite), "dangling is a symbolic link to nothing")
 	}
 }
 

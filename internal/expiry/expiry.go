@@ -56,7 +56,7 @@ type Queue[I Item] struct {
 
 	epoch   time.Time     // start of the monotonic times below
 	wall    time.Time     // the wall clock at epoch
-	drifted time.Duration // how far the wall clock was ahead at the last check
+	drifted time.Duration // the least that the wall clock was ahead when times of items were set
 
 	items itemHeap[I]
 	timer *time.Timer   // nil until the first item
@@ -84,7 +84,7 @@ func (q *Queue[I]) Add(item I, early time.Duration) {
 	e.early = uint32(early.Milliseconds())
 	e.at = now + q.Left(item) - e.jitter()
 	heap.Push(&q.items, item)
-	// If the clock was just set back, the next check sees it set right again.
+	// If the clock was set back, a later check sees it set right again.
 	q.drifted = min(q.drifted, q.ahead(now))
 	q.arm(now)
 }
@@ -114,8 +114,6 @@ func (q *Queue[I]) Expired() []I {
 			e.at = min(e.at, now+q.Left(item)-e.jitter())
 		}
 		heap.Init(&q.items)
-	}
-	if (ahead - q.drifted).Abs() > clockJump {
 		q.drifted = ahead
 	}
 	var expired []I

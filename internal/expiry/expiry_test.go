@@ -125,6 +125,49 @@ func TestQueueFollowsAWallClockThatJumpsAhead(t *testing.T) {
 	})
 }
 
+func TestQueueEndsAnItemEarlyByItsJitterAlsoAfterAJumpAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		one := b.add(3*time.Hour, 10*time.Minute)
+		time.Sleep(time.Minute)
+		b.setClock(time.Hour)
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		assert.Equal(t, 3*time.Hour-time.Hour-10*time.Minute, b.end(one))
+	})
+}
+
+func TestQueueNoticesAJumpAheadHoweverOftenItemsAreAdded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		one := b.add(time.Hour, 0)
+		b.setClock(2 * time.Hour)
+		for range 10 {
+			time.Sleep(time.Second / 2)
+			b.add(24*time.Hour, 0)
+		}
+		synctest.Wait()
+		assert.Equal(t, time.Second, b.end(one))
+	})
+}
+
+func TestQueueEndsItemsInTheOrderOfAWallClockThatIsPutRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		hour, half := b.add(time.Hour, 0), &ticket{until: b.now().Add(time.Hour / 2)}
+		b.setClock(-2 * time.Hour)
+		b.mu.Lock()
+		b.queue.Add(half, 0)
+		b.mu.Unlock()
+		time.Sleep(time.Minute)
+		b.setClock(0)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		assert.Equal(t, time.Hour/2, b.end(half))
+		assert.Equal(t, time.Hour, b.end(hour))
+	})
+}
+
 func TestQueueProlongsNothingWhenTheWallClockIsSetBack(t *testing.T) {
 	for name, back := range map[string]time.Duration{"for good": time.Hour, "for a moment": time.Second / 2} {
 		t.Run(name, func(t *testing.T) {
@@ -141,6 +184,33 @@ func TestQueueProlongsNothingWhenTheWallClockIsSetBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestQueueProlongsNothingWhenAWallClockThatWasSetBackIsPutForwardInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		one := b.add(time.Hour, 0)
+		b.setClock(-2 * time.Hour)
+		b.add(24*time.Hour, 0)
+		time.Sleep(time.Minute)
+		b.setClock(-time.Hour)
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		assert.Equal(t, time.Hour, b.end(one))
+	})
+}
+
+func TestQueueFollowsAJumpAheadAlsoIfAnItemIsAddedRightAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		one := b.add(time.Hour, 0)
+		time.Sleep(time.Minute + time.Second/2)
+		b.setClock(2 * time.Hour)
+		b.add(24*time.Hour, 0)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.InDelta(t, time.Minute+time.Second/2, b.end(one), float64(time.Second))
+	})
 }
 
 func TestQueueEndsInTimeWhatWasAddedWhileTheWallClockWasSetBack(t *testing.T) {

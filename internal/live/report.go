@@ -52,7 +52,7 @@ func (v *Validator) changed(c replica.Change) {
 	for _, list := range c.Lists() {
 		v.sessions.listChanged(list.Owner, list.List, c.State)
 	}
-	v.forgetUses(c.Scope, c.State)
+	v.uses.forget(c.Scope, c.State)
 	v.report(c)
 }
 

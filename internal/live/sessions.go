@@ -11,7 +11,6 @@ import (
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
-	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -30,45 +29,35 @@ type sessions struct {
 
 	mu     sync.Mutex
 	closed bool
-	ids    map[keystore.Scope]map[string]*session // heads of the linked lists
-	keys   map[keystore.Scope]map[keyID]*keySessions
+	ids    byScope[string, *session] // one session of each ring
+	keys   byScope[signer, *keySessions]
 	queue  *expiry.Queue[*session]
-}
-
-// keyID is a key and its kid: a configured key may have several kids.
-type keyID struct {
-	kid string
-	key *signing.PublicKey
 }
 
 // keySessions holds the sessions of one key.
 type keySessions struct {
-	ofStore bool // the store can remove the key
-	first   *session
-	count   int
+	some  *session // one of their ring
+	count int
 }
 
-// session is one bound context. It is a member of two linked lists and of the
-// expiry queue.
+// session is one bound context. It is in the expiry queue and in two rings: of the
+// sessions with the same token id, if it has one, and of those with the same key.
 type session struct {
 	expiry.Entry
-	token   *Verified
-	end     context.CancelCauseFunc
-	sameID  links
-	sameKey links
+	token *Verified
+	end   context.CancelCauseFunc
+	links [kindsOfRing]links
 }
 
 // ExpiresAt implements [expiry.Item].
 func (x *session) ExpiresAt() time.Time { return x.token.ExpiresAt() }
 
-type links struct{ prev, next *session }
-
 func newSessions(config *Config) *sessions {
 	s := &sessions{
 		jitter:   config.sessionJitter,
 		maxStale: config.sessionMaxStale,
-		ids:      make(map[keystore.Scope]map[string]*session),
-		keys:     make(map[keystore.Scope]map[keyID]*keySessions),
+		ids:      make(byScope[string, *session]),
+		keys:     make(byScope[signer, *keySessions]),
 	}
 	s.queue = expiry.New[*session](config.Now, sessionCheck, s.check)
 	return s
@@ -113,33 +102,19 @@ func (s *sessions) add(x *session) bool {
 
 	t := x.token
 	if id := t.claims.ID; id != "" {
-		ids := s.ids[t.scope]
-		if ids == nil {
-			ids = make(map[string]*session)
-			s.ids[t.scope] = ids
+		same := s.ids[t.scope][id]
+		x.join(sameID, same)
+		if same == nil {
+			s.ids.put(t.scope, id, x)
 		}
-		x.sameID.next = ids[id]
-		if x.sameID.next != nil {
-			x.sameID.next.sameID.prev = x
-		}
-		ids[id] = x
 	}
-	keys := s.keys[t.scope]
-	if keys == nil {
-		keys = make(map[keyID]*keySessions)
-		s.keys[t.scope] = keys
-	}
-	id := keyID{t.keyID, t.key}
-	k := keys[id]
+	k := s.keys[t.scope][t.signer]
 	if k == nil {
-		k = &keySessions{ofStore: t.ofStore}
-		keys[id] = k
+		k = &keySessions{}
+		s.keys.put(t.scope, t.signer, k)
 	}
-	x.sameKey.next = k.first
-	if k.first != nil {
-		k.first.sameKey.prev = x
-	}
-	k.first = x
+	x.join(sameKey, k.some)
+	k.some = x
 	k.count++
 	return true
 }
@@ -148,14 +123,12 @@ func (s *sessions) add(x *session) bool {
 func (s *sessions) remove(x *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.queue.Remove(x) {
-		s.unlink(x)
-	}
+	s.drop(x)
 }
 
 // drop removes sessions from all indexes. The caller holds mu, and ends them
 // afterwards.
-func (s *sessions) drop(all []*session) {
+func (s *sessions) drop(all ...*session) {
 	for _, x := range all {
 		if s.queue.Remove(x) {
 			s.unlink(x)
@@ -163,44 +136,23 @@ func (s *sessions) drop(all []*session) {
 	}
 }
 
-// unlink removes a session that has left the queue from the lists. The caller holds
-// mu.
+// unlink removes a session that has left the queue from the other indexes. The caller
+// holds mu.
 func (s *sessions) unlink(x *session) {
 	t := x.token
 	if id := t.claims.ID; id != "" {
-		if x.sameID.prev == nil && x.sameID.next == nil {
-			if ids := s.ids[t.scope]; len(ids) == 1 {
-				delete(s.ids, t.scope)
-			} else {
-				delete(ids, id)
-			}
-		} else if x.sameID.prev == nil {
-			s.ids[t.scope][id] = x.sameID.next
-		}
-		if p := x.sameID.prev; p != nil {
-			p.sameID.next = x.sameID.next
-		}
-		if n := x.sameID.next; n != nil {
-			n.sameID.prev = x.sameID.prev
+		if other := x.leave(sameID); other != nil {
+			s.ids.put(t.scope, id, other)
+		} else {
+			s.ids.remove(t.scope, id)
 		}
 	}
-	keys := s.keys[t.scope]
-	k := keys[keyID{t.keyID, t.key}]
-	if x.sameKey.prev == nil {
-		k.first = x.sameKey.next
-	} else {
-		x.sameKey.prev.sameKey.next = x.sameKey.next
+	k := s.keys[t.scope][t.signer]
+	k.some = x.leave(sameKey)
+	k.count--
+	if k.some == nil {
+		s.keys.remove(t.scope, t.signer)
 	}
-	if n := x.sameKey.next; n != nil {
-		n.sameKey.prev = x.sameKey.prev
-	}
-	if k.count--; k.count == 0 {
-		delete(keys, keyID{t.keyID, t.key})
-		if len(keys) == 0 {
-			delete(s.keys, t.scope)
-		}
-	}
-	x.sameID, x.sameKey = links{}, links{}
 }
 
 // ending holds sessions that end for the same reason.
@@ -222,11 +174,8 @@ func endAll(endings []ending) {
 // keysChanged ends the sessions whose keys a scope no longer has.
 func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
 	s.mu.Lock()
-	ended := s.dropWithKeys(scope, func(key keyID, ofStore bool) error {
-		if !ofStore {
-			return nil
-		}
-		if err := state.CheckKey(scope, key.kid, key.key); errors.Is(err, token.ErrInvalid) {
+	ended := s.dropWithKeys(scope, func(key signer) error {
+		if err := key.check(state, scope); errors.Is(err, token.ErrInvalid) {
 			return err
 		}
 		return nil
@@ -237,24 +186,16 @@ func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
 
 // dropWithKeys drops the sessions of each key of a scope for which reason returns
 // an error. The caller holds mu.
-func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(key keyID, ofStore bool) error) (ended []ending) {
+func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(signer) error) (ended []ending) {
 	for key, k := range s.keys[scope] {
-		if err := reason(key, k.ofStore); err != nil {
-			ended = append(ended, ending{k.all(), err})
+		if err := reason(key); err != nil {
+			ended = append(ended, ending{k.some.ring(sameKey, k.count), err})
 		}
 	}
 	for _, e := range ended {
-		s.drop(e.sessions)
+		s.drop(e.sessions...)
 	}
 	return ended
-}
-
-func (k *keySessions) all() []*session {
-	all := make([]*session, 0, k.count)
-	for x := k.first; x != nil; x = x.sameKey.next {
-		all = append(all, x)
-	}
-	return all
 }
 
 // listChanged ends the sessions of a scope whose token ids are on a list.
@@ -262,15 +203,9 @@ func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, stat
 	s.mu.Lock()
 	var ended []ending
 	end := func(id string, x *session) {
-		err := state.CheckID(scope, id)
-		if !errors.Is(err, token.ErrInvalid) {
-			return
+		if err := state.CheckID(scope, id); errors.Is(err, token.ErrInvalid) {
+			ended = append(ended, ending{x.ring(sameID, 1), err})
 		}
-		e := ending{reason: err}
-		for ; x != nil; x = x.sameID.next {
-			e.sessions = append(e.sessions, x)
-		}
-		ended = append(ended, e)
 	}
 	ids := s.ids[scope]
 	if list.Len() < len(ids)/8 { // iterate over the shorter of the two
@@ -287,7 +222,7 @@ func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, stat
 		}
 	}
 	for _, e := range ended {
-		s.drop(e.sessions)
+		s.drop(e.sessions...)
 	}
 	s.mu.Unlock()
 	endAll(ended)
@@ -330,12 +265,8 @@ func (s *sessions) check() {
 	if s.state != nil {
 		state, now := s.state(), time.Now()
 		for scope := range s.keys {
-			unknown = append(unknown, s.dropWithKeys(scope, func(key keyID, ofStore bool) error {
-				kid := key.kid
-				if !ofStore {
-					kid = ""
-				}
-				return state.CheckKnowable(scope, kid, now, s.maxStale)
+			unknown = append(unknown, s.dropWithKeys(scope, func(key signer) error {
+				return key.checkKnowable(state, scope, now, s.maxStale)
 			})...)
 		}
 	}

@@ -37,53 +37,32 @@ func (u *keyUse) count(now time.Time) {
 
 // useTable holds the counters of all keys.
 type useTable struct {
-	mu      sync.RWMutex
-	byScope map[keystore.Scope]map[keyID]*keyUse
+	mu  sync.Mutex
+	all byScope[signer, *keyUse]
 }
 
 // of returns the counters of a key.
-func (u *useTable) of(scope keystore.Scope, key keyID) *keyUse {
-	u.mu.RLock()
-	use := u.byScope[scope][key]
-	u.mu.RUnlock()
-	if use != nil {
-		return use
-	}
+func (u *useTable) of(scope keystore.Scope, key signer) *keyUse {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.byScope == nil {
-		u.byScope = make(map[keystore.Scope]map[keyID]*keyUse)
-	}
-	if u.byScope[scope] == nil {
-		u.byScope[scope] = make(map[keyID]*keyUse)
-	}
-	if use = u.byScope[scope][key]; use == nil {
+	use := u.all[scope][key]
+	if use == nil {
 		use = &keyUse{}
-		u.byScope[scope][key] = use
+		u.all.put(scope, key, use)
 	}
 	return use
 }
 
-// forget deletes the counters of a scope's keys unless they are kept.
-func (u *useTable) forget(scope keystore.Scope, keep func(keyID) bool) {
+// forget deletes the counters of the keys that are no longer in a scope.
+func (u *useTable) forget(scope keystore.Scope, s *replica.State) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key, use := range u.byScope[scope] {
-		if !keep(key) {
+	for key, use := range u.all[scope] {
+		if errors.Is(key.check(s, scope), token.ErrInvalid) {
 			use.forgotten.Store(true)
-			delete(u.byScope[scope], key)
+			u.all.remove(scope, key)
 		}
 	}
-	if len(u.byScope[scope]) == 0 {
-		delete(u.byScope, scope)
-	}
-}
-
-// forgetUses deletes the counters of keys that are no longer in a scope.
-func (v *Validator) forgetUses(scope keystore.Scope, s *replica.State) {
-	v.uses.forget(scope, func(key keyID) bool {
-		return v.configuredKey(scope, key.kid) != nil || !errors.Is(s.CheckKey(scope, key.kid, key.key), token.ErrInvalid)
-	})
 }
 
 // Usage returns the use of each key whose tokens were accepted, sorted by scope
@@ -102,8 +81,8 @@ func (v *Validator) Usage() []KeyUse {
 		}
 		return u
 	}
-	v.uses.mu.RLock()
-	for scope, keys := range v.uses.byScope {
+	v.uses.mu.Lock()
+	for scope, keys := range v.uses.all {
 		for key, c := range keys {
 			u := use(scope, key.kid)
 			u.Validations += c.validations.Load()
@@ -112,7 +91,7 @@ func (v *Validator) Usage() []KeyUse {
 			}
 		}
 	}
-	v.uses.mu.RUnlock()
+	v.uses.mu.Unlock()
 	v.sessions.open(func(scope keystore.Scope, kid string, n int) { use(scope, kid).Sessions += n })
 
 	all := make([]KeyUse, 0, len(seen))

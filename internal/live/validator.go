@@ -74,6 +74,7 @@ func newValidator(family *replica.Family, config Config) *Validator {
 		refusals: limit.NewReporter(config.Log),
 		cache:    newCache(config.cache),
 		ended:    make(chan struct{}),
+		uses:     useTable{all: make(byScope[signer, *keyUse])},
 	}
 	v.sessions = newSessions(&v.config)
 	return v
@@ -105,12 +106,14 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 			if err == nil {
 				return t, nil
 			}
-			if errors.Is(err, token.ErrUnavailable) { // it may become good again: keep it, and wait only once
+			if !errors.Is(err, token.ErrUnavailable) { // else it may become good again
+				v.cache.drop(known)
+			}
+			if !errors.Is(err, token.ErrUnknownKey) { // else another key may have its kid by now
 				u, _ := token.ParseUnverified(raw) // for the log
 				v.logRefusal(ctx, want, u, t, err)
 				return nil, err
 			}
-			v.cache.drop(known)
 		}
 	}
 	t, u, err := v.validate(ctx, want, raw)
@@ -157,7 +160,7 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if err != nil {
 		return nil, u, err
 	}
-	t := &Verified{validator: v, claims: claims, scope: want.Scope, keyID: header.KeyID, key: key, ofStore: ofStore}
+	t := &Verified{validator: v, claims: claims, scope: want.Scope, signer: signer{header.KeyID, key, ofStore}}
 	return t, u, v.decide(ctx, want, t)
 }
 
@@ -188,7 +191,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	}
 	use := t.use.Load()
 	if use == nil || use.forgotten.Load() { // first use, or the key was removed and added again
-		use = v.uses.of(t.scope, keyID{t.keyID, t.key})
+		use = v.uses.of(t.scope, t.signer)
 		t.use.Store(use)
 	}
 	use.count(now)
@@ -318,28 +321,25 @@ func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, err
 	if err != nil {
 		return now, err
 	}
+	tooOld := s.CheckAge(t.scope, now, v.config.maxStale)
+	if tooOld != nil && v.follower.MayRead(t.scope) && t.check(s) == nil {
+		if s, err = v.reread(ctx, t.scope); err != nil {
+			return time.Now(), err
+		}
+		now = time.Now()
+		tooOld = s.CheckAge(t.scope, now, v.config.maxStale)
+	}
 	if err := t.check(s); err != nil {
 		return now, err
 	}
-	err = s.CheckAge(t.scope, now, v.config.maxStale)
-	if err == nil || !v.follower.MayRead(t.scope) {
-		return now, err
-	}
-	err = v.checkReread(ctx, t)
-	return time.Now(), err
+	return now, tooOld
 }
 
-// checkReread is checkStore after another read of the token's scope.
-func (v *Validator) checkReread(ctx context.Context, t *Verified) error {
-	tooOld := func(s *replica.State) error { return s.CheckAge(t.scope, time.Now(), v.config.maxStale) }
-	if err := v.follower.Reread(ctx, t.scope, func() bool { return tooOld(v.follower.State()) == nil }); err != nil {
-		return err
-	}
-	s := v.follower.State()
-	if err := t.check(s); err != nil {
-		return err
-	}
-	return tooOld(s)
+// reread returns the state after another read of a scope.
+func (v *Validator) reread(ctx context.Context, scope keystore.Scope) (*replica.State, error) {
+	current := func() bool { return v.follower.State().CheckAge(scope, time.Now(), v.config.maxStale) == nil }
+	err := v.follower.Reread(ctx, scope, current)
+	return v.follower.State(), err
 }
 
 // checkTimes compares exp and nbf with the wall clock (RFC 7519, sections 4.1.4

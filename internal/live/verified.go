@@ -8,7 +8,6 @@ import (
 
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/keystore"
-	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -18,9 +17,7 @@ type Verified struct {
 	validator *Validator
 	claims    token.Claims
 	scope     keystore.Scope
-	keyID     string
-	key       *signing.PublicKey
-	ofStore   bool // the key is from the store, which can remove it
+	signer    signer
 	use       atomic.Pointer[keyUse]
 }
 
@@ -28,7 +25,7 @@ type Verified struct {
 func (t *Verified) Claims() *token.Claims { return &t.claims }
 
 // KeyID returns the kid of the key that signed the token.
-func (t *Verified) KeyID() string { return t.keyID }
+func (t *Verified) KeyID() string { return t.signer.kid }
 
 // ExpiresAt returns when sessions of the token end: its exp plus the leeway.
 func (t *Verified) ExpiresAt() time.Time { return t.claims.ExpiresAt.Add(t.validator.config.leeway) }
@@ -43,11 +40,9 @@ func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFun
 // token.ErrInvalid if its key is gone or its id is revoked, and of class
 // token.ErrUnavailable if the state does not know that.
 func (t *Verified) check(s *replica.State) error {
-	var unknown error
-	if t.ofStore {
-		if unknown = s.CheckKey(t.scope, t.keyID, t.key); errors.Is(unknown, token.ErrInvalid) {
-			return unknown
-		}
+	unknown := t.signer.check(s, t.scope)
+	if errors.Is(unknown, token.ErrInvalid) {
+		return unknown
 	}
 	if err := s.CheckID(t.scope, t.claims.ID); err != nil {
 		return err
@@ -69,13 +64,5 @@ func (t *Verified) recheck() error {
 	if err := t.check(s); errors.Is(err, token.ErrInvalid) {
 		return err
 	}
-	return s.CheckKnowable(t.scope, t.kidInStore(), time.Now(), v.config.sessionMaxStale)
-}
-
-// kidInStore returns the kid of the token's key if the key is from the store.
-func (t *Verified) kidInStore() string {
-	if !t.ofStore {
-		return ""
-	}
-	return t.keyID
+	return t.signer.checkKnowable(s, t.scope, time.Now(), v.config.sessionMaxStale)
 }

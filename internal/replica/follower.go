@@ -308,7 +308,7 @@ func (f *Follower) endAll(a answer) {
 			j.demand.finish(nil)
 		}
 		f.mu.Lock()
-		f.all.retry, f.all.due = 0, ended.Add(took)
+		f.all.retry, f.all.due = 0, ended.Add(min(took, interval))
 		f.sweep = nil
 		f.mu.Unlock()
 		f.partly.Store(false)

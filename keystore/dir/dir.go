@@ -22,6 +22,7 @@ package dir
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -35,8 +36,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/rights"
 	"github.com/meshpass/meshpass/keystore"
 )
 
@@ -56,9 +59,7 @@ const (
 // file is the record's Data, at most 64 MiB (67,108,864 bytes). In file names each
 // capital letter is written as % and its hexadecimal code, so that names which differ
 // in case stay apart on every file system: the mesh Prod is the folder %50rod. The
-// store ignores files with other names, and files whose names begin with a dot. It
-// makes files with mode 0600 and folders with mode 0700, and leaves the modes of
-// existing ones.
+// store ignores files whose names begin with a dot, and files that no record can have.
 //
 // A write is on disk before it returns. A crash at any point leaves the whole old
 // record or the whole new one. Version is a hash of the data. Created is the file's
@@ -66,11 +67,28 @@ const (
 //
 // Other programs may create, change and remove records too. The store notices the
 // change, and compare-and-swap holds, except for a file that is written at the very
-// moment of an Update. Such a program should write a new file and rename it, or a
-// reader may see half of one.
+// moment of a Create or an Update of this record. Such a program should write a new file
+// and rename it, or a reader may see half of one.
 //
-// The store follows symbolic links that stay below PATH. A link to nothing, in the
-// place of a file or of a folder, is an error and never an empty store.
+// The store follows symbolic links that stay below PATH. Update replaces the file to
+// which a link leads, and the link stays; Delete removes the link. A folder that is a link
+// to nothing is an error and never an empty store. Hard links are not needed.
+//
+// # Records that cannot be read
+//
+// List returns the other records, and names a record in its [keystore.UnreadableError]
+//
+//   - if the process has no right to read the file,
+//   - if a folder, a named pipe or a socket is in its place,
+//   - if a link is in its place that leads to nothing, to itself or out of PATH,
+//   - if the file has more than 64 MiB ([keystore.ErrTooLarge]),
+//   - if the name of the file, or of its mesh's folder, is not encoded, such as
+//     meshes/Prod, or is encoded with lower-case digits. The error says the right name. If
+//     the record is there under its right name too, it is in doubt which one is meant.
+//
+// Get and Update of such a record return the same reason, and Create [keystore.ErrExists].
+// Delete removes whatever is in the record's place, except for a folder that is not empty.
+// If a folder cannot be read, or the system cannot read a file (EIO), List fails.
 //
 // # Volumes of Kubernetes
 //
@@ -79,8 +97,8 @@ const (
 // of the Secret are the names of the records. New keys then appear without a change of
 // the Pod. Or mount one volume at PATH, with a path such as meshes/MESH/NAME for each
 // key. Names with capitals need such paths, or items, since file names are encoded as
-// above and the keys of Secrets cannot be: a key with capitals in place of a record is an
-// error. Do not use subPath: Kubernetes never updates it.
+// above and the keys of Secrets cannot be: a key with capitals is a record that cannot be
+// read. Do not use subPath: Kubernetes never updates it.
 //
 // Each List shows one state of a volume, also while Kubernetes switches to the next
 // one, and Watch sees the switch. Writes return [keystore.ErrReadOnly], since they
@@ -90,10 +108,28 @@ const (
 //
 // # Rights and locks
 //
-// If the process may not write to the folder, reads work and writes return
-// [keystore.ErrReadOnly]. The lock files are PATH/.*.lock. If the store can neither
-// make nor open them, it reads without them; a List may then not be one consistent
-// view.
+// A new file has mode 0600 and a new folder mode 0700. They belong to the owner and the
+// group of the folder that they are in, as far as the process may give them away. If that
+// folder is setgid, or its group may write to it and others may not, the group gets the
+// rights that it has to the folder; folders below a setgid folder are setgid. So several
+// users of one group share a store with
+//
+//	install -d -o cp -g mesh -m 2770 /var/lib/mesh/keys
+//
+// A file that is replaced keeps its owner, its group and its mode, and on Linux its access
+// control list and its user attributes. So what root writes locks no other user out. Only
+// root can keep another owner: a file that another user replaces is that user's from then
+// on, with the same group and mode. If that user is not in the group, the file has no
+// rights for the group. On Windows a file gets the rights that its folder passes on.
+//
+// If the process may not write to the folder, or the file system is mounted read-only,
+// reads work and writes return [keystore.ErrReadOnly]. A disk that is full and a file
+// that belongs to another user are other errors. An error says which file or folder is the
+// cause and, if it is about rights, to whom it belongs and as whom the process runs.
+//
+// Writers make the lock files PATH/.*.lock, with the rights of any new file. Reading makes
+// and changes no file. If a reader may not open the lock files, it reads without them; a
+// List may then not be one consistent view.
 //
 // The system releases the locks of a process that dies. A process that is stopped
 // (SIGSTOP) keeps its lock: until it continues, the writes of other processes, and
@@ -127,11 +163,11 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("keystore: cannot open a directory store: %w", err)
 	}
 	if err := makeFolders(absolute); err != nil {
-		return nil, fmt.Errorf("keystore: cannot make a directory store: %w", err)
+		return nil, fmt.Errorf("keystore: cannot make a directory store: %w", rights.Explain(absolute, err))
 	}
 	root, err := openRoot(absolute)
 	if err != nil {
-		return nil, fmt.Errorf("keystore: cannot open a directory store: %w", err)
+		return nil, fmt.Errorf("keystore: cannot open a directory store: %w", rights.Explain(absolute, err))
 	}
 	defer root.Close()
 	removeLeftovers(root)
@@ -148,23 +184,26 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	}
 	root, err := openRoot(s.path)
 	if err != nil {
-		return keystore.Record{}, keystore.Failed("get", scope, name, err)
+		return keystore.Record{}, s.failed("get", scope, name, err)
 	}
 	defer root.Close()
 	var r keystore.Record
 	err = readSteady(ctx, root, func(v *view) (err error) {
+		if err := checkSpelling(v, scope, name); err != nil {
+			return err
+		}
 		r, err = readRecord(root, v.fileOf(scope, name), scope, name)
 		return err
 	})
 	if err != nil {
-		return keystore.Record{}, failed("get", scope, name, err)
+		return keystore.Record{}, s.failed("get", scope, name, err)
 	}
 	return r, nil
 }
 
 // List implements [keystore.KeyStore]. With AllScopes the whole list is one consistent
-// view, unless scopes are in volumes of their own. If a file has more than 64 MiB, List
-// returns a [keystore.ErrTooLarge] that names the record.
+// view, unless scopes are in volumes of their own. The description of [Store] says which
+// records are in a [keystore.UnreadableError].
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
@@ -174,59 +213,66 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	}
 	root, err := openRoot(s.path)
 	if err != nil {
-		return nil, keystore.Failed("list", scope, "", err)
+		return nil, s.failed("list", scope, "", err)
 	}
 	defer root.Close()
-	unlock, err := lockList(ctx, root)
-	if err != nil {
-		return nil, keystore.Failed("list", scope, "", err)
+	for {
+		unlock, missing, err := lockList(ctx, root)
+		if err != nil {
+			return nil, s.failed("list", scope, "", err)
+		}
+		var found []keystore.Record
+		var unreadable []*keystore.Error
+		err = readSteady(ctx, root, func(v *view) (err error) {
+			found, unreadable, err = s.list(ctx, v, scope, prefix)
+			return err
+		})
+		unlock()
+		if missing && exists(root, listLock) { // the first writer has come meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(found, keystore.CompareRecords)
+		return found, keystore.Unreadable(unreadable)
 	}
-	defer unlock()
-
-	var found []keystore.Record
-	err = readSteady(ctx, root, func(v *view) (err error) {
-		found, err = list(ctx, v, scope, prefix)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(found, keystore.CompareRecords)
-	return found, nil
 }
 
-// list returns the records in no order.
-func list(ctx context.Context, v *view, scope keystore.Scope, prefix string) (found []keystore.Record, err error) {
+// list returns the records, and why others cannot be read, in no order.
+func (s *Store) list(ctx context.Context, v *view, scope keystore.Scope, prefix string) (found []keystore.Record, unreadable []*keystore.Error, err error) {
 	scopes := []keystore.Scope{scope}
 	if scope == keystore.AllScopes {
 		if scopes, err = readScopes(v); err != nil {
-			return nil, keystore.Failed("list", scope, "", err)
+			return nil, nil, s.failed("list", scope, "", err)
 		}
 	}
-	for _, s := range scopes {
-		entries, err := readNames(v.root, v.folderOf(s))
+	for _, in := range scopes {
+		entries, err := readEntries(v, in)
 		if err != nil {
-			return nil, keystore.Failed("list", s, "", err)
+			return nil, nil, s.failed("list", in, "", err)
 		}
 		for _, entry := range entries {
-			name := entry.name
-			if !strings.HasPrefix(name, prefix) {
+			if !strings.HasPrefix(entry.name, prefix) {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
-				return nil, keystore.Failed("list", scope, "", err)
+				return nil, nil, s.failed("list", scope, "", err)
 			}
-			r, err := readRecord(v.root, entry.file, s, name)
-			if errors.Is(err, keystore.ErrNotFound) {
-				continue // removed by a program that takes no lock
+			r, err := readEntry(v, entry, in)
+			switch {
+			case err == nil:
+				found = append(found, r)
+			case errors.Is(err, keystore.ErrNotFound):
+				// removed by a program that takes no lock
+			case staysUnreadable(err):
+				unreadable = append(unreadable, &keystore.Error{Op: "read", Scope: in, Name: entry.name, Err: s.explain(err)})
+			default:
+				return nil, nil, s.failed("list", in, entry.name, err)
 			}
-			if err != nil {
-				return nil, failed("list", s, name, err)
-			}
-			found = append(found, r)
 		}
 	}
-	return found, nil
+	return found, unreadable, nil
 }
 
 // Create implements [keystore.KeyStore].
@@ -241,31 +287,41 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 	answer.Version = versionOf(r.Data)
 	err := s.write(ctx, r.Scope, func(root *os.Root) error {
 		file := fileOf(r.Scope, r.Name)
-		if _, err := root.Lstat(file); err == nil {
+		if exists(root, file) {
 			return keystore.ErrExists // without writing anything
 		}
-		if err := makeFoldersIn(root, path.Dir(file)); err != nil {
+		if err := checkSpelling(newView(root), r.Scope, r.Name); err != nil {
+			return fmt.Errorf("%w: %w", keystore.ErrExists, err)
+		}
+		folder := path.Dir(file)
+		if err := makeFoldersIn(root, folder); err != nil {
 			return orReadOnly(err)
 		}
-		temp, created, err := writeTemp(root, path.Dir(file), r.Data, time.Time{})
+		info, err := root.Stat(folder)
+		if err != nil {
+			return err
+		}
+		temp, created, err := writeTemp(root, folder, r.Data, time.Time{}, func(f *os.File) error {
+			return rights.Inherit(f, info, true)
+		})
 		if err != nil {
 			return orReadOnly(err)
 		}
-		defer root.Remove(temp)
-		// Unlike a rename, a link does not replace what a program that takes no lock
-		// has just put there.
-		err = takeEffect(ctx, root, func() error { return root.Link(temp, file) })
-		if errors.Is(err, fs.ErrExist) {
-			return keystore.ErrExists
-		}
+		err = takeEffect(ctx, root, func() error {
+			if exists(root, file) { // now, although all stores wait: another program has made it
+				return keystore.ErrExists
+			}
+			return root.Rename(temp, file)
+		})
 		if err != nil {
+			root.Remove(temp)
 			return err
 		}
 		answer.Created = created
 		return syncFolders(root, path.Dir(file))
 	})
 	if err != nil {
-		return keystore.Record{}, failed("create", r.Scope, r.Name, err)
+		return keystore.Record{}, s.failed("create", r.Scope, r.Name, err)
 	}
 	return answer, nil
 }
@@ -281,7 +337,14 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 	answer := r.Clone()
 	answer.Version = versionOf(r.Data)
 	err := s.write(ctx, r.Scope, func(root *os.Root) error {
-		file := fileOf(r.Scope, r.Name)
+		if err := checkSpelling(newView(root), r.Scope, r.Name); err != nil {
+			return err
+		}
+		name := fileOf(r.Scope, r.Name)
+		file, err := followLinks(root, name)
+		if err != nil {
+			return err
+		}
 		current, err := readRecord(root, file, r.Scope, r.Name)
 		if err != nil {
 			return err
@@ -289,19 +352,33 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 		if current.Version != r.Version {
 			return keystore.ErrConflict
 		}
-		temp, created, err := writeTemp(root, path.Dir(file), r.Data, current.Created)
+		old, err := openFile(root, file, openNonblock)
+		if err != nil {
+			return err
+		}
+		defer old.Close()
+		folder := folderOfFile(file)
+		temp, created, err := writeTemp(root, folder, r.Data, current.Created, func(f *os.File) error {
+			return rights.Keep(f, old)
+		})
 		if err != nil {
 			return orReadOnly(err)
 		}
+		old.Close() // Windows renames over no open file
 		if err := takeEffect(ctx, root, func() error { return root.Rename(temp, file) }); err != nil {
 			root.Remove(temp)
 			return err
 		}
 		answer.Created = created
-		return syncFolders(root, path.Dir(file))
+		if file != name {
+			if err := syncFolder(root.OpenFile(folder, os.O_RDONLY|openFolder, 0)); err != nil {
+				return err
+			}
+		}
+		return syncFolders(root, path.Dir(name))
 	})
 	if err != nil {
-		return keystore.Record{}, failed("update", r.Scope, r.Name, err)
+		return keystore.Record{}, s.failed("update", r.Scope, r.Name, err)
 	}
 	return answer, nil
 }
@@ -315,24 +392,34 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 		return err
 	}
 	err := s.write(ctx, scope, func(root *os.Root) error {
-		file := fileOf(scope, name)
-		info, err := root.Lstat(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return checkMissing(root, file)
+		files := append(misspelled(newView(root), scope, name), fileOf(scope, name))
+		for _, file := range files {
+			info, err := root.Lstat(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				if err := checkMissing(root, file); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if info.IsDir() {
+				if entries, _ := readFolder(root, file); len(entries) > 0 {
+					return fmt.Errorf("%s is a folder that is not empty: move it away", file)
+				}
+			}
+			if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
+				return orReadOnly(err)
+			}
+			if err := syncFolders(root, path.Dir(file)); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		if info.IsDir() {
-			return fmt.Errorf("%s is not a regular file", file)
-		}
-		if err := takeEffect(ctx, root, func() error { return root.Remove(file) }); err != nil {
-			return orReadOnly(err)
-		}
-		return syncFolders(root, path.Dir(file))
+		return nil
 	})
 	if err != nil {
-		return failed("delete", scope, name, err)
+		return s.failed("delete", scope, name, err)
 	}
 	return nil
 }
@@ -362,12 +449,29 @@ func (s *Store) write(ctx context.Context, scope keystore.Scope, do func(root *o
 }
 
 // failed is keystore.Failed, except for an error that names the record itself.
-func failed(op string, scope keystore.Scope, name string, err error) error {
+func (s *Store) failed(op string, scope keystore.Scope, name string, err error) error {
 	if errors.Is(err, keystore.ErrTooLarge) {
 		return err
 	}
-	return keystore.Failed(op, scope, name, err)
+	return keystore.Failed(op, scope, name, s.explain(err))
 }
+
+// explain adds to an error of the file system whose file it is about.
+func (s *Store) explain(err error) error { return rights.Explain(s.path, err) }
+
+// staysUnreadable reports whether the reason lies in the record and stays, so that the
+// list without the record is complete.
+func staysUnreadable(err error) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) { // it is an answer of this package, or of os.Root about a link
+		return !errors.Is(err, errAppeared)
+	}
+	return errors.Is(err, fs.ErrPermission) || slices.Contains(shapeErrors, errno)
+}
+
+// shapeErrors are the answers of systems to the opening of what is no file: a link to
+// itself, a socket, a folder, a link through a file.
+var shapeErrors = []syscall.Errno{syscall.ELOOP, syscall.ENXIO, syscall.EOPNOTSUPP, syscall.EISDIR, syscall.ENOTDIR, syscall.ENAMETOOLONG}
 
 // orReadOnly returns err, as an ErrReadOnly if it says that writing is not allowed.
 func orReadOnly(err error) error {
@@ -388,8 +492,8 @@ func fileOf(scope keystore.Scope, name string) string {
 	return path.Join(folderOf(scope), encodeName(name))
 }
 
-// readScopes returns the scopes that have a folder, and the global one, in no
-// order.
+// readScopes returns the scopes that have a folder, be its name misspelled, and the
+// global one, sorted.
 func readScopes(v *view) ([]keystore.Scope, error) {
 	scopes := []keystore.Scope{keystore.Global}
 	entries, err := readNames(v.root, v.meshes())
@@ -398,7 +502,115 @@ func readScopes(v *view) ([]keystore.Scope, error) {
 			scopes = append(scopes, scope)
 		}
 	}
-	return scopes, err
+	slices.Sort(scopes)
+	return slices.Compact(scopes), err
+}
+
+// readEntries returns the records of a scope, in no order. Of a record whose file is there
+// under a misspelled name too, it returns only that: it is in doubt which one is meant.
+func readEntries(v *view, scope keystore.Scope) ([]namedEntry, error) {
+	entries, err := readNames(v.root, v.folderOf(scope))
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range v.misspelledFolders(scope) {
+		more, err := readNames(v.root, folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range more {
+			entry.misspelled = true
+			entries = append(entries, entry)
+		}
+	}
+	return oneForEachName(entries), nil
+}
+
+// oneForEachName drops all entries but one of each name, a misspelled one if there is one.
+func oneForEachName(entries []namedEntry) []namedEntry {
+	if !slices.ContainsFunc(entries, func(e namedEntry) bool { return e.misspelled }) {
+		return entries
+	}
+	slices.SortStableFunc(entries, func(a, b namedEntry) int {
+		misspelledFirst := 0
+		if a.misspelled != b.misspelled {
+			if misspelledFirst = 1; a.misspelled {
+				misspelledFirst = -1
+			}
+		}
+		return cmp.Or(cmp.Compare(a.name, b.name), misspelledFirst)
+	})
+	return slices.CompactFunc(entries, func(a, b namedEntry) bool { return a.name == b.name })
+}
+
+// readEntry reads a record of readEntries.
+func readEntry(v *view, entry namedEntry, scope keystore.Scope) (keystore.Record, error) {
+	if entry.misspelled {
+		return keystore.Record{}, spellingError(entry.file, scope, entry.name)
+	}
+	return readRecord(v.root, entry.file, scope, entry.name)
+}
+
+// checkSpelling returns an error if a record's file is there under a misspelled name.
+func checkSpelling(v *view, scope keystore.Scope, name string) error {
+	if files := misspelled(v, scope, name); len(files) > 0 {
+		return spellingError(files[0], scope, name)
+	}
+	return nil
+}
+
+func spellingError(file string, scope keystore.Scope, name string) error {
+	if path.Base(path.Dir(file)) == volumeLink { // it is the key of a Secret
+		return fmt.Errorf("%s in a volume: capitals in file names are encoded, mount the key with items at the path %s", path.Base(file), encodeName(name))
+	}
+	return fmt.Errorf("%s has a wrong name: capital letters in file names are encoded, rename it to %s", file, fileOf(scope, name))
+}
+
+// misspelled returns the paths at which a record's file is under misspelled names.
+func misspelled(v *view, scope keystore.Scope, name string) (files []string) {
+	for _, wrong := range misspellings(name) {
+		if file := path.Join(v.folderOf(scope), wrong); isNamed(v.root, file) {
+			files = append(files, file)
+		}
+	}
+	for _, folder := range v.misspelledFolders(scope) {
+		for _, spelled := range append(misspellings(name), encodeName(name)) {
+			if file := path.Join(folder, spelled); isNamed(v.root, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
+// misspelledFolders returns the folders of a scope whose names are misspelled.
+func (v *view) misspelledFolders(scope keystore.Scope) (folders []string) {
+	if scope == keystore.Global {
+		return nil
+	}
+	for _, wrong := range misspellings(string(scope)) {
+		folder := path.Join(v.meshes(), wrong)
+		if info, err := v.root.Stat(folder); err == nil && info.IsDir() && isNamed(v.root, folder) {
+			folders = append(folders, v.enter(folder))
+		}
+	}
+	return folders
+}
+
+// isNamed reports whether there is a file with exactly this name. On a file system that
+// ignores case, the file of another record may answer to it.
+func isNamed(root *os.Root, file string) bool {
+	if !exists(root, file) {
+		return false
+	}
+	entries, err := readFolder(root, path.Dir(file))
+	return err != nil || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == path.Base(file) })
+}
+
+// exists reports whether there is a file, a folder or a link of this name.
+func exists(root *os.Root, file string) bool {
+	_, err := root.Lstat(file)
+	return err == nil
 }
 
 // isFolder reports whether a file is to be read as a folder: it is a folder, or a
@@ -416,6 +628,8 @@ type namedEntry struct {
 	name string // decoded
 	file string // its path below the root
 	mode fs.FileMode
+
+	misspelled bool // the file's name, or that of its folder
 }
 
 // readNames returns what a folder holds, in no order; nothing if there is no
@@ -438,10 +652,9 @@ func readNames(root *os.Root, folder string) ([]namedEntry, error) {
 					}
 				}
 			} else if name, ok := decodeName(encoded); ok && keystore.CheckName(name) == nil {
-				found = append(found, namedEntry{name, file, entry.Type()})
-			} else if path.Base(folder) == volumeLink && keystore.CheckName(encoded) == nil {
-				// The key of a Secret: left out, it could be a list that revokes nothing.
-				return fmt.Errorf("%s in a volume: capitals in file names are encoded, mount the key with items at the path %s", encoded, encodeName(encoded))
+				found = append(found, namedEntry{name: name, file: file, mode: entry.Type()})
+			} else if name, ok := guessName(encoded); ok {
+				found = append(found, namedEntry{name: name, file: file, mode: entry.Type(), misspelled: true})
 			}
 		}
 		return nil
@@ -565,10 +778,10 @@ func versionOf(data []byte) string {
 }
 
 // writeTemp writes data to a new file in the folder and syncs it. The file gets the
-// given time of creation, or the present one if that is zero. writeTemp returns the
-// file's path and time.
-func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (temp string, _ time.Time, err error) {
-	temp = path.Join(folder, tempPrefix+rand.Text())
+// given time of creation, or the present one if that is zero, and the rights that give
+// gives it. writeTemp returns the file's path and time.
+func writeTemp(root *os.Root, folder string, data []byte, created time.Time, give func(f *os.File) error) (temp string, _ time.Time, err error) {
+	temp = folder + "/" + tempPrefix + rand.Text()
 	defer func() {
 		if err != nil {
 			root.Remove(temp)
@@ -593,7 +806,7 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (te
 		return temp, time.Time{}, err
 	}
 	defer f.Close()
-	if err = f.Sync(); err != nil {
+	if err = errors.Join(give(f), f.Sync()); err != nil {
 		return temp, time.Time{}, err
 	}
 	info, err := f.Stat()
@@ -602,6 +815,32 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time) (te
 	}
 	return temp, info.ModTime().UTC(), nil
 }
+
+// maxLinks is how many links may follow each other, as on Linux.
+const maxLinks = 40
+
+// followLinks returns the path of the file to which a path leads. The path may have .. in
+// it, after a link to a folder, and must not be cleaned.
+func followLinks(root *os.Root, file string) (string, error) {
+	for range maxLinks {
+		info, err := root.Lstat(file)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return file, nil // who opens it learns why not
+		}
+		target, err := root.Readlink(file)
+		if err != nil {
+			return "", err
+		}
+		if filepath.IsAbs(target) {
+			return file, nil // it leads out of the root, and cannot be opened
+		}
+		file = folderOfFile(file) + "/" + filepath.ToSlash(target)
+	}
+	return file, nil
+}
+
+// folderOfFile returns the path without its last element, not cleaned.
+func folderOfFile(file string) string { return file[:strings.LastIndexByte(file, '/')] }
 
 // makeFolders makes the folder at an absolute path, and its parents.
 func makeFolders(absolute string) error {
@@ -614,31 +853,72 @@ func makeFolders(absolute string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(absolute, 0o700); errors.Is(err, fs.ErrExist) {
+	root, err := openRoot(parent)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	name := filepath.Base(absolute)
+	if err := root.Mkdir(name, 0o700); errors.Is(err, fs.ErrExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	if err := os.Chmod(absolute, 0o700); err != nil {
+	if err := shareFolder(root, name); err != nil {
 		return err
 	}
-	return syncFolder(os.Open(parent))
+	return syncFolder(root.Open("."))
 }
 
-// makeFoldersIn makes the folder, and its parents, in the root.
+// makeFoldersIn makes the folder, and its parents, in the root. The caller holds the
+// write lock. A folder has its rights when it appears: the process may end at any time.
 func makeFoldersIn(root *os.Root, folder string) error {
-	if folder == "." {
+	if folder == "." || exists(root, folder) {
 		return nil
 	}
 	if err := makeFoldersIn(root, path.Dir(folder)); err != nil {
 		return err
 	}
-	if err := root.Mkdir(folder, 0o700); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if err != nil {
+	temp := path.Join(path.Dir(folder), tempPrefix+rand.Text())
+	if err := root.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
-	return root.Chmod(folder, 0o700)
+	err := shareFolder(root, temp)
+	if err == nil {
+		err = root.Rename(temp, folder)
+	}
+	if err != nil {
+		root.Remove(temp)
+		if exists(root, folder) { // another program has made it
+			return nil
+		}
+	}
+	return err
+}
+
+// shareFolder gives a folder that this process has just made the rights of a new one.
+func shareFolder(root *os.Root, folder string) error {
+	parent, err := root.Stat(path.Dir(folder))
+	if err != nil {
+		return err
+	}
+	f, err := root.OpenFile(folder, os.O_RDONLY|openFolder, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	there, err := root.Lstat(folder)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(there, info) { // it is a link by now
+		return fmt.Errorf("%s was replaced when it was made", folder)
+	}
+	return rights.Inherit(f, parent, true)
 }
 
 // syncFolders syncs a folder and its parents: a writer that was killed may have made
@@ -656,13 +936,19 @@ func syncFolders(root *os.Root, folder string) error {
 }
 
 // removeLeftovers removes temporary files. All writers take the lock, so no writer
-// uses them while this process holds it. A failure does no harm.
+// uses them while this process holds it. Without a lock no writer has been there. A
+// failure does no harm.
 func removeLeftovers(root *os.Root) {
+	if !exists(root, writeLock) {
+		return
+	}
 	unlock, err := tryLock(root, writeLock)
 	if err != nil {
 		return
 	}
 	defer unlock()
+	removeTemps(root, ".")
+	removeTemps(root, meshesFolder)
 	scopes, _ := readScopes(newView(root))
 	for _, scope := range scopes {
 		removeTemps(root, folderOf(scope))
@@ -674,7 +960,7 @@ func removeTemps(root *os.Root, folder string) {
 	for _, entry := range entries {
 		name := path.Join(folder, entry.Name())
 		switch {
-		case entry.Type().IsRegular() && strings.HasPrefix(entry.Name(), tempPrefix):
+		case (entry.Type().IsRegular() || entry.IsDir()) && strings.HasPrefix(entry.Name(), tempPrefix):
 			root.Remove(name)
 		case entry.IsDir() && strings.HasSuffix(entry.Name(), "%"):
 			removeTemps(root, name)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
@@ -206,9 +208,9 @@ func TestDirIgnoresFilesThatAreNoRecords(t *testing.T) {
 	create(t, store, "default", "key-1", "content")
 	create(t, store, keystore.Global, "key-2", "content")
 	for _, file := range []string{
-		"stray", ".hidden", "global/.hidden", "global/.key-2.swp", "global/key-2~", "global/#key-2#", "global/Key-2", "global/%6bey-2",
-		"global/%", "global/%4", "global/%4a", "global/%zz", "global/lost+found/file", "global/key%/part", "global/a b", "global/%2Fx",
-		"meshes/stray", "meshes/Default/key-1", "meshes/.default/key-1", "meshes/%64efault/key-1", "meshes/default%/key-1", "other/default/key-1",
+		"stray", ".hidden", "global/.hidden", "global/.key-2.swp", "global/key-2~", "global/#key-2#", "global/%6bey-2",
+		"global/%", "global/%4", "global/%zz", "global/lost+found/file", "global/key%/part", "global/a b", "global/%2Fx",
+		"meshes/stray", "meshes/.default/key-1", "meshes/%64efault/key-1", "meshes/default%/key-1", "other/default/key-1",
 	} {
 		writeFile(t, filepath.Join(path, filepath.FromSlash(file)), "not a record")
 	}
@@ -236,9 +238,9 @@ func TestDirAnswersForAFileOverTheLimitWithErrTooLarge(t *testing.T) {
 	require.ErrorIs(t, err, keystore.ErrTooLarge)
 	assert.EqualError(t, err, `keystore: record too large: "large" in scope "default" has 67108865 bytes, the limit is 67108864`)
 	for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
-		_, err = store.List(t.Context(), scope, "")
-		require.ErrorIs(t, err, keystore.ErrTooLarge)
-		assert.ErrorContains(t, err, `"large" in scope "default"`)
+		records, err := store.List(t.Context(), scope, "")
+		require.ErrorIs(t, requireUnreadable(t, err, "default", "large"), keystore.ErrTooLarge)
+		assert.Len(t, records, 1)
 	}
 	_, err = store.Update(t.Context(), keystore.Record{Scope: "default", Name: "large"})
 	assert.ErrorIs(t, err, keystore.ErrTooLarge)
@@ -280,16 +282,123 @@ func TestDirNeverTakesWhatItCannotReadForMissing(t *testing.T) {
 			assert.ErrorContains(t, err, `"revocations" in scope "default"`)
 			for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
 				records, err := store.List(t.Context(), scope, "")
-				assert.Error(t, err)
-				assert.Empty(t, records)
+				assert.Len(t, records, 1, "the other record")
+				requireUnreadable(t, err, "default", "revocations")
 			}
 			_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "revocations"})
 			assert.ErrorIs(t, err, keystore.ErrExists)
 			records, err := store.List(t.Context(), "default", "key-")
 			require.NoError(t, err)
 			assert.Len(t, records, 1)
+
+			require.NoError(t, store.Delete(t.Context(), "default", "revocations"))
+			_, err = store.Get(t.Context(), "default", "revocations")
+			require.ErrorIs(t, err, keystore.ErrNotFound)
+			create(t, store, "default", "revocations", "content")
 		})
 	}
+}
+
+// requireUnreadable requires the error of a List that could not read this record alone. It
+// returns why.
+func requireUnreadable(t *testing.T, err error, scope keystore.Scope, name string) error {
+	t.Helper()
+	unreadable, other := keystore.SplitUnreadable(err)
+	require.NoError(t, other)
+	require.Len(t, unreadable, 1)
+	require.Equal(t, "read", unreadable[0].Op)
+	require.Equal(t, scope, unreadable[0].Scope)
+	require.Equal(t, name, unreadable[0].Name)
+	return unreadable[0]
+}
+
+func TestDirDeletesNoFolderThatHasContentInThePlaceOfARecord(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "default", "key-1", "content")
+	file := filepath.Join(path, "meshes", "default", "revocations", "file")
+	writeFile(t, file, "content")
+	assert.ErrorContains(t, store.Delete(t.Context(), "default", "revocations"),
+		"meshes/default/revocations is a folder that is not empty: move it away")
+	assert.FileExists(t, file)
+}
+
+func TestDirOpenRemovesFoldersThatAKilledWriterHasLeft(t *testing.T) {
+	path := t.TempDir()
+	create(t, openDir(t, path), "default", strings.Repeat("n", 253), "content")
+	before := filesIn(t, path)
+	var left []string
+	for _, folder := range []string{".", "meshes", "meshes/default", "meshes/default/" + strings.Repeat("n", 200) + "%"} {
+		left = append(left, filepath.Join(path, filepath.FromSlash(folder), ".tmp-LEFT"))
+	}
+	for _, folder := range left {
+		require.NoError(t, os.Mkdir(folder, 0o700))
+	}
+	openDir(t, path)
+	for _, folder := range left {
+		assert.NoDirExists(t, folder)
+	}
+	assert.Equal(t, before, filesIn(t, path))
+}
+
+// The first list of a store finds no locks.
+func TestDirListsOneViewAlsoWhenTheFirstWriterComesMeanwhile(t *testing.T) {
+	for range storetest.Repeat(20, 200) {
+		path := t.TempDir()
+		for i := range 50 { // so that a list takes longer than a write
+			writeFile(t, filepath.Join(path, "meshes", "default", fmt.Sprintf("key-%02d", i)), "content")
+		}
+		store := openDir(t, path)
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			// At each moment at least one of the two is there.
+			for range 3 {
+				_, err := store.Create(t.Context(), keystore.Record{Scope: "default", Name: "a-first"})
+				assert.NoError(t, err)
+				assert.NoError(t, store.Delete(t.Context(), "default", "key-49"))
+				_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-49"})
+				assert.NoError(t, err)
+				assert.NoError(t, store.Delete(t.Context(), "default", "a-first"))
+			}
+		})
+		for range 3 {
+			records, err := store.List(t.Context(), "default", "")
+			require.NoError(t, err)
+			require.True(t, slices.ContainsFunc(records, func(r keystore.Record) bool { return r.Name == "a-first" || r.Name == "key-49" }))
+		}
+		writer.Wait()
+	}
+}
+
+func TestDirUpdatesThroughALinkAndLeavesIt(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	data, folder := filepath.Join(path, "data"), filepath.Join(path, "meshes", "default")
+	writeFile(t, filepath.Join(data, "lists", "list"), "linked")
+	require.NoError(t, os.Mkdir(filepath.Join(data, "mesh"), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Dir(folder), 0o700))
+	links := map[string]string{
+		folder: filepath.Join("..", "data", "mesh"),
+		// Through the folder, which is a link, .. is data and not meshes.
+		filepath.Join(data, "mesh", "revocations"): filepath.Join("..", "list"),
+		filepath.Join(data, "list"):                filepath.Join("lists", "list"),
+	}
+	for link, target := range links {
+		require.NoError(t, os.Symlink(target, link))
+	}
+	r, err := store.Get(t.Context(), "default", "revocations")
+	require.NoError(t, err)
+	r.Data = []byte("updated")
+	_, err = store.Update(t.Context(), r)
+	require.NoError(t, err)
+	for link, target := range links {
+		now, err := os.Readlink(link)
+		require.NoError(t, err)
+		assert.Equal(t, target, now)
+	}
+	content, err := os.ReadFile(filepath.Join(data, "lists", "list"))
+	require.NoError(t, err)
+	assert.Equal(t, "updated", string(content))
 }
 
 func TestDirIsBrokenNotEmptyWhileAFolderIsALinkToNothing(t *testing.T) {

@@ -3,6 +3,7 @@ package dir
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -21,12 +22,14 @@ const (
 )
 
 // encodeName returns the path, with slashes, for a checked scope or record name.
-func encodeName(name string) string {
+func encodeName(name string) string { return encodeAs("%%%02X", name) }
+
+func encodeAs(format, name string) string {
 	var b strings.Builder
 	for i := range len(name) {
 		c := name[i]
 		if 'A' <= c && c <= 'Z' || c == '.' && i == len(name)-1 || i == 0 && isDevice(name) {
-			fmt.Fprintf(&b, "%%%02X", c)
+			fmt.Fprintf(&b, format, c)
 		} else {
 			b.WriteByte(c)
 		}
@@ -45,6 +48,28 @@ func encodeName(name string) string {
 func decodeName(path string) (string, bool) {
 	name, err := url.PathUnescape(strings.ReplaceAll(path, cut, ""))
 	return name, err == nil && encodeName(name) == path
+}
+
+// misspellings returns how people write a name that is to be encoded: as it is, or with
+// hexadecimal digits in lower case. For most names there are none.
+func misspellings(name string) []string {
+	right := encodeName(name)
+	if right == name {
+		return nil
+	}
+	wrong := slices.Compact([]string{name, encodeAs("%%%02x", name)})
+	return slices.DeleteFunc(wrong, func(path string) bool { return path == right })
+}
+
+// guessName returns the name of which path is a misspelling, if there is one.
+func guessName(path string) (string, bool) {
+	decoded, _ := url.PathUnescape(strings.ReplaceAll(path, cut, ""))
+	for _, name := range []string{path, decoded} {
+		if keystore.CheckName(name) == nil && slices.Contains(misspellings(name), path) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // isPiece reports whether path can be what encodeName returns up to a cut, and so be

@@ -31,6 +31,7 @@ import (
 const (
 	role   = "KEYSTORE_TEST_ROLE"
 	folder = "KEYSTORE_TEST_FOLDER"
+	user   = "KEYSTORE_TEST_USER" // UID GID, if the process is to be of another user
 )
 
 func TestMain(m *testing.M) {
@@ -38,12 +39,18 @@ func TestMain(m *testing.M) {
 		"write until killed":  writeUntilKilled,
 		"rotate until killed": rotateUntilKilled,
 		"compete":             compete,
+		"operate":             operate,
+		"follow":              follow,
 	}
 	act, ok := roles[os.Getenv(role)]
 	if !ok {
 		os.Exit(m.Run())
 	}
-	store, err := dir.Open(os.Getenv(folder))
+	err := become(os.Getenv(user))
+	var store keystore.KeyStore
+	if err == nil {
+		store, err = dir.Open(os.Getenv(folder))
+	}
 	if err == nil {
 		err = act(context.Background(), store)
 	}
@@ -62,6 +69,50 @@ func process(t *testing.T, does, path string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), role+"="+does, folder+"="+path)
 	cmd.Stderr = os.Stderr
 	return cmd
+}
+
+// operate does to records what the arguments say: "create DATA", "update DATA", "delete".
+// It does all to the same record.
+func operate(ctx context.Context, store keystore.KeyStore) error {
+	const scope, name = "default", "key-1"
+	for _, arg := range os.Args[1:] {
+		verb, data, _ := strings.Cut(arg, " ")
+		r := keystore.Record{Scope: scope, Name: name, Data: []byte(data)}
+		var err error
+		switch verb {
+		case "create":
+			_, err = store.Create(ctx, r)
+		case "update":
+			if r, err = store.Get(ctx, scope, name); err == nil {
+				r.Data = []byte(data)
+				_, err = store.Update(ctx, r)
+			}
+		case "delete":
+			err = store.Delete(ctx, scope, name)
+		default:
+			err = fmt.Errorf("unknown operation %q", arg)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: read-only %t: %w", arg, errors.Is(err, keystore.ErrReadOnly), err)
+		}
+	}
+	return nil
+}
+
+// follow prints all records, after each change.
+func follow(ctx context.Context, store keystore.KeyStore) error {
+	for {
+		err := store.(keystore.Watcher).Watch(ctx, func(keystore.Scope) {
+			records, err := store.List(ctx, keystore.AllScopes, "")
+			for _, r := range records {
+				fmt.Printf("%s/%s=%s ", r.Scope, r.Name, r.Data)
+			}
+			fmt.Println(err)
+		})
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // The writer works on these records, in turn.

@@ -21,6 +21,12 @@ func isReadOnly(err error) bool {
 	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
 }
 
+// mayWrite reports whether this process may make files in a folder.
+func mayWrite(folder string) bool {
+	const write, search = 2, 1
+	return syscall.Access(folder, write|search) == nil
+}
+
 // syncFolder brings the names in the folder to the disk, and closes the folder.
 func syncFolder(folder *os.File, err error) error {
 	if err != nil {

@@ -102,7 +102,7 @@ func lookAtAll(ctx context.Context, v *view, before map[recordID]fileState) (map
 	}
 	states := make(map[recordID]fileState, len(before))
 	for _, scope := range scopes {
-		entries, err := readNames(v.root, v.folderOf(scope))
+		entries, err := readEntries(v, scope)
 		if err != nil {
 			return nil, fmt.Errorf("keystore: cannot watch: %w", err)
 		}

@@ -204,7 +204,11 @@ func explain(ctx context.Context, err, reason error) error {
 	if reason == nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, status.Convert(reason).Message())
+	why := status.Convert(reason).Message()
+	if why == context.DeadlineExceeded.Error() { // without an error of the connection
+		why = "a member has the request and does not answer; without a majority of the members none does"
+	}
+	return fmt.Errorf("%w: %s", err, why)
 }
 
 // over reports whether the context has ended. It looks at the clock too: etcd knows

@@ -33,9 +33,10 @@
 // You may put a value there by hand. A value that does not begin with "meshpass/" is
 // all Data, and the record's Created is the zero time. So you can revoke a token with
 // nothing but etcdctl; and a key that came from elsewhere signs at once, like an old
-// one. A value that begins with "meshpass/" and has no valid line is an error that
-// names the key. The store ignores keys that no record can have. Lists read everything
-// below the prefix, so no other program should use it.
+// one. A value that begins with "meshpass/" and has no valid line is an unreadable record.
+// So is a key in the folder of a scope whose name no record can have, such as one with a
+// line end. The store ignores all other keys. Lists read everything below the prefix, so
+// no other program should use it.
 //
 // # Reads
 //
@@ -62,6 +63,9 @@
 // Every call ends when its context does. Each request to etcd takes at most 10 s, also
 // without a deadline; etcd itself gives up earlier. The error of a deadline says what
 // was wrong with the connection, if anything was.
+//
+// Without a majority of the members neither reads nor writes are answered. What a
+// learner refuses, the client asks the next member.
 //
 // While no member can be reached, the store tries to connect about every 0.4 s. It
 // gives up a silent connection after at most 13 s; on Linux, after 3 s if data that

@@ -51,7 +51,8 @@ func (p keyPrefix) key(scope keystore.Scope, name string) string {
 	return p.folder(scope) + name
 }
 
-// parse returns the record that has the key, or false if no record can have it.
+// parse returns the scope in whose folder the key is, and its name there, which may be one
+// that no record can have. It returns false for all other keys, also in folders below.
 func (p keyPrefix) parse(key []byte) (scope keystore.Scope, name string, ok bool) {
 	rest, ok := strings.CutPrefix(string(key), string(p))
 	if !ok {
@@ -67,5 +68,5 @@ func (p keyPrefix) parse(key []byte) (scope keystore.Scope, name string, ok bool
 		}
 		scope = keystore.Scope(mesh)
 	}
-	return scope, name, keystore.CheckID(scope, name) == nil
+	return scope, name, name != "" && !strings.Contains(name, "/") && keystore.CheckScope(scope) == nil
 }

@@ -84,7 +84,8 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 }
 
 // List implements [keystore.KeyStore]. With AllScopes the whole list is one
-// consistent view.
+// consistent view. A key in the folder of a scope whose name no record can have, such as
+// one with a blank at its end, is an unreadable record.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
@@ -229,6 +230,8 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 	end := clientv3.GetPrefixRangeEnd(start)
 
 	var records []keystore.Record
+	var unreadable []*keystore.Error
+	progressed := keystore.Progress(ctx)
 	var revision int64 // 0 is the latest
 	var keys, size int
 	for limit := firstPage; ; limit = min(max(pageBytes/(1+size/keys), 1), maxPage) {
@@ -236,6 +239,7 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 		if err != nil {
 			return nil, keystore.Failed("list", scope, "", err)
 		}
+		progressed()
 		for _, kv := range page.Kvs {
 			keys++
 			size += len(kv.Value)
@@ -245,7 +249,8 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 			}
 			r, err := record(of, name, kv)
 			if err != nil {
-				return nil, keystore.Failed("list", of, name, err)
+				unreadable = append(unreadable, &keystore.Error{Op: "read", Scope: of, Name: name, Err: err})
+				continue
 			}
 			records = append(records, r)
 		}
@@ -258,11 +263,14 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 		start = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
 	}
 	slices.SortFunc(records, keystore.CompareRecords) // etcd has default-2/ before default/
-	return records, nil
+	return records, keystore.Unreadable(unreadable)
 }
 
 // record returns the record in a key's value, whose memory it takes over.
 func record(scope keystore.Scope, name string, kv *mvccpb.KeyValue) (keystore.Record, error) {
+	if err := keystore.CheckName(name); err != nil {
+		return keystore.Record{}, fmt.Errorf("key %q: %w", kv.Key, err)
+	}
 	created, data, err := decode(kv.Value)
 	if err != nil {
 		return keystore.Record{}, fmt.Errorf("key %q: %w", kv.Key, err)

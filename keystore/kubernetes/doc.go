@@ -4,12 +4,10 @@
 // Any number of processes share the records, and learn of each other's changes within
 // milliseconds.
 //
-// [New] takes client-go's client for the Secrets of a namespace:
+// [Open] takes client-go's configuration:
 //
 //	config, err := rest.InClusterConfig()
-//	config.QPS = -1 // or client-go itself holds back all but 5 requests a second
-//	client, err := typedcorev1.NewForConfig(config) // k8s.io/client-go/kubernetes/typed/core/v1
-//	store, err := kubernetes.New(client.Secrets("kuma-system"))
+//	store, err := kubernetes.Open(config, "kuma-system")
 //	_, err = dataplane.EnsureKey(ctx, store, "default") // when the mesh is created
 //	validator, err := dataplane.NewValidator(store)
 //
@@ -32,9 +30,10 @@
 // system.kuma.io/global-secret and no such label. Secrets of other types are not records:
 // the store does not show, change or delete them.
 //
-// You may make such Secrets by hand. A Secret without a "value" is an error for every
-// read that asks for it: as an empty revocation list it would revoke nothing. Update
-// replaces the value and leaves everything else in the Secret. A Secret that is marked as
+// You may make such Secrets by hand. A Secret without a "value" is an unreadable record: as
+// an empty revocation list it would revoke nothing. So is a revocation list of another
+// mesh than "default" that lacks the label: validators then know nothing about the mesh in
+// its name (keystore.ErrScopeUnknown). Update replaces the value and leaves everything else in the Secret. A Secret that is marked as
 // immutable can be deleted but not updated.
 //
 // # Names
@@ -67,15 +66,17 @@
 // Secret was before, it lists all records once when it begins, and remembers their names
 // and meshes, about 150 bytes each.
 //
-// client-go finds a connection that died silently by HTTP/2 pings, after at most 45 s. The
-// reads of a validator fail until then. The environment variables
-// HTTP2_READ_IDLE_TIMEOUT_SECONDS (30) and HTTP2_PING_TIMEOUT_SECONDS (15), which
-// client-go reads when a client is made, change that: 10 and 5 make it 15 s.
+// A store of Open finds a connection that died silently by HTTP/2 pings, after at most
+// 15 s. The reads of a validator fail until then. With a client of your own, given to
+// [New], it takes 45 s, unless the environment variables HTTP2_READ_IDLE_TIMEOUT_SECONDS
+// (30) and HTTP2_PING_TIMEOUT_SECONDS (15), which client-go reads when a client is made,
+// change that.
 //
 // # Permissions
 //
 // The store needs get, list and watch of Secrets, and to write also create, update and
-// delete. For a user without the latter, writes return keystore.ErrReadOnly. The file
+// delete. For a user without the latter, writes return keystore.ErrReadOnly; whatever else
+// the API server refuses may pass, and is another error. The file
 // rbac.yaml has both roles. RBAC cannot tell types of Secrets apart: a user with one of
 // the roles can read all Secrets of the namespace. So use a namespace without other
 // Secrets.

@@ -35,6 +35,17 @@ func notFound(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
+// changed reports whether an update was refused since the Secret has changed. The API
+// server also answers with 409 for what an update changes beside it, such as a quota.
+func changed(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsConflict(err) || !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	return details == nil || details.Kind == "" || details.Kind == "secrets"
+}
+
 // forbidden reports whether the user may not write. The API server also answers with 403
 // for admission, quotas and a namespace that is terminating, but only its authorization
 // says: User "u" cannot create resource "secrets".

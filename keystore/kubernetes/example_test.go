@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log"
 
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/meshpass/meshpass/dataplane"
@@ -17,12 +16,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	config.QPS = -1 // the API server limits its clients itself
-	client, err := typedcorev1.NewForConfig(config)
-	if err != nil {
-		log.Fatal(err)
-	}
-	store, err := kubernetes.New(client.Secrets("kuma-system"))
+	store, err := kubernetes.Open(config, "kuma-system")
 	if err != nil {
 		log.Fatal(err)
 	}

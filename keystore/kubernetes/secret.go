@@ -37,6 +37,27 @@ func scopeOf(secret *corev1.Secret) (keystore.Scope, bool) {
 	return "", false
 }
 
+// What the names of the lists of a mesh begin with. The name ends in the mesh.
+var listPrefixes = []string{"dataplane-token-revocations-", "dataplane-token-cutoffs-"}
+
+// checkScope returns an error if it cannot be told to which mesh the list in a Secret
+// belongs: by its missing label to mesh default, and by its name to the other mesh that
+// checkScope returns. As a list of mesh default it would revoke nothing, and no other
+// Secret can have the name.
+func checkScope(secret *corev1.Secret) (other keystore.Scope, err error) {
+	if secret.Type != meshSecret || secret.Labels[meshLabel] != "" {
+		return "", nil
+	}
+	for _, prefix := range listPrefixes {
+		mesh, ok := strings.CutPrefix(secret.Name, prefix)
+		if other := keystore.Scope(mesh); ok && other != defaultMesh && mesh != "" && keystore.CheckScope(other) == nil {
+			return other, fmt.Errorf("%w: the Secret %q has no label %s, want it with the value %q",
+				keystore.ErrScopeUnknown, secret.Name, meshLabel, mesh)
+		}
+	}
+	return "", nil
+}
+
 // ofType returns the field selector of Secrets of a type.
 func ofType(of corev1.SecretType) string { return "type=" + string(of) }
 
@@ -59,6 +80,9 @@ func toRecord(secret *corev1.Secret) (keystore.Record, error) {
 	scope, ours := scopeOf(secret)
 	if !ours {
 		return keystore.Record{}, fmt.Errorf("the Secret %q has the type %q, want %q or %q", secret.Name, secret.Type, meshSecret, globalSecret)
+	}
+	if _, err := checkScope(secret); err != nil {
+		return keystore.Record{}, err
 	}
 	data, ok := secret.Data[dataKey]
 	if !ok {

@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/kubernetes"
 )
@@ -201,12 +203,29 @@ func TestSecrets(t *testing.T) {
 		n.wantMissing(t, "key-1")
 	})
 
-	t.Run("without a value are errors, where they are asked for", func(t *testing.T) {
+	for what, data := range map[string]map[string][]byte{
+		"without data":              nil,
+		"with another data key":     {"values": []byte("some-id")},
+		"with two other data keys":  {"values": []byte("some-id"), "Value": []byte("some-id")},
+		"that was made from a file": {"value.pem": []byte("some-id")},
+	} {
+		t.Run(what+" are unreadable records, and nothing else is", func(t *testing.T) {
+			n := c.newNamespace(t)
+			storetest.OneUnreadableRecordIsOneUnreadableRecord(t, n.open, func(tb testing.TB, _ keystore.Scope, name string) {
+				secret := n.get(t, name)
+				secret.Data = data
+				_, err := n.secrets.Update(tb.Context(), secret, metav1.UpdateOptions{})
+				require.NoError(tb, err)
+			})
+		})
+	}
+
+	t.Run("without a value are named with the reason, and can be repaired", func(t *testing.T) {
 		n := c.newNamespace(t)
 		store := n.open(t)
 		secret := kumaSecret("default", "key")
 		secret.Name, secret.Data = "dataplane-token-revocations-default", map[string][]byte{"values": []byte("some-id")}
-		n.create(t, secret)
+		secret = n.create(t, secret)
 		const problem = `Secret "dataplane-token-revocations-default" has no "value" in its data`
 		_, err := store.Get(t.Context(), "default", secret.Name)
 		require.ErrorContains(t, err, problem)
@@ -216,8 +235,80 @@ func TestSecrets(t *testing.T) {
 			_, err = store.List(t.Context(), scope, "dataplane-token-signing-key-")
 			require.NoError(t, err)
 		}
-		require.NoError(t, store.Delete(t.Context(), "default", secret.Name))
-		n.wantMissing(t, secret.Name)
+		secret.Data["value"] = []byte("some-id")
+		_, err = n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		got, err := store.Get(t.Context(), "default", secret.Name)
+		require.NoError(t, err)
+		require.Equal(t, "some-id", string(got.Data))
+	})
+
+	for what, labels := range map[string]map[string]string{"without a mesh label": nil, "with an empty mesh label": {"kuma.io/mesh": ""}} {
+		t.Run("with the list of another mesh than default, "+what+", cannot be read", func(t *testing.T) {
+			n := c.newNamespace(t)
+			store := n.open(t)
+			secret := kumaSecret("", "some-id")
+			secret.Name, secret.Labels = "dataplane-token-revocations-prod", labels
+			n.create(t, secret)
+			key := kumaSecret("", "key")
+			key.Name, key.Labels = "dataplane-token-signing-key-prod-1", labels
+			n.create(t, key) // which is ignored, as a key of mesh default with the name of another
+			w := watch(t, n.openReadOnly(t))
+			w.next(t, keystore.AllScopes)
+
+			const problem = `no label kuma.io/mesh, want it with the value "prod"`
+			for _, scope := range []keystore.Scope{"prod", "default"} {
+				_, err := store.Get(t.Context(), scope, secret.Name)
+				require.ErrorIs(t, err, keystore.ErrScopeUnknown)
+				require.ErrorContains(t, err, problem)
+			}
+			for _, scope := range []keystore.Scope{"default", keystore.AllScopes} {
+				records, err := store.List(t.Context(), scope, "dataplane-token-")
+				require.Equal(t, []string{"default/dataplane-token-signing-key-prod-1"}, ids(records))
+				unreadable, other := keystore.SplitUnreadable(err)
+				require.NoError(t, other)
+				require.Len(t, unreadable, 1)
+				require.ErrorIs(t, unreadable[0], keystore.ErrScopeUnknown)
+				require.ErrorContains(t, unreadable[0], problem)
+				_, err = store.List(t.Context(), scope, "dataplane-token-signing-key-")
+				require.NoError(t, err)
+			}
+			_, err := store.Create(t.Context(), keystore.Record{Scope: "prod", Name: secret.Name})
+			require.ErrorIs(t, err, keystore.ErrNameTaken)
+			require.ErrorContains(t, err, problem)
+			require.ErrorContains(t, dataplane.Revoke(t.Context(), store, "prod", "other-id"), problem)
+			_, err = store.Update(t.Context(), keystore.Record{Scope: "default", Name: secret.Name, Version: n.get(t, secret.Name).ResourceVersion})
+			require.ErrorContains(t, err, problem)
+
+			label := func(labels map[string]string) {
+				t.Helper()
+				secret := n.get(t, secret.Name)
+				secret.Labels = labels
+				_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+				require.NoError(t, err)
+			}
+			label(map[string]string{"kuma.io/mesh": "prod"})
+			w.next(t, "default")
+			w.next(t, "prod")
+			records, err := store.List(t.Context(), "prod", "")
+			require.NoError(t, err)
+			require.Equal(t, []string{"prod/dataplane-token-revocations-prod"}, ids(records))
+			label(labels)
+			w.next(t, "prod")
+			w.next(t, "default")
+			require.NoError(t, store.Delete(t.Context(), "default", secret.Name))
+			n.wantMissing(t, secret.Name)
+		})
+	}
+
+	t.Run("with a list whose mesh cannot be told leave that mesh unanswered, also after a restart, and no other", func(t *testing.T) {
+		n := c.newNamespace(t)
+		storetest.OneListWithoutAScopeConcernsItsMesh(t, n.open, func(tb testing.TB, scope keystore.Scope, name string) {
+			secret := n.get(t, name)
+			delete(secret.Labels, "kuma.io/mesh")
+			_, err := n.secrets.Update(tb.Context(), secret, metav1.UpdateOptions{})
+			require.NoError(tb, err)
+		})
 	})
 
 	t.Run("that finalizers keep are not said to be deleted", func(t *testing.T) {

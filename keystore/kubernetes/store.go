@@ -18,7 +18,8 @@ import (
 // maxData is how many bytes all values of a Secret have together at most.
 const maxData = corev1.MaxSecretSize
 
-// maxAttempts is how often a list of two requests begins.
+// maxAttempts is how often a list of two requests begins, and a Create whose name is free
+// one moment and taken the next.
 const maxAttempts = 5
 
 // Store is a [keystore.KeyStore] and a [keystore.Watcher] that keeps its records as
@@ -84,12 +85,12 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 	if err := checkRecord(r); err != nil {
 		return keystore.Record{}, err
 	}
-	for {
+	for attempt := 1; ; attempt++ {
 		created, err := s.secrets.Create(ctx, newSecret(r), metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
 			var holder *corev1.Secret
 			holder, err = s.secrets.Get(ctx, r.Name, metav1.GetOptions{})
-			if notFound(err) {
+			if notFound(err) && attempt < maxAttempts {
 				continue // it was deleted meanwhile
 			}
 			if err == nil {
@@ -110,7 +111,10 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 // exists returns the error of Create for the name of an existing Secret.
 func exists(holder *corev1.Secret, scope keystore.Scope) error {
 	held, ours := scopeOf(holder)
+	other, err := checkScope(holder)
 	switch {
+	case err != nil && other == scope:
+		return fmt.Errorf("%w: %w", keystore.ErrNameTaken, err)
 	case !ours:
 		return fmt.Errorf("%w: a Secret of type %q has it", keystore.ErrNameTaken, holder.Type)
 	case held == scope:
@@ -145,6 +149,9 @@ func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record,
 	if secret.ResourceVersion != r.Version {
 		return keystore.Record{}, keystore.ErrConflict
 	}
+	if _, err := checkScope(secret); err != nil {
+		return keystore.Record{}, err
+	}
 	if secret.Immutable != nil && *secret.Immutable {
 		return keystore.Record{}, errors.New("the Secret is marked as immutable")
 	}
@@ -167,7 +174,7 @@ func (s *Store) update(ctx context.Context, r keystore.Record) (keystore.Record,
 	switch {
 	case notFound(err):
 		return keystore.Record{}, keystore.ErrNotFound
-	case apierrors.IsConflict(err):
+	case changed(err):
 		return keystore.Record{}, keystore.ErrConflict
 	case err != nil:
 		return keystore.Record{}, err
@@ -220,10 +227,13 @@ func (s *Store) find(ctx context.Context, scope keystore.Scope, name string) (*c
 	if err != nil {
 		return nil, err
 	}
-	if held, ours := scopeOf(secret); !ours || held != scope {
-		return nil, keystore.ErrNotFound
+	if held, ours := scopeOf(secret); ours && held == scope {
+		return secret, nil
 	}
-	return secret, nil
+	if other, err := checkScope(secret); err != nil && other == scope {
+		return nil, err
+	}
+	return nil, keystore.ErrNotFound
 }
 
 // List implements [keystore.KeyStore]. Each scope's part is one consistent view,
@@ -238,43 +248,51 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if scope != keystore.AllScopes && checkHeldScope(scope) != nil {
 		return nil, nil
 	}
-	var records []keystore.Record
+	l := &listing{store: s, prefix: prefix}
 	var err error
 	switch scope {
 	case keystore.AllScopes:
-		if _, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{}, &records); err == nil {
-			_, err = s.list(ctx, globalSecret, prefix, metav1.ListOptions{}, &records)
+		if _, err = l.add(ctx, meshSecret, metav1.ListOptions{}); err == nil {
+			_, err = l.add(ctx, globalSecret, metav1.ListOptions{})
 		}
 	case keystore.Global:
-		_, err = s.list(ctx, globalSecret, prefix, metav1.ListOptions{}, &records)
+		_, err = l.add(ctx, globalSecret, metav1.ListOptions{})
 	case defaultMesh:
-		err = s.listDefault(ctx, prefix, &records)
+		err = l.addDefault(ctx)
 	default:
-		_, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{LabelSelector: meshLabel + "=" + string(scope)}, &records)
+		_, err = l.add(ctx, meshSecret, metav1.ListOptions{LabelSelector: meshLabel + "=" + string(scope)})
 	}
 	if err != nil {
 		return nil, failed(ctx, "list", scope, "", err)
 	}
-	slices.SortFunc(records, keystore.CompareRecords)
-	return records, nil
+	slices.SortFunc(l.records, keystore.CompareRecords)
+	return l.records, keystore.Unreadable(l.unreadable)
 }
 
-// listDefault lists mesh "default", to which Secrets without a label belong too. No
+// listing is the answer of a List.
+type listing struct {
+	store      *Store
+	prefix     string
+	records    []keystore.Record
+	unreadable []*keystore.Error
+}
+
+// addDefault adds mesh "default", to which Secrets without a label belong too. No
 // selector matches both, and a list of all meshes may be long. So it makes two lists,
 // the second at the same moment as the first.
-func (s *Store) listDefault(ctx context.Context, prefix string, records *[]keystore.Record) error {
+func (l *listing) addDefault(ctx context.Context) error {
 	labelled := metav1.ListOptions{LabelSelector: meshLabel + " in (, " + string(defaultMesh) + ")"}
 	for attempt := 1; ; attempt++ {
-		*records = nil
-		at, err := s.list(ctx, meshSecret, prefix, labelled, records)
+		l.records, l.unreadable = nil, nil
+		at, err := l.add(ctx, meshSecret, labelled)
 		if err != nil {
 			return err
 		}
-		_, err = s.list(ctx, meshSecret, prefix, metav1.ListOptions{
+		_, err = l.add(ctx, meshSecret, metav1.ListOptions{
 			LabelSelector:        "!" + meshLabel,
 			ResourceVersion:      at,
 			ResourceVersionMatch: metav1.ResourceVersionMatchExact,
-		}, records)
+		})
 		// etcd may have compacted that moment.
 		if !apierrors.IsResourceExpired(err) || attempt == maxAttempts {
 			return err
@@ -282,23 +300,29 @@ func (s *Store) listDefault(ctx context.Context, prefix string, records *[]keyst
 	}
 }
 
-// list adds the Secrets of a type to records, and returns the resource version of that
-// state.
-func (s *Store) list(ctx context.Context, of corev1.SecretType, prefix string, options metav1.ListOptions, records *[]keystore.Record) (string, error) {
+// add adds the Secrets of a type, and returns the resource version of that state.
+func (l *listing) add(ctx context.Context, of corev1.SecretType, options metav1.ListOptions) (string, error) {
 	options.FieldSelector = ofType(of)
-	list, err := s.secrets.List(ctx, options)
+	list, err := l.store.secrets.List(ctx, options)
 	if err != nil {
 		return "", err
 	}
 	for i := range list.Items {
-		if !strings.HasPrefix(list.Items[i].Name, prefix) {
-			continue
-		}
-		r, err := toRecord(&list.Items[i])
-		if err != nil {
-			return "", err
-		}
-		*records = append(*records, r)
+		l.addSecret(&list.Items[i])
 	}
 	return list.ResourceVersion, nil
+}
+
+// addSecret adds the record in a Secret, or why it cannot be read.
+func (l *listing) addSecret(secret *corev1.Secret) {
+	if !strings.HasPrefix(secret.Name, l.prefix) {
+		return
+	}
+	r, err := toRecord(secret)
+	if err != nil {
+		scope, _ := scopeOf(secret)
+		l.unreadable = append(l.unreadable, &keystore.Error{Op: "read", Scope: scope, Name: secret.Name, Err: err})
+		return
+	}
+	l.records = append(l.records, r)
 }

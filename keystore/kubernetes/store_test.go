@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/forge"
@@ -32,6 +33,12 @@ func TestStoreConforms(t *testing.T) {
 			return keystoretest.Storage{
 				Open:         func(t *testing.T) keystore.KeyStore { return n.open(t) },
 				OpenReadOnly: func(t *testing.T) keystore.KeyStore { return n.openReadOnly(t) },
+				Spoil: func(t *testing.T, _ keystore.Scope, name string) {
+					secret := n.get(t, name)
+					secret.Data = map[string][]byte{"Value": secret.Data["value"]}
+					_, err := n.secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
+					require.NoError(t, err)
+				},
 			}
 		},
 		MaxData:       1 << 20,

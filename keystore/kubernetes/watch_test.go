@@ -173,6 +173,8 @@ type proxy struct {
 	mu     sync.Mutex
 	conns  []net.Conn
 	frozen []chan struct{} // closed to freeze a connection
+	gone   bool            // new connections are frozen
+	shut   bool            // new connections are ended at once
 }
 
 // throughProxy returns a proxy before the API server, and the configuration that
@@ -192,7 +194,7 @@ func newProxy(t *testing.T, to string) *proxy {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{Listener: listener}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(p.cut)
 	go func() {
 		for {
 			one, err := listener.Accept()
@@ -207,7 +209,14 @@ func newProxy(t *testing.T, to string) *proxy {
 			frozen := make(chan struct{})
 			p.mu.Lock()
 			p.conns = append(p.conns, one, other)
-			p.frozen = append(p.frozen, frozen)
+			switch {
+			case p.shut:
+				one.Close()
+			case p.gone:
+				close(frozen)
+			default:
+				p.frozen = append(p.frozen, frozen)
+			}
 			p.mu.Unlock()
 			go pass(one, other, frozen)
 			go pass(other, one, frozen)
@@ -225,14 +234,42 @@ func (p *proxy) freeze() {
 	p.frozen = nil
 }
 
+// vanish loses what comes on all connections, present ones and those until comeBack.
+func (p *proxy) vanish() {
+	p.mu.Lock()
+	p.gone = true
+	p.mu.Unlock()
+	p.freeze()
+}
+
+// refuse ends the connections, and new ones until comeBack.
+func (p *proxy) refuse() {
+	p.mu.Lock()
+	p.shut = true
+	p.mu.Unlock()
+	p.end()
+}
+
+// comeBack passes new connections on.
+func (p *proxy) comeBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone, p.shut = false, false
+}
+
 // cut ends the connections, and refuses new ones.
 func (p *proxy) cut() {
 	p.Close()
+	p.end()
+}
+
+func (p *proxy) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, conn := range p.conns {
 		conn.Close()
 	}
+	p.conns = nil
 }
 
 // pass copies what it reads. Once frozen it reads on and copies nothing.

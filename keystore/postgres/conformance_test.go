@@ -21,12 +21,16 @@ const maxData = 64 << 20
 func TestStoreConforms(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)
+	execute(t, url, "ALTER TABLE meshpass_records ALTER data DROP NOT NULL")
 	keystoretest.Run(t, keystoretest.Harness{
 		New: func(t *testing.T) keystoretest.Storage {
 			execute(t, url, "TRUNCATE meshpass_records")
 			return keystoretest.Storage{
 				Open:         func(t *testing.T) keystore.KeyStore { return open(t, url) },
 				OpenReadOnly: func(t *testing.T) keystore.KeyStore { return open(t, with(url, "default_transaction_read_only", "on")) },
+				Spoil: func(t *testing.T, scope keystore.Scope, name string) {
+					execute(t, url, fmt.Sprintf("UPDATE meshpass_records SET data = NULL WHERE scope = '%s' AND name = '%s'", scope, name))
+				},
 			}
 		},
 		MaxData: maxData,

@@ -11,6 +11,10 @@
 //	validator, err := dataplane.NewValidator(store)
 //	defer validator.Close() // before pool.Close
 //
+// With target_session_attrs=read-write the store leaves a server that was turned
+// read-only, as soon as another one of the connection string is writable. On a standby,
+// validators answer that they could not know about keys that it lacks.
+//
 // A control plane that uses PostgreSQL has a pool already. The store shares it, with its
 // TLS, its credentials, its limits and its hooks, and opens no other. When a
 // network that lost everything is back, the store works again within seconds. Without

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/meshpass/meshpass/keystore"
 )
 
 // schemaVersion is the version of the tables that this package works with.
@@ -37,7 +39,32 @@ func (s *Store) Migrate(ctx context.Context) error {
 		}
 		return nil
 	}
-	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	wrong, err := s.makeTables(ctx)
+	if wrong && ctx.Err() == nil {
+		_, err = s.makeTables(ctx)
+	}
+	if err == nil {
+		err = s.checkSchema(ctx)
+	}
+	if err != nil {
+		err = withContext(ctx, withoutDetail(err))
+		if hasCode(err, "42501") { // insufficient_privilege
+			err = fmt.Errorf("%w: %w", keystore.ErrReadOnly, err)
+		}
+		return fmt.Errorf("postgres: cannot migrate: %w", err)
+	}
+	return nil
+}
+
+// makeTables makes the tables if they are missing. It reports whether the connection led
+// to the wrong server.
+func (s *Store) makeTables(ctx context.Context) (wrong bool, err error) {
+	pooled, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer pooled.Release()
+	err = pgx.BeginTxFunc(ctx, pooled, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		conn := tx.Conn().PgConn()
 		if _, err := conn.Exec(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock)).ReadAll(); err != nil {
 			return err
@@ -53,13 +80,10 @@ func (s *Store) Migrate(ctx context.Context) error {
 		_, err = conn.Exec(ctx, schema).ReadAll()
 		return err
 	})
-	if err == nil {
-		err = s.checkSchema(ctx)
+	if hasCode(err, readOnlyTransaction) {
+		return s.judge(ctx, pooled.Conn(), err)
 	}
-	if err != nil {
-		return fmt.Errorf("postgres: cannot migrate: %w", orReadOnly(withContext(ctx, withoutDetail(err))))
-	}
-	return nil
+	return false, err
 }
 
 // errNoTables: the store's tables are missing, or not in the search_path.
@@ -73,10 +97,11 @@ func (s *Store) checkSchema(ctx context.Context) error {
 		return nil
 	}
 	var version string
-	err := s.read(ctx, "SELECT coalesce(max(version), 0)::text FROM meshpass_schema", nil, func(rows *pgconn.ResultReader) {
+	err := s.read(ctx, "SELECT coalesce(max(version), 0)::text FROM meshpass_schema", nil, func(rows *pgconn.ResultReader) bool {
 		for rows.NextRow() {
 			version = string(rows.Values()[0])
 		}
+		return false
 	})
 	if err != nil {
 		return err

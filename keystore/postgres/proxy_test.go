@@ -20,6 +20,7 @@ type proxy struct {
 	links []*link
 	lost  []net.Conn // connections that get no answer
 	gone  bool       // new connections get no answer, now or later
+	shut  bool       // new connections are ended at once
 }
 
 // link is one connection through the proxy.
@@ -61,12 +62,15 @@ func newProxy(t testing.TB, socket, connString string) (*proxy, string) {
 
 func (p *proxy) add(client net.Conn) {
 	p.mu.Lock()
-	gone := p.gone
+	gone, shut := p.gone, p.shut
 	if gone {
 		p.lost = append(p.lost, client)
 	}
 	p.mu.Unlock()
-	if gone {
+	if shut {
+		client.Close()
+	}
+	if gone || shut {
 		return
 	}
 	server, err := net.Dial("unix", p.server)
@@ -131,10 +135,26 @@ func (p *proxy) vanish() {
 	p.freeze()
 }
 
+// refuse ends present connections, and new ones until comeBack.
+func (p *proxy) refuse() {
+	p.mu.Lock()
+	p.shut = true
+	p.mu.Unlock()
+	p.cut()
+}
+
 func (p *proxy) comeBack() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = false
+	p.gone, p.shut = false, false
+}
+
+// socketOf returns the path of the socket of a connection string.
+func socketOf(t testing.TB, connString string) string {
+	t.Helper()
+	parsed, err := url.Parse(connString)
+	require.NoError(t, err)
+	return filepath.Join(parsed.Query().Get("host"), ".s.PGSQL."+parsed.Query().Get("port"))
 }
 
 // freeze keeps what the present connections carry, in both directions, until thaw.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -37,12 +38,22 @@ const maxData = 64 << 20
 // error. After a write the error says that the outcome is unknown, and the store does
 // not repeat the write. It repeats a read once, on another connection.
 //
-// Writes return [keystore.ErrReadOnly] if the server or the role allows none: on a
-// standby (SQLSTATE 25006), in a session with default_transaction_read_only (25006), or
-// for a role without the right (42501).
+// Writes return [keystore.ErrReadOnly] if they are not meant to be possible: the role has
+// no right to write (SQLSTATE 42501); the connection string or the role sets
+// default_transaction_read_only; or target_session_attrs asks for a standby or for a
+// read-only session. Every other server that takes no writes (25006), such as a standby
+// or a primary that was turned read-only, may be the wrong one of several: the store drops
+// the connections of the pool and tries once more on a new one. If that fails too, the
+// error is not ErrReadOnly, since it may pass.
+//
+// If a connection has become one that target_session_attrs would refuse, a call treats it
+// in the same way: a primary that was turned read-only may be cut off from changes.
+//
+// A standby may be behind. Store implements [keystore.Lagger] for it.
 type Store struct {
 	pool    *pgxpool.Pool
 	checked atomic.Bool // the tables had the right version
+	standby atomic.Bool // the latest List was answered by one
 }
 
 // New returns the store in the database of the pool. It does not connect. The first
@@ -58,12 +69,16 @@ func New(pool *pgxpool.Pool) (*Store, error) {
 
 // The statements. All results are in binary format, in which text is unchanged.
 const (
-	getSQL = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE scope = $1 AND name = $2`
+	// A read says too what kind of server answers. So it returns one row, without a name,
+	// if there are no records.
+	readSQL = `SELECT pg_is_in_recovery, read_only, scope, name, version::text, created, data
+		FROM pg_is_in_recovery(), (SELECT current_setting('transaction_read_only') = 'on' AS read_only) session LEFT JOIN meshpass_records ON `
+	getSQL = readSQL + `scope = $1 AND name = $2`
 
 	// Every name is below '{' and not below the empty one. The store sorts the records
 	// itself: the server would sort whole records, and a long list on disk.
-	listSQL    = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE scope = $1 AND name >= $2 AND name < $3`
-	listAllSQL = `SELECT scope, name, version::text, created, data FROM meshpass_records WHERE name >= $1 AND name < $2`
+	listSQL    = readSQL + `scope = $1 AND name >= $2 AND name < $3`
+	listAllSQL = readSQL + `name >= $1 AND name < $2`
 
 	createSQL = `INSERT INTO meshpass_records (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING RETURNING version::text, created`
 	// It sets the version itself, in case the table was copied without its triggers.
@@ -80,19 +95,22 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	if err := keystore.CheckID(scope, name); err != nil {
 		return keystore.Record{}, err
 	}
-	var found []keystore.Record
-	err := s.checkedRead(ctx, getSQL, texts(string(scope), name), &found)
+	found, err := s.checkedRead(ctx, getSQL, texts(string(scope), name))
+	switch {
+	case err == nil && len(found.unreadable) > 0:
+		err = found.unreadable[0].Err
+	case err == nil && len(found.records) == 0:
+		err = keystore.ErrNotFound
+	}
 	if err != nil {
 		return keystore.Record{}, keystore.Failed("get", scope, name, err)
 	}
-	if len(found) == 0 {
-		return keystore.Record{}, keystore.Failed("get", scope, name, keystore.ErrNotFound)
-	}
-	return found[0], nil
+	return found.records[0], nil
 }
 
 // List implements [keystore.KeyStore]. With AllScopes the whole list is one
-// consistent view.
+// consistent view. A row that no record can have is unreadable, in a table without the
+// constraints of schema.sql.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
@@ -112,13 +130,18 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if scope == keystore.AllScopes {
 		sql, params = listAllSQL, texts(from, below)
 	}
-	var found []keystore.Record
-	if err := s.checkedRead(ctx, sql, params, &found); err != nil {
+	found, err := s.checkedRead(ctx, sql, params)
+	if err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
 	}
-	slices.SortFunc(found, keystore.CompareRecords)
-	return found, nil
+	s.standby.Store(found.standby)
+	slices.SortFunc(found.records, keystore.CompareRecords)
+	return found.records, keystore.Unreadable(found.unreadable)
 }
+
+// MayLag implements [keystore.Lagger]. It reports whether a standby answered the latest
+// List.
+func (s *Store) MayLag() bool { return s.standby.Load() }
 
 // Create implements [keystore.KeyStore]. Created is the time of the server's clock,
 // in microseconds.
@@ -159,7 +182,10 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 		// The record will never have this version again, so what is true now is a correct
 		// answer.
 		exists := false
-		err = s.read(ctx, existsSQL, texts(string(r.Scope), r.Name), func(rows *pgconn.ResultReader) { exists = rows.NextRow() })
+		err = s.read(ctx, existsSQL, texts(string(r.Scope), r.Name), func(rows *pgconn.ResultReader) bool {
+			exists = rows.NextRow()
+			return false
+		})
 		if err == nil && exists {
 			return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, keystore.ErrConflict)
 		}
@@ -180,7 +206,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	}
 	err := s.checkSchema(ctx)
 	if err == nil {
-		err = s.write(ctx, deleteSQL, texts(string(scope), name), func(rows *pgconn.ResultReader) {})
+		err = s.run(ctx, false, deleteSQL, texts(string(scope), name), nothing)
 	}
 	if err != nil {
 		return keystore.Failed("delete", scope, name, err)
@@ -188,24 +214,61 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	return nil
 }
 
+// found is the answer to a read.
+type found struct {
+	records    []keystore.Record
+	unreadable []*keystore.Error
+	standby    bool // of a server that may be behind
+}
+
 // checkedRead reads whole records.
-func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte, found *[]keystore.Record) error {
+func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte) (found, error) {
 	if err := s.checkSchema(ctx); err != nil {
-		return err
+		return found{}, err
 	}
-	return s.read(ctx, sql, params, func(rows *pgconn.ResultReader) {
-		*found = nil // an earlier attempt may have read some
+	var answer found
+	progressed := keystore.Progress(ctx)
+	err := s.read(ctx, sql, params, func(rows *pgconn.ResultReader) (readOnly bool) {
+		answer = found{} // an earlier attempt may have read some
 		for rows.NextRow() {
+			progressed()
 			values := rows.Values() // until the next row
-			*found = append(*found, keystore.Record{
-				Scope:   keystore.Scope(values[0]),
-				Name:    string(values[1]),
-				Version: string(values[2]),
-				Created: timeOf(values[3]),
-				Data:    bytes.Clone(values[4]),
-			})
+			answer.standby, readOnly = isTrue(values[0]), isTrue(values[1])
+			if values[3] != nil {
+				answer.add(values[2:])
+			}
 		}
+		return readOnly
 	})
+	return answer, err
+}
+
+// add adds the record in a row, or why it cannot be read.
+func (f *found) add(row [][]byte) {
+	r := keystore.Record{
+		Scope:   keystore.Scope(row[0]),
+		Name:    string(row[1]),
+		Version: string(row[2]),
+		Data:    bytes.Clone(row[4]),
+	}
+	created, ok := timeOf(row[3])
+	r.Created = created
+	err := keystore.CheckID(r.Scope, r.Name)
+	switch {
+	case row[0] == nil:
+		err = errors.New("the row has no scope, want one")
+	case err == nil && row[2] == nil:
+		err = errors.New("the row has no version, want one")
+	case err == nil && !ok:
+		err = errors.New("the row has no time of creation, want one")
+	case err == nil && row[4] == nil:
+		err = errors.New("the row has no data, want some, such as ''")
+	}
+	if err != nil {
+		f.unreadable = append(f.unreadable, &keystore.Error{Op: "read", Scope: r.Scope, Name: r.Name, Err: err})
+		return
+	}
+	f.records = append(f.records, r)
 }
 
 // put runs a statement that writes r. If it has written r, it returns r with its
@@ -215,34 +278,38 @@ func (s *Store) put(ctx context.Context, sql string, params [][]byte, r keystore
 		return keystore.Record{}, false, err
 	}
 	answer = r.Clone()
-	err = s.write(ctx, sql, params, func(rows *pgconn.ResultReader) {
+	err = s.run(ctx, false, sql, params, func(rows *pgconn.ResultReader) bool {
 		written = false // the server may have undone an earlier attempt after its answer
 		for rows.NextRow() {
 			written = true
 			values := rows.Values()
-			answer.Version, answer.Created = string(values[0]), timeOf(values[1])
+			answer.Version = string(values[0])
+			answer.Created, _ = timeOf(values[1])
 		}
+		return false
 	})
 	return answer, written, err
 }
 
+// consumer takes the rows of an answer. It reports whether they say that the server takes
+// no writes at the moment.
+type consumer func(rows *pgconn.ResultReader) (readOnly bool)
+
+func nothing(*pgconn.ResultReader) bool { return false }
+
 // read runs a statement that changes nothing. After a failure that another attempt may
 // repair, it makes one more, and calls consume again.
-func (s *Store) read(ctx context.Context, sql string, params [][]byte, consume func(rows *pgconn.ResultReader)) error {
+func (s *Store) read(ctx context.Context, sql string, params [][]byte, consume consumer) error {
 	return s.run(ctx, true, sql, params, consume)
-}
-
-// write runs a statement that changes something, once.
-func (s *Store) write(ctx context.Context, sql string, params [][]byte, consume func(rows *pgconn.ResultReader)) error {
-	return orReadOnly(s.run(ctx, false, sql, params, consume))
 }
 
 // run runs a statement on a connection of the pool, below pgx's interface for queries.
 // So no tracer sees keys, data travels in binary, and there is no prepared statement
 // that a pooler could lose. It tries again when the server undid the statement because
-// of concurrent ones, and once, if the statement may be repeated, when the connection
-// was lost.
-func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][]byte, consume func(rows *pgconn.ResultReader)) error {
+// of concurrent ones; once, if the statement may be repeated, when the connection
+// was lost; and once when the connection leads to the wrong server.
+func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][]byte, consume consumer) error {
+	moved := false
 	for attempt := 1; ; attempt++ {
 		pooled, err := s.acquire(ctx, attempt > 1)
 		if err != nil {
@@ -250,9 +317,16 @@ func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][
 		}
 		conn := pooled.Conn().PgConn()
 		rows := conn.ExecParams(ctx, sql, params, nil, binaryFormat, binaryFormat)
-		consume(rows)
+		readOnly := consume(rows)
 		_, err = rows.Close()
-		lost := conn.IsClosed()
+		wrong := false
+		if err == nil && readOnly || hasCode(err, readOnlyTransaction) {
+			wrong, err = s.judge(ctx, pooled.Conn(), err)
+		}
+		if isOver(err) && !conn.IsClosed() {
+			closeSoon(pooled.Conn())
+		}
+		lost := conn.IsClosed() && !wrong
 		if lost {
 			hangUp(conn.Conn())
 		}
@@ -262,6 +336,9 @@ func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
+		case wrong && !moved:
+			moved = true
+			continue
 		case wasRolledBack(err) && attempt < maxAttempts, lost && (repeatable || unsent) && attempt == 1:
 			continue
 		}
@@ -271,6 +348,8 @@ func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][
 			return fmt.Errorf("%w: %w", errNoTables, err)
 		case lost && !repeatable && !unsent:
 			return fmt.Errorf("%w (the connection was lost: the outcome of the write is unknown)", err)
+		case !repeatable && hasCode(err, "42501"): // insufficient_privilege
+			return fmt.Errorf("%w: %w", keystore.ErrReadOnly, err)
 		}
 		return err
 	}
@@ -324,13 +403,21 @@ func present(data []byte) []byte {
 	return data
 }
 
-// timeOf decodes a timestamptz in binary format: microseconds since the year 2000.
-func timeOf(value []byte) time.Time {
+// isTrue decodes a boolean in binary format.
+func isTrue(value []byte) bool { return len(value) == 1 && value[0] == 1 }
+
+// timeOf decodes a timestamptz in binary format: microseconds since the year 2000. It
+// returns false for NULL and for infinity.
+func timeOf(value []byte) (time.Time, bool) {
 	if len(value) != 8 {
-		return time.Time{}
+		return time.Time{}, false
+	}
+	since2000 := int64(binary.BigEndian.Uint64(value))
+	if since2000 == math.MaxInt64 || since2000 == math.MinInt64 {
+		return time.Time{}, false
 	}
 	year2000 := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
-	return time.UnixMicro(year2000 + int64(binary.BigEndian.Uint64(value))).UTC()
+	return time.UnixMicro(year2000 + since2000).UTC(), true
 }
 
 // wasRolledBack reports whether the server undid the statement because of concurrent
@@ -338,15 +425,6 @@ func timeOf(value []byte) time.Time {
 // deadlock_detected.
 func wasRolledBack(err error) bool {
 	return hasCode(err, "40001") || hasCode(err, "40P01")
-}
-
-// orReadOnly returns err so that it matches keystore.ErrReadOnly if writing is not
-// allowed: read_only_sql_transaction or insufficient_privilege.
-func orReadOnly(err error) error {
-	if hasCode(err, "25006") || hasCode(err, "42501") {
-		return fmt.Errorf("%w: %w", keystore.ErrReadOnly, err)
-	}
-	return err
 }
 
 // hasCode reports whether err has the SQLSTATE.

@@ -74,7 +74,7 @@ func (s *Store) watch(ctx context.Context, changed func(keystore.Scope)) error {
 		if time.Now().Before(check) {
 			continue
 		}
-		if err := checkChannel(ctx, listener, channel); err != nil {
+		if err := s.checkChannel(ctx, listener, channel); err != nil {
 			return withoutDetail(err)
 		}
 		check = time.Now().Add(checkInterval)
@@ -106,7 +106,11 @@ func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, channel string,
 		return nil, "", err
 	}
 	listener = pooled.Hijack()
-	channel, err = channelOf(ctx, listener)
+	if err = s.validate(ctx, listener); err != nil {
+		s.pool.Reset() // or the next watch may get such a connection again
+	} else {
+		channel, err = channelOf(ctx, listener)
+	}
 	if err == nil {
 		_, err = listener.PgConn().Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()).ReadAll()
 	}
@@ -124,7 +128,7 @@ func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, channel string,
 // connection: one sent over the listener's own could arrive where others do not.
 func (s *Store) prove(ctx context.Context, listener *pgx.Conn, channel string) error {
 	payload := proofPrefix + rand.Text()
-	err := s.read(ctx, "SELECT pg_notify($1, $2)", texts(channel, payload), func(*pgconn.ResultReader) {})
+	err := s.read(ctx, "SELECT pg_notify($1, $2)", texts(channel, payload), nothing)
 	if err != nil {
 		return err
 	}
@@ -154,11 +158,14 @@ func nextNotification(ctx context.Context, listener *pgx.Conn) (*pgconn.Notifica
 	return notification, err
 }
 
-// checkChannel returns an error unless the connection lives and the table still
-// announces its changes on the channel.
-func checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error {
+// checkChannel returns an error unless the connection lives, leads to a server that the
+// pool is for, and the table still announces its changes on the channel.
+func (s *Store) checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkInterval)
 	defer cancel()
+	if err := s.validate(ctx, listener); err != nil {
+		return err
+	}
 	now, err := channelOf(ctx, listener)
 	if err == nil && now != channel {
 		err = errors.New("the table meshpass_records was replaced")

@@ -191,6 +191,7 @@ func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes 
 		workers sync.WaitGroup
 		next    atomic.Int64
 		failure atomic.Pointer[error]
+		opened  = keystore.Progress(ctx)
 	)
 	for range min(openers, len(indexes)) {
 		workers.Go(func() {
@@ -201,6 +202,7 @@ func (s *store) openAll(ctx context.Context, records []keystore.Record, indexes 
 				}
 				at := indexes[i]
 				data, err := s.open(ctx, records[at])
+				opened() // a KMS may be slow
 				switch {
 				case certain(err):
 					failures[at] = err

@@ -3,7 +3,9 @@ package sealed_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -245,4 +247,16 @@ func TestResealGoesOnBesideRecordsThatCannotBeOpenedAndNamesThemInTheEnd(t *test
 	require.ErrorIs(t, err, down)
 	_, other := keystore.SplitUnreadable(err)
 	require.Error(t, other)
+}
+
+func TestListSaysAfterEachCallOfTheSealerThatItGetsOn(t *testing.T) {
+	inner := keystore.NewMemory()
+	writer := newStore(t, inner, aesgcm(t, 1))
+	for i := range 40 {
+		create(t, writer, "default", fmt.Sprint("key-", i), "content")
+	}
+	var progressed atomic.Int64
+	_, err := newStore(t, inner, aesgcm(t, 1)).List(keystore.WithProgress(t.Context(), func() { progressed.Add(1) }), "default", "")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, progressed.Load(), int64(40))
 }

@@ -54,7 +54,7 @@ func TestStoreShowsAValidatorNothingThatWasPutIntoTheInnerStore(t *testing.T) {
 	require.NoError(t, forger.Delete(t.Context(), "default", "dataplane-token-signing-key-default-1"))
 	forged := issue(forgery, "default")
 
-	// The scope keeps what was read last; the other one is up to date.
+	// The planted record is an unreadable key. The rest of its mesh is up to date.
 	require.Eventually(t, func() bool {
 		_, err := store.List(t.Context(), keystore.AllScopes, "")
 		return assert.ErrorIs(t, err, sealed.ErrNotSealed) && validates("default", forged) != nil
@@ -67,11 +67,15 @@ func TestStoreShowsAValidatorNothingThatWasPutIntoTheInnerStore(t *testing.T) {
 	assert.ErrorIs(t, validates("other", other), token.ErrRevoked)
 	assert.Error(t, validates("default", forged))
 
-	// Once it is gone, all is well.
-	require.NoError(t, inner.Delete(t.Context(), "default", "dataplane-token-signing-key-default-2"))
 	verified, err = validator.Validate(t.Context(), "default", good)
 	require.NoError(t, err)
 	require.NoError(t, dataplane.Revoke(t.Context(), store, "default", verified.Registered().ID))
 	require.Eventually(t, func() bool { return validates("default", good) != nil }, 30*time.Second, 10*time.Millisecond)
 	assert.ErrorIs(t, validates("default", good), token.ErrRevoked)
+	_, err = issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	assert.ErrorIs(t, err, sealed.ErrNotSealed, "an older key does not step in for the highest serial")
+
+	// Once it is gone, the older key signs again.
+	require.NoError(t, inner.Delete(t.Context(), "default", "dataplane-token-signing-key-default-2"))
+	assert.NoError(t, validates("default", issue(issuer, "default")))
 }

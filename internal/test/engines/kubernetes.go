@@ -189,6 +189,19 @@ func (k *Kubernetes) Kill(tb testing.TB) {
 	k.apiServer = nil
 }
 
+// Pause stops the API server where it is (SIGSTOP), until Resume: connections stay open and
+// new ones are taken by the system, but nothing is answered.
+func (k *Kubernetes) Pause(tb testing.TB) { k.apiServer.pause(tb) }
+
+// Resume lets the API server go on after Pause.
+func (k *Kubernetes) Resume(testing.TB) { k.apiServer.resume() }
+
+// PauseEtcd stops the etcd behind the API server where it is, until ResumeEtcd.
+func (k *Kubernetes) PauseEtcd(tb testing.TB) { k.etcd.pause(tb) }
+
+// ResumeEtcd lets the etcd go on after PauseEtcd.
+func (k *Kubernetes) ResumeEtcd(testing.TB) { k.etcd.resume() }
+
 // Compact makes etcd forget all states but the latest one. The API server lets it forget
 // old states every five minutes.
 func (k *Kubernetes) Compact(tb testing.TB) {
@@ -314,6 +327,7 @@ func newECDSAKey(tb testing.TB) *ecdsa.PrivateKey {
 
 // process is a server that ends with the test binary, even if that is killed.
 type process struct {
+	pid      int
 	lifeline *os.File      // the write end of a pipe: when it is closed, the server is killed
 	exited   chan struct{} // closed when the server has ended
 	log      string        // path of what it prints
@@ -322,8 +336,10 @@ type process struct {
 // survivor runs its arguments as a command, until that ends or standard input
 // does. Then it kills the command.
 const survivor = `exec 3<&0
-"$@" 3<&- &
+"$@" 3<&- 4<&- &
 server=$!
+echo $server >&4
+exec 4<&-
 (cat <&3; kill -KILL $server) >/dev/null 2>&1 &
 wait $server`
 
@@ -340,17 +356,32 @@ func startProcess(tb testing.TB, log string, command ...string) *process {
 	}
 	defer stdin.Close()
 	cmd := exec.Command("sh", append([]string{"-c", survivor, "sh"}, command...)...)
+	started, fourth, err := os.Pipe()
+	check(tb, err)
+	defer started.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, output, output
+	cmd.ExtraFiles = []*os.File{output, fourth} // the script replaces the first one
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
+	fourth.Close()
 	p := &process{lifeline: lifeline, exited: make(chan struct{}), log: log}
+	if _, err := fmt.Fscan(started, &p.pid); err != nil {
+		tb.Fatalf("%s did not start: %v", command[0], err)
+	}
 	go func() {
 		_ = cmd.Wait()
 		close(p.exited)
 	}()
 	return p
 }
+
+func (p *process) pause(tb testing.TB) {
+	tb.Helper()
+	pause(tb, p.pid)
+}
+
+func (p *process) resume() { resume(p.pid) }
 
 // kill ends the server with SIGKILL and waits until it has ended.
 func (p *process) kill() {

@@ -19,8 +19,8 @@ import (
 )
 
 // Postgres is a PostgreSQL server of its own, which takes connections over a Unix
-// socket only. Its methods may be called concurrently, except for Start, Stop and
-// Kill.
+// socket only. Its methods may be called concurrently, except for Start, Stop, Kill,
+// Pause and Resume.
 type Postgres struct {
 	bin      string // folder of the programs
 	folder   string // holds the data, the socket and the log
@@ -74,6 +74,59 @@ func SharedPostgres(tb testing.TB) *Postgres {
 
 func newPostgres(tb testing.TB, settings ...string) *Postgres {
 	tb.Helper()
+	p := preparePostgres(tb, settings)
+	p.run(tb, filepath.Join(p.bin, "initdb"), "-D", p.data(), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+	p.Start(tb)
+	return p
+}
+
+// NewStandby starts a standby that streams all databases from the server, and stops it
+// when the test ends. The server must have been started by NewPostgres.
+func (p *Postgres) NewStandby(tb testing.TB) *Postgres {
+	tb.Helper()
+	standby := preparePostgres(tb, nil)
+	tb.Cleanup(standby.close)
+	standby.run(tb, filepath.Join(p.bin, "pg_basebackup"), "-h", p.folder, "-p", postgresPort, "-U", "postgres",
+		"-D", standby.data(), "-R", "-X", "stream", "-c", "fast", "-N")
+	standby.Start(tb)
+	return standby
+}
+
+// Promote makes a standby a primary, and returns when it is one.
+func (p *Postgres) Promote(tb testing.TB) {
+	tb.Helper()
+	p.run(tb, filepath.Join(p.bin, "pg_ctl"), "promote", "-D", p.data(), "-w", "-s")
+}
+
+// Pause stops all processes of the server where they are (SIGSTOP): connections stay open
+// and new ones are taken by the system, but nothing is answered until Resume.
+func (p *Postgres) Pause(tb testing.TB) {
+	tb.Helper()
+	for stopped := map[int]bool{}; ; { // the first process may have begun others meanwhile
+		before := len(stopped)
+		for _, pid := range p.processes() {
+			if !stopped[pid] {
+				pause(tb, pid)
+				stopped[pid] = true
+			}
+		}
+		if len(stopped) == before {
+			return
+		}
+	}
+}
+
+// Resume lets the server go on after Pause.
+func (p *Postgres) Resume(tb testing.TB) {
+	tb.Helper()
+	for _, pid := range p.processes() {
+		resume(pid)
+	}
+}
+
+// preparePostgres returns a server without data.
+func preparePostgres(tb testing.TB, settings []string) *Postgres {
+	tb.Helper()
 	if runtime.GOOS != "linux" {
 		missing(tb, "a PostgreSQL server of the tests' own is started on Linux only")
 	}
@@ -92,8 +145,6 @@ func newPostgres(tb testing.TB, settings ...string) *Postgres {
 		check(tb, os.Chown(folder, int(p.owner.uid), int(p.owner.gid)))
 	}
 	p.startJanitor(tb)
-	p.run(tb, filepath.Join(p.bin, "initdb"), "-D", p.data(), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
-	p.Start(tb)
 	return p
 }
 
@@ -140,6 +191,7 @@ func (p *Postgres) startJanitor(tb testing.TB) {
 		cd /
 		while pids=$(left "$1/data"; left "$1/pgbouncer") && [ -n "$pids" ]; do
 			kill -QUIT $pids 2>/dev/null
+			kill -CONT $pids 2>/dev/null # after Pause
 			sleep 0.02
 		done
 		rm -rf "$1"`, "janitor", p.folder)

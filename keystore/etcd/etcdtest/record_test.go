@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/etcd"
 )
@@ -82,8 +83,8 @@ func TestStoreIgnoresKeysThatNoRecordHas(t *testing.T) {
 	c := startCluster(t, 1)
 	store, client := open(t, c.config()), connect(t, c.config())
 	for _, key := range []string{
-		"", "x", "global", "global/", "global/.hidden", "global/a/b", "globals/a", "meshes/", "meshes/a", "meshes//a", "meshes/a/",
-		"meshes/a/b/c", "meshes/*/a", "meshes/-a/b", "meshes/a/_b", "meshes/a/b\x00",
+		"", "x", "global", "global/", "global/a/b", "globals/a", "meshes/", "meshes/a", "meshes//a", "meshes/a/",
+		"meshes/a/b/c", "meshes/*/a", "meshes/-a/b",
 	} {
 		_, err := client.Put(t.Context(), "/meshpass/"+key, "meshpass/9 is not even looked at")
 		require.NoError(t, err)
@@ -98,6 +99,46 @@ func TestStoreIgnoresKeysThatNoRecordHas(t *testing.T) {
 	records, err := store.List(t.Context(), keystore.Global, "")
 	require.NoError(t, err)
 	require.Empty(t, records)
+}
+
+func TestOneValueWithABrokenHeaderIsOneUnreadableRecord(t *testing.T) {
+	for _, value := range []string{"meshpass/2 2026-01-31T12:00:00Z x\n", "meshpass/1 yesterday x\n", "meshpass/"} {
+		t.Run(value, func(t *testing.T) {
+			c := startCluster(t, 1)
+			client := connect(t, c.config())
+			storetest.OneUnreadableRecordIsOneUnreadableRecord(t, func(tb testing.TB) keystore.KeyStore { return open(tb, c.config()) },
+				func(tb testing.TB, scope keystore.Scope, name string) {
+					_, err := client.Put(tb.Context(), "/meshpass/meshes/"+string(scope)+"/"+name, value)
+					require.NoError(tb, err)
+				})
+		})
+	}
+}
+
+func TestKeysInTheFolderOfAScopeWithNamesThatNoRecordCanHaveAreUnreadable(t *testing.T) {
+	c := startCluster(t, 1)
+	store, client := open(t, c.config()), connect(t, c.config())
+	w := watch(t, store)
+	w.await(keystore.AllScopes)
+	for _, key := range []string{"global/b\x00", "meshes/a/b\n", "meshes/a/_b"} {
+		_, err := client.Put(t.Context(), "/meshpass/"+key, "content")
+		require.NoError(t, err)
+	}
+	w.await("a")
+	create(t, store, "a", "b", "content")
+	for scope, wanted := range map[keystore.Scope][]string{keystore.AllScopes: {"b\x00", "_b", "b\n"}, keystore.Global: {"b\x00"}, "a": {"_b", "b\n"}} {
+		records, err := store.List(t.Context(), scope, "")
+		unreadable, other := keystore.SplitUnreadable(err)
+		require.NoError(t, other)
+		var names []string
+		for _, e := range unreadable {
+			names = append(names, e.Name)
+		}
+		require.Equal(t, wanted, names)
+		require.Equal(t, scope != keystore.Global, len(records) == 1)
+	}
+	_, err := store.List(t.Context(), "a", "b")
+	require.ErrorContains(t, err, `"b\n" in scope "a"`)
 }
 
 func TestStoresWithDifferentPrefixesShareNothing(t *testing.T) {
