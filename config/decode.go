@@ -180,7 +180,7 @@ func asObject(value any) (map[string]any, bool) {
 	return nil, false
 }
 
-var whole = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
+var decimal = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
 
 // wholeNumber returns the decimal form of a number that is not negative and was written
 // without a fraction and an exponent, as far as that can be told.
@@ -188,7 +188,7 @@ func wholeNumber(value any) (string, bool) {
 	switch value.(type) {
 	case json.Number, int, int64, uint64:
 		text := fmt.Sprint(value)
-		return text, whole.MatchString(text)
+		return text, decimal.MatchString(text)
 	}
 	return "", false
 }

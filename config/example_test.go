@@ -70,6 +70,33 @@ func Example() {
 	// token does not permit this: the token's name is "dp-1", the proxy's is "dp-2"
 }
 
+// A global control plane moves from the names of 2.x to those of 3.0.
+func ExampleConfig_Readings() {
+	variables := map[string]string{
+		"KUMA_MODE":                            "global",
+		"KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE": "cpToken",
+	}
+	lookup := func(name string) (string, bool) { value, ok := variables[name]; return value, ok }
+	c, err := config.Read(nil, lookup)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Multizone.Global.KDS.Auth.Type)
+	for _, r := range c.Readings() {
+		if r.Warning != "" {
+			fmt.Printf("%s: %s\n", r.Name, r.Warning)
+		}
+	}
+
+	variables["MESHPASS_KUMA_VERSION"] = "3.0"
+	_, err = config.Read(nil, lookup)
+	fmt.Println(err)
+	// Output:
+	// zoneToken
+	// KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE: deprecated name, which Kuma 3.0 does not read: use multizone.global.kds.auth.type (variable KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE), where cpToken is called zoneToken
+	// config: kmesh.multizone.global.kds.auth.type (from KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE): Kuma 3.0 does not read this; use multizone.global.kds.auth.type (variable KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE), where cpToken is called zoneToken, and remove this
+}
+
 // What is wrong is reported at once, each with the path of its entry.
 func ExampleRead() {
 	_, err := config.Read([]byte(`{

@@ -471,7 +471,7 @@ func TestZoneProxySettingsThatKuma30IgnoresAreRefusedUnderIt(t *testing.T) {
 	_, err = issuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
 	require.ErrorIs(t, err, token.ErrIssuingDisabled)
 
-	// The file of defaults that comes with 3.0 still has the section.
+	// A file of defaults that comes with 2.x has the section.
 	c, err = config.Read([]byte(set("dpServer.authn.zoneProxy", object{"type": "", "zoneToken": object{"enableIssuer": true, "validator": object{
 		"useSecrets": true, "publicKeys": list{}}}})), variables("MESHPASS_KUMA_VERSION", "3.0"))
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"unicode/utf8"
 
 	"github.com/meshpass/meshpass/token"
@@ -90,10 +91,14 @@ func parse(d *json.Decoder, path string, p *problems) any {
 		for d.More() {
 			key, _ := d.Token()
 			name, _ := key.(string)
-			if _, twice := object[name]; twice {
-				p.addf(join(path, name), "set twice")
+			at := join(path, name)
+			if !plainName.MatchString(name) { // errors print it
+				at = join(path, fmt.Sprintf("%.64q", name))
 			}
-			object[name] = parse(d, join(path, name), p)
+			if _, twice := object[name]; twice {
+				p.addf(at, "set twice")
+			}
+			object[name] = parse(d, at, p)
 		}
 		_, _ = d.Token()
 		return object
@@ -107,6 +112,8 @@ func parse(d *json.Decoder, path string, p *problems) any {
 	}
 	return next
 }
+
+var plainName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
 
 func join(path, name string) string {
 	if path == "" {

@@ -164,6 +164,11 @@ func TestReadReportsEverythingThatIsWrongAtOnce(t *testing.T) {
 	require.Len(t, strings.Split(err.Error(), "\n"), 3)
 }
 
+func TestReadQuotesANameThatErrorsWouldPrint(t *testing.T) {
+	_, err := config.Read([]byte(`{"store": {"a\nb": {"c": 1, "c": 1}}}`), nil)
+	require.EqualError(t, err, `config: store."a\nb".c: set twice`)
+}
+
 func TestReadAllowsThatWhatIsNotInUseLacksKeys(t *testing.T) {
 	document := `{"environment": "kubernetes", "dpServer": {"authn": {
 		"dpProxy": {"dpToken": {"enableIssuer": false, "validator": {"useSecrets": false}}},
@@ -340,6 +345,8 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"dpServer": {"authn": {"dpProxy": {"type": "none", "dpToken": {"validator": {"publicKeys": [{"kid": "1", "key": "x"}]}}}}}}`))
 	f.Add([]byte(`{"environment": null, "a": [[{"b": {}}], 1]}`))
 	f.Add([]byte(`{"dpServer": [], "kmesh": {"multizone": 1}}`))
+	f.Add([]byte(`{"mode": "global", "kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "cpToken", "cpToken": {"validator": {"publicKeys": [{"kid": 1, "key": "x"}]}}}}}}}}`))
+	f.Add([]byte(`{"meshpass": {"kumaVersion": "3.0"}, "multizone": {"zone": {"globalAddress": "grpcs://a", "kds": {"auth": {"tokenPath": "a", "tokenInline": ""}}}}}`))
 	keyFile := regexp.MustCompile(`(?i)keyfile|\\u`)
 	f.Fuzz(func(t *testing.T, document []byte) {
 		if keyFile.Match(document) {
