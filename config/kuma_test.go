@@ -157,6 +157,28 @@ func TestZoneOfKongMesh210To213TakesItsTokenFromTheKmeshNames(t *testing.T) {
 	}
 }
 
+func TestZoneOfKongMesh214TakesItsTokenFromBothSetsOfNamesFrom6On(t *testing.T) {
+	raw := offlineZoneToken(t, "west", zone.ScopeCP)
+	pairs := [][2]string{
+		{"KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_INLINE", raw}, {"KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE", raw},
+		{"KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_PATH", "/run/cp"}, {"KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH", "/run/cp"},
+	}
+	for _, pair := range pairs {
+		c, err := config.Read(nil, variables("MESHPASS_KUMA_VERSION", "2.14.6", "KUMA_MODE", "zone", pair[0], pair[1]))
+		require.NoError(t, err)
+		auth := c.Multizone.Zone.KDS.Auth
+		assert.Equal(t, pair[1], auth.TokenInline.Reveal()+auth.TokenPath)
+		assert.Equal(t, strings.HasPrefix(pair[0], "KMESH"), strings.Contains(warnings(c), "deprecated name"))
+
+		_, err = config.Read(nil, variables("MESHPASS_KUMA_VERSION", "2.14.5", "KUMA_MODE", "zone", pair[0], pair[1]))
+		if strings.HasPrefix(pair[0], "KMESH") {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "Kuma 2.14.5 does not read this, but only 2.14.6 and later; use kmesh.")
+		}
+	}
+}
+
 func TestZoneOf30TakesItsTokenFromTheMultizoneNamesAndThePathWins(t *testing.T) {
 	raw := offlineZoneToken(t, "west", zone.ScopeCP)
 	c, err := fromYAML(`
