@@ -85,6 +85,7 @@ var foreign = map[string]string{
 	"os":               "os",
 	"pgxpool":          "github.com/jackc/pgx/v5/pgxpool",
 	"rest":             "k8s.io/client-go/rest",
+	"slog":             "log/slog",
 	"strings":          "strings",
 	"testing":          "testing",
 	"time":             "time",

@@ -135,13 +135,14 @@ func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane
 }
 
 // NewZoneIssuer returns the issuer of zone tokens. It signs with the keys of the store.
-// If dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, it issues nothing. The
-// error is from [Config.Check], or about the arguments.
+// If multizone.global.kds.auth.zoneToken.enableIssuer or
+// dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, it issues nothing. The error
+// is from [Config.Check], or about the arguments.
 func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOption) (zone.Issuer, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if !c.DPServer.Authn.ZoneProxy.ZoneToken.EnableIssuer {
+	if !c.Multizone.Global.KDS.Auth.ZoneToken.EnableIssuer || !c.DPServer.Authn.ZoneProxy.ZoneToken.EnableIssuer {
 		return zone.NewDisabledIssuer(options...)
 	}
 	return zone.NewIssuer(store, options...)
@@ -150,29 +151,38 @@ func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOpt
 // NewZoneProxyValidator returns the validator of the zone tokens of zone proxies, for
 // scopes such as ingress and egress. It follows the store until it is closed. Files
 // of public keys are read once. The error is from [Config.Check], is about the
-// arguments, or says that [Config.ZoneProxyType] is not zoneToken.
+// arguments, says that [Config.ZoneProxyType] is not zoneToken, or that
+// meshpass.kumaVersion is 3.0 or later, where zone proxies have dataplane tokens.
 func (c Config) NewZoneProxyValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
 	l, err := c.load()
 	if err != nil {
 		return nil, err
 	}
-	return newZoneValidator(entryZoneProxy, c.ZoneProxyType(), TypeZoneToken, store, slices.Concat(l.zoneProxies, options))
+	if l.version.major == 3 {
+		return nil, fmt.Errorf("config: %s: in Kuma %s zone proxies authenticate like other proxies; use NewProxyAuthenticator", entryZoneProxy, l.version)
+	}
+	return newZoneValidator(entryZoneProxy, c.ZoneProxyType(), store, slices.Concat(l.zoneProxies, options))
 }
 
 // NewKDSValidator returns the validator of the zone tokens of control planes, for
 // zone.ScopeCP. It follows the store until it is closed. Files of public keys are
 // read once. The error is from [Config.Check], is about the arguments, or says that
-// kmesh.multizone.global.kds.auth.type is not cpToken.
+// multizone.global.kds.auth.type is not zoneToken: then every zone control plane would
+// be accepted, and the program must decide whether to serve at all.
 func (c Config) NewKDSValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
 	l, err := c.load()
 	if err != nil {
 		return nil, err
 	}
-	return newZoneValidator(entryKDSServer, c.KMesh.Multizone.Global.KDS.Auth.Type, TypeCPToken, store, slices.Concat(l.kds, options))
+	return newZoneValidator(entryKDSServer, c.Multizone.Global.KDS.Auth.Type, store, slices.Concat(l.kds, options))
 }
 
-func newZoneValidator(entry, is, wanted string, store keystore.KeyStore, options []zone.ValidatorOption) (zone.Validator, error) {
-	if is != wanted {
+func newZoneValidator(entry, is string, store keystore.KeyStore, options []zone.ValidatorOption) (zone.Validator, error) {
+	switch is {
+	case TypeZoneToken:
+	case "":
+		return nil, fmt.Errorf("config: %s.type is not set, so there is nothing to validate; set it to %s", entry, TypeZoneToken)
+	default:
 		return nil, fmt.Errorf("config: %s.type: %s uses no zone tokens, so there is nothing to validate", entry, is)
 	}
 	validator, err := zone.NewValidator(store, options...)

@@ -237,8 +237,10 @@ func TestConfigThatWasNotCheckedIsNotUsed(t *testing.T) {
 
 func TestIssuerThatIsDisabledIssuesNothing(t *testing.T) {
 	store := newStore(t)
-	for _, enabled := range []bool{true, false} {
-		c := read(t, fmt.Sprintf(`{"dpServer": {"authn": {"dpProxy": {"dpToken": {"enableIssuer": %v}}, "zoneProxy": {"zoneToken": {"enableIssuer": %v}}}}}`, enabled, enabled))
+	for _, in := range []struct{ dp, zoneProxy, kds bool }{{true, true, true}, {false, false, true}, {false, true, false}} {
+		enabled := in.dp
+		c := read(t, fmt.Sprintf(`{"dpServer": {"authn": {"dpProxy": {"dpToken": {"enableIssuer": %v}}, "zoneProxy": {"zoneToken": {"enableIssuer": %v}}}},
+			"multizone": {"global": {"kds": {"auth": {"zoneToken": {"enableIssuer": %v}}}}}}`, in.dp, in.zoneProxy, in.kds))
 		dataplanes, err := c.NewDataplaneIssuer(store)
 		require.NoError(t, err)
 		zones, err := c.NewZoneIssuer(store)
@@ -269,7 +271,7 @@ func TestZoneValidatorUsesTheKeysThatAreConfigured(t *testing.T) {
 	}{
 		"proxies": {"ingress", "dpServer.authn.zoneProxy.zoneToken.validator", `{}`,
 			func(c config.Config) (zone.Validator, error) { return c.NewZoneProxyValidator(store) }},
-		"control planes": {zone.ScopeCP, "kmesh.multizone.global.kds.auth.cpToken.validator", set("kmesh.multizone.global.kds.auth.type", "cpToken"),
+		"control planes": {zone.ScopeCP, "multizone.global.kds.auth.zoneToken.validator", set("multizone.global.kds.auth.type", "zoneToken"),
 			func(c config.Config) (zone.Validator, error) { return c.NewKDSValidator(store) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +290,7 @@ func TestZoneValidatorUsesTheKeysThatAreConfigured(t *testing.T) {
 			configured := read(t, c.document)
 			withKeys := read(t, set(c.entry, keys))
 			configured.DPServer.Authn.ZoneProxy.ZoneToken = withKeys.DPServer.Authn.ZoneProxy.ZoneToken
-			configured.KMesh.Multizone.Global.KDS.Auth.CPToken = withKeys.KMesh.Multizone.Global.KDS.Auth.CPToken
+			configured.Multizone.Global.KDS.Auth.ZoneToken = withKeys.Multizone.Global.KDS.Auth.ZoneToken
 			withoutStore, err := c.validate(configured)
 			require.NoError(t, err)
 			defer withoutStore.Close()
@@ -302,7 +304,9 @@ func TestZoneValidatorUsesTheKeysThatAreConfigured(t *testing.T) {
 
 func TestZoneValidatorIsThereForTheTypeOfZoneTokensAlone(t *testing.T) {
 	_, err := config.Default().NewKDSValidator(newStore(t))
-	require.ErrorContains(t, err, "config: kmesh.multizone.global.kds.auth.type: none uses no zone tokens")
+	require.ErrorContains(t, err, "config: multizone.global.kds.auth.type is not set, so there is nothing to validate; set it to zoneToken")
+	_, err = read(t, set("multizone.global.kds.auth.type", "none")).NewKDSValidator(newStore(t))
+	require.ErrorContains(t, err, "config: multizone.global.kds.auth.type: none uses no zone tokens")
 	_, err = read(t, set("environment", "kubernetes")).NewZoneProxyValidator(newStore(t))
 	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken uses no zone tokens")
 	_, err = config.Default().NewZoneProxyValidator(nil)

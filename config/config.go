@@ -3,8 +3,7 @@ package config
 // The types of authentication.
 const (
 	TypeDPToken             = "dpToken"             // of proxies: dataplane tokens
-	TypeZoneToken           = "zoneToken"           // of zone proxies: zone tokens
-	TypeCPToken             = "cpToken"             // of zone control planes: zone tokens of scope cp
+	TypeZoneToken           = "zoneToken"           // of zone control planes and of zone proxies: zone tokens
 	TypeServiceAccountToken = "serviceAccountToken" // the tokens of Kubernetes service accounts
 	TypeNone                = "none"                // every peer is accepted
 )
@@ -15,21 +14,44 @@ const (
 	EnvironmentKubernetes = "kubernetes"
 )
 
+// The modes.
+const (
+	ModeGlobal     = "global"     // a global control plane, which zone control planes connect to
+	ModeZone       = "zone"       // the control plane of a zone
+	ModeStandalone = "standalone" // the name of Kuma 2 for a control plane without other zones
+)
+
 // Config holds the authentication settings of a control plane, and of the proxies and
-// zones that connect to it. Start from [Default], since the zero value switches off
-// issuers and the store's keys. Keep the defaults that a program does not need to change.
+// zones that connect to it. Its fields have the names of Kuma 3.0; the names of earlier
+// versions set the same fields, as the package comment says. Start from [Default], since
+// the zero value switches off issuers and the store's keys. Keep the defaults that a
+// program does not need to change.
+//
+// [Read] reads a Config. A JSON or YAML library can do it too: Config has the methods
+// that such libraries call. What they read is as strict as Read, but not checked; call
+// [Config.Check].
 type Config struct {
+	// Meshpass holds the settings that Kuma does not have.
+	Meshpass struct {
+		// KumaVersion is the version of Kuma or Kong Mesh that the settings are written
+		// for, such as "2.13", "2.14.6" or "3.0". A missing part counts as the latest:
+		// "2" is the latest 2.14. A setting that this version does not read is an
+		// error. If KumaVersion is empty, the names of all versions are read. Variable:
+		// MESHPASS_KUMA_VERSION.
+		KumaVersion string `json:"kumaVersion,omitempty" yaml:"kumaVersion,omitempty"`
+	} `json:"meshpass" yaml:"meshpass"`
+
 	// Environment is [EnvironmentUniversal] or [EnvironmentKubernetes]. It decides
 	// what an empty type means. Variable: KUMA_ENVIRONMENT.
 	Environment string `json:"environment" yaml:"environment"`
 
+	// Mode is [ModeGlobal], [ModeZone] or [ModeStandalone], or empty if it is not set.
+	// A global control plane must say how zones authenticate; see [Config.Check].
+	// Variable: KUMA_MODE.
+	Mode string `json:"mode,omitempty" yaml:"mode,omitempty"`
+
 	// DPServer is the server that proxies connect to.
 	DPServer struct {
-		// Auth is another place for the setting with the same name in Authn.
-		Auth struct {
-			EnableReloadableTokens bool `json:"enableReloadableTokens" yaml:"enableReloadableTokens"`
-		} `json:"auth" yaml:"auth"`
-
 		Authn struct {
 			DPProxy   DPProxy   `json:"dpProxy" yaml:"dpProxy"`
 			ZoneProxy ZoneProxy `json:"zoneProxy" yaml:"zoneProxy"`
@@ -48,22 +70,26 @@ type Config struct {
 		TokenPath string `json:"dataplaneTokenPath" yaml:"dataplaneTokenPath"`
 	} `json:"dataplaneRuntime" yaml:"dataplaneRuntime"`
 
-	// KMesh says how zone control planes authenticate to the global control plane over
-	// KDS.
-	KMesh struct {
-		Multizone struct {
-			Global struct {
-				KDS struct {
-					Auth KDSServerAuth `json:"auth" yaml:"auth"`
-				} `json:"kds" yaml:"kds"`
-			} `json:"global" yaml:"global"`
-			Zone struct {
-				KDS struct {
-					Auth KDSClientAuth `json:"auth" yaml:"auth"`
-				} `json:"kds" yaml:"kds"`
-			} `json:"zone" yaml:"zone"`
-		} `json:"multizone" yaml:"multizone"`
-	} `json:"kmesh" yaml:"kmesh"`
+	// Multizone says how zone control planes authenticate to the global control plane
+	// over KDS.
+	Multizone struct {
+		Global struct {
+			KDS struct {
+				Auth KDSServerAuth `json:"auth" yaml:"auth"`
+			} `json:"kds" yaml:"kds"`
+		} `json:"global" yaml:"global"`
+		Zone struct {
+			// GlobalAddress is the URL of the global control plane. With a token, its
+			// scheme must be grpcs. Variable: KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS.
+			GlobalAddress string `json:"globalAddress,omitempty" yaml:"globalAddress,omitempty"`
+
+			KDS struct {
+				Auth KDSClientAuth `json:"auth" yaml:"auth"`
+			} `json:"kds" yaml:"kds"`
+		} `json:"zone" yaml:"zone"`
+	} `json:"multizone" yaml:"multizone"`
+
+	readings []reading // where settings were read; see Readings
 }
 
 // DPProxy says how data plane proxies authenticate.
@@ -105,7 +131,8 @@ type MeshPublicKey struct {
 	KeyFile string `json:"keyFile,omitempty" yaml:"keyFile,omitempty"`
 }
 
-// ZoneProxy says how the proxies of a zone, its ingress and egress, authenticate.
+// ZoneProxy says how the proxies of a zone, its ingress and egress, authenticate. Kuma
+// 3.0 ignores it: there, they authenticate like other proxies. See [Config.Check].
 type ZoneProxy struct {
 	// Type is [TypeZoneToken], [TypeServiceAccountToken] or [TypeNone], or empty: see
 	// [Config.ZoneProxyType]. Variable: KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE.
@@ -113,27 +140,31 @@ type ZoneProxy struct {
 	ZoneToken ZoneToken `json:"zoneToken" yaml:"zoneToken"`
 }
 
-// ZoneToken holds the settings for the zone tokens of proxies.
+// ZoneToken holds the settings for zone tokens, of zone control planes or of zone
+// proxies.
 type ZoneToken struct {
 	// EnableIssuer lets the control plane issue zone tokens of every scope, whatever
-	// the type. Variable: KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_ENABLE_ISSUER.
-	EnableIssuer bool `json:"enableIssuer" yaml:"enableIssuer"`
-
-	// Validator has the variable
-	// KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_VALIDATOR_USE_SECRETS.
-	Validator ZoneTokenValidator `json:"validator" yaml:"validator"`
+	// the type. The issuer is enabled if it is true in both places. Variables:
+	// KUMA_MULTIZONE_GLOBAL_KDS_AUTH_ZONE_TOKEN_ENABLE_ISSUER and
+	// KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_ENABLE_ISSUER. Before 2.14.6 the first
+	// is KMESH_MULTIZONE_GLOBAL_KDS_AUTH_CP_TOKEN_ENABLE_ISSUER.
+	EnableIssuer bool               `json:"enableIssuer" yaml:"enableIssuer"`
+	Validator    ZoneTokenValidator `json:"validator" yaml:"validator"`
 }
 
 // ZoneTokenValidator says which keys verify zone tokens.
 type ZoneTokenValidator struct {
 	// UseSecrets accepts tokens signed with keys of the store. The validator always
-	// reads revocations from the store.
+	// reads revocations from the store. Variables:
+	// KUMA_MULTIZONE_GLOBAL_KDS_AUTH_ZONE_TOKEN_VALIDATOR_USE_SECRETS and
+	// KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_VALIDATOR_USE_SECRETS. Before 2.14.6
+	// the first is KMESH_MULTIZONE_GLOBAL_KDS_AUTH_CP_TOKEN_VALIDATOR_USE_SECRETS.
 	UseSecrets bool        `json:"useSecrets" yaml:"useSecrets"`
 	PublicKeys []PublicKey `json:"publicKeys" yaml:"publicKeys"`
 }
 
 // PublicKey is a key for zone tokens that are signed offline. Each key needs a
-// different kid.
+// different kid. In a document a kid may also be a whole number.
 type PublicKey struct {
 	KID string `json:"kid" yaml:"kid"`
 
@@ -146,39 +177,42 @@ type PublicKey struct {
 
 // KDSServerAuth says how a global control plane authenticates zone control planes.
 type KDSServerAuth struct {
-	// Type is [TypeCPToken] or [TypeNone], which is the default. Variable:
-	// KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE.
-	Type string `json:"type" yaml:"type"`
+	// Type is [TypeZoneToken] or [TypeNone], or empty if it is not set, which Kuma
+	// treats as none. Variable: KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE. Before 2.14.6 it
+	// is KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE, and zoneToken is called cpToken.
+	Type string `json:"type,omitempty" yaml:"type,omitempty"`
 
-	CPToken struct {
-		// Validator has the variable
-		// KMESH_MULTIZONE_GLOBAL_KDS_AUTH_CP_TOKEN_VALIDATOR_USE_SECRETS.
-		Validator ZoneTokenValidator `json:"validator" yaml:"validator"`
-	} `json:"cpToken" yaml:"cpToken"`
+	// ZoneToken is cpToken before 2.14.6.
+	ZoneToken ZoneToken `json:"zoneToken" yaml:"zoneToken"`
 }
 
 // KDSClientAuth is what a zone control plane presents to the global control plane: a
-// zone token of scope cp, or the path of a file with the token. Set at most one of
-// them. The file need not exist when the configuration is read. Variables:
-// KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE and
-// KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH.
+// zone token of scope cp, or the path of a file with the token. If both are set, the
+// path takes precedence. The file need not exist when the configuration is read.
 type KDSClientAuth struct {
-	CPTokenInline Secret `json:"cpTokenInline" yaml:"cpTokenInline"`
-	CPTokenPath   string `json:"cpTokenPath" yaml:"cpTokenPath"`
+	// TokenInline has the variable KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_INLINE. Before
+	// 2.14.6 it is cpTokenInline, KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE.
+	TokenInline Secret `json:"tokenInline" yaml:"tokenInline"`
+
+	// TokenPath has no element "..". Variable:
+	// KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_PATH. Before 2.14.6 it is cpTokenPath,
+	// KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH.
+	TokenPath string `json:"tokenPath" yaml:"tokenPath"`
 }
 
 // Default returns the default configuration: environment universal, tokens for
 // proxies and zone proxies, issuers enabled, keys of the store in use, no public keys,
-// and no authentication of zone control planes.
+// and no type of authentication of zone control planes.
 func Default() Config {
 	var c Config
 	c.Environment = EnvironmentUniversal
 	c.DPServer.Authn.DPProxy.DPToken.EnableIssuer = true
 	c.DPServer.Authn.DPProxy.DPToken.Validator = DPTokenValidator{UseSecrets: true, PublicKeys: []MeshPublicKey{}}
-	c.DPServer.Authn.ZoneProxy.ZoneToken.EnableIssuer = true
-	c.DPServer.Authn.ZoneProxy.ZoneToken.Validator = ZoneTokenValidator{UseSecrets: true, PublicKeys: []PublicKey{}}
-	c.KMesh.Multizone.Global.KDS.Auth.Type = TypeNone
-	c.KMesh.Multizone.Global.KDS.Auth.CPToken.Validator = ZoneTokenValidator{UseSecrets: true, PublicKeys: []PublicKey{}}
+	zoneTokens := func() ZoneToken {
+		return ZoneToken{EnableIssuer: true, Validator: ZoneTokenValidator{UseSecrets: true, PublicKeys: []PublicKey{}}}
+	}
+	c.DPServer.Authn.ZoneProxy.ZoneToken = zoneTokens()
+	c.Multizone.Global.KDS.Auth.ZoneToken = zoneTokens()
 	return c
 }
 
@@ -205,10 +239,10 @@ func (c Config) typeOr(set, elsewhere string) string {
 }
 
 // ReloadableTokens reports whether proxies should reread their token files. It is true
-// if dpServer.authn.enableReloadableTokens or dpServer.auth.enableReloadableTokens is
-// set, and always on Kubernetes. It is for programs that write the bootstrap
+// if dpServer.authn.enableReloadableTokens is, and always on Kubernetes. It is for
+// programs that write the bootstrap
 // configuration of Envoy. Meshpass does not use it: a server checks the token of each
 // stream, and the credentials of package grpcauth read their file at each call.
 func (c Config) ReloadableTokens() bool {
-	return c.DPServer.Authn.EnableReloadableTokens || c.DPServer.Auth.EnableReloadableTokens || c.Environment == EnvironmentKubernetes
+	return c.DPServer.Authn.EnableReloadableTokens || c.Environment == EnvironmentKubernetes
 }

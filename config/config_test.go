@@ -61,11 +61,9 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 	text, err := json.MarshalIndent(c, "", "  ")
 	require.NoError(t, err)
 	assert.Equal(t, `{
+  "meshpass": {},
   "environment": "universal",
   "dpServer": {
-    "auth": {
-      "enableReloadableTokens": false
-    },
     "authn": {
       "dpProxy": {
         "type": "",
@@ -94,27 +92,25 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
     "dataplaneToken": "",
     "dataplaneTokenPath": ""
   },
-  "kmesh": {
-    "multizone": {
-      "global": {
-        "kds": {
-          "auth": {
-            "type": "none",
-            "cpToken": {
-              "validator": {
-                "useSecrets": true,
-                "publicKeys": []
-              }
+  "multizone": {
+    "global": {
+      "kds": {
+        "auth": {
+          "zoneToken": {
+            "enableIssuer": true,
+            "validator": {
+              "useSecrets": true,
+              "publicKeys": []
             }
           }
         }
-      },
-      "zone": {
-        "kds": {
-          "auth": {
-            "cpTokenInline": "",
-            "cpTokenPath": ""
-          }
+      }
+    },
+    "zone": {
+      "kds": {
+        "auth": {
+          "tokenInline": "",
+          "tokenPath": ""
         }
       }
     }
@@ -123,7 +119,17 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 
 	again, err := config.Read(text, nil)
 	require.NoError(t, err)
-	assert.Equal(t, c, again)
+	requireSameSettings(t, c, again)
+}
+
+// requireSameSettings compares what two configurations set, whatever was read.
+func requireSameSettings(t *testing.T, want, got config.Config) {
+	t.Helper()
+	wantText, err := json.Marshal(want)
+	require.NoError(t, err)
+	gotText, err := json.Marshal(got)
+	require.NoError(t, err)
+	require.Equal(t, string(wantText), string(gotText))
 }
 
 func TestEmptyTypeDependsOnTheEnvironment(t *testing.T) {
@@ -163,6 +169,9 @@ func settings(t reflect.Type, path string, to map[string]reflect.StructTag) {
 	case t.Kind() == reflect.Struct && t != reflect.TypeFor[config.Secret]():
 		for i := range t.NumField() {
 			field := t.Field(i)
+			if !field.IsExported() {
+				continue
+			}
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			at := strings.TrimPrefix(path+"."+name, ".")
 			to[at] = field.Tag
@@ -181,12 +190,25 @@ func TestSettingsHaveTheSameNamesInJSONAndYAML(t *testing.T) {
 	}
 }
 
+func TestReadTakesEverySettingUnderTheNameOfItsField(t *testing.T) {
+	all := map[string]reflect.StructTag{}
+	settings(reflect.TypeFor[config.Config](), "", all)
+	for path := range all {
+		_, err := config.Read([]byte(set(path, nil)), nil)
+		if strings.Contains(path, "publicKeys.") {
+			require.ErrorContains(t, err, "want a list") // the names are inside of a list
+			continue
+		}
+		require.NoError(t, err)
+	}
+}
+
 // sample is the YAML document in the package comment.
 func sample(t *testing.T) string {
 	source, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
-	_, text, _ := strings.Cut(string(source), "//\tenvironment:")
-	text, _, _ = strings.Cut("//\tenvironment:"+text, "//\n")
+	_, text, _ := strings.Cut(string(source), "//\tmeshpass:")
+	text, _, _ = strings.Cut("//\tmeshpass:"+text, "//\n")
 	return strings.ReplaceAll(text, "//\t", "")
 }
 
@@ -206,8 +228,11 @@ func TestReadTakesTheSampleInTheDocumentationAsYAML(t *testing.T) {
 	c.DPServer.Authn.DPProxy.DPToken.Validator.PublicKeys = []config.MeshPublicKey{}
 	c.DPServer.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []config.PublicKey{}
 	c.DataplaneRuntime = config.Default().DataplaneRuntime
-	c.KMesh.Multizone.Zone = config.Default().KMesh.Multizone.Zone
-	assert.Equal(t, config.Default(), c)
+	c.Multizone.Zone = config.Default().Multizone.Zone
+	c.Multizone.Global.KDS.Auth.Type = ""
+	c.Mode = ""
+	c.Meshpass = config.Default().Meshpass
+	requireSameSettings(t, config.Default(), c)
 }
 
 func TestReadTakesADocumentInYAMLAsInJSON(t *testing.T) {
@@ -215,17 +240,17 @@ func TestReadTakesADocumentInYAMLAsInJSON(t *testing.T) {
 	key := object{"kid": "key-2", "key": publicPEM()}
 	text, err := json.Marshal(object{
 		"environment": "kubernetes",
-		"dpServer": object{"auth": object{"enableReloadableTokens": true}, "authn": object{
+		"dpServer": object{"authn": object{
 			"enableReloadableTokens": true,
 			"dpProxy": object{"type": "none", "dpToken": object{"enableIssuer": false, "validator": object{
 				"useSecrets": false, "publicKeys": list{object{"kid": "key-1", "mesh": "default", "keyFile": inFile(t, publicPEM())}}}}},
 			"zoneProxy": object{"type": "none", "zoneToken": object{"enableIssuer": false, "validator": object{
 				"useSecrets": false, "publicKeys": list{key}}}}}},
 		"dataplaneRuntime": object{"dataplaneTokenPath": "/run/dp"},
-		"kmesh": object{"multizone": object{
-			"global": object{"kds": object{"auth": object{"type": "cpToken", "cpToken": object{"validator": object{
+		"multizone": object{
+			"global": object{"kds": object{"auth": object{"type": "zoneToken", "zoneToken": object{"validator": object{
 				"useSecrets": false, "publicKeys": list{key}}}}}},
-			"zone": object{"kds": object{"auth": object{"cpTokenInline": raw}}}}},
+			"zone": object{"kds": object{"auth": object{"tokenInline": raw}}}},
 	})
 	require.NoError(t, err)
 	want, err := config.Read(text, nil)
@@ -233,26 +258,20 @@ func TestReadTakesADocumentInYAMLAsInJSON(t *testing.T) {
 	got := config.Default()
 	require.NoError(t, yaml.Unmarshal(text, &got)) // JSON is YAML
 	require.NoError(t, got.Check())
-	inline := &got.KMesh.Multizone.Zone.KDS.Auth.CPTokenInline
+	inline := &got.Multizone.Zone.KDS.Auth.TokenInline
 	assert.Equal(t, raw, inline.Reveal())
-	wantText, err := json.Marshal(want)
-	require.NoError(t, err)
-	gotText, err := json.Marshal(got)
-	require.NoError(t, err)
-	assert.Equal(t, string(wantText), string(gotText))
+	requireSameSettings(t, want, got)
 }
 
 func TestSettingsAreAllInTheSampleInTheDocumentation(t *testing.T) {
 	all := map[string]reflect.StructTag{}
 	settings(reflect.TypeFor[config.Config](), "", all)
-	delete(all, "dpServer.auth") // the other place of one setting
-	delete(all, "dpServer.auth.enableReloadableTokens")
 	optional := map[string]bool{ // one of the two is enough in each list
-		"dpServer.authn.dpProxy.dpToken.validator.publicKeys.key":              true,
-		"dpServer.authn.zoneProxy.zoneToken.validator.publicKeys.keyFile":      true,
-		"kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys.kid":     true,
-		"kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys.key":     true,
-		"kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys.keyFile": true,
+		"dpServer.authn.dpProxy.dpToken.validator.publicKeys.key":          true,
+		"dpServer.authn.zoneProxy.zoneToken.validator.publicKeys.keyFile":  true,
+		"multizone.global.kds.auth.zoneToken.validator.publicKeys.kid":     true,
+		"multizone.global.kds.auth.zoneToken.validator.publicKeys.key":     true,
+		"multizone.global.kds.auth.zoneToken.validator.publicKeys.keyFile": true,
 	}
 	type level struct {
 		indent int

@@ -70,15 +70,42 @@ func Example() {
 	// token does not permit this: the token's name is "dp-1", the proxy's is "dp-2"
 }
 
+// A global control plane moves from the names of 2.x to those of 3.0.
+func ExampleConfig_Readings() {
+	variables := map[string]string{
+		"KUMA_MODE":                            "global",
+		"KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE": "cpToken",
+	}
+	lookup := func(name string) (string, bool) { value, ok := variables[name]; return value, ok }
+	c, err := config.Read(nil, lookup)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Multizone.Global.KDS.Auth.Type)
+	for _, r := range c.Readings() {
+		if r.Warning != "" {
+			fmt.Printf("%s: %s\n", r.Name, r.Warning)
+		}
+	}
+
+	variables["MESHPASS_KUMA_VERSION"] = "3.0"
+	_, err = config.Read(nil, lookup)
+	fmt.Println(err)
+	// Output:
+	// zoneToken
+	// KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE: deprecated name, which Kuma 3.0 does not read: use multizone.global.kds.auth.type (variable KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE), where cpToken is called zoneToken
+	// config: kmesh.multizone.global.kds.auth.type (from KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE): Kuma 3.0 does not read this; use multizone.global.kds.auth.type (variable KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE), where cpToken is called zoneToken, and remove this
+}
+
 // What is wrong is reported at once, each with the path of its entry.
 func ExampleRead() {
 	_, err := config.Read([]byte(`{
 		"dpServer": {"authn": {"dpProxy": {"type": "dptoken", "dpToken": {"validator": {"publicKeys": [{"kid": "key-1"}]}}}}},
-		"kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "konnect"}}}}}
+		"multizone": {"global": {"kds": {"auth": {"type": "konnect"}}}}
 	}`), nil)
 	fmt.Println(err)
 	// Output:
 	// config: dpServer.authn.dpProxy.type: found "dptoken", want one of dpToken, serviceAccountToken, none
-	// config: kmesh.multizone.global.kds.auth.type: found "konnect", want one of cpToken, none
+	// config: multizone.global.kds.auth.type: found "konnect", want one of zoneToken, none
 	// config: dpServer.authn.dpProxy.dpToken.validator.publicKeys[0] (kid "key-1"): neither key nor keyFile is set, want one of them
 }

@@ -26,14 +26,15 @@ type loadedKey struct {
 
 // keys reads the public keys of the validator in the section at entry. If used is
 // true, the section must have a source of keys.
-func (p *problems) keys(entry string, used, useSecrets bool, list []MeshPublicKey) []loadedKey {
+func (p *problems) keys(c Config, entry string, used, useSecrets bool, list []MeshPublicKey) []loadedKey {
+	listEntry := c.entry(entry + ".publicKeys")
 	if used && !useSecrets && len(list) == 0 {
-		p.addf(entry, "useSecrets is false and publicKeys is empty, so no token could be valid")
+		p.addf(strings.TrimSuffix(listEntry, ".publicKeys"), "useSecrets is false and publicKeys is empty, so no token could be valid")
 	}
 	var keys []loadedKey
 	first := map[[2]string]int{}
 	for i, k := range list {
-		at := fmt.Sprintf("%s.publicKeys[%d] (kid %.64q)", entry, i, k.KID)
+		at := fmt.Sprintf("%s[%d] (kid %.64q)", listEntry, i, k.KID)
 		if err := token.CheckKeyID(k.KID); err != nil {
 			p.add(at, err)
 		} else if before, twice := first[[2]string{k.Mesh, k.KID}]; twice {

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
-	"strings"
+	"regexp"
 	"unicode/utf8"
 
 	"github.com/meshpass/meshpass/token"
@@ -16,13 +13,15 @@ import (
 
 // Read reads a configuration from a JSON document and from variables, which override
 // the document, and checks it. Settings that are missing have the values of [Default].
-// The document may be empty, and may begin with a byte order mark of UTF-8. lookup looks up variables: pass os.LookupEnv, or nil for
-// no variables; see [Config.ApplyEnvironment].
+// The document may be empty, and may begin with a byte order mark of UTF-8. lookup
+// looks up variables: pass os.LookupEnv, or nil for no variables; see
+// [Config.ApplyEnvironment].
 //
-// The document must contain only the settings of [Config]. Read refuses names that are
-// unknown, in another case or duplicate, values of another type, and text after the
-// document. Null means that a setting is not set. Read blocks while it reads the files
-// that the configuration names.
+// The document may contain the settings of [Config] under the names of every version,
+// and what Kuma has beside them, which is passed over. Read refuses other names, names
+// in another case or duplicate, values of another type, and text after the document.
+// Null means that a setting is not set. Read blocks while it reads the files that the
+// configuration names.
 //
 // The error lists all problems of the document. If the document is good, it lists all
 // problems of the variables and the settings, each with the path of its entry.
@@ -33,7 +32,7 @@ func Read(document []byte, lookup func(name string) (string, bool)) (Config, err
 		return Config{}, fmt.Errorf("config: the document: %w", err)
 	}
 	if len(text) > 0 {
-		if err := decode(bytes.TrimPrefix(document, []byte("\ufeff")), &c); err != nil {
+		if err := c.decode(bytes.TrimPrefix(document, []byte("\ufeff"))); err != nil {
 			return Config{}, err
 		}
 	}
@@ -47,7 +46,22 @@ func Read(document []byte, lookup func(name string) (string, bool)) (Config, err
 	return c, nil
 }
 
-func decode(document []byte, c *Config) error {
+// UnmarshalJSON reads the settings of a JSON document into c, as [Read] does, and leaves
+// those that are missing. It implements json.Unmarshaler. It does not check them.
+func (c *Config) UnmarshalJSON(document []byte) error { return c.decode(document) }
+
+// UnmarshalYAML reads the settings of a YAML document into c, as [Config.UnmarshalJSON]
+// does for JSON. It is the method that gopkg.in/yaml.v2, gopkg.in/yaml.v3 and others
+// look for. sigs.k8s.io/yaml uses UnmarshalJSON.
+func (c *Config) UnmarshalYAML(unmarshal func(any) error) error {
+	var document any
+	if err := unmarshal(&document); err != nil {
+		return err
+	}
+	return c.decodeValue(document)
+}
+
+func (c *Config) decode(document []byte) error {
 	if !utf8.Valid(document) {
 		return errors.New("config: the document is not UTF-8")
 	}
@@ -60,105 +74,50 @@ func decode(document []byte, c *Config) error {
 		}
 		return fmt.Errorf("config: the document is not JSON: %w", err)
 	}
-	var s strictness
-	s.value(json.NewDecoder(bytes.NewReader(document)), reflect.TypeFor[Config](), "")
-	if len(s.problems) > 0 {
-		return errors.Join(s.problems...)
-	}
-	if err := json.Unmarshal(document, c); err != nil {
-		return fmt.Errorf("config: %w", err)
-	}
-	return nil
+	var p problems
+	d := json.NewDecoder(bytes.NewReader(document))
+	d.UseNumber()
+	value := parse(d, "", &p)
+	return errors.Join(errors.Join(p...), c.decodeValue(value))
 }
 
-// strictness finds faults that encoding/json ignores, and names the entry of each
-// fault.
-type strictness struct{ problems []error }
-
-func (s *strictness) add(path, format string, args ...any) {
-	if path == "" {
-		path = "the document"
-	}
-	s.problems = append(s.problems, fmt.Errorf("config: %s: %s", path, fmt.Sprintf(format, args...)))
-}
-
-// value reads the next value, which must be of type t, or of any type if t is nil.
-// The document is well-formed, so the decoder does not fail.
-func (s *strictness) value(d *json.Decoder, t reflect.Type, path string) {
+// parse reads the next value of a well-formed document, and finds names that are set
+// twice, which encoding/json ignores.
+func parse(d *json.Decoder, path string, p *problems) any {
 	next, _ := d.Token()
-	found, wanted := describe(next), describeType(t)
-	if t != nil && next != nil && found != wanted {
-		s.add(path, "found %s, want %s", found, wanted)
-		t = nil
-	}
 	switch next {
 	case json.Delim('{'):
-		s.object(d, t, path)
-	case json.Delim('['):
-		for i := 0; d.More(); i++ {
-			var element reflect.Type
-			if t != nil {
-				element = t.Elem()
+		object := map[string]any{}
+		for d.More() {
+			key, _ := d.Token()
+			name, _ := key.(string)
+			at := join(path, name)
+			if !plainName.MatchString(name) { // errors print it
+				at = join(path, fmt.Sprintf("%.64q", name))
 			}
-			s.value(d, element, fmt.Sprintf("%s[%d]", path, i))
+			if _, twice := object[name]; twice {
+				p.addf(at, "set twice")
+			}
+			object[name] = parse(d, at, p)
 		}
 		_, _ = d.Token()
+		return object
+	case json.Delim('['):
+		list := []any{}
+		for i := 0; d.More(); i++ {
+			list = append(list, parse(d, fmt.Sprintf("%s[%d]", path, i), p))
+		}
+		_, _ = d.Token()
+		return list
 	}
+	return next
 }
 
-// object reads the rest of an object.
-func (s *strictness) object(d *json.Decoder, t reflect.Type, path string) {
-	settings := map[string]reflect.Type{}
-	if t != nil {
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			settings[name] = t.Field(i).Type
-		}
-	}
-	seen := map[string]bool{}
-	for d.More() {
-		next, _ := d.Token()
-		name, _ := next.(string)
-		at := strings.TrimPrefix(path+"."+name, ".")
-		setting, known := settings[name]
-		switch {
-		case t == nil:
-		case !known:
-			s.add(path, "there is no setting %.64q, want one of %s", name, strings.Join(slices.Sorted(maps.Keys(settings)), ", "))
-		case seen[name]:
-			s.add(at, "set twice")
-		}
-		seen[name] = true
-		s.value(d, setting, at)
-	}
-	_, _ = d.Token()
-}
+var plainName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
 
-func describe(t json.Token) string {
-	switch t := t.(type) {
-	case json.Delim:
-		if t == '{' {
-			return "an object"
-		}
-		return "a list"
-	case string:
-		return "a string"
-	case bool:
-		return "a boolean"
+func join(path, name string) string {
+	if path == "" {
+		return name
 	}
-	return "a number"
-}
-
-func describeType(t reflect.Type) string {
-	switch {
-	case t == nil:
-		return ""
-	case t == reflect.TypeFor[Secret]() || t.Kind() == reflect.String:
-		return "a string"
-	case t.Kind() == reflect.Bool:
-		return "a boolean"
-	case t.Kind() == reflect.Slice:
-		return "a list"
-	}
-	return "an object"
+	return path + "." + name
 }

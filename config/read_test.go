@@ -24,7 +24,7 @@ import (
 const (
 	dpKeys  = "dpServer.authn.dpProxy.dpToken.validator.publicKeys"
 	zpKeys  = "dpServer.authn.zoneProxy.zoneToken.validator.publicKeys"
-	kdsKeys = "kmesh.multizone.global.kds.auth.cpToken.validator.publicKeys"
+	kdsKeys = "multizone.global.kds.auth.zoneToken.validator.publicKeys"
 )
 
 // set returns a document that sets the entry at path to a value.
@@ -92,10 +92,13 @@ func TestReadRefusesAWrongConfigurationWithTheNameOfTheEntry(t *testing.T) {
 			`config: dpServer.authn.dpProxy.type: found "dptoken", want one of dpToken, serviceAccountToken, none`},
 		"an unknown type, for zones": {set("dpServer.authn.zoneProxy.type", "dpToken"),
 			`config: dpServer.authn.zoneProxy.type: found "dpToken", want one of zoneToken, serviceAccountToken, none`},
-		"an unknown type, for control planes": {set("kmesh.multizone.global.kds.auth.type", "konnect"),
-			`config: kmesh.multizone.global.kds.auth.type: found "konnect", want one of cpToken, none`},
-		"no type, for control planes": {set("kmesh.multizone.global.kds.auth.type", ""),
-			`config: kmesh.multizone.global.kds.auth.type: found "", want one of cpToken, none`},
+		"an unknown type, for control planes": {set("multizone.global.kds.auth.type", "konnect"),
+			`config: multizone.global.kds.auth.type: found "konnect", want one of zoneToken, none`},
+		"no type, for control planes": {set("multizone.global.kds.auth.type", ""),
+			`config: multizone.global.kds.auth.type: it is empty, want a value, or no such setting`},
+		"an empty environment":   {set("environment", ""), `config: environment: it is empty, want a value, or no such setting`},
+		"an empty mode":          {set("mode", ""), `config: mode: it is empty, want a value, or no such setting`},
+		"an unknown mode":        {set("mode", "remote"), `config: mode: found "remote", want one of global, zone, standalone`},
 		"an unknown environment": {set("environment", "moon"), `config: environment: found "moon", want one of universal, kubernetes`},
 		"no key at all": {set("dpServer.authn.dpProxy.dpToken.validator.useSecrets", false),
 			`config: dpServer.authn.dpProxy.dpToken.validator: useSecrets is false and publicKeys is empty`},
@@ -103,16 +106,16 @@ func TestReadRefusesAWrongConfigurationWithTheNameOfTheEntry(t *testing.T) {
 			`config: dpServer.authn.zoneProxy.zoneToken.validator: useSecrets is false and publicKeys is empty`},
 
 		"an unknown name":        {set("dpServer.authn.dpProxy.typ", "none"), `config: dpServer.authn.dpProxy: there is no setting "typ", want one of dpToken, type`},
-		"an unknown name on top": {set("dpserver.authn.dpProxy.type", "none"), `config: the document: there is no setting "dpserver", want one of dataplaneRuntime, dpServer, environment, kmesh`},
+		"an unknown name on top": {set("dpserver.authn.dpProxy.type", "none"), `config: the document: there is no setting "dpserver", want one of dataplaneRuntime, dpServer, environment, kmesh, meshpass, mode, multizone, or one of Kuma's`},
 		"another case":           {set("dpServer.authn.dpProxy.Type", "none"), `config: dpServer.authn.dpProxy: there is no setting "Type", want one of dpToken, type`},
 		"a mesh of a zone's key": {set(zpKeys, list{object{"kid": "1", "mesh": "a", "key": public}}), zp + `[0]: there is no setting "mesh", want one of key, keyFile, kid`},
 		"a name twice":           {`{"environment": "universal", "environment": "kubernetes"}`, `config: environment: set twice`},
 		"a section twice":        {`{"dpServer": {}, "dpServer": {}}`, `config: dpServer: set twice`},
-		"a number for a string":  {set(dpKeys, list{object{"kid": 1, "key": public}}), dp + `[0].kid: found a number, want a string`},
+		"a number for a string":  {set("dpServer.authn.dpProxy.type", 1), `config: dpServer.authn.dpProxy.type: found a number, want a string`},
 		"a string for a boolean": {set("dpServer.authn.dpProxy.dpToken.enableIssuer", "false"), `config: dpServer.authn.dpProxy.dpToken.enableIssuer: found a string, want a boolean`},
 		"an object for a list":   {set(dpKeys, object{"kid": "1"}), dp + `: found an object, want a list`},
 		"a list for an object":   {set("dpServer", list{list{object{"kid": "1"}}}), `config: dpServer: found a list, want an object`},
-		"a boolean for a token":  {set("kmesh.multizone.zone.kds.auth.cpTokenInline", true), `config: kmesh.multizone.zone.kds.auth.cpTokenInline: found a boolean, want a string`},
+		"a boolean for a token":  {set("multizone.zone.kds.auth.tokenInline", true), `config: multizone.zone.kds.auth.tokenInline: found a boolean, want a string`},
 		"a list as the document": {`[]`, `config: the document: found a list, want an object`},
 		"no JSON":                {"{\n\"environment\": universal}", `config: the document is not JSON: line 2: `},
 		"half a document":        {`{"environment":`, `config: the document is not JSON: line 1: `},
@@ -145,7 +148,7 @@ func TestKeyFileMustBeARegularFileOrASymbolicLinkToOne(t *testing.T) {
 func TestReadReportsEverythingThatIsWrongAtOnce(t *testing.T) {
 	document := fmt.Sprintf(`{"dpServer": {"authn": {"dpProxy": {"type": "x", "dpToken": {"validator": {"publicKeys": [
 		{"kid": "1"}, {"kid": "1", "key": %q}, {"kid": "1", "key": "no key"}]}}}}},
-		"kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "y"}}}}}}`, publicPEM())
+		"multizone": {"global": {"kds": {"auth": {"type": "y"}}}}}`, publicPEM())
 	_, err := config.Read([]byte(document), variables("KUMA_ENVIRONMENT", "moon", "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", "often"))
 	require.Error(t, err)
 	lines := strings.Split(err.Error(), "\n")
@@ -159,6 +162,11 @@ func TestReadReportsEverythingThatIsWrongAtOnce(t *testing.T) {
 	_, err = config.Read([]byte(`{"a": 1, "b": {"c": [1, {"d": null}]}, "environment": 1}`), nil)
 	require.Error(t, err)
 	require.Len(t, strings.Split(err.Error(), "\n"), 3)
+}
+
+func TestReadQuotesANameThatErrorsWouldPrint(t *testing.T) {
+	_, err := config.Read([]byte(`{"store": {"a\nb": {"c": 1, "c": 1}}}`), nil)
+	require.EqualError(t, err, `config: store."a\nb".c: set twice`)
 }
 
 func TestReadAllowsThatWhatIsNotInUseLacksKeys(t *testing.T) {
@@ -200,12 +208,15 @@ func TestVariablesOverrideTheirSettings(t *testing.T) {
 		"KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_VALIDATOR_USE_SECRETS", "false",
 		"KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", "true",
 		"KUMA_DATAPLANE_RUNTIME_TOKEN", raw,
-		"KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE", "none",
-		"KMESH_MULTIZONE_GLOBAL_KDS_AUTH_CP_TOKEN_VALIDATOR_USE_SECRETS", "false",
-		"KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE", raw+"\n",
+		"KUMA_MODE", "zone",
+		"KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE", "none",
+		"KUMA_MULTIZONE_GLOBAL_KDS_AUTH_ZONE_TOKEN_ENABLE_ISSUER", "false",
+		"KUMA_MULTIZONE_GLOBAL_KDS_AUTH_ZONE_TOKEN_VALIDATOR_USE_SECRETS", "false",
+		"KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "grpcs://global:5685",
+		"KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_INLINE", raw+"\n",
 	))
 	require.NoError(t, err)
-	authn, kds := c.DPServer.Authn, c.KMesh.Multizone
+	authn, kds := c.DPServer.Authn, c.Multizone
 	assert.Equal(t, "kubernetes", c.Environment)
 	assert.Equal(t, "serviceAccountToken", authn.DPProxy.Type)
 	assert.False(t, authn.DPProxy.DPToken.EnableIssuer)
@@ -215,19 +226,23 @@ func TestVariablesOverrideTheirSettings(t *testing.T) {
 	assert.False(t, authn.ZoneProxy.ZoneToken.Validator.UseSecrets)
 	assert.True(t, authn.EnableReloadableTokens)
 	assert.Equal(t, raw, c.DataplaneRuntime.Token.Reveal())
-	assert.False(t, kds.Global.KDS.Auth.CPToken.Validator.UseSecrets)
-	assert.Equal(t, raw+"\n", kds.Zone.KDS.Auth.CPTokenInline.Reveal())
+	assert.Equal(t, "zone", c.Mode)
+	assert.Equal(t, "none", kds.Global.KDS.Auth.Type)
+	assert.False(t, kds.Global.KDS.Auth.ZoneToken.EnableIssuer)
+	assert.False(t, kds.Global.KDS.Auth.ZoneToken.Validator.UseSecrets)
+	assert.Equal(t, "grpcs://global:5685", kds.Zone.GlobalAddress)
+	assert.Equal(t, raw+"\n", kds.Zone.KDS.Auth.TokenInline.Reveal())
 
 	c, err = config.Read(nil, variables(
 		"KUMA_DATAPLANE_RUNTIME_TOKEN_PATH", "/var/run/dp",
-		"KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE", "cpToken",
-		"KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH", "/var/run/cp",
+		"KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE", "zoneToken",
+		"KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_PATH", "/var/run/cp",
 		"KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", "",
 	))
 	require.NoError(t, err)
 	assert.Equal(t, "/var/run/dp", c.DataplaneRuntime.TokenPath)
-	assert.Equal(t, "cpToken", c.KMesh.Multizone.Global.KDS.Auth.Type)
-	assert.Equal(t, "/var/run/cp", c.KMesh.Multizone.Zone.KDS.Auth.CPTokenPath)
+	assert.Equal(t, "zoneToken", c.Multizone.Global.KDS.Auth.Type)
+	assert.Equal(t, "/var/run/cp", c.Multizone.Zone.KDS.Auth.TokenPath)
 	assert.Equal(t, config.TypeDPToken, c.DPProxyType())
 }
 
@@ -235,7 +250,7 @@ func TestVariablesAreAllDocumentedWithTheirSettings(t *testing.T) {
 	source, err := os.ReadFile("config.go")
 	require.NoError(t, err)
 	documented := map[string]bool{}
-	for _, name := range regexp.MustCompile(`\b(KUMA|KMESH)_[A-Z_]+\b`).FindAllString(string(source), -1) {
+	for _, name := range regexp.MustCompile(`\b(KUMA|KMESH|MESHPASS)_[A-Z_]+\b`).FindAllString(string(source), -1) {
 		documented[name] = true
 	}
 	asked := map[string]bool{}
@@ -255,7 +270,6 @@ func TestVariableThatIsNoBooleanIsNamedWithoutItsValue(t *testing.T) {
 }
 
 func TestInlineTokenIsChecked(t *testing.T) {
-	const inline = "kmesh.multizone.zone.kds.auth.cpTokenInline"
 	good := offlineZoneToken(t, "west", zone.ScopeCP)
 	dp := offlineDataplaneToken(t, token.Dataplane{Mesh: "default", Name: "dp-1"})
 	for name, c := range map[string]struct {
@@ -264,14 +278,12 @@ func TestInlineTokenIsChecked(t *testing.T) {
 	}{
 		"a redacted one":          {set(inline, "(redacted)"), `config: ` + inline + `: found the text "(redacted)", which replaces a token in printed configurations, want the token`},
 		"something else":          {set(inline, "hunter2"), `config: ` + inline + `: malformed token`},
-		"white space":             {set(inline, "  "), `config: ` + inline + `: malformed token`},
+		"white space":             {set(inline, " \n "), `config: ` + inline + `: it is white space, want a token`},
 		"another scope":           {set(inline, offlineZoneToken(t, "west", "ingress")), `config: ` + inline + `: found a zone token of scopes ["ingress"], want scope cp`},
 		"a dataplane token":       {set(inline, dp), `config: ` + inline + `: found a dataplane token, want a zone token of scope cp`},
 		"a proxy's, not readable": {set("dataplaneRuntime.dataplaneToken", "hunter2"), `config: dataplaneRuntime.dataplaneToken: malformed token`},
-		"both": {set("kmesh.multizone.zone.kds.auth", object{"cpTokenInline": good, "cpTokenPath": "/t"}),
-			`config: kmesh.multizone.zone.kds.auth: both cpTokenInline and cpTokenPath are set, want at most one of them`},
-		"a token for its path": {set("kmesh.multizone.zone.kds.auth.cpTokenPath", good),
-			`config: kmesh.multizone.zone.kds.auth.cpTokenPath: it holds a token, want the path of a file; put a token into cpTokenInline`},
+		"a token for its path": {set("multizone.zone.kds.auth.tokenPath", good),
+			`config: multizone.zone.kds.auth.tokenPath: it holds a token, want the path of a file; put a token into tokenInline`},
 		"a token for its path, of a proxy": {set("dataplaneRuntime.dataplaneTokenPath", dp+"\n"),
 			`config: dataplaneRuntime.dataplaneTokenPath: it holds a token, want the path of a file; put a token into dataplaneToken`},
 		"both, of a proxy": {set("dataplaneRuntime", object{"dataplaneToken": dp, "dataplaneTokenPath": "/t"}),
@@ -287,7 +299,7 @@ func TestInlineTokenIsChecked(t *testing.T) {
 	}
 	for _, document := range []string{
 		set(inline, " "+good+"\n"),
-		set("kmesh.multizone.zone.kds.auth.cpTokenPath", "/not/there/yet"),
+		set("multizone.zone.kds.auth.tokenPath", "/not/there/yet"),
 		set("dataplaneRuntime.dataplaneToken", dp),
 		set("dataplaneRuntime.dataplaneToken", offlineZoneToken(t, "west", "egress")), // a zone proxy's
 		set("dataplaneRuntime.dataplaneTokenPath", "/not/there/yet"),
@@ -299,7 +311,7 @@ func TestInlineTokenIsChecked(t *testing.T) {
 
 func TestInlineTokenIsNeverShown(t *testing.T) {
 	raw := offlineZoneToken(t, "west", zone.ScopeCP)
-	c, err := config.Read([]byte(set("kmesh.multizone.zone.kds.auth.cpTokenInline", raw)), variables("KUMA_DATAPLANE_RUNTIME_TOKEN", raw))
+	c, err := config.Read([]byte(set("multizone.zone.kds.auth.tokenInline", raw)), variables("KUMA_DATAPLANE_RUNTIME_TOKEN", raw))
 	require.NoError(t, err)
 	hidden := struct{ c config.Config }{c} // fmt calls no methods of what is in unexported fields
 	asJSON, err := json.Marshal(c)
@@ -313,7 +325,7 @@ func TestInlineTokenIsNeverShown(t *testing.T) {
 		assert.NotContains(t, shown, fmt.Sprintf("%x", raw))
 	}
 	assert.Contains(t, logged(t, "token", c.DataplaneRuntime.Token), "(redacted)")
-	assert.Contains(t, string(asJSON), `"cpTokenInline":"(redacted)"`)
+	assert.Contains(t, string(asJSON), `"tokenInline":"(redacted)"`)
 
 	_, err = config.Read(asJSON, nil)
 	require.ErrorContains(t, err, "replaces a token", "a configuration that lost its secrets is not used")
@@ -333,6 +345,8 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"dpServer": {"authn": {"dpProxy": {"type": "none", "dpToken": {"validator": {"publicKeys": [{"kid": "1", "key": "x"}]}}}}}}`))
 	f.Add([]byte(`{"environment": null, "a": [[{"b": {}}], 1]}`))
 	f.Add([]byte(`{"dpServer": [], "kmesh": {"multizone": 1}}`))
+	f.Add([]byte(`{"mode": "global", "kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "cpToken", "cpToken": {"validator": {"publicKeys": [{"kid": 1, "key": "x"}]}}}}}}}}`))
+	f.Add([]byte(`{"meshpass": {"kumaVersion": "3.0"}, "multizone": {"zone": {"globalAddress": "grpcs://a", "kds": {"auth": {"tokenPath": "a", "tokenInline": ""}}}}}`))
 	keyFile := regexp.MustCompile(`(?i)keyfile|\\u`)
 	f.Fuzz(func(t *testing.T, document []byte) {
 		if keyFile.Match(document) {

@@ -53,5 +53,5 @@ func TestReadTakesWhatAnEditorSavedWithAByteOrderMarkAndNamesUTF16(t *testing.T)
 	_, err = config.Read(nil, lookup("\ufeff"+raw+"\r\n"))
 	require.NoError(t, err)
 	_, err = config.Read(nil, lookup(wide(binary.LittleEndian, raw)))
-	require.ErrorContains(t, err, "dataplaneRuntime.dataplaneToken: the text is UTF-16")
+	require.ErrorContains(t, err, "dataplaneRuntime.dataplaneToken (from KUMA_DATAPLANE_RUNTIME_TOKEN): the text is UTF-16")
 }

@@ -40,6 +40,7 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
+	settings.LogReadings(log)
 	creds, err := serverTLS(*certificate)
 	if err != nil {
 		return err
