@@ -61,7 +61,7 @@ var mayImport = map[string][]string{
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
 	"grpcauth":                   {"dataplane", "zone", "internal/limit", "token"},
-	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "token"},
+	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"internal/ci/release":        {},
 	"internal/ci/testreport":     {},
