@@ -51,6 +51,7 @@ var mayImport = map[string][]string{
 	// What only tests import.
 	"internal/test/engines":   {},
 	"internal/test/forge":     {},
+	"internal/test/kumacases": {},
 	"internal/test/logtest":   {},
 	"internal/test/storetest": {"internal/test/forge", "audit", "dataplane", "zone", "signing", "keystore/sealed", "keystore", "token"},
 
