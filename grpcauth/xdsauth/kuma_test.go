@@ -84,7 +84,7 @@ func TestKumaTheResourceIsReadInTheFormsOf2And3AndTheOperatorSaysWhichCounts(t *
 }
 
 func TestKumaZoneProxiesHaveZoneTokensIn2AndDataplaneTokensIn3(t *testing.T) {
-	ordinary := withFields(`,"labels":{"kuma.io/listener-zoneingress":"enabled"},"networking":{"address":"10.0.0.1",
+	ordinary := withFields(`,"networking":{"address":"10.0.0.1",
 		"listeners":[{"type":"ZoneIngress","address":"10.0.0.1","port":10001}]}`)
 	inBoth(t, func(t *testing.T, v variant) {
 		zones := newZoneTokens(t)
