@@ -2,13 +2,16 @@ package xdsauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meshpass/meshpass/dataplane"
@@ -195,6 +198,64 @@ func FuzzNoNodeResolvesToAnotherMeshOrNameThanItsIDHas(f *testing.F) {
 		require.NotContains(t, proxy.Mesh, ".")
 		require.LessOrEqual(t, len(proxy.Inbounds), 129) // with a gateway
 	})
+}
+
+// A server may read the resource again, with the usual parsers, which fold case and take
+// the last of two fields. It must not find another proxy than the token was compared with.
+func FuzzTheUsualParsersFindNoOtherProxyInAResource(f *testing.F) {
+	for _, text := range []string{
+		dataplaneJSON(dataplane.Proxy{Mesh: "default", Name: "dp-1", Inbounds: []map[string]string{{"a": "1"}, {"a": "2"}}, Labels: map[string]string{"b": "\u2028<"}}),
+		`{"type":"Dataplane","mesh":"default","name":"dp-1","labels":null,"networking":{"gateway":{"tags":{"a":"1"}}}}`,
+		`{"type":"Dataplane","mesh":"default","name":"dp-1","networking":{"inbound":[{"tags":{"\ud800":"\udc00"}}]}}`,
+		"type: Dataplane\nmesh: default\nname: dp-1\nlabels: {a: 'b', \"c\": on}\nnetworking:\n  inbound:\n  - tags: {a: 'yes', b: |-\n      two\n      lines\n     }\n",
+		"{type: Dataplane, mesh: default, name: dp-1}",
+		"type: Dataplane\nmesh: default\nname: dp-1\nNAME: dp-2\nlabels: &x {a: b}\n",
+	} {
+		f.Add(text)
+	}
+	type tags = map[string]string
+	type dataplaneResource struct {
+		Type, Mesh, Name string
+		Labels           tags
+		Networking       struct {
+			Inbound []struct{ Tags tags }
+			Gateway *struct{ Tags tags }
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) {
+			return // no string of protobuf
+		}
+		proxy, err := xdsauth.ResolveNode(context.Background(), ofDP1(text))
+		if err != nil {
+			require.ErrorIs(t, err, token.ErrNotPermitted)
+			return
+		}
+		for name, parse := range map[string]func([]byte, any) error{"JSON": json.Unmarshal, "YAML": yaml.Unmarshal} {
+			var other dataplaneResource
+			if parse([]byte(text), &other) != nil {
+				continue // as with YAML that is read as JSON
+			}
+			require.Equal(t, [3]string{"Dataplane", proxy.Mesh, proxy.Name}, [3]string{other.Type, other.Mesh, other.Name}, name)
+			sameTags(t, proxy.Labels, other.Labels)
+			inbounds := other.Networking.Inbound
+			if other.Networking.Gateway != nil {
+				inbounds = append(inbounds, *other.Networking.Gateway)
+			}
+			require.Len(t, proxy.Inbounds, len(inbounds), name)
+			for i := range inbounds {
+				sameTags(t, proxy.Inbounds[i], inbounds[i].Tags)
+			}
+		}
+	})
+}
+
+// sameTags takes none and an empty map for the same.
+func sameTags(t *testing.T, want, got map[string]string) {
+	require.Len(t, got, len(want))
+	for name, value := range want {
+		require.Equal(t, value, got[name])
+	}
 }
 
 func BenchmarkResolveNode(b *testing.B) {
