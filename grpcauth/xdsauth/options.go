@@ -54,6 +54,8 @@ func WithStoredProxies(lookup func(ctx context.Context, mesh, name string) (data
 // as in Kuma 3, they are refused. zoneName is the name of the zone that the server
 // is for.
 //
+// A credential that says it is a zone token goes to zones, every other one to the
+// authenticator of proxies, so a zone proxy without a token is refused in any case.
 // The type in the node's metadata, "ingress" or "egress", says which scope the token
 // must have. If the metadata has a resource, it must be a ZoneIngress or ZoneEgress of
 // that name. A zone token is good for no other node, and a dataplane token for no zone
