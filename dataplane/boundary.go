@@ -11,8 +11,9 @@ import (
 // [AsKuma210], [AsKuma214] or [AsKuma30], and pass it to [WithBoundary]; change a field
 // where you need another rule.
 //
-// The zero Boundary is the default. It accepts what every version accepts, and refuses
-// what they disagree about, with an error that names WithBoundary.
+// The zero Boundary is the default. It compares tags with inbounds. It refuses a token
+// with tags if the proxy has labels, a token without a workload if the proxy has one,
+// and every type other than "dataplane", with an error that names WithBoundary.
 type Boundary struct {
 	// Tags says what the tags of a token are compared with. The form in which a proxy
 	// describes itself never changes that.

@@ -30,7 +30,8 @@
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"})
 //
 // The versions of Kuma disagree about the comparison: [WithBoundary] chooses one.
-// Without it, what they disagree about is refused.
+// Without it, labels, workloads and other types than "dataplane" are refused where they
+// would decide.
 //
 // [Verified.Bind] watches the token while the connection is open: its context ends
 // when the token expires or is revoked, or when its key is removed.
