@@ -87,8 +87,8 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 		} {
 			require.Contains(t, takers, taker)
 			for maker, gives := range makers {
-				if maker == "WithPublicKeyForEveryMesh" {
-					continue // as WithPublicKey; zones have no mesh
+				if maker == "WithPublicKeyForEveryMesh" || maker == "WithBoundary" {
+					continue // zones have neither
 				}
 				assert.Equal(t, slices.Contains(makerNames, maker), types.AssignableTo(gives, takers[taker]), "%s.%s(…, %s(…))", pkg.Name(), taker, maker)
 			}
@@ -113,6 +113,10 @@ var mirrored = map[string]string{
 	"Proxy": "a proxy is more than a name", "Peer": "a component of a zone has a scope",
 	"ScopeCP": "", "ScopeIngress": "", "ScopeEgress": "",
 	"WithPublicKeyForEveryMesh": "zone tokens belong to no mesh",
+
+	// Zone tokens have no tags, workload or type.
+	"Boundary": "", "WithBoundary": "", "AsKuma210": "", "AsKuma214": "", "AsKuma30": "", "LabelWorkload": "",
+	"TagRule": "", "TagsUndecided": "", "TagsOnInbounds": "", "TagsOnEachInbound": "", "TagsOnLabels": "",
 }
 
 func TestThePackagesOfTheTwoKindsMirrorEachOther(t *testing.T) {

@@ -52,6 +52,7 @@ var mayImport = map[string][]string{
 	// What only tests import.
 	"internal/test/engines":   {},
 	"internal/test/forge":     {},
+	"internal/test/kumacases": {},
 	"internal/test/logtest":   {},
 	"internal/test/verdicts":  {"dataplane", "keystore/dir", "token"},
 	"internal/test/storetest": {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
@@ -63,7 +64,7 @@ var mayImport = map[string][]string{
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
 	"grpcauth":                   {"dataplane", "zone", "internal/limit", "token"},
-	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "token"},
+	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"internal/ci/release":        {},
 	"internal/ci/testreport":     {},

@@ -24,10 +24,14 @@
 // Only a validator makes one, so holding it proves that the token was checked.
 // [Verified.Permits] compares its claims with the [Proxy] that connects.
 //
-//	validator, err := dataplane.NewValidator(store)
+//	validator, err := dataplane.NewValidator(store, dataplane.WithBoundary(dataplane.AsKuma30()))
 //	defer validator.Close()
 //	verified, err := validator.Validate(ctx, "default", issued.Token)
 //	err = verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"})
+//
+// The versions of Kuma disagree about the comparison: [WithBoundary] chooses one.
+// Without it, labels, workloads and other types than "dataplane" are refused where they
+// would decide.
 //
 // [Verified.Bind] watches the token while the connection is open: its context ends
 // when the token expires or is revoked, or when its key is removed.

@@ -18,7 +18,7 @@ import (
 type IssuerOption interface{ applyIssuer(*keylife.Config) error }
 
 // A ValidatorOption is an option of [NewValidator] and [NewOfflineValidator].
-type ValidatorOption interface{ applyValidator(*live.Config) error }
+type ValidatorOption interface{ applyValidator(*validatorConfig) error }
 
 // An Option is an option of both issuers and validators.
 type Option interface {
@@ -40,17 +40,23 @@ type KeyOption interface {
 type (
 	option          setting.Option
 	issuerOption    keylife.Option
-	validatorOption live.Option
+	validatorOption func(*validatorConfig) error
 	removeOption    func(*keylife.Removal) error
 	keyOption       time.Duration // the publish delay
 )
 
 func (o option) applyIssuer(c *keylife.Config) error       { return o(&c.Common) }
-func (o option) applyValidator(c *live.Config) error       { return o(&c.Common) }
+func (o option) applyValidator(c *validatorConfig) error   { return o(&c.live.Common) }
 func (o issuerOption) applyIssuer(c *keylife.Config) error { return o(c) }
-func (o validatorOption) applyValidator(c *live.Config) error {
+func (o validatorOption) applyValidator(c *validatorConfig) error {
 	return o(c)
 }
+
+// ofLive is an option that package live implements.
+func ofLive(o live.Option) validatorOption {
+	return func(c *validatorConfig) error { return o(&c.live) }
+}
+
 func (o removeOption) applyRemoval(r *keylife.Removal) error { return o(r) }
 
 func (o keyOption) applyIssuer(c *keylife.Config) error {
@@ -147,7 +153,7 @@ func Forced() RemoveOption {
 // WithLeeway sets the tolerance for exp and nbf, for clocks that differ: 0 to
 // 120 seconds, 30 by default.
 func WithLeeway(leeway time.Duration) ValidatorOption {
-	return validatorOption(live.WithLeeway(leeway))
+	return ofLive(live.WithLeeway(leeway))
 }
 
 // WithMaxStale sets how long a validator still validates tokens while reads of the
@@ -160,14 +166,14 @@ func WithLeeway(leeway time.Duration) ValidatorOption {
 // the store twice in that time, but not more often than every 250 ms, or every second
 // with zero. The same is true of [WithSessionMaxStale].
 func WithMaxStale(limit time.Duration) ValidatorOption {
-	return validatorOption(live.WithMaxStale(limit))
+	return ofLive(live.WithMaxStale(limit))
 }
 
 // WithSessionMaxStale sets how long bound contexts stay open while the store or a
 // revocation list cannot be read: one hour by default. With zero they end at the
 // first failed read.
 func WithSessionMaxStale(limit time.Duration) ValidatorOption {
-	return validatorOption(live.WithSessionMaxStale(limit))
+	return ofLive(live.WithSessionMaxStale(limit))
 }
 
 // WithSessionJitter ends each bound context at random up to limit before its
@@ -176,14 +182,14 @@ func WithSessionMaxStale(limit time.Duration) ValidatorOption {
 // of the time that is left. Revocations and removed keys still take effect at
 // once.
 func WithSessionJitter(limit time.Duration) ValidatorOption {
-	return validatorOption(live.WithSessionJitter(limit))
+	return ofLive(live.WithSessionJitter(limit))
 }
 
 // WithCache sets how many accepted tokens a validator remembers, by their
 // SHA-256 digests: 16,384 by default, about a kilobyte each. For a remembered
 // token it checks everything again except form, header and signature. With zero
 // the validator remembers none.
-func WithCache(tokens int) ValidatorOption { return validatorOption(live.WithCache(tokens)) }
+func WithCache(tokens int) ValidatorOption { return ofLive(live.WithCache(tokens)) }
 
 // WithPublicKey configures a public key for the tokens of one mesh, in addition
 // to the keys in the store. If the store has a key with the same kid, the
@@ -191,9 +197,9 @@ func WithCache(tokens int) ValidatorOption { return validatorOption(live.WithCac
 // for one mesh is an error.
 func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 	if err := checkMesh(mesh); err != nil {
-		return validatorOption(live.InvalidOption(err))
+		return ofLive(live.InvalidOption(err))
 	}
-	return validatorOption(live.WithPublicKey(keystore.Scope(mesh), kid, key))
+	return ofLive(live.WithPublicKey(keystore.Scope(mesh), kid, key))
 }
 
 // WithPublicKeyForEveryMesh configures a public key for the tokens of every
@@ -201,14 +207,14 @@ func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 // that does not exist yet. A key with the same kid that is configured for one mesh
 // takes precedence.
 func WithPublicKeyForEveryMesh(kid string, key *signing.PublicKey) ValidatorOption {
-	return validatorOption(live.WithPublicKeyForEveryScope(kid, key))
+	return ofLive(live.WithPublicKeyForEveryScope(kid, key))
 }
 
 // WithoutStoreKeys accepts only tokens signed with configured keys; there must be
 // at least one. The validator still reads revocation lists from the store.
-func WithoutStoreKeys() ValidatorOption { return validatorOption(live.WithoutStoreKeys()) }
+func WithoutStoreKeys() ValidatorOption { return ofLive(live.WithoutStoreKeys()) }
 
 // WithUnrevocableTokens accepts tokens without an id (jti), which some issuers
 // make. Such a token cannot be revoked: it stays valid until it expires or its key
 // is removed.
-func WithUnrevocableTokens() ValidatorOption { return validatorOption(live.WithUnrevocableTokens()) }
+func WithUnrevocableTokens() ValidatorOption { return ofLive(live.WithUnrevocableTokens()) }

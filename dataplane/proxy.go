@@ -13,61 +13,90 @@ type Proxy struct {
 	Mesh string
 	Name string
 
-	// Inbounds holds the tags (name to value) of each inbound. A gateway has one
-	// inbound with its tags.
+	// Inbounds holds the tags (name to value) of each inbound, as in Kuma 2. A gateway
+	// has one inbound with its tags.
 	Inbounds []map[string]string
 
+	// Labels holds the labels (name to value) of the proxy.
+	Labels map[string]string
+
+	// Workload is the workload of the proxy. If it is empty, the label
+	// [LabelWorkload] counts. If both are set, they must be equal.
 	Workload string
 
 	// Type is "dataplane", "ingress" or another type. Empty means "dataplane".
 	Type string
 }
 
+// LabelWorkload is the label that names the workload of a proxy.
+const LabelWorkload = "kuma.io/workload"
+
 const typeDataplane = "dataplane"
 
-// Permits reports whether the proxy may use the token, by the documented rules of
-// the mesh. Use it unless you need [Verified.PermitsStrictly].
+// Permits reports whether the proxy may use the token, by the [Boundary] of the
+// validator:
 //
-// The mesh must be that of the token. Name, workload and type must be equal if
-// the token has them. For each tag of the token, at least one inbound must
-// carry the tag, and every inbound that carries it must have a value that the
-// token allows. A tag without values allows nothing. The token restricts nothing
-// else.
+//   - The mesh must be that of the token. Name and workload must be equal if the
+//     token has them. The type must be that of the token; a token without a type is
+//     for type "dataplane".
+//   - The boundary must accept the type of the proxy.
+//   - If the proxy has a workload and the token does not name one, the boundary
+//     decides.
+//   - Each tag of the token must be on the inbounds or among the labels of the proxy,
+//     as the boundary says, with a value that the token allows. A tag without values
+//     allows nothing.
 //
-// The error matches token.ErrNotPermitted and names the difference.
+// The token restricts nothing else. The error matches token.ErrNotPermitted and names
+// the difference.
 func (t Verified) Permits(proxy Proxy) error {
-	return t.permits(proxy, allInbounds)
-}
-
-// PermitsStrictly is [Verified.Permits] with a stricter rule for tags: every
-// inbound must carry every tag of the token, with a value that the token
-// allows. Use it if the server must not serve an inbound without the tag. A token
-// with tags then refuses a proxy without inbounds.
-func (t Verified) PermitsStrictly(proxy Proxy) error {
-	return t.permits(proxy, eachInbound)
-}
-
-func (t Verified) permits(proxy Proxy, checkTag func(inbounds []map[string]string, tag string, allowed []string) error) error {
 	if t.live == nil {
 		return fmt.Errorf("%w: the Verified is empty (was an error of Validate ignored?)", token.ErrNotPermitted)
 	}
 	claims := &t.live.Claims().Dataplane
+	workload, labelled := proxy.Workload, proxy.Labels[LabelWorkload]
+	switch {
+	case workload == "":
+		workload = labelled
+	case labelled != "" && labelled != workload:
+		return fmt.Errorf("%w: the proxy's workload is %.64q, its label %s is %.64q", token.ErrNotPermitted, workload, LabelWorkload, labelled)
+	}
+	proxyType := orDataplane(proxy.Type)
 	for _, c := range [...]struct{ what, token, proxy string }{
 		{"mesh", claims.Mesh, proxy.Mesh},
 		{"name", claims.Name, proxy.Name},
-		{"workload", claims.Workload, proxy.Workload},
-		{"type", claims.Type, orDataplane(proxy.Type)},
+		{"workload", claims.Workload, workload},
+		{"type", orDataplane(claims.Type), proxyType},
 	} {
 		if c.token != "" && c.token != c.proxy {
 			return fmt.Errorf("%w: the token's %s is %.64q, the proxy's is %.64q", token.ErrNotPermitted, c.what, c.token, c.proxy)
 		}
 	}
+	if !t.boundary.accepts(proxyType) {
+		return fmt.Errorf("%w: proxies of type %.64q are not accepted (WithBoundary sets Boundary.Types)", token.ErrNotPermitted, proxyType)
+	}
+	if claims.Workload == "" && workload != "" && !t.boundary.WorkloadOptional {
+		return fmt.Errorf("%w: the proxy's workload is %.64q, the token names none (WithBoundary sets Boundary.WorkloadOptional)",
+			token.ErrNotPermitted, workload)
+	}
 	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
-		if err := checkTag(proxy.Inbounds, tag, claims.Tags[tag]); err != nil {
+		if err := t.boundary.Tags.check(proxy, tag, claims.Tags[tag]); err != nil {
 			return fmt.Errorf("%w: %w", token.ErrNotPermitted, err)
 		}
 	}
 	return nil
+}
+
+// check compares a tag of a token with a proxy.
+func (r TagRule) check(proxy Proxy, tag string, allowed []string) error {
+	switch {
+	case r == TagsOnLabels:
+		return onLabels(proxy.Labels, tag, allowed)
+	case r == TagsOnEachInbound:
+		return onEachInbound(proxy.Inbounds, tag, allowed)
+	case r == TagsUndecided && len(proxy.Labels) > 0:
+		return fmt.Errorf("the token has the tag %.64q and the proxy has labels: pass WithBoundary to say whether tags are compared with labels (AsKuma30) or inbounds (AsKuma210, AsKuma214)", tag)
+	}
+	return onInbounds(proxy.Inbounds, tag, allowed)
 }
 
 func orDataplane(proxyType string) string {
@@ -77,7 +106,7 @@ func orDataplane(proxyType string) string {
 	return proxyType
 }
 
-func allInbounds(inbounds []map[string]string, tag string, allowed []string) error {
+func onInbounds(inbounds []map[string]string, tag string, allowed []string) error {
 	has := false
 	for _, tags := range inbounds {
 		value, ok := tags[tag]
@@ -90,12 +119,23 @@ func allInbounds(inbounds []map[string]string, tag string, allowed []string) err
 		}
 	}
 	if !has {
-		return fmt.Errorf("the proxy lacks the tag %.64q", tag)
+		return fmt.Errorf("the proxy lacks the tag %.64q on its inbounds", tag)
 	}
 	return nil
 }
 
-func eachInbound(inbounds []map[string]string, tag string, allowed []string) error {
+func onLabels(labels map[string]string, tag string, allowed []string) error {
+	value, ok := labels[tag]
+	if !ok {
+		return fmt.Errorf("the proxy lacks the label %.64q, which is a tag of the token", tag)
+	}
+	if !slices.Contains(allowed, value) {
+		return fmt.Errorf("label %.64q has the value %.64q, the token allows %s", tag, value, some(allowed))
+	}
+	return nil
+}
+
+func onEachInbound(inbounds []map[string]string, tag string, allowed []string) error {
 	if len(inbounds) == 0 {
 		return fmt.Errorf("the proxy has no inbound, so it lacks the tag %.64q", tag)
 	}

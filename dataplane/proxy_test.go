@@ -12,10 +12,10 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// verify makes a validated token of a payload, also of one that nobody issues.
-func verify(t testing.TB, payload string) dataplane.Verified {
+// verify makes a validated token of a payload, also of one that no issuer makes.
+func verify(t testing.TB, payload string, options ...dataplane.ValidatorOption) dataplane.Verified {
 	t.Helper()
-	validator := newOfflineValidator(t, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))
+	validator := newOfflineValidator(t, append(options, dataplane.WithPublicKey("default", "key-1", testKey(0).Public()))...)
 	verified, err := validator.Validate(t.Context(), "default", signPayload(t, testKey(0), "key-1", payload))
 	require.NoError(t, err)
 	return verified
@@ -23,6 +23,14 @@ func verify(t testing.TB, payload string) dataplane.Verified {
 
 func withClaims(claims string) string {
 	return `{"Mesh":"default","exp":4000000000,"jti":"a"` + claims + `}`
+}
+
+// everyTagRule returns a boundary with each rule for tags.
+func everyTagRule() (boundaries []dataplane.Boundary) {
+	for rule := dataplane.TagsUndecided; rule <= dataplane.TagsOnLabels; rule++ {
+		boundaries = append(boundaries, dataplane.Boundary{Tags: rule})
+	}
+	return boundaries
 }
 
 func services(values ...string) []map[string]string {
@@ -48,6 +56,9 @@ func TestVerifiedPermitsTheProxiesThatTheTokenNames(t *testing.T) {
 		passes = "" // otherwise: what the error must name, separated by bars
 		same   = "as documented"
 	)
+	documented := dataplane.AsKuma210()
+	strict := documented
+	strict.Tags = dataplane.TagsOnEachInbound
 
 	for name, c := range map[string]struct {
 		claims     string
@@ -56,8 +67,8 @@ func TestVerifiedPermitsTheProxiesThatTheTokenNames(t *testing.T) {
 		strict     string
 	}{
 		"a mesh alone and a bare proxy": {"", proxy(nil), passes, same},
-		"a mesh alone and a proxy with everything": {"", dataplane.Proxy{Mesh: "default", Name: "x", Workload: "w", Type: "ingress",
-			Inbounds: services("a", "b")}, passes, same},
+		"a mesh alone and a proxy with everything": {"", dataplane.Proxy{Mesh: "default", Name: "x", Workload: "w", Type: "dataplane",
+			Inbounds: services("a", "b"), Labels: map[string]string{"team": "x"}}, passes, same},
 		"another mesh":                 {"", proxy(func(p *dataplane.Proxy) { p.Mesh = "other" }), `mesh|"default"|"other"`, same},
 		"no mesh":                      {"", proxy(func(p *dataplane.Proxy) { p.Mesh = "" }), `mesh|"default"|""`, same},
 		"a mesh in another case":       {"", proxy(func(p *dataplane.Proxy) { p.Mesh = "Default" }), `"default"|"Default"`, same},
@@ -103,27 +114,27 @@ func TestVerifiedPermitsTheProxiesThatTheTokenNames(t *testing.T) {
 		"an empty value and a proxy without the tag":      {`,"Tags":{"svc":[""]}`, on(map[string]string{}), `lacks|"svc"`, same},
 	} {
 		t.Run(name, func(t *testing.T) {
-			verified := verify(t, withClaims(c.claims))
 			if c.strict == same {
 				c.strict = c.documented
 			}
-			for mode, result := range map[string]struct {
-				err  error
-				want string
+			for mode, rule := range map[string]struct {
+				boundary dataplane.Boundary
+				want     string
 			}{
-				"documented": {verified.Permits(c.proxy), c.documented},
-				"strict":     {verified.PermitsStrictly(c.proxy), c.strict},
+				"documented": {documented, c.documented},
+				"strict":     {strict, c.strict},
 			} {
-				if result.want == passes {
-					assert.NoError(t, result.err, mode)
+				err := verify(t, withClaims(c.claims), dataplane.WithBoundary(rule.boundary)).Permits(c.proxy)
+				if rule.want == passes {
+					assert.NoError(t, err, mode)
 					continue
 				}
-				if !assert.ErrorIs(t, result.err, token.ErrNotPermitted, mode) {
+				if !assert.ErrorIs(t, err, token.ErrNotPermitted, mode) {
 					continue
 				}
-				assert.NotErrorIs(t, result.err, token.ErrInvalid, mode)
-				for _, part := range strings.Split(result.want, "|") {
-					assert.ErrorContains(t, result.err, part, mode)
+				assert.NotErrorIs(t, err, token.ErrInvalid, mode)
+				for _, part := range strings.Split(rule.want, "|") {
+					assert.ErrorContains(t, err, part, mode)
 				}
 			}
 		})
@@ -131,15 +142,20 @@ func TestVerifiedPermitsTheProxiesThatTheTokenNames(t *testing.T) {
 }
 
 func TestVerifiedPermitsEscapesWhatAProxySaysOfItself(t *testing.T) {
-	verified := verify(t, withClaims(`,"Name":"dp-1","Tags":{"svc":["a"]}`))
 	hostile := "x\n\x1b[31mFAKE"
 	for _, proxy := range []dataplane.Proxy{
 		{Mesh: hostile, Name: "dp-1"},
 		{Mesh: "default", Name: hostile},
-		{Mesh: "default", Name: "dp-1", Inbounds: []map[string]string{{"svc": hostile}}},
+		{Mesh: "default", Name: "dp-1", Type: hostile},
+		{Mesh: "default", Name: "dp-1", Workload: hostile},
+		{Mesh: "default", Name: "dp-1", Inbounds: []map[string]string{{"svc": hostile}}, Labels: map[string]string{"svc": hostile}},
 	} {
-		for _, err := range []error{verified.Permits(proxy), verified.PermitsStrictly(proxy)} {
+		for _, boundary := range everyTagRule() {
+			err := verify(t, withClaims(`,"Name":"dp-1","Tags":{"svc":["a"]}`), dataplane.WithBoundary(boundary)).Permits(proxy)
 			require.ErrorIs(t, err, token.ErrNotPermitted)
+			if boundary.Tags == dataplane.TagsUndecided && proxy.Labels != nil {
+				continue // the value is not looked at
+			}
 			assert.Contains(t, err.Error(), strings.Trim(strconv.Quote(hostile), `"`))
 			assert.NotContains(t, err.Error(), "\n")
 			assert.NotContains(t, err.Error(), "\x1b")
@@ -158,16 +174,16 @@ func TestVerifiedPermitsAnswersWithShortErrors(t *testing.T) {
 			"a name":            {`,"Name":"dp-1"`, dataplane.Proxy{Mesh: "default", Name: long}},
 			"a workload":        {`,"Workload":"w"`, dataplane.Proxy{Mesh: "default", Workload: long}},
 			"a type":            {`,"Type":"ingress"`, dataplane.Proxy{Mesh: "default", Type: long}},
-			"a tag's value":     {`,"Tags":{"svc":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
+			"a tag's value":     {`,"Tags":{"svc":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}, Labels: map[string]string{"svc": long}}},
 			"the token's name":  {`,"Name":"` + strings.Repeat("x", 4096) + `"`, dataplane.Proxy{Mesh: "default", Name: long}},
 			"the token's tag":   {`,"Tags":{"` + strings.Repeat("x", 4096) + `":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{strings.Repeat("x", 4096): long}}}},
 			"a tag it lacks":    {`,"Tags":{"` + strings.Repeat("x", 4096) + `":["a"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{nil}}},
-			"one allowed value": {`,"Tags":{"svc":["` + strings.Repeat("x", 4096) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
-			"allowed values":    {`,"Tags":{"svc":["` + strings.Repeat(strings.Repeat("y", 80)+`","`, 40) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
-			"escaped ones":      {`,"Tags":{"svc":["` + strings.Repeat(strings.Repeat(`\u0001`, 64)+`","`, 9) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}}},
+			"one allowed value": {`,"Tags":{"svc":["` + strings.Repeat("x", 4096) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}, Labels: map[string]string{"svc": long}}},
+			"allowed values":    {`,"Tags":{"svc":["` + strings.Repeat(strings.Repeat("y", 80)+`","`, 40) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}, Labels: map[string]string{"svc": long}}},
+			"escaped ones":      {`,"Tags":{"svc":["` + strings.Repeat(strings.Repeat(`\u0001`, 64)+`","`, 9) + `"]}`, dataplane.Proxy{Mesh: "default", Inbounds: []map[string]string{{"svc": long}}, Labels: map[string]string{"svc": long}}},
 		} {
-			verified := verify(t, withClaims(c.claims))
-			for _, err := range []error{verified.Permits(c.proxy), verified.PermitsStrictly(c.proxy)} {
+			for _, boundary := range everyTagRule() {
+				err := verify(t, withClaims(c.claims), dataplane.WithBoundary(boundary)).Permits(c.proxy)
 				require.ErrorIs(t, err, token.ErrNotPermitted, name)
 				assert.LessOrEqual(t, len(err.Error()), limit, "%s: %.100q", name, long[:8])
 			}
@@ -179,7 +195,6 @@ func TestVerifiedZeroValuePermitsNothing(t *testing.T) {
 	var none dataplane.Verified
 	for _, proxy := range []dataplane.Proxy{{}, {Mesh: "default"}} {
 		assert.ErrorIs(t, none.Permits(proxy), token.ErrNotPermitted)
-		assert.ErrorIs(t, none.PermitsStrictly(proxy), token.ErrNotPermitted)
 	}
 	assert.Zero(t, none.Claims())
 	assert.Zero(t, none.Registered())

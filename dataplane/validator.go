@@ -58,48 +58,56 @@ type Validator interface {
 // cannot be read; see [Validator.Staleness] for readiness. Errors are about the
 // arguments.
 func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validator, error) {
-	config, err := validatorConfig(options)
+	config, err := configOf(options)
 	if err != nil {
 		return nil, err
 	}
-	v, err := live.NewValidator(family, store, config)
+	v, err := live.NewValidator(family, store, config.live)
 	if err != nil {
 		return nil, fmt.Errorf("dataplane: %w", err)
 	}
-	return validator{v}, nil
+	return validator{v, config.boundary}, nil
 }
 
 // NewOfflineValidator returns a validator without a store. It uses its configured
 // public keys, at least one. It knows no revocations: it accepts a token until the
 // token expires.
 func NewOfflineValidator(options ...ValidatorOption) (Validator, error) {
-	config, err := validatorConfig(options)
+	config, err := configOf(options)
 	if err != nil {
 		return nil, err
 	}
-	v, err := live.NewOfflineValidator(family, config)
+	v, err := live.NewOfflineValidator(family, config.live)
 	if err != nil {
 		return nil, fmt.Errorf("dataplane: %w", err)
 	}
-	return validator{v}, nil
+	return validator{v, config.boundary}, nil
 }
 
-func validatorConfig(options []ValidatorOption) (live.Config, error) {
-	config := live.Defaults()
+type validatorConfig struct {
+	live     live.Config
+	boundary *Boundary
+}
+
+func configOf(options []ValidatorOption) (validatorConfig, error) {
+	config := validatorConfig{live.Defaults(), &Boundary{}}
 	if err := setting.Apply(&config, options, ValidatorOption.applyValidator); err != nil {
 		return config, fmt.Errorf("dataplane: %w", err)
 	}
 	return config, nil
 }
 
-type validator struct{ live *live.Validator }
+type validator struct {
+	live     *live.Validator
+	boundary *Boundary // not changed
+}
 
 func (v validator) Validate(ctx context.Context, mesh, raw string) (Verified, error) {
 	verified, err := v.live.Validate(ctx, live.Want{Scope: keystore.Scope(mesh)}, raw)
 	if err != nil {
 		return Verified{}, err
 	}
-	return Verified{verified}, nil
+	return Verified{verified, v.boundary}, nil
 }
 
 func (v validator) Usage() []KeyUse                  { return keyUses(v.live.Usage()) }
@@ -109,7 +117,10 @@ func (v validator) Close() error                     { return v.live.Close() }
 // Verified is a token that a [Validator] has accepted: holding one proves that
 // the token was checked. It is immutable. The zero Verified holds no token and
 // permits nothing.
-type Verified struct{ live *live.Verified }
+type Verified struct {
+	live     *live.Verified
+	boundary *Boundary // of the validator
+}
 
 // Claims returns a copy of the claims about the proxy.
 func (t Verified) Claims() token.Dataplane {

@@ -1,5 +1,6 @@
 // Package insecure accepts every proxy, with or without a credential, as the proxy
-// that it claims to be, in any mesh. It implements the authentication type "none".
+// that it claims to be, of any type and in any mesh. It implements the authentication
+// type "none".
 // Any peer that reaches such a server gets the configuration, certificates and
 // secrets of every mesh: use it only where the network decides who connects, and in
 // tests.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io"
@@ -43,11 +44,18 @@ func runProxy(ctx context.Context, flags *flag.FlagSet, args []string, log *slog
 	if err != nil {
 		return err
 	}
-	tags := map[string]any{}
+	inbound := map[string]any{}
 	if *service != "" {
-		tags["kuma.io/service"] = *service
+		inbound["tags"] = map[string]string{"kuma.io/service": *service}
 	}
-	fields, err := structpb.NewStruct(map[string]any{xdsauth.MetadataTags: tags})
+	resource, err := json.Marshal(map[string]any{ // as kuma-dp sends it
+		"type": "Dataplane", "mesh": *mesh, "name": *name,
+		"networking": map[string]any{"inbound": []any{inbound}},
+	})
+	if err != nil {
+		return err
+	}
+	fields, err := structpb.NewStruct(map[string]any{xdsauth.MetadataResource: string(resource)})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 // world or delta, aggregated or not, such as
 // github.com/envoyproxy/go-control-plane:
 //
+//	validator, err := dataplane.NewValidator(store, dataplane.WithBoundary(dataplane.AsKuma30()))
 //	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator))
 //	server := grpc.NewServer(grpc.Creds(tls), grpc.ChainStreamInterceptor(auth))
 //	discovery.RegisterAggregatedDiscoveryServiceServer(server, xds.NewServer(ctx, cache, nil))
@@ -17,6 +18,11 @@
 // cannot change during the stream. Later requests may omit the node. If they have
 // it, the interceptor checks it again, since the server would use its content.
 // The first request must arrive within 10 seconds; see [WithFirstRequestTimeout].
+//
+// By default the node describes itself, with the resource that kuma-dp sends in its
+// metadata: see [ResolveNode]. A control plane that stores its proxies adds
+// [WithStoredProxies]: the token must permit the stored proxy too. The zone proxies of
+// Kuma 2, whose nodes have no mesh, need [WithZoneProxies].
 //
 // Handlers and callbacks that have the stream's context get the token from
 // grpcauth.FromContext[dataplane.Verified]. After the first request, the token

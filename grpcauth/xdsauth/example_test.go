@@ -17,19 +17,19 @@ import (
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // A control plane puts the interceptor in front of go-control-plane's server.
 func Example() {
 	store := keystore.NewMemory()
-	validator, err := dataplane.NewValidator(store)
+	validator, err := dataplane.NewValidator(store, dataplane.WithBoundary(dataplane.AsKuma30()))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer validator.Close()
 
 	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator),
-		xdsauth.WithStrictTags(),
 		xdsauth.WithFirstRequestTimeout(5*time.Second),
 		xdsauth.WithOpenServices("grpc.health.v1.Health"))
 	if err != nil {
@@ -68,14 +68,59 @@ func ExampleWithResolver() {
 	// Output: <nil>
 }
 
+// A control plane that stores its proxies compares a token with the stored one too.
+func ExampleWithStoredProxies() {
+	type key struct{ mesh, name string }
+	records := map[key]dataplane.Proxy{
+		{"default", "dp-1"}: {Mesh: "default", Name: "dp-1", Labels: map[string]string{"kuma.io/workload": "backend"}},
+	}
+	lookup := func(_ context.Context, mesh, name string) (dataplane.Proxy, error) {
+		proxy, ok := records[key{mesh, name}]
+		if !ok {
+			return dataplane.Proxy{}, xdsauth.ErrNotStored
+		}
+		return proxy, nil
+	}
+	validator, err := dataplane.NewValidator(keystore.NewMemory(), dataplane.WithBoundary(dataplane.AsKuma30()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer validator.Close()
+	_, err = xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithStoredProxies(lookup))
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// A zone of Kuma 2 has proxies with dataplane tokens, and an ingress and an egress with
+// zone tokens.
+func ExampleWithZoneProxies() {
+	keys, publicZoneKeys := keystore.NewMemory(), keystore.NewMemory()
+	dataplanes, err := dataplane.NewValidator(keys, dataplane.WithBoundary(dataplane.AsKuma214()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer dataplanes.Close()
+	zones, err := zone.NewValidator(publicZoneKeys)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer zones.Close()
+	_, err = xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(dataplanes),
+		xdsauth.WithZoneProxies(zone.NewAuthenticator(zones), "west"))
+	fmt.Println(err)
+	// Output: <nil>
+}
+
 // What a node's id and metadata say by default.
 func ExampleResolveNode() {
 	metadata, err := structpb.NewStruct(map[string]any{
-		"dataplane.workload": "backend",
-		"dataplane.tags": map[string]any{
-			"kuma.io/service":  []any{"backend", "backend-admin"}, // one for each inbound
-			"kuma.io/protocol": "http",                            // on every inbound
-		},
+		xdsauth.MetadataResource: `{
+			"type": "Dataplane", "mesh": "default", "name": "backend-1.ns",
+			"labels": {"kuma.io/workload": "backend"},
+			"networking": {"address": "10.0.0.1", "inbound": [
+				{"port": 8080, "tags": {"kuma.io/service": "backend"}},
+				{"port": 9090, "tags": {"kuma.io/service": "backend-admin"}}]}
+		}`,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -84,12 +129,12 @@ func ExampleResolveNode() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(proxy.Mesh, proxy.Name, proxy.Workload)
+	fmt.Println(proxy.Mesh, proxy.Name, proxy.Labels)
 	for _, tags := range proxy.Inbounds {
 		fmt.Println(tags)
 	}
 	// Output:
-	// default backend-1.ns backend
-	// map[kuma.io/protocol:http kuma.io/service:backend]
-	// map[kuma.io/protocol:http kuma.io/service:backend-admin]
+	// default backend-1.ns map[kuma.io/workload:backend]
+	// map[kuma.io/service:backend]
+	// map[kuma.io/service:backend-admin]
 }

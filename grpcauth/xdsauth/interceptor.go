@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/zone"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -24,7 +26,8 @@ const defaultTimeout = 10 * time.Second
 //   - Unauthenticated: the token is missing, not valid or no longer valid, or no
 //     request came in time. Malformed metadata "authorization" is refused even if
 //     the authenticator needs no token;
-//   - PermissionDenied: the token does not permit the node; the node has no id,
+//   - PermissionDenied: the token does not permit the node, by the
+//     dataplane.Boundary of its validator; the node has no id,
 //     changed its id, or contradicts itself; or the handler receives a message
 //     other than DiscoveryRequest or DeltaDiscoveryRequest: the service is not xDS;
 //   - Unavailable: the token could not be checked, or the resolver failed.
@@ -70,7 +73,7 @@ func UnaryServerInterceptor(proxies dataplane.Authenticator, options ...Option) 
 			if !ok { // the service is open
 				return handler(ctx, m)
 			}
-			call := &stream{session: session, ctx: grpcauth.NewContext(ctx, session.Session)}
+			call := &stream{session: session, ctx: grpcauth.NewContext(ctx, session.Identity)}
 			if err := call.checkUnary(m); err != nil {
 				session.end(err)
 				return nil, err // grpcauth logs it and returns the status
@@ -86,8 +89,6 @@ func newAuthenticator(proxies dataplane.Authenticator, options []Option) (*authe
 	}
 	a := &authenticator{
 		proxies: proxies,
-		resolve: ResolveNode,
-		permits: dataplane.Session.Permits,
 		timeout: defaultTimeout,
 	}
 	for _, option := range options {
@@ -98,6 +99,9 @@ func newAuthenticator(proxies dataplane.Authenticator, options []Option) (*authe
 			return nil, fmt.Errorf("xdsauth: %w", err)
 		}
 	}
+	if a.resolve == nil {
+		a.resolve = Resolver(ResolveNode).one
+	}
 	return a, nil
 }
 
@@ -105,10 +109,30 @@ func newAuthenticator(proxies dataplane.Authenticator, options []Option) (*authe
 // sessions that check their requests.
 type authenticator struct {
 	proxies dataplane.Authenticator
-	resolve Resolver
-	permits func(dataplane.Session, dataplane.Proxy) error
+	resolve func(context.Context, *corev3.Node) ([]dataplane.Proxy, error) // the token must permit each, at least one
+
+	zones    zone.Authenticator // nil: zone proxies are refused
+	zoneName string
+
 	timeout time.Duration
 	options []grpcauth.Option
+}
+
+func (a *authenticator) setResolver(resolve func(context.Context, *corev3.Node) ([]dataplane.Proxy, error)) error {
+	if a.resolve != nil {
+		return errors.New("WithResolver and WithStoredProxies: only one of them, and only once")
+	}
+	a.resolve = resolve
+	return nil
+}
+
+// one resolves a node to the one proxy that the token must permit.
+func (r Resolver) one(ctx context.Context, node *corev3.Node) ([]dataplane.Proxy, error) {
+	proxy, err := r(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	return []dataplane.Proxy{proxy}, nil
 }
 
 // authenticate authenticates a stream before its first request, so that a peer
@@ -119,12 +143,18 @@ func (a *authenticator) authenticate(ctx context.Context, _ string) (grpcauth.Id
 	if missing != nil && len(metadata.ValueFromIncomingContext(ctx, "authorization")) > 0 {
 		return nil, missing
 	}
-	authenticated, err := a.proxies.Authenticate(ctx, raw)
+	var authenticated grpcauth.Identity
+	var err error
+	if a.zones != nil && isZoneToken(raw) {
+		authenticated, err = a.zones.Authenticate(ctx, raw)
+	} else {
+		authenticated, err = a.proxies.Authenticate(ctx, raw)
+	}
 	switch {
 	case err != nil && missing != nil:
 		return nil, missing // the reason is the missing token
 	case err != nil:
 		return nil, err
 	}
-	return &session{Session: authenticated, of: a}, nil
+	return &session{Identity: authenticated, of: a}, nil
 }

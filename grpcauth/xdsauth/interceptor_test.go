@@ -118,7 +118,12 @@ func TestAStreamWithoutAGoodTokenEndsBeforeItsFirstRequest(t *testing.T) {
 
 func TestATokenIsHeldAgainstTheNode(t *testing.T) {
 	service := func(values ...string) map[string][]string { return map[string][]string{"service": values} }
-	tags := func(tags map[string]any) map[string]any { return map[string]any{"dataplane.tags": tags} }
+	type tags = map[string]string
+	labelled := func(labels map[string]string) *corev3.Node {
+		return described(dataplane.Proxy{Mesh: "default", Name: "dp-1", Labels: labels})
+	}
+	strict := dataplane.AsKuma210()
+	strict.Tags = dataplane.TagsOnEachInbound
 	const welcome, away = codes.OK, codes.PermissionDenied
 	for name, c := range map[string]struct {
 		claims       token.Dataplane
@@ -126,49 +131,49 @@ func TestATokenIsHeldAgainstTheNode(t *testing.T) {
 		want, strict codes.Code
 		reason       string
 	}{
-		"mesh only, any in the mesh":   {token.Dataplane{}, node("default.dp-7", tags(map[string]any{"a": "b"})), welcome, welcome, ""},
+		"mesh only, any in the mesh":   {token.Dataplane{}, dp1(tags{"a": "b"}), welcome, welcome, ""},
 		"mesh only, in another mesh":   {token.Dataplane{}, node("other.dp-7", nil), away, away, `mesh is \"default\"`},
 		"its name":                     {token.Dataplane{Name: "dp-1"}, node("default.dp-1", nil), welcome, welcome, ""},
 		"a name with dots":             {token.Dataplane{Name: "dp-1.ns"}, node("default.dp-1.ns", nil), welcome, welcome, ""},
 		"another name":                 {token.Dataplane{Name: "dp-1"}, node("default.dp-2", nil), away, away, `the token's name is \"dp-1\", the proxy's is \"dp-2\"`},
-		"allowed values":               {token.Dataplane{Tags: service("backend", "backend-admin")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend", "backend-admin"}})), welcome, welcome, ""},
-		"a value that is not allowed":  {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend", "backend-admin"}})), away, away, "backend-admin"},
-		"an inbound without the tag":   {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"service": []any{"backend"}, "port": []any{"1", "2"}})), welcome, away, ""},
-		"two tags":                     {token.Dataplane{Tags: map[string][]string{"svc": {"a", "b"}, "ver": {"1", "2"}}}, node("default.dp-1", tags(map[string]any{"svc": "a", "ver": "2"})), welcome, welcome, ""},
-		"a value on every inbound":     {token.Dataplane{Tags: map[string][]string{"svc": {"a", "b"}, "ver": {"1"}}}, node("default.dp-1", tags(map[string]any{"svc": []any{"a", "b"}, "ver": "1"})), welcome, welcome, ""},
-		"a tag that the proxy lacks":   {token.Dataplane{Tags: service("backend")}, node("default.dp-1", tags(map[string]any{"other": "backend"})), away, away, `lacks the tag`},
+		"allowed values":               {token.Dataplane{Tags: service("backend", "backend-admin")}, dp1(tags{"service": "backend"}, tags{"service": "backend-admin"}), welcome, welcome, ""},
+		"a value that is not allowed":  {token.Dataplane{Tags: service("backend")}, dp1(tags{"service": "backend"}, tags{"service": "backend-admin"}), away, away, "backend-admin"},
+		"an inbound without the tag":   {token.Dataplane{Tags: service("backend")}, dp1(tags{"service": "backend", "port": "1"}, tags{"port": "2"}), welcome, away, ""},
+		"two tags":                     {token.Dataplane{Tags: map[string][]string{"svc": {"a", "b"}, "ver": {"1", "2"}}}, dp1(tags{"svc": "a", "ver": "2"}), welcome, welcome, ""},
+		"a tag that the proxy lacks":   {token.Dataplane{Tags: service("backend")}, dp1(tags{"other": "backend"}), away, away, `lacks the tag`},
 		"tags and no metadata":         {token.Dataplane{Tags: service("backend")}, node("default.dp-1", nil), away, away, `lacks the tag`},
-		"its workload":                 {token.Dataplane{Workload: "w"}, node("default.dp-1", map[string]any{"dataplane.workload": "w"}), welcome, welcome, ""},
-		"another workload":             {token.Dataplane{Workload: "w"}, node("default.dp-1", map[string]any{"dataplane.workload": "x"}), away, away, "workload"},
+		"its workload":                 {token.Dataplane{Workload: "w"}, labelled(tags{"kuma.io/workload": "w"}), welcome, welcome, ""},
+		"another workload":             {token.Dataplane{Workload: "w"}, labelled(tags{"kuma.io/workload": "x"}), away, away, "workload"},
 		"no workload":                  {token.Dataplane{Workload: "w"}, node("default.dp-1", nil), away, away, "workload"},
 		"an ingress as such":           {token.Dataplane{Type: "ingress"}, node("default.dp-1", map[string]any{"dataplane.proxyType": "ingress"}), welcome, welcome, ""},
-		"a dataplane as an ingress":    {token.Dataplane{Type: "dataplane"}, node("default.dp-1", map[string]any{"dataplane.proxyType": "ingress"}), away, away, "type"},
+		"a dataplane as an ingress":    {token.Dataplane{}, node("default.dp-1", map[string]any{"dataplane.proxyType": "ingress"}), away, away, "type"},
 		"an ingress's, of a dataplane": {token.Dataplane{Type: "ingress"}, node("default.dp-1", nil), away, away, "type"},
 		"no node":                      {token.Dataplane{}, nil, away, away, "no node id"},
 		"no node id":                   {token.Dataplane{}, node("", nil), away, away, "no node id"},
 		"an id without a dot":          {token.Dataplane{}, node("default", nil), away, away, "a mesh, a dot and a name"},
-		"metadata of another name":     {token.Dataplane{}, node("default.dp-1", map[string]any{"dataplane.name": "dp-2"}), away, away, "the node id says"},
+		"an id without a mesh":         {token.Dataplane{}, node(".dp-1", nil), away, away, "a mesh, a dot and a name"},
+		"the resource of another name": {token.Dataplane{}, node("default.dp-1", map[string]any{"dataplane.resource": dataplaneJSON(dataplane.Proxy{Mesh: "default", Name: "dp-2"})}), away, away, `its name is \"dp-2\"`},
+		"the resource of another mesh": {token.Dataplane{}, node("default.dp-1", map[string]any{"dataplane.resource": dataplaneJSON(dataplane.Proxy{Mesh: "other", Name: "dp-1"})}), away, away, `its mesh is \"other\"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBoth(t, func(t *testing.T, v variant) {
-				z := newZoneCP(t)
-				raw := z.issue(c.claims, time.Hour)
-				for mode, want := range map[string]codes.Code{"": c.want, "strict": c.strict} {
-					var options []xdsauth.Option
-					if mode == "strict" {
-						options = append(options, xdsauth.WithStrictTags())
-					}
-					z.serve(options...)
+				for mode, rule := range map[string]struct {
+					boundary dataplane.Boundary
+					want     codes.Code
+				}{"documented": {dataplane.AsKuma210(), c.want}, "strict": {strict, c.strict}} {
+					z := newZoneCP(t, dataplane.WithBoundary(rule.boundary))
+					z.serve()
+					raw := z.issue(c.claims, time.Hour)
 					p := z.open(v, raw)
 					require.NoError(t, p.request(c.node))
 					_, err := p.receive()
-					assert.Equal(t, want, status.Code(err), mode)
+					assert.Equal(t, rule.want, status.Code(err), mode)
 					if c.reason != "" {
 						assert.Contains(t, z.log.String(), c.reason)
 						assert.Equal(t, "the credentials do not permit this", status.Convert(err).Message())
 					}
+					assert.NotContains(t, z.log.String(), raw)
 				}
-				assert.NotContains(t, z.log.String(), raw)
 			})
 		})
 	}
@@ -197,17 +202,17 @@ func TestAStreamStaysWithItsNode(t *testing.T) {
 			want  codes.Code
 		}{
 			"none":                         {nil, codes.OK},
-			"the same":                     {node("default.dp-1", map[string]any{"dataplane.tags": map[string]any{"service": "backend"}}), codes.OK},
-			"another name":                 {node("default.dp-2", map[string]any{"dataplane.tags": map[string]any{"service": "backend"}}), codes.PermissionDenied},
+			"the same":                     {dp1(map[string]string{"service": "backend"}), codes.OK},
+			"another name":                 {node("default.dp-2", nil), codes.PermissionDenied},
 			"another mesh":                 {node("other.dp-1", nil), codes.PermissionDenied},
 			"one without an id":            {node("", nil), codes.PermissionDenied},
-			"the same with different tags": {node("default.dp-1", map[string]any{"dataplane.tags": map[string]any{"service": "database"}}), codes.PermissionDenied},
+			"the same with different tags": {dp1(map[string]string{"service": "database"}), codes.PermissionDenied},
 		} {
 			t.Run(name, func(t *testing.T) {
 				z := newZoneCP(t)
 				z.serve()
 				raw := z.issue(token.Dataplane{Tags: map[string][]string{"service": {"backend"}}}, time.Hour)
-				p := z.welcome(v, raw, node("default.dp-1", map[string]any{"dataplane.tags": map[string]any{"service": "backend"}}))
+				p := z.welcome(v, raw, dp1(map[string]string{"service": "backend"}))
 				require.NoError(t, p.request(c.later))
 				if c.want != codes.OK {
 					assert.Equal(t, c.want, endOf(p).Code())
@@ -448,11 +453,14 @@ func TestUnusableArgumentsAreRefused(t *testing.T) {
 	_, err := xdsauth.StreamServerInterceptor(nil)
 	require.ErrorContains(t, err, "authenticator is nil")
 	for want, option := range map[string]xdsauth.Option{
-		"resolver is nil":       xdsauth.WithResolver(nil),
-		"0s, want more than 0":  xdsauth.WithFirstRequestTimeout(0),
-		"-1s, want more than 0": xdsauth.WithFirstRequestTimeout(-time.Second),
-		"logger is nil":         xdsauth.WithLogger(nil),
-		"is not a service":      xdsauth.WithOpenServices("/health"),
+		"resolver is nil":           xdsauth.WithResolver(nil),
+		"lookup is nil":             xdsauth.WithStoredProxies(nil),
+		"the authenticator is nil":  xdsauth.WithZoneProxies(nil, "west"),
+		"name of the zone is empty": xdsauth.WithZoneProxies(newZoneTokens(t).authenticator, ""),
+		"0s, want more than 0":      xdsauth.WithFirstRequestTimeout(0),
+		"-1s, want more than 0":     xdsauth.WithFirstRequestTimeout(-time.Second),
+		"logger is nil":             xdsauth.WithLogger(nil),
+		"is not a service":          xdsauth.WithOpenServices("/health"),
 	} {
 		_, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), option)
 		require.ErrorContains(t, err, want)

@@ -2,6 +2,7 @@ package xdsauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -21,66 +22,123 @@ import (
 // failed. It ends the stream as Unavailable, so that the proxy retries.
 type Resolver func(ctx context.Context, node *corev3.Node) (dataplane.Proxy, error)
 
-// The fields of a node's metadata that [ResolveNode] reads.
+// The fields of a node's metadata that [ResolveNode] reads. kuma-dp sends them.
 const (
-	MetadataMesh     = "dataplane.mesh"      // string, optional; must be the mesh of the node id
-	MetadataName     = "dataplane.name"      // string, optional; must be the name of the node id
-	MetadataTags     = "dataplane.tags"      // struct: tag name to a value, or to a list of values
-	MetadataWorkload = "dataplane.workload"  // string
-	MetadataType     = "dataplane.proxyType" // string; "dataplane" if absent
-)
-
-const (
-	maxTags     = 128
-	maxInbounds = 128
+	// MetadataResource is the proxy's own resource, a string: a Dataplane in JSON, or in
+	// YAML.
+	MetadataResource = "dataplane.resource"
+	// MetadataType is the type of the proxy, a string; "dataplane" if absent.
+	MetadataType = "dataplane.proxyType"
 )
 
 // ResolveNode trusts the node's description of itself: it verifies only what the
-// token restricts. A control plane that has records of its proxies should look them
-// up instead.
+// token restricts. A control plane that stores its proxies uses [WithStoredProxies]
+// instead, or looks them up in a [Resolver].
 //
 // The node id is the mesh, a dot and the name. The name may contain dots, but the
 // mesh may not: "a.b.c" is always proxy b.c of mesh a, never c of mesh a.b. If the
-// names of your meshes have dots, write your own resolver. The tags are in the
-// node's metadata, in the fields above: at most 128 tags, each a value or a list of
-// 1 to 128 values. A single value applies to every inbound. Each value of a list
-// applies to one inbound, in order; there are as many inbounds as the longest list
-// has values.
+// names of your meshes have dots, write your own resolver.
 //
-// The error matches token.ErrNotPermitted if the id or the metadata is
-// malformed, or if they contradict each other.
+// The metadata may have the fields [MetadataResource] and [MetadataType]. Mesh and name
+// of the resource must be those of the node id. Its labels become Proxy.Labels, and
+// with them the workload. The tags of its inbounds, and of its gateway as one more,
+// become Proxy.Inbounds. Without a resource the proxy has neither. What the tags of the
+// token are compared with is the business of dataplane.WithBoundary.
+//
+// The error matches token.ErrNotPermitted if the id, the metadata or the resource is
+// malformed, or if they contradict each other. A resource has at most 256 KiB, 32
+// levels, 128 inbounds, 128 labels, and 128 tags an inbound. It may have fields that
+// ResolveNode does not read, but no field twice, and none that differs from one it
+// reads only in case. YAML may have no anchors, aliases or tags.
 func ResolveNode(_ context.Context, node *corev3.Node) (dataplane.Proxy, error) {
-	mesh, name, _ := strings.Cut(node.GetId(), ".")
-	if mesh == "" || name == "" {
-		return dataplane.Proxy{}, notPermitted("the node id %s is not a mesh, a dot and a name", quote(node.GetId()))
-	}
-	fields := node.GetMetadata().GetFields()
-	for field, id := range map[string]string{MetadataMesh: mesh, MetadataName: name} {
-		said, err := stringIn(fields, field)
-		if err != nil {
-			return dataplane.Proxy{}, err
-		}
-		if said != "" && said != id {
-			return dataplane.Proxy{}, notPermitted("metadata %q is %s, the node id says %s", field, quote(said), quote(id))
-		}
-	}
-	proxy := dataplane.Proxy{Mesh: mesh, Name: name}
-	var err error
-	if proxy.Workload, err = stringIn(fields, MetadataWorkload); err != nil {
-		return dataplane.Proxy{}, err
-	}
-	if proxy.Type, err = stringIn(fields, MetadataType); err != nil {
-		return dataplane.Proxy{}, err
-	}
-	if proxy.Inbounds, err = inboundsIn(fields); err != nil {
-		return dataplane.Proxy{}, err
-	}
-	return proxy, nil
+	proxy, _, err := describe(node)
+	return proxy, err
 }
 
-// stringIn returns a field of the metadata, or "" if it is absent.
-func stringIn(fields map[string]*structpb.Value, field string) (string, error) {
-	value, ok := fields[field]
+// describe is ResolveNode. It also reports whether the node has a resource.
+func describe(node *corev3.Node) (proxy dataplane.Proxy, hasResource bool, err error) {
+	mesh, name, _ := strings.Cut(node.GetId(), ".")
+	if mesh == "" || name == "" {
+		return dataplane.Proxy{}, false, notPermitted("the node id %s is not a mesh, a dot and a name", quote(node.GetId()))
+	}
+	proxy = dataplane.Proxy{Mesh: mesh, Name: name}
+	if proxy.Type, err = stringIn(node, MetadataType); err != nil {
+		return dataplane.Proxy{}, false, err
+	}
+	own, hasResource, err := resourceOf(node, "Dataplane", mesh, name)
+	if err != nil {
+		return dataplane.Proxy{}, false, err
+	}
+	proxy.Inbounds, proxy.Labels = own.inbounds, own.labels
+	return proxy, hasResource, nil
+}
+
+// resourceOf returns the resource in a node's metadata, if there is one, which must be
+// of that type, mesh and name.
+func resourceOf(node *corev3.Node, kind, mesh, name string) (own resource, ok bool, err error) {
+	if _, ok := node.GetMetadata().GetFields()[MetadataResource]; !ok {
+		return resource{}, false, nil
+	}
+	text, err := stringIn(node, MetadataResource)
+	if err != nil {
+		return resource{}, false, err
+	}
+	if own, err = parseResource(text); err != nil {
+		return resource{}, false, notPermitted("metadata %q: %w", MetadataResource, err)
+	}
+	for _, c := range [...]struct{ what, resource, want string }{
+		{"type", own.kind, kind}, {"mesh", own.mesh, mesh}, {"name", own.name, name},
+	} {
+		if c.resource != c.want {
+			return resource{}, false, notPermitted("metadata %q: its %s is %s, want %s as of node %s",
+				MetadataResource, c.what, quote(c.resource), quote(c.want), quote(node.GetId()))
+		}
+	}
+	return own, true, nil
+}
+
+// ErrNotStored is the error of a lookup for [WithStoredProxies] if no such proxy is
+// stored.
+var ErrNotStored = errors.New("no such proxy is stored")
+
+// stored resolves a node to the proxies that its token must permit: the one that the
+// node describes with a resource, and the one that is stored.
+func stored(lookup func(ctx context.Context, mesh, name string) (dataplane.Proxy, error)) func(context.Context, *corev3.Node) ([]dataplane.Proxy, error) {
+	return func(ctx context.Context, node *corev3.Node) ([]dataplane.Proxy, error) {
+		said, hasResource, err := describe(node)
+		if err != nil {
+			return nil, err
+		}
+		found, err := lookup(ctx, said.Mesh, said.Name)
+		switch {
+		case errors.Is(err, ErrNotStored) && hasResource:
+			return []dataplane.Proxy{said}, nil
+		case errors.Is(err, ErrNotStored):
+			return nil, notPermitted("%w, and the node's metadata has no %q", err, MetadataResource)
+		case err != nil:
+			return nil, err
+		case found.Mesh != said.Mesh || found.Name != said.Name:
+			return nil, fmt.Errorf("the lookup of proxy %s in mesh %s returned proxy %s in mesh %s",
+				quote(said.Name), quote(said.Mesh), quote(found.Name), quote(found.Mesh))
+		case typeOf(said) != typeOf(found):
+			return nil, notPermitted("metadata %q is %s, the stored proxy is of type %s", MetadataType, quote(typeOf(said)), quote(typeOf(found)))
+		case hasResource:
+			return []dataplane.Proxy{said, found}, nil
+		}
+		return []dataplane.Proxy{found}, nil
+	}
+}
+
+func typeOf(proxy dataplane.Proxy) string {
+	if proxy.Type == "" {
+		return "dataplane"
+	}
+	return proxy.Type
+}
+
+// stringIn returns a field of a node's metadata, or "" if it is absent.
+func stringIn(node *corev3.Node, field string) (string, error) {
+	value, ok := node.GetMetadata().GetFields()[field]
 	if !ok {
 		return "", nil
 	}
@@ -89,47 +147,6 @@ func stringIn(fields map[string]*structpb.Value, field string) (string, error) {
 		return "", notPermitted("metadata %q is not a string", field)
 	}
 	return text.StringValue, nil
-}
-
-func inboundsIn(fields map[string]*structpb.Value) ([]map[string]string, error) {
-	value, ok := fields[MetadataTags]
-	if !ok {
-		return nil, nil
-	}
-	tags, ok := value.GetKind().(*structpb.Value_StructValue)
-	if !ok {
-		return nil, notPermitted("metadata %q is not a struct", MetadataTags)
-	}
-	if n := len(tags.StructValue.GetFields()); n > maxTags {
-		return nil, notPermitted("metadata %q has %d tags, the maximum is %d", MetadataTags, n, maxTags)
-	}
-	count := 1
-	for tag, value := range tags.StructValue.GetFields() {
-		if list := value.GetListValue(); list != nil {
-			if n := len(list.GetValues()); n == 0 || n > maxInbounds {
-				return nil, notPermitted("tag %s has %d values, want 1 to %d", quote(tag), n, maxInbounds)
-			}
-			count = max(count, len(list.GetValues()))
-		}
-	}
-	inbounds := make([]map[string]string, count)
-	for i := range inbounds {
-		inbounds[i] = make(map[string]string)
-		for tag, value := range tags.StructValue.GetFields() {
-			if list := value.GetListValue(); list != nil {
-				if i >= len(list.GetValues()) {
-					continue
-				}
-				value = list.GetValues()[i]
-			}
-			text, ok := value.GetKind().(*structpb.Value_StringValue)
-			if !ok {
-				return nil, notPermitted("tag %s has a value that is not a string", quote(tag))
-			}
-			inbounds[i][tag] = text.StringValue
-		}
-	}
-	return inbounds, nil
 }
 
 func notPermitted(format string, args ...any) error {

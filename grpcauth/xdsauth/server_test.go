@@ -2,6 +2,7 @@ package xdsauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -251,6 +252,39 @@ func node(id string, fields map[string]any) *corev3.Node {
 		panic(err)
 	}
 	return &corev3.Node{Id: id, Metadata: metadata}
+}
+
+// described is the node of a proxy, with what kuma-dp sends about it.
+func described(proxy dataplane.Proxy) *corev3.Node {
+	fields := map[string]any{xdsauth.MetadataResource: dataplaneJSON(proxy)}
+	if proxy.Type != "" {
+		fields[xdsauth.MetadataType] = proxy.Type
+	}
+	return node(proxy.Mesh+"."+proxy.Name, fields)
+}
+
+// dataplaneJSON is the resource of a proxy.
+func dataplaneJSON(proxy dataplane.Proxy) string {
+	inbounds := []any{}
+	for _, tags := range proxy.Inbounds {
+		inbounds = append(inbounds, map[string]any{"port": 8080, "tags": tags})
+	}
+	resource := map[string]any{"type": "Dataplane", "mesh": proxy.Mesh, "name": proxy.Name,
+		"creationTime": "0001-01-01T00:00:00Z", "modificationTime": "0001-01-01T00:00:00Z",
+		"networking": map[string]any{"address": "127.0.0.1", "inbound": inbounds}}
+	if proxy.Labels != nil {
+		resource["labels"] = proxy.Labels
+	}
+	text, err := json.Marshal(resource)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// dp1 is the node of proxy dp-1 in mesh default, with the tags of its inbounds.
+func dp1(inbounds ...map[string]string) *corev3.Node {
+	return described(dataplane.Proxy{Mesh: "default", Name: "dp-1", Inbounds: inbounds})
 }
 
 // outageStore is a memory store that cannot be read while it is down.

@@ -14,20 +14,21 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // session is the identity of one stream. It ends with the token, or with a request
 // that the token does not permit.
 type session struct {
-	dataplane.Session
-	of    *authenticator
-	end   context.CancelCauseFunc
-	timer *time.Timer // until the first request
+	grpcauth.Identity // a dataplane.Session or a zone.Session
+	of                *authenticator
+	end               context.CancelCauseFunc
+	timer             *time.Timer // until the first request
 }
 
 // Bind starts the timeout for the first request.
 func (s *session) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
-	bound, release := s.Session.Bind(ctx)
+	bound, release := s.Identity.Bind(ctx)
 	bound, s.end = context.WithCancelCause(bound)
 	s.timer = time.AfterFunc(s.of.timeout, func() { s.end(s.tooLate()) })
 	return bound, func() {
@@ -43,11 +44,13 @@ func (s *session) tooLate() error {
 
 // LogValue identifies the token's holder.
 func (s *session) LogValue() slog.Value {
-	switch of := s.Session.(type) {
+	switch of := s.Identity.(type) {
 	case dataplane.Verified:
 		claims := of.Claims()
 		return slog.GroupValue(slog.String("mesh", shorten(claims.Mesh)), slog.String("name", shorten(claims.Name)),
 			slog.String("kid", of.KeyID()), slog.String("jti", of.Registered().ID))
+	case zone.Verified:
+		return slog.GroupValue(slog.String("zone", shorten(of.Claims().Zone)), slog.String("kid", of.KeyID()), slog.String("jti", of.Registered().ID))
 	case slog.LogValuer:
 		return of.LogValue()
 	}
@@ -64,7 +67,7 @@ type stream struct {
 }
 
 func newStream(s grpc.ServerStream, session *session) *stream {
-	return &stream{ServerStream: s, session: session, ctx: grpcauth.NewContext(s.Context(), session.Session)}
+	return &stream{ServerStream: s, session: session, ctx: grpcauth.NewContext(s.Context(), session.Identity)}
 }
 
 func (s *stream) Context() context.Context { return s.ctx }
@@ -133,13 +136,33 @@ func (s *stream) check(node *corev3.Node) error {
 		return fmt.Errorf("%w: the stream is for node %s, the request is from node %s",
 			token.ErrNotPermitted, quote(s.node), quote(node.GetId()))
 	}
-	proxy, err := s.session.of.resolve(s.ctx, node)
-	if err != nil {
-		return fmt.Errorf("node %s: %w", quote(node.GetId()), err)
-	}
-	if err := s.session.of.permits(s.session.Session, proxy); err != nil {
+	if err := s.session.permits(s.ctx, node); err != nil {
 		return fmt.Errorf("node %s: %w", quote(node.GetId()), err)
 	}
 	s.node = node.GetId()
 	return nil
+}
+
+// permits reports whether the node may use the token.
+func (s *session) permits(ctx context.Context, node *corev3.Node) error {
+	switch of := s.Identity.(type) {
+	case zone.Session:
+		peer, err := zonePeer(node, s.of.zoneName)
+		if err != nil {
+			return err
+		}
+		return of.Permits(peer)
+	case dataplane.Session:
+		proxies, err := s.of.resolve(ctx, node)
+		if err != nil {
+			return err
+		}
+		for _, proxy := range proxies {
+			if err := of.Permits(proxy); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: a %T is not the session of a proxy", token.ErrNotPermitted, s.Identity)
 }
