@@ -484,15 +484,16 @@ func (f *Follower) endScope(a answer) {
 // or says that the call has neither returned nor made progress for readTimeout. Such a
 // call is abandoned.
 func (f *Follower) list(ctx context.Context, b *running) {
-	var once sync.Once
+	var done atomic.Bool
 	answered := func(a answer) {
-		once.Do(func() {
-			a.running = b
-			select {
-			case f.answers <- a:
-			case <-f.ended.Done():
-			}
-		})
+		if done.Swap(true) {
+			return
+		}
+		a.running = b
+		select {
+		case f.answers <- a:
+		case <-f.ended.Done():
+		}
 	}
 	scope := b.scope
 	if scope == keystore.AllScopes {
