@@ -1,6 +1,6 @@
 // Package audit records decisions about tokens and keys as events on log/slog:
-// each token that was issued or refused, revoked or restored, and each key that
-// was created, added or removed. An event never holds a token.
+// each token that was issued or refused, revoked or restored, each cutoff, and each key
+// that was created, added or removed. An event never holds a token.
 //
 // Packages dataplane and zone record their decisions. The context of a call says
 // who acts, and where the events go:
@@ -36,6 +36,10 @@ const (
 	CreateKey Action = "create key"
 	AddKey    Action = "add key"
 	RemoveKey Action = "remove key"
+
+	CutOff       Action = "cut off"       // revoke all tokens issued before a moment
+	RemoveCutoff Action = "remove cutoff" // make them valid again
+	Prune        Action = "prune"         // drop the ids of expired tokens from a list
 )
 
 // Event is one decision. Empty fields are left out of the log.
@@ -58,6 +62,7 @@ type Event struct {
 	TokenID  string   // the token's jti
 	KeyID    string   // kid of the key that signed, or that was created, added or removed
 	Expires  time.Time
+	Before   time.Time // the moment of a cutoff, or the floor of a pruning
 }
 
 type contextKey int
@@ -82,7 +87,7 @@ func WithLogger(ctx context.Context, log *slog.Logger) context.Context {
 // Log records an event. If Err is nil, the message is "audit: done" at Info.
 // Otherwise it is "audit: not done" at Warn, with Err as the attribute "reason". The
 // other attributes are action, actor, kind, mesh, name, type, workload, tags (as
-// JSON), zone, scope, jti, kid and expires (RFC 3339). Empty ones are left out. Text
+// JSON), zone, scope, jti, kid, expires and before (RFC 3339). Empty ones are left out. Text
 // with unprintable characters is quoted, and text over 1,024 bytes is cut.
 //
 // The event goes to the logger of ctx, or else to log. If both are missing, it goes
@@ -123,6 +128,9 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	text("kid", e.KeyID)
 	if !e.Expires.IsZero() {
 		attrs = append(attrs, slog.String("expires", e.Expires.Format(time.RFC3339)))
+	}
+	if !e.Before.IsZero() {
+		attrs = append(attrs, slog.String("before", e.Before.Format(time.RFC3339)))
 	}
 	if e.Err != nil {
 		text("reason", e.Err.Error())

@@ -841,10 +841,17 @@ func TestValidatorWithAMaximumLifetimeIsNotMisledByAnIatFarAhead(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				validator := newHostileValidator(t, store, slog.DiscardHandler, dataplane.WithMaxLifetime(time.Hour))
 				_, err := validator.Validate(t.Context(), "default", hostileWithPayload(c.payload.String()))
-				require.ErrorIs(t, err, token.ErrLifetime)
+				require.ErrorIs(t, err, token.ErrNotYetValid)
 			})
 		})
 	}
+	t.Run("exp in two hours and iat within the skew ahead", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			validator := newHostileValidator(t, store, slog.DiscardHandler, dataplane.WithMaxLifetime(time.Hour))
+			_, err := validator.Validate(t.Context(), "default", hostileWithPayload(hostilePayload.With("exp", hostileAt(7200)).With("iat", hostileAt(300)).String()))
+			require.ErrorIs(t, err, token.ErrLifetime)
+		})
+	})
 }
 
 func TestValidatorWithTheLongestMaximumLifetimeRefusesNoToken(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -144,7 +145,7 @@ func TestIssuerMakesATokenThatSaysWhatWasAskedAndValidates(t *testing.T) {
 	}
 }
 
-func TestIssuerBackdatesFiveMinutesAndExpiresExactlyWhenAsked(t *testing.T) {
+func TestIssuerDatesItsTokensBackAndEndsThemExactlyWhenAsked(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 999_999_999, time.FixedZone("elsewhere", 3600))
 	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithClock(func() time.Time { return now }))
 	second := now.Truncate(time.Second).UTC()
@@ -153,17 +154,21 @@ func TestIssuerBackdatesFiveMinutesAndExpiresExactlyWhenAsked(t *testing.T) {
 		_, claims := inside(t, issue(t, issuer, "default", validFor))
 		assert.Equal(t, second.Add(validFor), claims.ExpiresAt, validFor)
 		assert.Equal(t, second.Add(-5*time.Minute), claims.NotBefore, validFor)
-		assert.Equal(t, second.Add(-5*time.Minute), claims.IssuedAt, validFor)
+		assert.Equal(t, second.Add(-5*time.Second), claims.IssuedAt, validFor)
 	}
 }
 
-func TestIssuerGivesEveryTokenARandomUUIDAsItsID(t *testing.T) {
-	issuer := newOfflineIssuer(t, testKey(0), "key-1")
-	uuid4 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+func TestIssuerGivesEveryTokenAUUIDAsItsIDThatTellsWhenItWasMade(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
+	issuer := newOfflineIssuer(t, testKey(0), "key-1", dataplane.WithClock(func() time.Time { return now }))
+	uuid7 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}
 	for range 50 {
 		_, claims := inside(t, issue(t, issuer, "default", day))
-		assert.Regexp(t, uuid4, claims.ID)
+		assert.Regexp(t, uuid7, claims.ID)
+		made, ok := revocation.IDTime(claims.ID)
+		assert.True(t, ok)
+		assert.Equal(t, now.Truncate(time.Millisecond), made)
 		assert.False(t, seen[claims.ID], "the id %s was given twice", claims.ID)
 		seen[claims.ID] = true
 	}
@@ -389,14 +394,20 @@ func TestIssuerDoesNotTakeAFailingStoreForAMeshWithoutAKey(t *testing.T) {
 	issue(t, issuer, "default", day)
 }
 
-func TestIssuerReadsNothingButTheMeshsPrivateKeys(t *testing.T) {
+func TestIssuerReadsNothingButTheMeshsPrivateKeysAndCutoffs(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store.Memory, "default", 1, testKey(0))
 	issue(t, newIssuer(t, store), "default", day)
 	reads := store.readsSoFar()
-	require.Len(t, reads, 1)
-	assert.Equal(t, keystore.Scope("default"), reads[0].scope)
-	assert.Equal(t, "dataplane-token-signing-key-default", reads[0].name)
+	require.Len(t, reads, 3)
+	for i, want := range []storeRead{
+		{method: "List", scope: "default", name: "dataplane-token-signing-key-default"},
+		{method: "Get", scope: "default", name: "dataplane-token-cutoffs-default"},
+		{method: "Get", scope: keystore.Global, name: "dataplane-token-cutoffs-default"},
+	} {
+		want.at = reads[i].at
+		assert.Equal(t, want, reads[i])
+	}
 }
 
 func TestIssuerNeedsAStore(t *testing.T) {

@@ -212,9 +212,16 @@ func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []s
 	if err := checkIDs(ids); err != nil {
 		return false, err
 	}
+	return edit(ctx, store, r, makes, func(data []byte) ([]byte, bool, error) { return change(data, ids) })
+}
+
+// edit changes the data of a record by compare-and-swap, and retries until it succeeds.
+// change returns the new data, and whether to write it. Without makes a missing record
+// stays missing.
+func edit(ctx context.Context, store keystore.KeyStore, r Ref, makes bool, change func(data []byte) ([]byte, bool, error)) (exists bool, err error) {
 	const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		exists, err = r.editOnce(ctx, store, ids, change, makes)
+		exists, err = r.editOnce(ctx, store, makes, change)
 		if err == nil || !raced(err) {
 			return exists, err
 		}
@@ -229,7 +236,7 @@ func (r Ref) editUntilDone(ctx context.Context, store keystore.KeyStore, ids []s
 	}
 }
 
-func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string, change change, makes bool) (exists bool, err error) {
+func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, makes bool, change func(data []byte) ([]byte, bool, error)) (exists bool, err error) {
 	record, err := r.get(ctx, store)
 	if err != nil {
 		return false, err
@@ -241,7 +248,7 @@ func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, ids []string
 		}
 		write, record = store.Create, &keystore.Record{Scope: r.Scope, Name: r.Name}
 	}
-	data, changed, err := change(record.Data, ids)
+	data, changed, err := change(record.Data)
 	if err != nil || !changed {
 		return exists, err
 	}

@@ -11,6 +11,9 @@ import (
 // MaxIDLength is the maximum length of a jti, in bytes.
 const MaxIDLength = 256
 
+// Skew is by how much the clocks of issuers, validators and operators may differ.
+const Skew = 2 * time.Minute
+
 // Kind distinguishes dataplane tokens from zone tokens. Each kind has its own
 // tokens, keys and revocation lists.
 type Kind string

@@ -312,7 +312,7 @@ func (s *listedStore) Get(context.Context, keystore.Scope, string) (keystore.Rec
 	return keystore.Record{}, errors.New("a record was read by itself")
 }
 
-func TestValidatorWithoutStoreKeysReadsOnlyTheRevocationList(t *testing.T) {
+func TestValidatorWithoutStoreKeysReadsOnlyWhatRevokesTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &listedStore{Memory: keystore.NewMemory(), prefixes: map[string]int{}}
 		putKey(t, store.Memory, 1, testKey(0))
@@ -327,7 +327,8 @@ func TestValidatorWithoutStoreKeysReadsOnlyTheRevocationList(t *testing.T) {
 		synctest.Wait()
 		store.mu.Lock()
 		defer store.mu.Unlock()
-		assert.Len(t, store.prefixes, 1)
+		assert.Len(t, store.prefixes, 2)
 		assert.Greater(t, store.prefixes["/zone-token-revocations"], 20)
+		assert.Greater(t, store.prefixes["/zone-token-cutoffs"], 20)
 	})
 }

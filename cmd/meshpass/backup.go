@@ -193,8 +193,15 @@ func (r *restoring) merge(ctx context.Context, present, backup keystore.KeyStore
 	if err != nil {
 		return err
 	}
+	ofItsOwner := func(record keystore.Record, kind token.Kind, mesh string) bool {
+		return record.Scope == keystore.Global || kind == token.KindDataplane && record.Scope == keystore.Scope(mesh)
+	}
 	for _, record := range now {
-		if kind, mesh, ok := revocation.ParseName(record.Name); ok && (record.Scope == keystore.Global || kind == token.KindDataplane && record.Scope == keystore.Scope(mesh)) {
+		if kind, mesh, ok := revocation.ParseCutoffsName(record.Name); ok && ofItsOwner(record, kind, mesh) {
+			if err := r.mergeCutoffs(ctx, revocation.CutoffsRef{Scope: record.Scope, Name: record.Name}, openPresent, openBackup); err != nil {
+				return err
+			}
+		} else if kind, mesh, ok := revocation.ParseName(record.Name); ok && ofItsOwner(record, kind, mesh) {
 			if err := r.mergeList(ctx, revocation.Ref{Scope: record.Scope, Name: record.Name}, openPresent, openBackup); err != nil {
 				return err
 			}
@@ -203,7 +210,9 @@ func (r *restoring) merge(ctx context.Context, present, backup keystore.KeyStore
 		}
 	}
 	for _, record := range then {
-		if _, _, list := revocation.ParseName(record.Name); !list && !has(now, record) {
+		_, _, list := revocation.ParseName(record.Name)
+		_, _, cutoffs := revocation.ParseCutoffsName(record.Name)
+		if !list && !cutoffs && !has(now, record) {
 			r.report = append(r.report, fmt.Sprintf("back: %s, which was not there; tokens that it verifies are valid", named(record)))
 		}
 	}
@@ -211,6 +220,33 @@ func (r *restoring) merge(ctx context.Context, present, backup keystore.KeyStore
 	r.records = len(after)
 	return err
 }
+
+// mergeCutoffs keeps the present cutoffs and the present floor, unless they are to be
+// forgotten. The floor is always kept: ids below it are on no list any more.
+func (r *restoring) mergeCutoffs(ctx context.Context, of revocation.CutoffsRef, present, backup keystore.KeyStore) error {
+	now, err := of.Load(ctx, present)
+	if err != nil {
+		return advise(fmt.Errorf("the cutoffs that are in force at present cannot be kept: %w", err), "mend the record, or give --encryption-key-file if it is encrypted")
+	}
+	if r.forget {
+		then, err := of.Load(ctx, backup)
+		if err != nil {
+			return advise(fmt.Errorf("in the backup: %w", err), "give the key that it is encrypted with: --encryption-key-file")
+		}
+		for _, c := range now.All() {
+			if !slices.Contains(then.All(), c) {
+				r.report = append(r.report, fmt.Sprintf("valid again, by %q: %s", of.Name, c))
+			}
+		}
+		now = now.FloorOnly()
+	}
+	added, _, err := of.Keep(ctx, backup, now)
+	for _, c := range added {
+		r.report = append(r.report, fmt.Sprintf("still revoked, by %q, though not in the backup: %s", of.Name, c))
+	}
+	return err
+}
+
 
 func (r *restoring) mergeList(ctx context.Context, list revocation.Ref, present, backup keystore.KeyStore) error {
 	now, err := list.Load(ctx, present)

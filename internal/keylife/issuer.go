@@ -3,6 +3,7 @@ package keylife
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,13 +14,17 @@ import (
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
-// Backdate is how far issuers set back nbf and iat, so that verifiers whose
-// clocks are behind accept the token.
+// Backdate is how far issuers set back nbf, so that verifiers whose clocks are behind
+// accept the token.
 const Backdate = 5 * time.Minute
+
+// IssuedBefore is how far they set back iat. It is less, since cutoffs count from iat.
+const IssuedBefore = 5 * time.Second
 
 // Config holds the settings of an issuer.
 type Config struct {
@@ -174,15 +179,18 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrDenied, err)
 		}
 	}
+	private, kid, err := i.signingKey(ctx, scope)
+	if err != nil {
+		return token.Issued{}, err
+	}
 	now := i.config.Now().Truncate(time.Second).UTC()
 	claims.Registered = token.Registered{
-		ID:        newID(),
-		IssuedAt:  now.Add(-Backdate),
+		ID:        newID(i.config.Now()),
+		IssuedAt:  now.Add(-IssuedBefore),
 		NotBefore: now.Add(-Backdate),
 		ExpiresAt: now.Add(validFor),
 	}
-	private, kid, err := i.signingKey(ctx, scope)
-	if err != nil {
+	if err := i.heedCutoffs(ctx, scope, kid, &claims, now); err != nil {
 		return token.Issued{}, err
 	}
 	raw, err := token.Encode(kid, claims, private.Sign)
@@ -240,11 +248,34 @@ func parseSigningKey(record keystore.Record) (*signing.PrivateKey, error) {
 	return private, nil
 }
 
-// newID returns a random UUID (RFC 9562, section 5.4).
-func newID() string {
+// heedCutoffs dates a token at the latest cutoff that concerns it, if that is later than
+// its iat: the operator who made the cutoff wants new tokens to be good.
+func (i *Issuer) heedCutoffs(ctx context.Context, scope keystore.Scope, kid string, claims *token.Claims, now time.Time) error {
+	if i.store == nil {
+		return nil
+	}
+	for _, ref := range revocation.CutoffsOf(i.family.Kind, scope) {
+		cutoffs, err := ref.Load(ctx, i.store)
+		if err != nil {
+			return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+		}
+		cutoff := cutoffs.Latest(kid, claims)
+		if cutoff.After(now.Add(3 * token.Skew)) {
+			return fmt.Errorf("%w: a cutoff revokes all tokens like it issued before %s", token.ErrNotIssuable, cutoff.Format(time.RFC3339))
+		}
+		if cutoff.After(claims.IssuedAt) {
+			claims.IssuedAt = cutoff
+		}
+	}
+	return nil
+}
+
+// newID returns a UUID of version 7 (RFC 9562, section 5.7), which tells when it was made.
+func newID(now time.Time) string {
 	var b [16]byte
-	rand.Read(b[:]) // never returns an error: crypto/rand ends the program instead
-	b[6] = b[6]&0x0f | 0x40
+	rand.Read(b[6:]) // never returns an error: crypto/rand ends the program instead
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16|uint64(b[6])<<8|uint64(b[7]))
+	b[6] = b[6]&0x0f | 0x70
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

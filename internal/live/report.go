@@ -49,8 +49,12 @@ func shorten(s string) string {
 // changed handles a change of a scope. It ends the affected sessions first.
 func (v *Validator) changed(c replica.Change) {
 	v.sessions.keysChanged(c.Scope, c.State)
-	for _, list := range c.Lists() {
+	lists, cutoffs := c.Lists()
+	for _, list := range lists {
 		v.sessions.listChanged(list.Owner, list.List, c.State)
+	}
+	for _, owner := range cutoffs {
+		v.sessions.cutoffsChanged(owner, c.State)
 	}
 	v.uses.forget(c.Scope, c.State)
 	v.report(c)

@@ -202,8 +202,8 @@ func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(signer) error)
 func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, state *replica.State) {
 	s.mu.Lock()
 	var ended []ending
-	end := func(id string, x *session) {
-		if err := state.CheckID(scope, id); errors.Is(err, token.ErrInvalid) {
+	end := func(x *session) {
+		if err := x.token.checkRevoked(state); errors.Is(err, token.ErrInvalid) {
 			ended = append(ended, ending{x.ring(sameID, 1), err})
 		}
 	}
@@ -211,13 +211,31 @@ func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, stat
 	if list.Len() < len(ids)/8 { // iterate over the shorter of the two
 		for _, id := range list.IDs() {
 			if x := ids[id]; x != nil {
-				end(id, x)
+				end(x)
 			}
 		}
 	} else {
 		for id, x := range ids {
 			if list.Contains(id) {
-				end(id, x)
+				end(x)
+			}
+		}
+	}
+	for _, e := range ended {
+		s.drop(e.sessions...)
+	}
+	s.mu.Unlock()
+	endAll(ended)
+}
+
+// cutoffsChanged ends the sessions of a scope that a cutoff revokes.
+func (s *sessions) cutoffsChanged(scope keystore.Scope, state *replica.State) {
+	s.mu.Lock()
+	var ended []ending
+	for _, k := range s.keys[scope] {
+		for _, x := range k.some.ring(sameKey, k.count) {
+			if err := x.token.checkRevoked(state); errors.Is(err, token.ErrInvalid) {
+				ended = append(ended, ending{[]*session{x}, err})
 			}
 		}
 	}

@@ -50,12 +50,13 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 		return nil, errors.New("WithoutStoreKeys: no public key is configured (use WithPublicKey)")
 	}
 	v := newValidator(family, config)
-	prefix := family.Prefix
+	prefixes := []string{family.Prefix}
 	if config.withoutStore {
-		prefix = revocation.NamePrefix(family.Kind)
+		// In this order: a list is pruned after the floor was written among the cutoffs.
+		prefixes = []string{revocation.NamePrefix(family.Kind), revocation.CutoffsPrefix(family.Kind)}
 	}
 	v.sessions.state = func() *replica.State { return v.follower.State() }
-	v.follower = replica.Follow(family, store, prefix, min(config.maxStale, config.sessionMaxStale), replica.Events{Changed: v.changed, Reads: v.reportReads})
+	v.follower = replica.Follow(family, store, prefixes, min(config.maxStale, config.sessionMaxStale), replica.Events{Changed: v.changed, Reads: v.reportReads})
 	return v, nil
 }
 
@@ -351,12 +352,15 @@ func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if now.Before(claims.NotBefore.Add(-v.config.leeway)) {
 		return fmt.Errorf("%w: before %s", token.ErrNotYetValid, claims.NotBefore.Format(time.RFC3339))
 	}
+	if ahead := claims.IssuedAt.Sub(now); !claims.IssuedAt.IsZero() && ahead > 3*token.Skew+v.config.leeway {
+		return fmt.Errorf("%w: it says that it was issued at %s", token.ErrNotYetValid, claims.IssuedAt.Format(time.RFC3339))
+	}
 	if v.config.MaxLifetime == 0 {
 		return nil
 	}
-	start := claims.IssuedAt
-	if start.IsZero() {
-		start = claims.NotBefore
+	start, setBack := claims.IssuedAt, keylife.IssuedBefore
+	if start.IsZero() || start.Equal(claims.NotBefore) { // other issuers set both back as far
+		start, setBack = claims.NotBefore, keylife.Backdate
 	}
 	if start.IsZero() {
 		return fmt.Errorf("%w: it has neither iat nor nbf to count from", token.ErrLifetime)
@@ -364,7 +368,7 @@ func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if start.After(now) { // an iat in the future must not shorten the lifetime
 		start = now
 	}
-	if lifetime := claims.ExpiresAt.Sub(start); lifetime-keylife.Backdate > v.config.MaxLifetime {
+	if lifetime := claims.ExpiresAt.Sub(start); lifetime-setBack > v.config.MaxLifetime {
 		return fmt.Errorf("%w: %s, the maximum is %s", token.ErrLifetime, lifetime, v.config.MaxLifetime)
 	}
 	return nil

@@ -37,17 +37,22 @@ func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // check checks an accepted token against a state. The error is of class
-// token.ErrInvalid if its key is gone or its id is revoked, and of class
+// token.ErrInvalid if its key is gone or it is revoked, and of class
 // token.ErrUnavailable if the state does not know that.
 func (t *Verified) check(s *replica.State) error {
 	unknown := t.signer.check(s, t.scope)
 	if errors.Is(unknown, token.ErrInvalid) {
 		return unknown
 	}
-	if err := s.CheckID(t.scope, t.claims.ID); err != nil {
+	if err := t.checkRevoked(s); err != nil {
 		return err
 	}
 	return unknown
+}
+
+// checkRevoked is the CheckRevoked of a state for the token.
+func (t *Verified) checkRevoked(s *replica.State) error {
+	return s.CheckRevoked(t.scope, t.signer.kid, &t.claims)
 }
 
 // recheck returns why an accepted token is no longer good for a session, or

@@ -57,18 +57,22 @@ type List struct {
 	*revocation.List
 }
 
-// Lists returns the readable lists that are new or have changed.
-func (c Change) Lists() []List {
-	var changed []List
+// Lists returns the readable lists of ids that are new or have changed, and the scopes
+// whose cutoffs have changed.
+func (c Change) Lists() (lists []List, cutoffs []keystore.Scope) {
 	if c.next == nil {
-		return nil
+		return nil, nil
 	}
-	for owner, l := range c.next.lists {
-		if l.err == nil && (c.prev == nil || c.prev.lists[owner] != l) {
-			changed = append(changed, List{owner, l.ids})
+	for id, l := range c.next.lists {
+		switch {
+		case l.err != nil || c.prev != nil && c.prev.lists[id] == l:
+		case id.cutoffs:
+			cutoffs = append(cutoffs, id.owner)
+		default:
+			lists = append(lists, List{id.owner, l.ids})
 		}
 	}
-	return changed
+	return lists, cutoffs
 }
 
 // Restored returns the number of ids that are gone from each list. It leaves out
@@ -78,10 +82,10 @@ func (c Change) Restored() []int {
 	if c.prev == nil {
 		return nil
 	}
-	for owner, l := range c.prev.lists {
+	for id, l := range c.prev.lists {
 		var now *list
 		if c.next != nil {
-			now = c.next.lists[owner]
+			now = c.next.lists[id]
 		}
 		if n := l.missingFrom(now); n > 0 {
 			counts = append(counts, n)

@@ -10,14 +10,15 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 // content is what one scope holds.
 type content struct {
 	keys       *signing.PublicSet // nil if the scope can have no keys
-	lists      map[keystore.Scope]*list
-	strays     map[keystore.Scope]*list // of other scopes, found here because they do not say their scope
-	unreadable map[string]time.Time     // since when, by kid
+	lists      map[listID]*list
+	strays     map[listID]*list     // of other scopes, found here because they do not say their scope
+	unreadable map[string]time.Time // since when, by kid
 
 	problems []string // as text, to log each once
 
@@ -35,12 +36,37 @@ type found struct {
 	unreadable []*keystore.Error // records that are there and cannot be read
 }
 
-// list is one revocation list. ids is nil if err is set.
+// listID names a record that revokes tokens.
+type listID struct {
+	owner   keystore.Scope // whose tokens it revokes
+	cutoffs bool           // it holds cutoffs, and not ids
+}
+
+// list is one record that revokes tokens. If err is set, both ids and cutoffs are nil.
 type list struct {
-	record keystore.Record // without its Data
-	ids    *revocation.List
-	err    error
-	since  time.Time // of the first err, on the monotonic clock
+	record  keystore.Record // without its Data
+	ids     *revocation.List
+	cutoffs *revocation.Cutoffs
+	err     error
+	since   time.Time // of the first err, on the monotonic clock
+}
+
+// read parses the data of the record.
+func (l *list) read(kind token.Kind, id listID, data []byte) {
+	if id.cutoffs {
+		l.cutoffs, l.err = revocation.ParseCutoffs(kind, data)
+	} else {
+		l.ids, l.err = revocation.Parse(data)
+	}
+}
+
+// describe names a record that revokes tokens, for the log.
+func describe(id listID, r keystore.Record) string {
+	what := "revocation list"
+	if id.cutoffs {
+		what = "list of cutoffs"
+	}
+	return fmt.Sprintf("%s %q in scope %q", what, r.Name, r.Scope)
 }
 
 // missingFrom counts the ids of the list that are not on a later one, which may be
@@ -68,19 +94,19 @@ func (f *Family) parse(scope keystore.Scope, in found, prev *content, now time.T
 	} else if slices.EqualFunc(in.records, prev.records, keystore.Record.Unchanged) && slices.Equal(reasons, prev.reasons) {
 		return prev
 	}
-	next := &content{lists: make(map[keystore.Scope]*list), records: make([]keystore.Record, len(in.records)), reasons: reasons}
+	next := &content{lists: make(map[listID]*list), records: make([]keystore.Record, len(in.records)), reasons: reasons}
 	var keys found
 	for i, r := range in.records {
 		next.records[i] = r.WithoutData()
-		if owner, ok := f.owner(r.Name); ok {
-			next.addList(scope, owner, r, nil, prev, now)
+		if id, ok := f.listID(r.Name); ok {
+			next.addList(f.Kind, scope, id, r, nil, prev, now)
 		} else {
 			keys.records = append(keys.records, r)
 		}
 	}
 	for _, err := range in.unreadable {
-		if owner, ok := f.owner(err.Name); ok {
-			next.addList(scope, owner, keystore.Record{Scope: err.Scope, Name: err.Name}, err, prev, now)
+		if id, ok := f.listID(err.Name); ok {
+			next.addList(f.Kind, scope, id, keystore.Record{Scope: err.Scope, Name: err.Name}, err, prev, now)
 		} else {
 			keys.unreadable = append(keys.unreadable, err)
 		}
@@ -89,46 +115,49 @@ func (f *Family) parse(scope keystore.Scope, in found, prev *content, now time.T
 	return next
 }
 
-// owner returns the scope whose tokens a list revokes, by the name of the list.
-func (f *Family) owner(name string) (keystore.Scope, bool) {
-	kind, mesh, ok := revocation.ParseName(name)
-	return keystore.Scope(mesh), ok && kind == f.Kind
+// listID tells by its name what a record revokes.
+func (f *Family) listID(name string) (listID, bool) {
+	if kind, mesh, ok := revocation.ParseName(name); ok && kind == f.Kind {
+		return listID{keystore.Scope(mesh), false}, true
+	}
+	kind, mesh, ok := revocation.ParseCutoffsName(name)
+	return listID{keystore.Scope(mesh), true}, ok && kind == f.Kind
 }
 
 // addList adds the list in a record, which the store could not read if unreadable is not
 // nil.
-func (c *content) addList(scope, owner keystore.Scope, r keystore.Record, unreadable error, prev *content, now time.Time) {
-	lists, before := c.lists, prev.lists[owner]
-	if r.Scope != scope || scope != keystore.Global && owner != scope {
+func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r keystore.Record, unreadable error, prev *content, now time.Time) {
+	lists, before := c.lists, prev.lists[id]
+	if r.Scope != scope || scope != keystore.Global && id.owner != scope {
 		if !errors.Is(unreadable, keystore.ErrScopeUnknown) {
-			c.report("revocation list %q in scope %q belongs to another scope and is ignored", r.Name, r.Scope)
+			c.report("%s belongs to another scope and is ignored", describe(id, r))
 			return
 		}
 		if c.strays == nil {
-			c.strays = make(map[keystore.Scope]*list)
+			c.strays = make(map[listID]*list)
 		}
-		lists, before = c.strays, prev.strays[owner]
+		lists, before = c.strays, prev.strays[id]
 	}
 	l := before
 	if l == nil || unreadable != nil || !r.Unchanged(l.record) {
 		l = &list{record: r.WithoutData(), err: unreadable, since: now}
 		if unreadable == nil {
-			l.ids, l.err = revocation.Parse(r.Data)
+			l.read(kind, id, r.Data)
 		}
 		if l.err != nil {
-			l.err = fmt.Errorf("revocation list %q in scope %q: %w", r.Name, r.Scope, l.err)
+			l.err = fmt.Errorf("%s: %w", describe(id, r), l.err)
 			if before != nil && before.err != nil {
 				l.since = before.since
 			}
 		}
 	}
-	lists[owner] = l
+	lists[id] = l
 	if l.err != nil {
 		c.report("%w", l.err)
 		return
 	}
 	for _, p := range l.ids.Problems() {
-		c.report("revocation list %q in scope %q: %w", r.Name, r.Scope, p)
+		c.report("%s: %w", describe(id, r), p)
 	}
 }
 

@@ -40,7 +40,7 @@ const (
 type Follower struct {
 	family   *Family
 	store    keystore.KeyStore
-	prefix   string        // of the names to read
+	prefixes []string      // of the names to read
 	maxStale time.Duration // a store that cannot be read must be noticed within it
 	on       Events
 
@@ -82,16 +82,17 @@ type Events struct {
 	Reads func(error)
 }
 
-// Follow follows a store until Close. It reads the records whose names begin with
-// prefix: all records of the family, or only its lists. It notices within maxStale,
+// Follow follows a store until Close. It reads the records whose names begin with one of
+// the prefixes: all records of the family, or only its lists. No prefix begins with
+// another. It notices within maxStale,
 // or within half a minute if that is shorter, that the store can no longer be read
 // or that the watch has stopped silently.
-func Follow(family *Family, store keystore.KeyStore, prefix string, maxStale time.Duration, on Events) *Follower {
+func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale time.Duration, on Events) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &Follower{
 		family:   family,
 		store:    store,
-		prefix:   prefix,
+		prefixes: prefixes,
 		maxStale: maxStale,
 		on:       on,
 		ended:    ctx,
@@ -513,14 +514,24 @@ func (f *Follower) list(ctx context.Context, b *running) {
 	f.done.Go(func() {
 		defer f.hanging.Add(-1)
 		defer cancel()
-		records, err := f.store.List(keystore.WithProgress(ctx, progressed), scope, f.prefix)
+		in, err := f.read(keystore.WithProgress(ctx, progressed), scope)
 		limit.Stop()
-		unreadable, err := keystore.SplitUnreadable(err)
-		if err == nil {
-			err = cmp.Or(ctx.Err(), checkOrder(records)) // a late answer may be old
-		}
-		answered(answer{found: found{records, unreadable}, err: err})
+		answered(answer{found: in, err: cmp.Or(err, ctx.Err())}) // a late answer may be old
 	})
+}
+
+// read lists the records of a scope with each prefix.
+func (f *Follower) read(ctx context.Context, scope keystore.Scope) (in found, err error) {
+	for _, prefix := range f.prefixes {
+		records, err := f.store.List(ctx, scope, prefix)
+		unreadable, err := keystore.SplitUnreadable(err)
+		if err = cmp.Or(err, checkOrder(records)); err != nil {
+			return found{}, err
+		}
+		in.records = append(in.records, records...)
+		in.unreadable = append(in.unreadable, unreadable...)
+	}
+	return in, nil
 }
 
 // changed tells the owner that a scope has changed.

@@ -15,7 +15,7 @@ import (
 // of one scope may confirm it. A read that finds a change makes a new State.
 type State struct {
 	scopes map[keystore.Scope]*content // only scopes that have records
-	strays map[keystore.Scope]*list    // of all contents
+	strays map[listID]*list            // of all contents
 	full   reading                     // of the latest reads of all scopes
 	empty  map[keystore.Scope]reading  // of scopes without records, from reads of one scope
 
@@ -71,37 +71,45 @@ func (s *State) CheckKey(scope keystore.Scope, kid string, key *signing.PublicKe
 	return unavailable(err)
 }
 
-// CheckID returns token.ErrRevoked if a token's id is on a list that applies to the
-// tokens of a scope, and an error of class token.ErrUnavailable if such a list
-// cannot be read. An id on one list is revoked even if the other list cannot be
-// read. An empty id is on no list.
-func (s *State) CheckID(scope keystore.Scope, id string) error {
-	if id == "" {
-		return nil
-	}
+// CheckRevoked returns token.ErrRevoked if a record that applies to the tokens of a scope
+// revokes a token with these claims, signed by the key with this kid, and an error of
+// class token.ErrUnavailable if such a record cannot be read. A token that one of them
+// revokes is revoked even if the others cannot be read. An empty id is on no list.
+func (s *State) CheckRevoked(scope keystore.Scope, kid string, claims *token.Claims) error {
 	var unreadable error
-	for _, l := range s.lists(scope) {
+	for _, l := range s.lists(listID{scope, false}) {
+		switch {
+		case l == nil || claims.ID == "":
+		case l.err != nil:
+			unreadable = l.err
+		case l.ids.Contains(claims.ID):
+			return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, claims.ID)
+		}
+	}
+	for _, l := range s.lists(listID{scope, true}) {
 		switch {
 		case l == nil:
 		case l.err != nil:
 			unreadable = l.err
-		case l.ids.Contains(id):
-			return fmt.Errorf("%w: jti %q is on the revocation list", token.ErrRevoked, id)
+		default:
+			if why := l.cutoffs.Check(kid, claims); why != "" {
+				return fmt.Errorf("%w: %s", token.ErrRevoked, why)
+			}
 		}
 	}
 	return unavailable(unreadable)
 }
 
-// lists returns the lists that apply to the tokens of a scope: the one in the scope,
-// the one in the global scope, and an unreadable one that does not say its scope. Each
-// is nil if there is none.
-func (s *State) lists(scope keystore.Scope) (lists [3]*list) {
-	for i, place := range [...]keystore.Scope{scope, keystore.Global} {
+// lists returns the records of a name that apply to the tokens of their owner: the one in
+// the owner's scope, the one in the global scope, and an unreadable one that does not say
+// its scope. Each is nil if there is none.
+func (s *State) lists(id listID) (lists [3]*list) {
+	for i, place := range [...]keystore.Scope{id.owner, keystore.Global} {
 		if holder := s.scopes[place]; holder != nil {
-			lists[i] = holder.lists[scope]
+			lists[i] = holder.lists[id]
 		}
 	}
-	lists[2] = s.strays[scope]
+	lists[2] = s.strays[id]
 	return lists
 }
 
@@ -113,7 +121,7 @@ func (s *State) findStrays() *State {
 			continue
 		}
 		if s.strays == nil {
-			s.strays = make(map[keystore.Scope]*list)
+			s.strays = make(map[listID]*list)
 		}
 		maps.Copy(s.strays, holder.strays)
 	}
@@ -138,9 +146,11 @@ func (s *State) CheckAge(scope keystore.Scope, now time.Time, limit time.Duratio
 func (s *State) CheckKnowable(scope keystore.Scope, kid string, now time.Time, limit time.Duration) error {
 	r := s.reading(scope, now)
 	age, cause := r.staleness(now, s.overdue), r.cause()
-	for _, l := range s.lists(scope) {
-		if l != nil && l.err != nil && now.Sub(l.since) > age {
-			age, cause = now.Sub(l.since), l.err
+	for _, cutoffs := range [...]bool{false, true} {
+		for _, l := range s.lists(listID{scope, cutoffs}) {
+			if l != nil && l.err != nil && now.Sub(l.since) > age {
+				age, cause = now.Sub(l.since), l.err
+			}
 		}
 	}
 	if own := s.scopes[scope]; own != nil && kid != "" {

@@ -1,0 +1,228 @@
+package dataplane_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/token"
+)
+
+func (f *following) cutOff(c dataplane.Cutoff) {
+	f.t.Helper()
+	_, err := dataplane.CutOff(f.t.Context(), f.store.Memory, "default", c)
+	require.NoError(f.t, err)
+}
+
+func (f *following) issueFor(claims token.Dataplane) string {
+	f.t.Helper()
+	claims.Mesh = "default"
+	issued, err := f.issuer.Issue(f.t.Context(), claims, 30*day)
+	require.NoError(f.t, err)
+	return issued.Token
+}
+
+func TestACutoffRevokesTheTokensOfItsSubjectAndEndsTheirSessions(t *testing.T) {
+	claims := token.Dataplane{Name: "dp-1", Workload: "backend"}
+	for name, c := range map[string]struct {
+		subject dataplane.Cutoff
+		revokes bool
+	}{
+		"all":              {dataplane.Cutoff{}, true},
+		"the name":         {dataplane.Cutoff{Name: "dp-1"}, true},
+		"another name":     {dataplane.Cutoff{Name: "dp-2"}, false},
+		"the workload":     {dataplane.Cutoff{Workload: "backend"}, true},
+		"another workload": {dataplane.Cutoff{Workload: "frontend"}, false},
+		"the key":          {dataplane.Cutoff{KeyID: "1"}, true},
+		"another key":      {dataplane.Cutoff{KeyID: "2"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t).start()
+				raw, anonymous := f.issueFor(claims), f.issueFor(token.Dataplane{})
+				f.accepts(raw) // and remembers it
+				session := f.session(raw)
+				f.pass(time.Minute)
+				c.subject.Before = time.Now().Add(token.Skew)
+				f.cutOff(c.subject)
+				synctest.Wait()
+				if c.revokes {
+					f.refuses(raw, token.ErrRevoked)
+					assert.ErrorIs(t, context.Cause(session), token.ErrRevoked)
+					assert.ErrorContains(t, context.Cause(session), c.subject.String())
+				} else {
+					f.accepts(raw)
+					assertOpen(t, session)
+				}
+				if c.subject.Name+c.subject.Workload != "" {
+					f.accepts(anonymous, "it has no such claim")
+				}
+				f.accepts(f.issueFor(claims), "issued right after the cutoff")
+
+				require.NoError(t, dataplane.RemoveCutoff(t.Context(), f.store.Memory, "default", c.subject))
+				synctest.Wait()
+				f.accepts(raw)
+			})
+		})
+	}
+}
+
+func TestACutoffCountsForItsMeshAndKindAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(1))
+		f.start()
+		other := issue(t, f.issuer, "other", 30*day)
+		f.cutOff(dataplane.Cutoff{Before: time.Now().Add(token.Skew)})
+		_, err := revocation.ZoneCutoffs().Add(t.Context(), f.store.Memory, revocation.Cutoff{Before: time.Now().Add(token.Skew)})
+		require.NoError(t, err)
+		synctest.Wait()
+		assert.NoError(t, check(t, f.validator, "other", other))
+	})
+}
+
+func TestACutoffInTheGlobalScopeCountsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		raw := f.issue(30 * day)
+		_, err := revocation.DataplaneCutoffsGlobal("default").Add(t.Context(), f.store.Memory, revocation.Cutoff{Before: time.Now().Add(token.Skew)})
+		require.NoError(t, err)
+		synctest.Wait()
+		f.refuses(raw, token.ErrRevoked)
+		f.accepts(f.issue(30 * day))
+	})
+}
+
+func TestCutoffsCountForConfiguredKeysWithoutThoseOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithPublicKey("default", "key-1", testKey(1).Public()), dataplane.WithoutStoreKeys())
+		raw := issue(t, newOfflineIssuer(t, testKey(1), "key-1"), "default", 30*day)
+		f.accepts(raw)
+		session := f.session(raw)
+		f.cutOff(dataplane.Cutoff{Before: time.Now().Add(token.Skew), KeyID: "key-1"})
+		synctest.Wait()
+		f.refuses(raw, token.ErrRevoked)
+		assert.ErrorIs(t, context.Cause(session), token.ErrRevoked)
+	})
+}
+
+func TestCutoffsThatCannotBeReadMakeTheMeshUncheckable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(1))
+		f.start()
+		raw, other := f.issue(30*day), issue(t, f.issuer, "other", 30*day)
+		ref := revocation.DataplaneCutoffs("default")
+		putRecord(t, f.store.Memory, ref.Scope, ref.Name, []byte(`{"before":"2026-11-29T10:00:00Z","tag":"x"}`))
+		synctest.Wait()
+		f.cannotTell(raw)
+		assert.NoError(t, check(t, f.validator, "other", other))
+		assert.Equal(t, 1, f.log.Count("level=WARN", "record problem", ref.Name, "unknown member"))
+		f.revoke(raw)
+		synctest.Wait()
+		f.refuses(raw, token.ErrRevoked, "a definite refusal outranks it")
+		_, err := f.issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+		assert.ErrorIs(t, err, token.ErrUnavailable)
+	})
+}
+
+func TestIssuerDatesATokenAtTheCutoffThatItSees(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		cutoff := time.Now().Add(token.Skew).Truncate(time.Second)
+		f.cutOff(dataplane.Cutoff{Before: cutoff, Name: "dp-1"})
+		synctest.Wait()
+		_, concerned := inside(t, f.issueFor(token.Dataplane{Name: "dp-1"}))
+		assert.Equal(t, cutoff.UTC(), concerned.IssuedAt)
+		_, others := inside(t, f.issueFor(token.Dataplane{Name: "dp-2"}))
+		assert.True(t, others.IssuedAt.Before(time.Now()))
+
+		// An issuer and a validator whose clocks are behind by the skew.
+		behind := func() time.Time { return time.Now().Add(-token.Skew) }
+		issued, err := newIssuer(t, f.store.Memory, dataplane.WithClock(behind)).Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, day)
+		require.NoError(t, err)
+		f.accepts(issued.Token)
+		slow := newValidator(t, f.store.Memory, dataplane.WithClock(behind))
+		assert.NoError(t, check(t, slow, "default", issued.Token))
+
+		ref := revocation.DataplaneCutoffs("default")
+		replaceRecord(t, f.store.Memory, ref.Scope, ref.Name, []byte(`{"before":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`))
+		_, err = f.issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+		assert.ErrorIs(t, err, token.ErrNotIssuable, "no token would be good")
+	})
+}
+
+func TestATokenFromTheFutureIsNotValidYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		const limit = 3*token.Skew + 30*time.Second // with the leeway
+		for ahead, good := range map[time.Duration]bool{time.Minute: true, limit: true, limit + time.Second: false} {
+			at := time.Now().Truncate(time.Second)
+			raw := signPayload(t, testKey(0), "1", fmt.Sprintf(`{"Mesh":"default","jti":"an-id","iat":%d,"exp":%d}`, at.Add(ahead).Unix(), at.Add(time.Hour).Unix()))
+			if good {
+				f.accepts(raw, ahead)
+			} else {
+				f.refuses(raw, token.ErrNotYetValid, ahead)
+			}
+		}
+	})
+}
+
+func TestAValidatorThatReadsAPrunedListHasReadItsFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, options := range [][]dataplane.ValidatorOption{
+			nil,
+			{dataplane.WithPublicKey("default", "1", testKey(0).Public()), dataplane.WithoutStoreKeys()},
+		} {
+			f := newFollowing(t)
+			old := f.issue(1000 * day)
+			f.revoke(old)
+			f.start(options...)
+			f.refuses(old, token.ErrRevoked)
+			f.pass(91 * day)
+			younger := f.issue(30 * day)
+			pruning, err := dataplane.PruneRevocations(t.Context(), f.store.Memory, "default", 90*day, false)
+			require.NoError(t, err)
+			assert.Equal(t, 1, pruning.Dropped)
+			revoked, err := dataplane.Revoked(t.Context(), f.store.Memory, "default")
+			require.NoError(t, err)
+			assert.Zero(t, revoked.Len())
+			synctest.Wait()
+			f.refuses(old, token.ErrRevoked, "its lifetime is longer than was stated")
+			f.accepts(younger)
+			require.NoError(t, f.validator.Close())
+		}
+	})
+}
+
+func TestCutoffsOfAStoreThatHasEachNameOnceAreWrittenWhereTheyAre(t *testing.T) {
+	memory := keystore.NewMemory()
+	global := revocation.DataplaneCutoffsGlobal("default")
+	first := dataplane.Cutoff{Before: time.Now().Add(-time.Hour).Truncate(time.Second).UTC()}
+	_, err := global.Add(t.Context(), memory, revocation.Cutoff{Before: first.Before})
+	require.NoError(t, err)
+	store := flatStore{memory}
+	second, err := dataplane.CutOff(t.Context(), store, "default", dataplane.Cutoff{Before: time.Now(), Name: "dp-1"})
+	require.NoError(t, err)
+	all, err := dataplane.Cutoffs(t.Context(), store, "default")
+	require.NoError(t, err)
+	assert.Equal(t, []dataplane.Cutoff{first, second}, all)
+}
+
+// flatStore is a store in which a mesh cannot have a record that the global scope has.
+type flatStore struct{ *keystore.Memory }
+
+func (s flatStore) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if _, err := s.Memory.Get(ctx, keystore.Global, r.Name); err == nil && r.Scope != keystore.Global {
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, keystore.ErrNameTaken)
+	}
+	return s.Memory.Create(ctx, r)
+}
