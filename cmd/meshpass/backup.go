@@ -247,7 +247,6 @@ func (r *restoring) mergeCutoffs(ctx context.Context, of revocation.CutoffsRef, 
 	return err
 }
 
-
 func (r *restoring) mergeList(ctx context.Context, list revocation.Ref, present, backup keystore.KeyStore) error {
 	now, err := list.Load(ctx, present)
 	if err != nil && r.forget {
