@@ -169,7 +169,8 @@ func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer
 	return h, nil
 }
 
-// ServeHTTP reads the whole request, asks the authoriser, and only then acts.
+// ServeHTTP reads the whole request, asks the authoriser, and only then acts. The index
+// alone is for everyone.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	ctx := r.Context()

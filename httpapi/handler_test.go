@@ -287,6 +287,8 @@ func TestHandlerMatchesPathsExactly(t *testing.T) {
 		"/tokens":                               404,
 		"/tokens/dataplane/":                    200,
 		"/tokens/dataplane//":                   404,
+		"/tokens/zone/":                         400,
+		"/tokens/zone//":                        404,
 		"/tokens/dataplane/restore":             404,
 		"/tokens/":                              404,
 		"/tokens/dataplane/default":             404,
