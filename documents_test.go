@@ -34,6 +34,7 @@ import (
 var given = map[string]string{
 	"access":        "*rest.Config",
 	"authenticated": "func(*http.Request) (user struct{ Name, Mesh string }, ok bool)",
+	"authorize":     "httpapi.Authorizer",
 	"certificate":   "tls.Certificate",
 	"client":        "typedcorev1.SecretsGetter",
 	"creds":         "credentials.PerRPCCredentials",

@@ -134,8 +134,8 @@ func (d decoder) text() (string, error) {
 	return text, checkText(text)
 }
 
-// value reads the value of a field into its target, and leaves the target as it is if
-// the value is null. Empty lists and objects are nil.
+// value reads the value of a field into its target. If the value is null, a list is nil
+// and other targets stay as they are. An empty list of a field is not nil.
 func (d decoder) value(field string, target any) error {
 	next, err := d.Token()
 	if err != nil {
@@ -161,6 +161,9 @@ func (d decoder) value(field string, target any) error {
 		want = "an object of lists of strings"
 	}
 	if next == nil {
+		if list, ok := target.(*[]string); ok {
+			*list = nil
+		}
 		return nil
 	}
 	return wrongType(field, next, want)

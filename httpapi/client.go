@@ -149,8 +149,12 @@ func (c *Client) IssueDataplane(ctx context.Context, claims token.Dataplane, val
 		dataplaneRequest{claims.Name, claims.Mesh, claims.Tags, claims.Type, claims.Workload, validFor.String()})
 }
 
-// IssueZone asks for a zone token, as IssueDataplane does for a dataplane token.
+// IssueZone asks for a zone token, as IssueDataplane does for a dataplane token. At least
+// one scope is required, since servers disagree about a request without one.
 func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time.Duration) (token.Issued, error) {
+	if len(claims.Scope) == 0 {
+		return token.Issued{}, fmt.Errorf("%w: it has no scope, so it would open nothing", token.ErrNotIssuable)
+	}
 	return c.issue(ctx, token.KindZone, token.Claims{Zone: claims}, validFor, zoneRequest{claims.Zone, claims.Scope, validFor.String()})
 }
 

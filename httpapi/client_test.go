@@ -324,6 +324,8 @@ func TestClientRefusesATokenThatSaysAnythingElseThanWasAskedFor(t *testing.T) {
 	}
 	_, err = client.IssueDataplane(t.Context(), token.Dataplane{Mesh: "west"}, time.Hour)
 	assert.ErrorIs(t, err, httpapi.ErrAnswer, "a token of the other kind")
+	_, err = answering(t, 200, "text/plain", "of Kuma 3.0, without a scope").IssueZone(t.Context(), token.Zone{Zone: "west"}, time.Hour)
+	assert.ErrorIs(t, err, token.ErrNotIssuable, "it is not even asked for")
 }
 
 func TestClientTakesNoOtherSuccessThanThePromisedOne(t *testing.T) {

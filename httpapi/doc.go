@@ -10,9 +10,12 @@
 //	GET    /revocations/zone               and the others, the same for zone tokens
 //	GET    /jwks/dataplane/{mesh}          the mesh's public keys
 //	GET    /jwks/zone                      the public keys of zone tokens
+//	GET    /                               the product, see [WithIndex]
 //
 // The two token endpoints take the same requests as Kuma's, and answer in the same
-// form, so [Client] can also ask a Kuma control plane for tokens.
+// form, so that kumactl and kongctl work with them, and [Client] can ask a Kuma control
+// plane for tokens. As in Kuma, their paths may end with a slash. What the versions of
+// Kuma do differently is an option: see [WithRules].
 //
 // # A server
 //
@@ -47,6 +50,11 @@
 // is valid for 10 years (87600h), as in Kuma. A name with which no token is issued
 // (see token.CheckName) is an invalid parameter.
 //
+// The type of a dataplane token is "dataplane" or absent; [WithRules] allows others. A
+// request for a zone token without a scope is one for scope "cp", and the authoriser sees
+// it so; under [WithRules] it may be refused. An empty list of scopes is always refused:
+// its token would open nothing.
+//
 // The revoked ids of a mesh are those on the list in the scope of the mesh and on the
 // list in the global scope. A change is made to each of the two that exists: see
 // revocation.AddDataplane.
@@ -57,7 +65,8 @@
 // change of a revocation list 204, and to a read 200 with JSON. Only public keys may
 // be cached. If a revocation list has problems, such as items in another form, the answers
 // about it name them in [ProblemHeader], and the answer to GET has them in its body too:
-// {"ids":["..."],"problems":["..."]}. Every error has the form of [Error]; its title says what happened:
+// {"ids":["..."],"problems":["..."]}. Every error has the form of [Error], in which the
+// clients of Kuma read it; its title says what happened:
 //
 //	400 Invalid request              the body or a field is not acceptable: see invalid_parameters
 //	400 Could not issue a token      issuing is switched off, or the issuer's limits forbid the token

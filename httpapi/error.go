@@ -31,8 +31,9 @@ const (
 	titleListUnusable = "Revocation list unreadable"
 )
 
-// Error is an answer other than success. As JSON it is the body of the answer. A
-// [Client] returns it as *Error; it matches, with errors.Is:
+// Error is an answer other than success. As JSON it is the body of the answer, which has
+// the fields details and causes besides: the same again, under the names that earlier
+// clients of Kuma read. A [Client] returns it as *Error; it matches, with errors.Is:
 //
 //   - token.ErrNotIssuable: a refused request for a token
 //   - token.ErrIssuingDisabled: issuing is switched off
@@ -99,8 +100,10 @@ func (e *Error) Is(target error) bool {
 // disabledDetails are the details of Meshpass and Kuma for switched off issuing.
 var disabledDetails = []string{
 	token.ErrIssuingDisabled.Error(),
-	"issuing tokens using the control plane is disabled.",
+	kumaDisabled,
 }
+
+const kumaDisabled = "issuing tokens using the control plane is disabled."
 
 // answer is an Error that this handler made. It is a separate type, since an
 // authoriser or an issuer may be a client of another server and return its Error.
@@ -119,7 +122,7 @@ func newAnswer(status int, title, detail string, params ...InvalidParameter) *an
 }
 
 func invalid(params ...InvalidParameter) error {
-	return newAnswer(http.StatusBadRequest, titleInvalid, "the request has invalid parameters", params...)
+	return newAnswer(http.StatusBadRequest, titleInvalid, "Resource is not valid", params...) // the words of Kuma
 }
 
 func unreadable(err error) error {
@@ -163,7 +166,7 @@ func answerTo(what Request, err error) *answer {
 	case errors.Is(err, errRefused), errors.Is(err, token.ErrDenied):
 		return newAnswer(http.StatusForbidden, titleDenied, "the request is not allowed")
 	case errors.Is(err, token.ErrIssuingDisabled):
-		return newAnswer(http.StatusBadRequest, titleNotIssued, token.ErrIssuingDisabled.Error())
+		return newAnswer(http.StatusBadRequest, titleNotIssued, kumaDisabled)
 	case errors.Is(err, token.ErrNotIssuable):
 		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
 	case errors.Is(err, signing.ErrNoKey):
@@ -186,11 +189,19 @@ func answerTo(what Request, err error) *answer {
 
 func noKey(what Request) *answer {
 	detail := "there is no key for zone tokens"
-	if what.Kind == token.KindDataplane {
+	switch {
+	case what.Action == Issue && what.Kind == token.KindDataplane:
+		detail = fmt.Sprintf(kumaNoKey, fmt.Sprintf("Secret of name %q in mesh %q", signing.DataplaneKeys(what.Mesh).KeyName(1), what.Mesh))
+	case what.Action == Issue:
+		detail = fmt.Sprintf(kumaNoKey, fmt.Sprintf("GlobalSecret of name %q", signing.ZoneKeys().KeyName(1)))
+	case what.Kind == token.KindDataplane:
 		detail = fmt.Sprintf("mesh %q has no key", what.Mesh)
 	}
 	return newAnswer(http.StatusNotFound, titleNoKey, detail)
 }
+
+// kumaNoKey is what Kuma answers, which names the first key, whatever keys there were.
+const kumaNoKey = "there is no signing key with KID 1. %s is not found. If signing key was rotated, regenerate the token"
 
 func unavailable() *answer {
 	return newAnswer(http.StatusServiceUnavailable, titleUnavailable, "the answer is not available at the moment: try again")
@@ -212,7 +223,28 @@ func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request,
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.body.Status)
-	_, _ = w.Write(marshal(a.body)) // fails only if the client is gone
+	_, _ = w.Write(marshal(onTheWire(a.body))) // fails only if the client is gone
+}
+
+// wireError is an Error as it is sent. Like Kuma's it says everything once more under the
+// names of earlier clients.
+type wireError struct {
+	Error
+	Details string  `json:"details"`
+	Causes  []cause `json:"causes,omitempty"`
+}
+
+type cause struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+func onTheWire(e Error) wireError {
+	w := wireError{Error: e, Details: e.Detail}
+	for _, p := range e.InvalidParameters {
+		w.Causes = append(w.Causes, cause{p.Field, p.Reason})
+	}
+	return w
 }
 
 // marshal encodes without the escapes for HTML, which make the texts unreadable.

@@ -48,9 +48,16 @@ var exchanges = []exchange{
 	{name: "token-dataplane", request: "POST /tokens/dataplane\n" + ofJSON + "\n" +
 		`{"name":"dp-1","mesh":"default","tags":{"kuma.io/service":["backend","backend-admin"]},"type":"dataplane","workload":"shop","validFor":"24h"}`},
 	{name: "token-dataplane-least", request: "POST /tokens/dataplane\n" + ofJSON + "\n" + `{"mesh":"default"}`},
-	{name: "token-dataplane-kumactl", request: "POST /tokens/dataplane\n" + ofJSON + "\n" +
-		`{"name":"dp-1","mesh":"default","tags":null,"type":"","workload":"","validFor":"24h0m0s"}`},
+	{name: "token-dataplane-nulls", request: "POST /tokens/dataplane\n" + ofJSON + "\n" +
+		`{"name":null,"mesh":"default","tags":null,"type":null,"workload":null,"validFor":null}`},
 	{name: "token-zone", request: "POST /tokens/zone\n" + ofJSON + "\n" + `{"zone":"west","scope":["cp","egress"],"validFor":"720h"}`},
+
+	{name: "token-zone-without-scope", request: "POST /tokens/zone\n" + ofJSON + "\n" + `{"zone":"west"}`},
+
+	{name: "index", request: "GET /\n\n", setup: withIndex},
+	{name: "index-head", request: "HEAD /\n\n", setup: withIndex},
+	{name: "index-post", request: "POST /\n" + ofJSON + "\n{}", setup: withIndex},
+	{name: "index-none", request: "GET /\n" + asAlice + "\n"},
 
 	{name: "bad-mesh-missing", request: "POST /tokens/dataplane\n" + ofJSON + "\n" + `{"name":"dp-1"}`},
 	{name: "bad-dataplane-fields", request: "POST /tokens/dataplane\n" + ofJSON + "\n" +
@@ -58,7 +65,8 @@ var exchanges = []exchange{
 	{name: "bad-dataplane-values", request: "POST /tokens/dataplane\n" + ofJSON + "\n" +
 		`{"mesh":"a/b","tags":{"kuma.io/service":[],"region":null},"validFor":"10 years"}`},
 	{name: "bad-zone-fields", request: "POST /tokens/zone\n" + ofJSON + "\n" + `{"zone":"","scope":["cp",""],"validFor":"-1h"}`},
-	{name: "bad-zone-scope-missing", request: "POST /tokens/zone\n" + ofJSON + "\n" + `{"zone":"west","scope":[]}`},
+	{name: "bad-zone-scope-empty", request: "POST /tokens/zone\n" + ofJSON + "\n" + `{"zone":"west","scope":[]}`},
+	{name: "bad-type", request: "POST /tokens/dataplane\n" + ofJSON + "\n" + `{"mesh":"default","type":"gateway"}`},
 	{name: "bad-valid-for-zero", request: "POST /tokens/dataplane\n" + ofJSON + "\n" + `{"mesh":"default","validFor":"0s"}`},
 	{name: "bad-valid-for", request: "POST /tokens/dataplane\n" + ofJSON + "\n" + `{"mesh":"default","validFor":"<forever & \"ever\">"}`},
 	{name: "bad-unknown-field", request: "POST /tokens/dataplane\n" + ofJSON + "\n" + `{"mesh":"default","tag":{"kuma.io/service":["backend"]}}`},
@@ -142,6 +150,12 @@ func policies(err error) func(*testing.T, *world) {
 		require.NoError(t, errors.Join(err1, err2))
 		w.serve(t, dataplanes, zones)
 	}
+}
+
+func withIndex(t *testing.T, w *world) {
+	w.serve(t, w.dataplanes, w.zones, httpapi.WithIndex(httpapi.Index{
+		BasedOnKuma: "2.10.11", ClusterID: "cluster-1", GUI: "/gui", Hostname: "cp-1.example", InstanceID: "cp-1-1a2b", Product: "Kuma", Version: "2.10.11",
+	}))
 }
 
 func down(_ *testing.T, w *world) { w.store.set(errors.New("10.1.2.3: connection refused"), false) }

@@ -136,6 +136,8 @@ type handler struct {
 	publicKeySets bool
 	log           *slog.Logger
 	ownLog        bool // log is from WithLogger
+	rules         Rules
+	index         []byte // nil: none
 	keys          *keySets
 	admit         func(r *http.Request, what Request) error // nil: every request
 	bodies        pool
@@ -167,12 +169,17 @@ func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer
 	return h, nil
 }
 
-// ServeHTTP reads the whole request, asks the authoriser, and only then acts.
+// ServeHTTP reads the whole request, asks the authoriser, and only then acts. The index
+// alone is for everyone.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	ctx := r.Context()
 	if h.ownLog {
 		ctx = audit.WithLogger(ctx, h.log)
+	}
+	if h.index != nil && isIndex(r) {
+		h.serveIndex(w, r)
+		return
 	}
 	what, err := route(w, r)
 	if err != nil {
@@ -188,7 +195,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		release = h.bodies.charge(r)
-		err = read(w, r, &what)
+		err = h.read(w, r, &what)
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout) // the http.Server limits the time for reading
 	defer cancel()
@@ -227,6 +234,9 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 			return what, notFound()
 		}
 	}
+	if resource == "tokens" && rest == "" {
+		more = false // a slash at the end, as Kuma takes it
+	}
 	restoring := more && "/"+rest == restorePath && resource == "revocations"
 	if more && !restoring {
 		return what, notFound()
@@ -261,18 +271,21 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	return what, nil
 }
 
+// errEmpty is about a required field, in the words of Kuma.
+var errEmpty = errors.New("cannot be empty")
+
 func checkMesh(mesh string) error {
 	if mesh == "" {
-		return errors.New("is missing")
+		return errEmpty
 	}
 	return keystore.CheckScope(keystore.Scope(mesh))
 }
 
 // read reads the body of a request.
-func read(w http.ResponseWriter, r *http.Request, what *Request) error {
+func (h *handler) read(w http.ResponseWriter, r *http.Request, what *Request) error {
 	switch what.Action {
 	case Issue:
-		return readTokenRequest(w, r, what)
+		return readTokenRequest(w, r, h.rules, what)
 	case Revoke, Restore:
 		return readTokenIDs(w, r, what)
 	}

@@ -91,9 +91,9 @@ func TestHandlerShowsTheAuthoriserTheWholeRequest(t *testing.T) {
 		method, path, body string
 		want               httpapi.Request
 	}{
-		{"POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default","tags":{"a":["b"]},"type":"x","workload":"y","validFor":"90m"}`,
+		{"POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default","tags":{"a":["b"]},"type":"dataplane","workload":"y","validFor":"90m"}`,
 			httpapi.Request{Action: httpapi.Issue, Kind: token.KindDataplane, Mesh: "default", ValidFor: 90 * time.Minute,
-				Dataplane: token.Dataplane{Mesh: "default", Name: "dp-1", Type: "x", Workload: "y", Tags: map[string][]string{"a": {"b"}}}}},
+				Dataplane: token.Dataplane{Mesh: "default", Name: "dp-1", Type: "dataplane", Workload: "y", Tags: map[string][]string{"a": {"b"}}}}},
 		{"POST", "/tokens/zone", `{"zone":"west","scope":["cp"],"validFor":"1h"}`,
 			httpapi.Request{Action: httpapi.Issue, Kind: token.KindZone, ValidFor: time.Hour, Zone: token.Zone{Zone: "west", Scope: []string{"cp"}}}},
 		{"GET", "/revocations/dataplane/default", "", httpapi.Request{Action: httpapi.List, Kind: token.KindDataplane, Mesh: "default"}},
@@ -177,7 +177,7 @@ func TestHandlerLetsOnlyPublicKeysBeDeclaredPublic(t *testing.T) {
 }
 
 func TestAuditHasAnEventWithItsActorForEveryDecision(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, httpapi.WithRules(httpapi.AsKuma210()))
 	_, raw := w.do(t, "POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default"}`)
 	u, err := token.ParseUnverified(raw)
 	require.NoError(t, err)
@@ -285,8 +285,12 @@ func TestHandlerMatchesPathsExactly(t *testing.T) {
 	for path, status := range map[string]int{
 		"/":                                     404,
 		"/tokens":                               404,
+		"/tokens/dataplane/":                    200,
+		"/tokens/dataplane//":                   404,
+		"/tokens/zone/":                         400,
+		"/tokens/zone//":                        404,
+		"/tokens/dataplane/restore":             404,
 		"/tokens/":                              404,
-		"/tokens/dataplane/":                    404,
 		"/tokens/dataplane/default":             404,
 		"/tokens//dataplane":                    404,
 		"//tokens/dataplane":                    404,

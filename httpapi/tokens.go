@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 )
 
 // readTokenRequest reads and checks a request for a token.
-func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) error {
+func readTokenRequest(w http.ResponseWriter, r *http.Request, rules Rules, what *Request) error {
 	var validFor string
 	d, z := &what.Dataplane, &what.Zone
 	fields := []field{{"zone", &z.Zone}, {"scope", &z.Scope}, {"validFor", &validFor}}
@@ -37,7 +38,11 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 			bad.add("mesh", "%w", err)
 		}
 		bad.addName("name", d.Name)
-		bad.addName("type", d.Type)
+		if err := token.CheckName(d.Type); err != nil {
+			bad.add("type", "%w", err)
+		} else if !rules.accepts(d.Type) {
+			bad.add("type", "%.256s is not a valid proxy type", d.Type) // the words of Kuma
+		}
 		bad.addName("workload", d.Workload)
 		for _, name := range slices.Sorted(maps.Keys(d.Tags)) {
 			bad.addName("tags", name)
@@ -50,15 +55,18 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, what *Request) err
 		}
 	} else {
 		if z.Zone == "" {
-			bad.add("zone", "is missing")
+			bad.add("zone", "%w", errEmpty)
 		}
 		bad.addName("zone", z.Zone)
-		if len(z.Scope) == 0 {
-			bad.add("scope", `is missing, want a list of components, such as ["cp"]`)
+		if z.Scope == nil && !rules.ScopeRequired {
+			z.Scope = []string{zone.ScopeCP}
+		}
+		if len(z.Scope) == 0 { // a token with an empty list would open nothing
+			bad.add("scope", "%w", errEmpty)
 		}
 		for i, scope := range z.Scope {
 			if scope == "" {
-				bad.add(fmt.Sprintf("scope[%d]", i), "is empty")
+				bad.add(fmt.Sprintf("scope[%d]", i), "%w", errEmpty)
 			}
 			bad.addName(fmt.Sprintf("scope[%d]", i), scope)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/signing"
@@ -98,6 +99,9 @@ func (a *app) issue(command *cobra.Command, i *issuing, kind token.Kind, make fu
 	if err := a.write(i.output, []byte(issued.Token)); err != nil {
 		return err
 	}
+	if !command.Flags().Changed("valid-for") {
+		a.say("warning: without --valid-for the token is valid for 10 years; a shorter time limits what a stolen token is good for")
+	}
 	// The operator needs the id to revoke the token.
 	a.say("made a %s token: id %s, key %s, expires %s", kind, plain(issued.ID), plain(issued.KeyID), a.when(issued.ExpiresAt))
 	return nil
@@ -135,12 +139,19 @@ func (a *app) dataplaneTokenCommand() *cobra.Command {
 one of the listed values, a workload, a type. The token restricts nothing else.
 
 It is signed with the newest key of the mesh in --store, through --control-plane, or offline with --signing-key-path and
---kid.`,
+--kid.
+
+The flags are those of "kumactl generate dataplane-token". --type is another name of --proxy-type, and --tag a=b,c=d is
+two tags. Unlike kumactl, the command only warns if --valid-for is missing, and it refuses a tag that is given twice:
+kumactl takes the last one. It reads no configuration file.`,
 		Example: `  # For one proxy, valid for 30 days; replaces the file with the old token
   meshpass generate dataplane-token --mesh default --name dp-1 --valid-for 720h --output dp-1.token --overwrite
 
   # For every proxy that serves only these services
   meshpass generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin --valid-for 24h
+
+  # For every proxy with these two tags; the same as --tag team=shop --tag region=eu
+  meshpass generate dataplane-token --mesh default --tag team=shop,region=eu --valid-for 24h
 
   # Offline, with a key whose public half validators have as "key-1"
   meshpass generate dataplane-token --mesh default --workload backend --valid-for 24h --signing-key-path key.pem --kid key-1`,
@@ -150,9 +161,15 @@ It is signed with the newest key of the mesh in --store, through --control-plane
 	flags.SortFlags = false
 	flags.StringVarP(&claims.Mesh, "mesh", "m", "default", "name of the mesh")
 	textFlag(flags, &claims.Name, "name", "", "name", "name of the proxy (default any)")
-	flags.Var((*tags)(&claims.Tags), "tag", "tag that the proxy's inbounds must carry, and its allowed values; once for each tag")
+	flags.Var((*tags)(&claims.Tags), "tag", "tag that the proxy's inbounds must carry (Kuma 3: label that the proxy must have), and its allowed values; once for each tag")
 	textFlag(flags, &claims.Workload, "workload", "", "name", "name of the workload (default any)")
-	textFlag(flags, &claims.Type, "proxy-type", "", "type", "type of the proxy: dataplane, ingress or egress (default any)")
+	textFlag(flags, &claims.Type, "proxy-type", "", "type", "type of the proxy: dataplane, ingress or egress; control planes of Kuma 3 issue for dataplane only (default any)")
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "type" { // in kumactl before 3.0
+			name = "proxy-type"
+		}
+		return pflag.NormalizedName(name)
+	})
 	i.flags(command)
 	completes(command, "proxy-type", cobra.ShellCompDirectiveNoFileComp, proxyTypes...)
 	for _, name := range []string{"mesh", "name", "tag", "workload"} {
@@ -185,7 +202,11 @@ func (a *app) zoneTokenCommand() *cobra.Command {
 		Long: `Makes a token with which the components of a zone, such as its control plane, talk to the global control plane. The
 scopes name the components; give a token no more scopes than it needs.
 
-It is signed with the newest zone key in --store, through --control-plane, or offline with --signing-key-path and --kid.`,
+It is signed with the newest zone key in --store, through --control-plane, or offline with --signing-key-path and --kid.
+
+The flags are those of "kumactl generate zone-token". Unlike kumactl, the command requires --scope: without it
+kumactl 2 makes a token for ingress and egress, and kumactl 3 one for cp. It only warns if --valid-for is missing, and it
+reads no configuration file.`,
 		Example: `  # For the control plane of zone west
   meshpass generate zone-token --zone west --scope cp --valid-for 720h --output west.token
 
@@ -208,7 +229,7 @@ It is signed with the newest zone key in --store, through --control-plane, or of
 			return usagef("--zone is missing, want the name of the zone, such as --zone west")
 		}
 		if len(claims.Scope) == 0 {
-			return usagef("--scope is missing, want the zone's components that the token is for, such as --scope cp for its control plane")
+			return usagef("--scope is missing, want the zone's components that the token is for: --scope cp for its control plane, as kumactl 3 takes it, or --scope ingress,egress, as kumactl 2 takes it")
 		}
 		for _, scope := range claims.Scope {
 			if err := oneOf("--scope", scope, zoneScopes); err != nil {

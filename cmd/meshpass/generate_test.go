@@ -53,6 +53,51 @@ func TestGenerateMakesATokenThatSaysWhatTheFlagsSay(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(87600*time.Hour), claims.ExpiresAt, time.Minute, "ten years unless --valid-for says otherwise")
 }
 
+func TestGenerateTakesTheFlagsThatUsersOfKumactlType(t *testing.T) {
+	c := newToolWithKeys(t)
+	for _, x := range []struct {
+		flags []string
+		want  token.Dataplane
+	}{
+		{[]string{"--type", "ingress"}, token.Dataplane{Type: "ingress"}},
+		{[]string{"--type=egress"}, token.Dataplane{Type: "egress"}},
+		{[]string{"--proxy-type", "dataplane"}, token.Dataplane{Type: "dataplane"}},
+		{[]string{"--tag", "kuma.io/service=web,web-api"}, token.Dataplane{Tags: map[string][]string{"kuma.io/service": {"web", "web-api"}}}},
+		{[]string{"--tag", "kuma.io/service=web,team=shop"}, token.Dataplane{Tags: map[string][]string{"kuma.io/service": {"web"}, "team": {"shop"}}}},
+		{[]string{"--tag", "a=1,b=2,c=3"}, token.Dataplane{Tags: map[string][]string{"a": {"1"}, "b": {"2"}, "c": {"3"}}}},
+		{[]string{"--tag", "kuma.io/service=web,web-api", "--tag=team=shop"},
+			token.Dataplane{Tags: map[string][]string{"kuma.io/service": {"web", "web-api"}, "team": {"shop"}}}},
+		{[]string{"--no-config", "--name", "dp-1"}, token.Dataplane{Name: "dp-1"}},
+		{[]string{"-m", "default", "--workload", "backend"}, token.Dataplane{Workload: "backend"}},
+	} {
+		x.want.Mesh = "default"
+		_, claims := c.decode(c.done(append([]string{"generate", "dataplane-token", "--valid-for", "24h"}, x.flags...)...))
+		require.Equal(t, x.want, claims.Dataplane, "%q", x.flags)
+	}
+	_, claims := c.decode(c.done("--no-config", "generate", "zone-token", "--zone", "west", "--scope", "ingress", "--scope", "egress", "--valid-for", "24h"))
+	require.Equal(t, token.Zone{Zone: "west", Scope: []string{"ingress", "egress"}}, claims.Zone)
+	_, claims = c.decode(c.done("generate", "zone-token", "--zone=west", "--scope=egress,ingress", "--valid-for=24h"))
+	require.Equal(t, token.Zone{Zone: "west", Scope: []string{"egress", "ingress"}}, claims.Zone)
+}
+
+func TestGenerateWarnsThatATokenIsValidForTenYearsUnlessALifetimeIsGiven(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.done("generate", "signing-key", "--output", "key")
+	for _, command := range [][]string{
+		{"generate", "dataplane-token"},
+		{"generate", "zone-token", "--zone", "west", "--scope", "cp"},
+		{"generate", "dataplane-token", "--signing-key-path", "key", "--kid", "key-1"},
+	} {
+		r := c.run(command...)
+		require.Equal(t, exitDone, r.status, r.err)
+		require.Contains(t, r.err, "warning: without --valid-for the token is valid for 10 years")
+		c.decode(r.out)
+		r = c.run(append(command, "--valid-for", "87600h")...)
+		require.Equal(t, exitDone, r.status, r.err)
+		require.NotContains(t, r.err, "warning")
+	}
+}
+
 func TestGenerateMakesAnOfflineTokenThatIsGoodForThePublicKey(t *testing.T) {
 	c := newTool(t)
 	pem := c.done("generate", "signing-key", "--format", "pem")
@@ -170,8 +215,22 @@ func TestGenerateRefusesAWrongValueWithWhatWouldBeRight(t *testing.T) {
 		{dataplaneToken, []string{"--tag", "kuma.io/service"}, "such as kuma.io/service=backend,backend-admin"},
 		{dataplaneToken, []string{"--tag", "kuma.io/service="}, "such as kuma.io/service=backend,backend-admin"},
 		{dataplaneToken, []string{"--tag", "a=b,,c"}, "such as kuma.io/service=backend,backend-admin"},
-		{dataplaneToken, []string{"--tag", "a=1,b=2"}, "give each tag a separate --tag"},
-		{dataplaneToken, []string{"--tag", "a=1", "--tag", "a=2"}, "give all its values in one --tag"},
+		{dataplaneToken, []string{"--tag", "a=1,,b=2"}, "such as kuma.io/service=backend,backend-admin"},
+		{dataplaneToken, []string{"--tag", "a=1,=2"}, "such as kuma.io/service=backend,backend-admin"},
+		{dataplaneToken, []string{"--tag", "a=1,2,b=3"}, "give each tag a separate --tag, such as --tag a=1,2 --tag b=3"},
+		{dataplaneToken, []string{"--tag", "a=1,b=2,3"}, "give each tag a separate --tag, such as --tag a=1 --tag b=2,3"},
+		{dataplaneToken, []string{"--tag", `"a=1,2",b=3`}, "give each tag a separate --tag"},
+		{dataplaneToken, []string{"--tag", "a=1=2"}, "a value has a ="},
+		{dataplaneToken, []string{"--tag", "a=1,b=2=3"}, "a value has a ="},
+		{dataplaneToken, []string{"--tag", "a=1", "--tag", "a=2"}, `tag "a" appears twice, where kumactl takes the last one`},
+		{dataplaneToken, []string{"--tag", "a=1,a=2"}, `tag "a" appears twice`},
+		{dataplaneToken, []string{"--tag", "a=1,b=2", "--tag", "b=3"}, `tag "b" appears twice`},
+		{dataplaneToken, []string{"--type", "gateway"}, "dataplane, ingress or egress"},
+		{dataplaneToken, []string{"--config-file", "x"}, "--control-plane"},
+		{zoneToken, []string{"--context=cp"}, "--control-plane"},
+		{zoneToken, []string{"--api-timeout", "1s"}, "give --timeout"},
+		{dataplaneToken, []string{"--log-level", "info"}, "give --verbose"},
+		{zoneToken, []string{"--zone", "west", "--valid-for", "1h"}, "--scope cp for its control plane, as kumactl 3 takes it, or --scope ingress,egress, as kumactl 2 takes it"},
 		{dataplaneToken, []string{"--proxy-type", "gateway"}, "dataplane, ingress or egress"},
 		{dataplaneToken, []string{"--mesh", ""}, "want the name of a mesh"},
 		{dataplaneToken, []string{"--publish-delay", "-1s"}, "--publish-delay is negative"},

@@ -116,6 +116,8 @@ func (a *app) rootCommand() *cobra.Command {
 	textFlag(flags, &a.encryptionKeyFile, "encryption-key-file", "", "file", "file with the key of 32 bytes that encrypts the records of the store")
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for a store or a control plane")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log to standard error, with audit events")
+	flags.Bool("no-config", false, "of kumactl: this tool never reads a configuration file")
+	_ = flags.MarkHidden("no-config")
 
 	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.keysCommand(), a.revocationsCommand(),
 		a.backupCommand(), a.restoreCommand(),
@@ -187,6 +189,14 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// ofKumactl are flags of kumactl for which this tool has others.
+var ofKumactl = map[string]string{
+	"config-file": "this tool reads no configuration file, give the address with --control-plane",
+	"context":     "this tool reads no configuration file, give the address with --control-plane",
+	"api-timeout": "give --timeout",
+	"log-level":   "give --verbose",
+}
+
 // flagError suggests a flag in place of an unknown one.
 func flagError(command *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
@@ -196,6 +206,9 @@ func flagError(command *cobra.Command, err error) error {
 	name := unknown.GetSpecifiedName()
 	if short := unknown.GetSpecifiedShortnames(); short != "" {
 		return usagef("unknown flag -%s", name)
+	}
+	if instead, ok := ofKumactl[name]; ok {
+		return usagef("unknown flag --%s, which is kumactl's: %s", name, instead)
 	}
 	nearest, least := "", 3
 	command.Flags().VisitAll(func(flag *pflag.Flag) {

@@ -51,7 +51,8 @@ func (l *lifetime) Set(text string) error {
 	return nil
 }
 
-// tags is the value of --tag, which may be given several times.
+// tags is the value of --tag, which may be given several times. It takes one tag with its
+// values, a=b,c, or as kumactl does several tags with one value each, a=b,c=d.
 type tags map[string][]string
 
 func (t *tags) String() string { return "" }
@@ -59,21 +60,50 @@ func (t *tags) String() string { return "" }
 func (t *tags) Type() string { return "name=value,value" }
 
 func (t *tags) Set(text string) error {
-	name, list, ok := strings.Cut(text, "=")
-	values := strings.Split(list, ",")
-	switch {
-	case !ok || name == "" || slices.Contains(values, ""):
-		return errors.New("want a name and values, such as kuma.io/service=backend,backend-admin")
-	case strings.Contains(list, "="):
-		return errors.New("found two =: give each tag a separate --tag")
+	type tag struct {
+		name   string
+		values []string
 	}
-	if _, twice := (*t)[name]; twice {
-		return fmt.Errorf("tag %q appears twice: give all its values in one --tag, with commas", name)
+	var list []tag
+	mixed := false // several tags, and one of them has several values
+	for i, piece := range strings.Split(text, ",") {
+		name, value, named := strings.Cut(piece, "=")
+		if !named {
+			value = piece
+		}
+		switch {
+		case i == 0 && !named, named && name == "", value == "":
+			return errors.New("want a name and values, such as kuma.io/service=backend,backend-admin")
+		case strings.Contains(value, "="):
+			return errors.New("a value has a =, which no tag of a proxy has")
+		case strings.Contains(piece, `"`):
+			return errors.New(`found a ": leave it out, and give each tag a separate --tag`)
+		case named:
+			mixed = mixed || len(list) > 0 && len(list[len(list)-1].values) > 1
+			list = append(list, tag{name, []string{value}})
+		default:
+			last := &list[len(list)-1]
+			last.values = append(last.values, value)
+			mixed = mixed || len(list) > 1
+		}
 	}
-	if *t == nil {
-		*t = tags{}
+	if mixed {
+		var separate []string
+		for _, tag := range list {
+			separate = append(separate, "--tag "+tag.name+"="+strings.Join(tag.values, ","))
+		}
+		return fmt.Errorf("it can be read in two ways, since a comma separates values in a=b,c and tags in a=b,c=d; give each tag a separate --tag, such as %s",
+			strings.Join(separate, " "))
 	}
-	(*t)[name] = values
+	for _, tag := range list {
+		if _, twice := (*t)[tag.name]; twice {
+			return fmt.Errorf("tag %q appears twice, where kumactl takes the last one: give all values that are allowed in one --tag, such as a=b,c", tag.name)
+		}
+		if *t == nil {
+			*t = tags{}
+		}
+		(*t)[tag.name] = tag.values
+	}
 	return nil
 }
 

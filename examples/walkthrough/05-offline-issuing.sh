@@ -32,7 +32,7 @@ meshpass generate dataplane-token --control-plane unix:global/admin.sock --mesh 
 start_proxy dp-2
 expect dp-2 '"stream ended","code":"Unauthenticated"'
 expect west '"token refused".*no public key with kid'
-expect_failure 'issuing tokens is switched off' meshpass generate dataplane-token --control-plane unix:west/admin.sock --mesh default --name dp-2
+expect_failure 'issuing tokens using the control plane is disabled' meshpass generate dataplane-token --control-plane unix:west/admin.sock --mesh default --name dp-2
 say "dp-2 is refused with a token that the global control plane issued, and the zone issues none"
 
 # So is one of somebody who made a key of the same name.
