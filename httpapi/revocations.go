@@ -125,13 +125,17 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 // DescribeLists describes the lists of a mesh, as the answers do.
 func DescribeLists(lists revocation.Lists) []RevocationList {
 	described := make([]RevocationList, len(lists))
-	ids := lists.Union().IDs()
+	all := lists.Union()
+	var ids []string // all, if a list lacks some
 	for i, placed := range lists {
 		l := RevocationList{Scope: ScopeMesh, Name: placed.Ref.Name, Count: placed.List.Len()}
 		if placed.Ref.Scope == keystore.Global {
 			l.Scope = ScopeGlobal
 		}
-		if l.Count < len(ids) {
+		if l.Count < all.Len() {
+			if ids == nil {
+				ids = all.IDs()
+			}
 			l.Missing = slices.DeleteFunc(slices.Clone(ids), placed.List.Contains)
 		}
 		described[i] = l

@@ -108,6 +108,13 @@ func (l Lists) Union() *List {
 }
 
 func union(a, b *List) *List {
+	// Lists that are in step are alike.
+	if b.malformed == 0 && b.MissingFrom(a) == 0 {
+		return a
+	}
+	if a.malformed == 0 && a.MissingFrom(b) == 0 {
+		return b
+	}
 	both := newList(a.uuids + b.uuids)
 	for _, l := range []*List{a, b} {
 		for _, id := range l.IDs() {
