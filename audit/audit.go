@@ -28,14 +28,15 @@ import (
 type Action string
 
 // The actions. CreateKey is for the first key of a mesh or of the zones, AddKey
-// for every later one.
+// for every later one. MakeGlobalList is for the revocation list of a mesh that Kuma reads.
 const (
-	Issue     Action = "issue"
-	Revoke    Action = "revoke"
-	Restore   Action = "restore"
-	CreateKey Action = "create key"
-	AddKey    Action = "add key"
-	RemoveKey Action = "remove key"
+	Issue          Action = "issue"
+	Revoke         Action = "revoke"
+	Restore        Action = "restore"
+	MakeGlobalList Action = "make global list"
+	CreateKey      Action = "create key"
+	AddKey         Action = "add key"
+	RemoveKey      Action = "remove key"
 
 	CutOff       Action = "cut off"       // revoke all tokens issued before a moment
 	RemoveCutoff Action = "remove cutoff" // make them valid again

@@ -81,6 +81,12 @@ func WithValidatorOptions(options ...dataplane.ValidatorOption) Option {
 // serviceAccountToken it is the one of [WithServiceAccounts]. For none it accepts every
 // proxy. Only dpToken needs a store. Files of public keys are read once.
 //
+// For the type dpToken, meshpass.kumaVersion says what tokens are compared with: for 3.x
+// the boundary is dataplane.AsKuma30; for 2.13.10, 2.14.2 and what came later in 2.13 and
+// 2.14 it is dataplane.AsKuma214, and for other versions of 2 dataplane.AsKuma210. A
+// dataplane.WithBoundary in [WithValidatorOptions] takes precedence. Without a version the
+// validator has the default boundary.
+//
 // The error is from [Config.Check], or about the arguments.
 func (c Config) NewProxyAuthenticator(store keystore.KeyStore, options ...Option) (*ProxyAuthenticator, error) {
 	o := authenticatorOptions{log: slog.Default()}
@@ -114,7 +120,8 @@ func (c Config) NewProxyAuthenticator(store keystore.KeyStore, options ...Option
 		o.log.Warn("proxies are not authenticated", "setting", entryDPProxy+".type", "type", TypeNone)
 		return &ProxyAuthenticator{Authenticator: insecure.Authenticator{}}, nil
 	}
-	validator, err := dataplane.NewValidator(store, slices.Concat([]dataplane.ValidatorOption{dataplane.WithLogger(o.log)}, l.dataplanes, o.validator)...)
+	validator, err := dataplane.NewValidator(store, slices.Concat(
+		[]dataplane.ValidatorOption{dataplane.WithLogger(o.log)}, l.version.boundary(), l.dataplanes, o.validator)...)
 	if err != nil {
 		return nil, fmt.Errorf("config: %s: %w", entryDPProxy, err)
 	}

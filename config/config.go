@@ -36,8 +36,9 @@ type Config struct {
 		// KumaVersion is the version of Kuma or Kong Mesh that the settings are written
 		// for, such as "2.13", "2.14.6" or "3.0". A missing part counts as the latest:
 		// "2" is the latest 2.14. A setting that this version does not read is an
-		// error. If KumaVersion is empty, the names of all versions are read. Variable:
-		// MESHPASS_KUMA_VERSION.
+		// error. If KumaVersion is empty, the names of all versions are read. It also
+		// says what the token of a proxy is compared with; see
+		// [Config.NewProxyAuthenticator]. Variable: MESHPASS_KUMA_VERSION.
 		KumaVersion string `json:"kumaVersion,omitempty" yaml:"kumaVersion,omitempty"`
 	} `json:"meshpass" yaml:"meshpass"`
 

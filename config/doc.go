@@ -103,6 +103,9 @@
 // global control plane, whose mode is global, must say how zones authenticate; Check has
 // the rules.
 //
+// The version also says what the token of a proxy is compared with: its inbounds in 2.x,
+// its labels in 3.0. See [Config.NewProxyAuthenticator].
+//
 // [Config.Readings] returns which name was read and where. Its warnings name what is
 // deprecated and who is not authenticated. [Config.LogReadings] logs it: do that at the
 // start. Neither contains a value.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/meshpass/meshpass/dataplane"
 )
 
 // version is a version of Kuma. The zero version is not said. A part that is missing is
@@ -41,4 +43,21 @@ func (v version) String() string { return v.text }
 // and not those that replace them. The two sets are known to 2.14.6 and later 2.x.
 func (v version) readsOnlyOldNames() bool {
 	return v.major == 2 && (v.minor < 14 || v.minor == 14 && v.patch < 6)
+}
+
+// boundary returns what this version compares the token of a proxy with. A version that is
+// not said has none.
+func (v version) boundary() []dataplane.ValidatorOption {
+	var b dataplane.Boundary
+	switch {
+	case v.major == 0:
+		return nil
+	case v.major == 3:
+		b = dataplane.AsKuma30()
+	case v.minor > 14, v.minor == 14 && v.patch >= 2, v.minor == 13 && v.patch >= 10:
+		b = dataplane.AsKuma214()
+	default:
+		b = dataplane.AsKuma210()
+	}
+	return []dataplane.ValidatorOption{dataplane.WithBoundary(b)}
 }

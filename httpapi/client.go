@@ -140,7 +140,16 @@ type (
 	tokenIDs struct {
 		IDs []string `json:"ids"`
 	}
+	newList struct {
+		Scope string `json:"scope"`
+	}
 )
+
+// revokedAnswer is the answer about revocation lists.
+type revokedAnswer struct {
+	IDs   []string         `json:"ids"`
+	Lists []RevocationList `json:"lists"`
+}
 
 // IssueDataplane asks for a dataplane token that is valid for validFor. It reads the
 // other fields of its result from the token, without validating the token.
@@ -237,7 +246,58 @@ func (c *Client) RestoreDataplane(ctx context.Context, mesh string, id string, m
 
 // RevokedDataplane returns the ids on the revocation list of a mesh, sorted.
 func (c *Client) RevokedDataplane(ctx context.Context, mesh string) ([]string, error) {
-	return c.revoked(ctx, ofMesh(mesh))
+	answer, err := c.revoked(ctx, ofMesh(mesh))
+	return answer.IDs, err
+}
+
+// RevokedDataplaneLists returns what RevokedDataplane returns, and where it stands: the
+// lists of the mesh that exist. If the server is of an older version, which does not say
+// that, lists is nil.
+func (c *Client) RevokedDataplaneLists(ctx context.Context, mesh string) (ids []string, lists []RevocationList, err error) {
+	answer, err := c.revoked(ctx, ofMesh(mesh))
+	if err != nil {
+		return nil, nil, err
+	}
+	return answer.IDs, answer.Lists, checkLists(mesh, answer.Lists)
+}
+
+// MakeGlobalList makes the revocation list of a mesh in the global scope, which Kuma
+// reads, with the ids of the mesh's own list. It returns the lists that the mesh has now.
+// If the global list exists, it gets the ids that it lacks. If the store of the server
+// has each name once and keeps the mesh's own list, the error matches
+// keystore.ErrNameTaken.
+func (c *Client) MakeGlobalList(ctx context.Context, mesh string) ([]RevocationList, error) {
+	of := ofMesh(mesh)
+	if of.err != nil {
+		return nil, of.err
+	}
+	data, err := c.do(ctx, http.MethodPost, "/revocations"+of.path+listsPath, newList{ScopeGlobal}, promise{http.StatusOK, []string{"application/json"}, maxListAnswer})
+	if err != nil {
+		return nil, err
+	}
+	var answer revokedAnswer
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return nil, unusable("%v", err)
+	}
+	if !slices.ContainsFunc(answer.Lists, func(l RevocationList) bool { return l.Scope == ScopeGlobal }) {
+		return nil, unusable("it names no list in the global scope")
+	}
+	return answer.Lists, checkLists(mesh, answer.Lists)
+}
+
+// checkLists returns an error for lists that a mesh cannot have.
+func checkLists(mesh string, lists []RevocationList) error {
+	for i, l := range lists {
+		if l.Scope != ScopeMesh && l.Scope != ScopeGlobal || l.Name != revocation.Dataplane(mesh).Name || l.Count < 0 {
+			return unusable("lists[%d] is not a list of the mesh", i)
+		}
+		for j, id := range l.Missing {
+			if revocation.CheckID(id) != nil {
+				return unusable("lists[%d].missing[%d] is not an id that a token can have", i, j)
+			}
+		}
+	}
+	return nil
 }
 
 // RevokeZone adds token ids to the revocation list of zone tokens. For errors and
@@ -253,7 +313,8 @@ func (c *Client) RestoreZone(ctx context.Context, id string, more ...string) err
 
 // RevokedZone returns the ids on the revocation list of zone tokens, sorted.
 func (c *Client) RevokedZone(ctx context.Context) ([]string, error) {
-	return c.revoked(ctx, ofZones())
+	answer, err := c.revoked(ctx, ofZones())
+	return answer.IDs, err
 }
 
 // PublicKey is a key of a key set.
@@ -301,27 +362,27 @@ func (c *Client) change(ctx context.Context, of owner, ending string, ids []stri
 	return err
 }
 
-func (c *Client) revoked(ctx context.Context, of owner) ([]string, error) {
+func (c *Client) revoked(ctx context.Context, of owner) (revokedAnswer, error) {
 	if of.err != nil {
-		return nil, of.err
+		return revokedAnswer{}, of.err
 	}
 	data, err := c.do(ctx, http.MethodGet, "/revocations"+of.path, nil, promise{http.StatusOK, []string{"application/json"}, maxListAnswer})
 	if err != nil {
-		return nil, err
+		return revokedAnswer{}, err
 	}
-	var list tokenIDs
-	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, unusable("%v", err)
+	var answer revokedAnswer
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return revokedAnswer{}, unusable("%v", err)
 	}
-	if list.IDs == nil { // a missing list is not an empty list
-		return nil, unusable("the field ids is missing")
+	if answer.IDs == nil { // a missing list is not an empty list
+		return revokedAnswer{}, unusable("the field ids is missing")
 	}
-	for i := range list.IDs { // an error quotes nothing that a server sent, which may be a credential
-		if revocation.CheckID(list.IDs[i]) != nil {
-			return nil, unusable("ids[%d] is not an id that a token can have", i)
+	for i := range answer.IDs { // an error quotes nothing that a server sent, which may be a credential
+		if revocation.CheckID(answer.IDs[i]) != nil {
+			return revokedAnswer{}, unusable("ids[%d] is not an id that a token can have", i)
 		}
 	}
-	return list.IDs, nil
+	return answer, nil
 }
 
 func (c *Client) keys(ctx context.Context, of owner) ([]PublicKey, error) {

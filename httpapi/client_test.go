@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,9 +155,85 @@ func TestClientRevokesATokenUntilItRestoresIt(t *testing.T) {
 	require.Eventually(t, func() bool { return valid() == nil }, 10*time.Second, time.Millisecond)
 }
 
+func TestClientMakesTheListThatKumaReadsAndShowsBoth(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(t, "alice")
+	ctx := quiet(t)
+	ids, lists, err := client.RevokedDataplaneLists(ctx, "default")
+	require.NoError(t, err)
+	assert.Empty(t, ids)
+	assert.Empty(t, lists)
+	require.NoError(t, client.RevokeDataplane(ctx, "default", "a", "b"))
+	_, lists, err = client.RevokedDataplaneLists(ctx, "default")
+	require.NoError(t, err)
+	list := func(scope string, count int, missing ...string) httpapi.RevocationList {
+		return httpapi.RevocationList{Scope: scope, Name: "dataplane-token-revocations-default", Count: count, Missing: missing}
+	}
+	assert.Equal(t, []httpapi.RevocationList{list("mesh", 2)}, lists)
+
+	lists, err = client.MakeGlobalList(ctx, "default")
+	require.NoError(t, err)
+	assert.Equal(t, []httpapi.RevocationList{list("mesh", 2), list("global", 2)}, lists)
+	require.NoError(t, client.RevokeDataplane(ctx, "default", "c"))
+	require.NoError(t, revocation.DataplaneGlobal("default").Add(ctx, w.store, "of-kuma"))
+	ids, lists, err = client.RevokedDataplaneLists(ctx, "default")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "b", "c", "of-kuma"}, ids)
+	assert.Equal(t, []httpapi.RevocationList{list("mesh", 3, "of-kuma"), list("global", 4)}, lists)
+
+	_, err = w.client(t, "bob").MakeGlobalList(ctx, "default")
+	assert.ErrorIs(t, err, token.ErrDenied)
+}
+
+func TestTwoAdministratorsLoseNothingWhileOneOfThemMakesTheGlobalList(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(t, "alice")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() { assert.NoError(t, client.RevokeDataplane(t.Context(), "default", fmt.Sprint("id-", i))) })
+	}
+	for range 2 {
+		all.Go(func() {
+			_, err := client.MakeGlobalList(t.Context(), "default")
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	global, err := revocation.DataplaneGlobal("default").Load(t.Context(), w.store)
+	require.NoError(t, err)
+	assert.Equal(t, 8, global.Len())
+}
+
+func TestClientKnowsThatAnOlderServerDoesNotSayWhereListsAre(t *testing.T) {
+	ids, lists, err := answering(t, 200, "application/json", `{"ids":["a"]}`).RevokedDataplaneLists(t.Context(), "default")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a"}, ids)
+	assert.Nil(t, lists)
+}
+
+func TestClientDoesNotBelieveListsThatAMeshCannotHave(t *testing.T) {
+	const name = `"name":"dataplane-token-revocations-default"`
+	for _, lists := range []string{
+		`[{"scope":"elsewhere",` + name + `}]`, `[{"scope":"global","name":"zone-token-revocations"}]`, `[{"scope":"mesh",` + name + `,"count":-1}]`,
+		`[{"scope":"global",` + name + `,"missing":["a b"]}]`, `{}`, `["global"]`,
+	} {
+		client := answering(t, 200, "application/json", `{"ids":[],"lists":`+lists+`}`)
+		_, _, err := client.RevokedDataplaneLists(t.Context(), "default")
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, lists)
+		_, err = client.MakeGlobalList(t.Context(), "default")
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, lists)
+	}
+	for _, body := range []string{"", "null", "{}", `{"lists":[]}`, `{"lists":[{"scope":"mesh",` + name + `}]}`} {
+		_, err := answering(t, 200, "application/json", body).MakeGlobalList(t.Context(), "default")
+		assert.ErrorIs(t, err, httpapi.ErrAnswer, body)
+	}
+	_, err := answering(t, 204, "application/json", "").MakeGlobalList(t.Context(), "default")
+	assert.ErrorContains(t, err, "want 200")
+}
+
 func TestClientErrorMatchesWhatHappened(t *testing.T) {
 	all := []error{token.ErrIssuingDisabled, token.ErrNotIssuable, httpapi.ErrUnauthenticated, token.ErrDenied, signing.ErrNoKey,
-		keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable, token.ErrUnavailable, token.ErrInvalid}
+		keystore.ErrReadOnly, keystore.ErrTooLarge, keystore.ErrNameTaken, revocation.ErrUnreadable, token.ErrUnavailable, token.ErrInvalid}
 	issue := func(mesh string, validFor time.Duration) func(*httpapi.Client) error {
 		return func(c *httpapi.Client) error {
 			_, err := c.IssueDataplane(t.Context(), token.Dataplane{Mesh: mesh}, validFor)
@@ -186,7 +263,11 @@ func TestClientErrorMatchesWhatHappened(t *testing.T) {
 			return c.RevokeDataplane(t.Context(), "Prod", "an-id")
 		}, nil},
 		"read-only": {"alice", failing(keystore.ErrReadOnly), revoke, keystore.ErrReadOnly},
-		"full":      {"alice", failing(keystore.ErrTooLarge), revoke, keystore.ErrTooLarge},
+		"name taken": {"alice", failing(keystore.ErrNameTaken), func(c *httpapi.Client) error {
+			_, err := c.MakeGlobalList(t.Context(), "default")
+			return err
+		}, keystore.ErrNameTaken},
+		"full": {"alice", failing(keystore.ErrTooLarge), revoke, keystore.ErrTooLarge},
 		"unreadable list": {"alice", func(t *testing.T, w *world) {
 			put(t, w.store, keystore.Global, revocation.Zone().Name, []byte("\x00"))
 		}, revoke, revocation.ErrUnreadable},
@@ -566,6 +647,8 @@ func TestClientRefusesWhatCannotBe(t *testing.T) {
 		assert.ErrorIs(t, err, keystore.ErrName, mesh)
 		assert.ErrorIs(t, client.RevokeDataplane(ctx, mesh, "a"), keystore.ErrName, mesh)
 		assert.ErrorIs(t, client.RestoreDataplane(ctx, mesh, "a"), keystore.ErrName, mesh)
+		_, err = client.MakeGlobalList(ctx, mesh)
+		assert.ErrorIs(t, err, keystore.ErrName, mesh)
 	}
 	assert.ErrorIs(t, client.RevokeZone(ctx, "a,b"), revocation.ErrID)
 	assert.ErrorIs(t, client.RestoreZone(ctx, ""), revocation.ErrID)

@@ -3,10 +3,11 @@
 //
 //	POST   /tokens/dataplane               {"name","mesh","tags","type","workload","validFor"}
 //	POST   /tokens/zone                    {"zone","scope","validFor"}
-//	GET    /revocations/dataplane/{mesh}   {"ids":["..."]}
+//	GET    /revocations/dataplane/{mesh}   {"ids":["..."],"lists":[{"scope","name","count","missing"}]}
 //	POST   /revocations/dataplane/{mesh}   {"ids":["..."]}, revokes
 //	POST   /revocations/dataplane/{mesh}/restore   {"ids":["..."]}, restores
 //	DELETE /revocations/dataplane/{mesh}   {"ids":["..."]}, restores too; some proxies drop its body
+//	POST   /revocations/dataplane/{mesh}/lists     {"scope":"global"}, makes the list that Kuma reads
 //	GET    /revocations/zone               and the others, the same for zone tokens
 //	GET    /jwks/dataplane/{mesh}          the mesh's public keys
 //	GET    /jwks/zone                      the public keys of zone tokens
@@ -57,12 +58,14 @@
 //
 // The revoked ids of a mesh are those on the list in the scope of the mesh and on the
 // list in the global scope. A change is made to each of the two that exists: see
-// revocation.AddDataplane.
+// revocation.AddDataplane. Kuma reads the global list alone; POST to .../lists makes it:
+// see revocation.MakeDataplaneGlobal. The answers to that and to GET say where each list
+// of the mesh is, as a [RevocationList].
 //
 // # Answers
 //
 // The answer to a request for a token is 200 with the bare token as text/plain, to a
-// change of a revocation list 204, and to a read 200 with JSON. Only public keys may
+// change of a revocation list 204, and to a read or a new list 200 with JSON. Only public keys may
 // be cached. If a revocation list has problems, such as items in another form, the answers
 // about it name them in [ProblemHeader], and the answer to GET has them in its body too:
 // {"ids":["..."],"problems":["..."]}. Every error has the form of [Error], in which the
@@ -76,6 +79,7 @@
 //	404 Not Found                    there is no such path
 //	405 Method not Allowed           Allow lists the methods
 //	409 Store is read-only           change revocations elsewhere, such as on the global control plane
+//	409 Name of the list is taken    the store has each name once, and the mesh has a list of its own
 //	413 Content Too Large
 //	415 Unsupported Media Type
 //	500 Revocation list unreadable   an operator must repair the record

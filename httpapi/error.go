@@ -29,6 +29,7 @@ const (
 	titleReadOnly     = "Store is read-only"
 	titleFull         = "Revocation list is full"
 	titleListUnusable = "Revocation list unreadable"
+	titleListTaken    = "Name of the list is taken"
 )
 
 // Error is an answer other than success. As JSON it is the body of the answer, which has
@@ -42,6 +43,7 @@ const (
 //   - signing.ErrNoKey: 404 Signing Key not found
 //   - keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable: a
 //     revocation list that cannot be changed or read
+//   - keystore.ErrNameTaken: a revocation list that cannot be made
 //   - token.ErrUnavailable: 429, 502, 503 or 504; a retry may succeed
 type Error struct {
 	Type              string             `json:"type"`   // always "/std-errors"
@@ -90,6 +92,8 @@ func (e *Error) Is(target error) bool {
 		return e.Title == titleFull
 	case revocation.ErrUnreadable:
 		return e.Title == titleListUnusable
+	case keystore.ErrNameTaken:
+		return e.Title == titleListTaken
 	case token.ErrUnavailable:
 		return e.Status == http.StatusTooManyRequests || e.Status == http.StatusBadGateway ||
 			e.Status == http.StatusServiceUnavailable || e.Status == http.StatusGatewayTimeout
@@ -179,6 +183,8 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusInsufficientStorage, titleFull, "the list has reached the maximum size of the store")
 	case errors.Is(err, keystore.ErrName):
 		return invalid(InvalidParameter{"mesh", "is not a name that the store accepts"}).(*answer)
+	case errors.Is(err, keystore.ErrNameTaken) && what.Action == MakeGlobalList:
+		return newAnswer(http.StatusConflict, titleListTaken, "the list in the scope of the mesh stays in use: the store of the server has each name once")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, keystore.ErrNameTaken): // which stays until an operator acts
 		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the server cannot use a record of its store")
 	case what.Action == Issue: // such as a key that cannot be read

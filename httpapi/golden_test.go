@@ -117,6 +117,15 @@ var exchanges = []exchange{
 		list := revocation.Dataplane("default")
 		put(t, w.store, list.Scope, list.Name, []byte("\x00\x01"))
 	}},
+	{name: "revoked-two-lists", request: "GET /revocations/dataplane/default\n" + asAlice + "\n", setup: func(t *testing.T, w *world) {
+		revoked(t, w)
+		require.NoError(t, revocation.DataplaneGlobal("default").Add(quiet(t), w.store, someID, "of-kuma"))
+	}},
+	{name: "make-global-list", request: "POST /revocations/dataplane/default/lists\n" + ofJSON + "\n" + `{"scope":"global"}`, setup: revoked},
+	{name: "make-global-list-first", request: "POST /revocations/dataplane/default/lists\n" + ofJSON + "\n" + `{"scope":"global"}`},
+	{name: "make-global-list-taken", request: "POST /revocations/dataplane/default/lists\n" + ofJSON + "\n" + `{"scope":"global"}`, setup: failing(keystore.ErrNameTaken)},
+	{name: "make-mesh-list", request: "POST /revocations/dataplane/default/lists\n" + ofJSON + "\n" + `{"scope":"mesh"}`},
+	{name: "make-global-list-refused", request: "POST /revocations/dataplane/default/lists\nAs: bob\nContent-Type: application/json\n\n" + `{"scope":"global"}`},
 	{name: "revoke-zone", request: "POST /revocations/zone\n" + ofJSON + "\n" + `{"ids":["another-id"]}`},
 	{name: "revoked-zone", request: "GET /revocations/zone\n" + asAlice + "\n", setup: revoked},
 	{name: "revoke-bad-id", request: "POST /revocations/zone\n" + ofJSON + "\n" + `{"ids":["not, an id"]}`},

@@ -31,6 +31,10 @@ const (
 	Revoke  Action = "revoke"  // add ids to a revocation list
 	Restore Action = "restore" // remove ids from a revocation list
 	Keys    Action = "keys"    // the public keys; the authoriser is not asked under [WithPublicKeySets]
+
+	// MakeGlobalList makes the revocation list of a mesh in the global scope, which Kuma
+	// reads: see revocation.MakeDataplaneGlobal.
+	MakeGlobalList Action = "make global list"
 )
 
 // A Request is what an [Authorizer] decides about. The handler has read all of it
@@ -219,6 +223,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // body some proxies drop (RFC 9110, section 9.3.5).
 const restorePath = "/restore"
 
+// listsPath ends the path under which POST makes a list of a mesh.
+const listsPath = "/lists"
+
 // route returns what the method and the path of a request ask for.
 func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	// The escaped path, so that an escaped slash does not divide it.
@@ -238,13 +245,16 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 		more = false // a slash at the end, as Kuma takes it
 	}
 	restoring := more && "/"+rest == restorePath && resource == "revocations"
-	if more && !restoring {
+	making := more && "/"+rest == listsPath && resource == "revocations" && ofMesh
+	if more && !restoring && !making {
 		return what, notFound()
 	}
 	var actions map[string]Action
 	switch {
 	case restoring:
 		actions = map[string]Action{http.MethodPost: Restore}
+	case making:
+		actions = map[string]Action{http.MethodPost: MakeGlobalList}
 	case resource == "tokens":
 		actions = map[string]Action{http.MethodPost: Issue}
 	case resource == "revocations":
@@ -288,6 +298,8 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, what *Request) er
 		return readTokenRequest(w, r, h.rules, what)
 	case Revoke, Restore:
 		return readTokenIDs(w, r, what)
+	case MakeGlobalList:
+		return readListScope(w, r)
 	}
 	return nil
 }
@@ -312,6 +324,8 @@ func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request
 		return h.list(ctx, w, r, what)
 	case Revoke, Restore:
 		return h.change(ctx, w, what)
+	case MakeGlobalList:
+		return h.makeGlobalList(ctx, w, what)
 	default:
 		return h.serveKeys(ctx, w, r, what)
 	}

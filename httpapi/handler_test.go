@@ -106,6 +106,10 @@ func TestHandlerShowsTheAuthoriserTheWholeRequest(t *testing.T) {
 			httpapi.Request{Action: httpapi.Restore, Kind: token.KindDataplane, Mesh: "default", TokenIDs: []string{"a"}}},
 		{"POST", "/revocations/dataplane/restore", `{"ids":["a"]}`,
 			httpapi.Request{Action: httpapi.Revoke, Kind: token.KindDataplane, Mesh: "restore", TokenIDs: []string{"a"}}},
+		{"POST", "/revocations/dataplane/lists", `{"ids":["a"]}`,
+			httpapi.Request{Action: httpapi.Revoke, Kind: token.KindDataplane, Mesh: "lists", TokenIDs: []string{"a"}}},
+		{"POST", "/revocations/dataplane/default/lists", `{"scope":"global"}`,
+			httpapi.Request{Action: httpapi.MakeGlobalList, Kind: token.KindDataplane, Mesh: "default"}},
 		{"GET", "/jwks/dataplane/default", "", httpapi.Request{Action: httpapi.Keys, Kind: token.KindDataplane, Mesh: "default"}},
 		{"GET", "/jwks/dataplane/%64efault", "", httpapi.Request{Action: httpapi.Keys, Kind: token.KindDataplane, Mesh: "default"}},
 		{"HEAD", "/jwks/zone", "", httpapi.Request{Action: httpapi.Keys, Kind: token.KindZone}},
@@ -114,7 +118,7 @@ func TestHandlerShowsTheAuthoriserTheWholeRequest(t *testing.T) {
 		require.Less(t, answer.StatusCode, 300, text)
 		assert.Equal(t, c.want, w.asked.last(t))
 	}
-	assert.Len(t, w.asked.all(), 12, "once for each request")
+	assert.Len(t, w.asked.all(), 14, "once for each request")
 }
 
 // everyRequest is a good one for each thing that the handler does.
@@ -125,6 +129,7 @@ var everyRequest = [][3]string{
 	{"POST", "/revocations/dataplane/default", `{"ids":["an-id"]}`},
 	{"DELETE", "/revocations/dataplane/default", `{"ids":["an-id"]}`},
 	{"POST", "/revocations/dataplane/default/restore", `{"ids":["an-id"]}`},
+	{"POST", "/revocations/dataplane/default/lists", `{"scope":"global"}`},
 	{"GET", "/revocations/zone", ""},
 	{"POST", "/revocations/zone", `{"ids":["an-id"]}`},
 	{"POST", "/revocations/zone/restore", `{"ids":["an-id"]}`},
@@ -189,6 +194,11 @@ func TestAuditHasAnEventWithItsActorForEveryDecision(t *testing.T) {
 	assert.Equal(t, 1, w.log.Count("audit: done", "action=revoke", "actor=alice", "kind=dataplane", "mesh=default", "jti="+claims.ID))
 	w.do(t, "DELETE", "/revocations/dataplane/default", `{"ids":["`+claims.ID+`"]}`)
 	assert.Equal(t, 1, w.log.Count("audit: done", "action=restore", "actor=alice", "jti="+claims.ID))
+
+	w.do(t, "POST", "/revocations/dataplane/default/lists", `{"scope":"global"}`)
+	assert.Equal(t, 1, w.log.Count("audit: done", `action="make global list"`, "actor=alice", "mesh=default"))
+	w.do(t, "POST", "/revocations/dataplane/default/lists", `{"scope":"global"}`, "As", "bob")
+	assert.Equal(t, 1, w.log.Count("audit: not done", `action="make global list"`, "actor=bob", "mesh=default"))
 
 	w.do(t, "POST", "/tokens/dataplane", `{"name":"dp-1","mesh":"default"}`, "As", "mallory")
 	assert.Equal(t, 1, w.log.Count("audit: not done", "action=issue", "actor=mallory", "mesh=default", "name=dp-1", "the secret list"))
@@ -274,7 +284,7 @@ func TestHandlerFindsNoKeysOfAMeshThatTheStoreCannotHold(t *testing.T) {
 	assert.Equal(t, 404, answer.StatusCode, text)
 	answer, text = w.do(t, "GET", "/revocations/dataplane/Prod", "")
 	assert.Equal(t, 200, answer.StatusCode, text)
-	assert.JSONEq(t, `{"ids":[]}`, text)
+	assert.JSONEq(t, `{"ids":[],"lists":[]}`, text)
 	answer, text = w.do(t, "POST", "/revocations/dataplane/Prod", `{"ids":["an-id"]}`)
 	assert.Equal(t, 400, answer.StatusCode, text)
 	assert.Contains(t, text, "is not a name that the store accepts")
@@ -350,6 +360,8 @@ func TestHandlerRefusesOtherMethodsWithThoseThatAreAllowed(t *testing.T) {
 		"/revocations/zone":         "DELETE, GET, HEAD, POST",
 		"/revocations/zone/restore": "POST",
 		"/jwks/zone":                "GET, HEAD",
+
+		"/revocations/dataplane/default/lists": "POST",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get"} {
 			if strings.Contains(allowed, method) {
@@ -375,9 +387,11 @@ func TestHandlerMayBeMountedBelowAPrefix(t *testing.T) {
 
 func TestHandlerKeepsRevocationsOfMeshesAndZonesApart(t *testing.T) {
 	w := newWorld(t)
-	ids := func(path string) string {
+	ids := func(path string) []string {
 		_, text := w.do(t, "GET", path, "")
-		return text
+		var got struct{ IDs []string }
+		require.NoError(t, json.Unmarshal([]byte(text), &got))
+		return got.IDs
 	}
 	w.do(t, "POST", "/revocations/dataplane/default", `{"ids":["b","a"]}`)
 	w.do(t, "POST", "/revocations/dataplane/default-2", `{"ids":["c"]}`)
@@ -385,14 +399,14 @@ func TestHandlerKeepsRevocationsOfMeshesAndZonesApart(t *testing.T) {
 	for range 2 { // revoking again changes nothing
 		answer, _ := w.do(t, "POST", "/revocations/dataplane/default", `{"ids":["a"]}`)
 		assert.Equal(t, 204, answer.StatusCode)
-		assert.Equal(t, `{"ids":["a","b"]}`, ids("/revocations/dataplane/default"))
-		assert.Equal(t, `{"ids":["c"]}`, ids("/revocations/dataplane/default-2"))
-		assert.Equal(t, `{"ids":["d"]}`, ids("/revocations/zone"))
+		assert.Equal(t, []string{"a","b"}, ids("/revocations/dataplane/default"))
+		assert.Equal(t, []string{"c"}, ids("/revocations/dataplane/default-2"))
+		assert.Equal(t, []string{"d"}, ids("/revocations/zone"))
 	}
 	answer, _ := w.do(t, "DELETE", "/revocations/dataplane/default", `{"ids":["a","d","unknown"]}`)
 	assert.Equal(t, 204, answer.StatusCode)
-	assert.Equal(t, `{"ids":["b"]}`, ids("/revocations/dataplane/default"))
-	assert.Equal(t, `{"ids":["d"]}`, ids("/revocations/zone"))
+	assert.Equal(t, []string{"b"}, ids("/revocations/dataplane/default"))
+	assert.Equal(t, []string{"d"}, ids("/revocations/zone"))
 }
 
 func TestHandlerListsIDsOfAnyForm(t *testing.T) {

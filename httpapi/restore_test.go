@@ -97,6 +97,7 @@ func TestHandlerHasNoOtherPathsBelowAList(t *testing.T) {
 	for _, path := range []string{
 		"/revocations/zone/revoke", "/revocations/zone/restore/", "/revocations/zone/restore/x", "/revocations/zone/", "/revocations/zone/Restore",
 		"/revocations/dataplane", "/revocations/dataplane/", "/revocations/dataplane//restore", "/revocations/dataplane/default/", "/revocations/dataplane/default/restore/x",
+		"/revocations/zone/lists", "/revocations/dataplane/default/lists/", "/tokens/dataplane/lists", "/jwks/dataplane/default/lists",
 		"/tokens/zone/restore", "/tokens/dataplane/restore", "/tokens/dataplane/default", "/jwks/zone/restore", "/jwks/dataplane/default/restore", "/revocations/restore",
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE"} {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -35,15 +37,53 @@ func readTokenIDs(w http.ResponseWriter, r *http.Request, what *Request) error {
 	return bad.err()
 }
 
-func (h *handler) revoked(ctx context.Context, what Request) (*revocation.List, error) {
-	if what.Kind == token.KindDataplane {
-		return dataplane.Revoked(ctx, h.store, what.Mesh)
+// RevocationList says where a revocation list of a mesh is, and what is on it. A mesh may
+// have two, and a token is revoked if its id is on either.
+type RevocationList struct {
+	Scope string `json:"scope"` // ScopeMesh or ScopeGlobal
+	Name  string `json:"name"`  // of the record
+	Count int    `json:"count"` // of ids
+
+	// Missing are the ids on the other list of the mesh that this one lacks. If this is
+	// the global list, Kuma does not see that they are revoked.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// The scopes of a RevocationList.
+const (
+	ScopeMesh   = "mesh"
+	ScopeGlobal = "global" // Kuma reads this one alone
+)
+
+// readListScope reads and checks a request to make a list.
+func readListScope(w http.ResponseWriter, r *http.Request) error {
+	var scope string
+	if err := readBody(w, r, maxTokenRequest, []field{{"scope", &scope}}); err != nil {
+		return err
 	}
-	return zone.Revoked(ctx, h.store)
+	if scope != ScopeGlobal {
+		return invalid(InvalidParameter{"scope", `want "global"`})
+	}
+	return nil
+}
+
+func (h *handler) revoked(ctx context.Context, what Request) (*revocation.List, error) {
+	list, _, err := h.revokedWithLists(ctx, what)
+	return list, err
+}
+
+// revokedWithLists returns the ids that are revoked, and for a mesh its lists.
+func (h *handler) revokedWithLists(ctx context.Context, what Request) (*revocation.List, revocation.Lists, error) {
+	if what.Kind == token.KindZone {
+		list, err := zone.Revoked(ctx, h.store)
+		return list, nil, err
+	}
+	lists, err := revocation.LoadDataplaneLists(ctx, h.store, what.Mesh)
+	return lists.Union(), lists, err
 }
 
 func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Request, what Request) error {
-	list, err := h.revoked(ctx, what)
+	list, lists, err := h.revokedWithLists(ctx, what)
 	if err != nil {
 		return err
 	}
@@ -65,6 +105,10 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		}
 	}
 	_ = out.WriteByte(']')
+	if what.Kind == token.KindDataplane {
+		_, _ = out.WriteString(`,"lists":`)
+		_, _ = out.Write(marshal(DescribeLists(lists)))
+	}
 	if problems := list.Problems(); len(problems) > 0 {
 		texts := make([]string, len(problems))
 		for i, p := range problems {
@@ -75,6 +119,45 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	_ = out.WriteByte('}')
 	_ = out.Flush()
+	return nil
+}
+
+// DescribeLists describes the lists of a mesh, as the answers do.
+func DescribeLists(lists revocation.Lists) []RevocationList {
+	described := make([]RevocationList, len(lists))
+	all := lists.Union()
+	var ids []string // all, if a list lacks some
+	for i, placed := range lists {
+		l := RevocationList{Scope: ScopeMesh, Name: placed.Ref.Name, Count: placed.List.Len()}
+		if placed.Ref.Scope == keystore.Global {
+			l.Scope = ScopeGlobal
+		}
+		if l.Count < all.Len() {
+			if ids == nil {
+				ids = all.IDs()
+			}
+			l.Missing = slices.DeleteFunc(slices.Clone(ids), placed.List.Contains)
+		}
+		described[i] = l
+	}
+	return described
+}
+
+// makeGlobalList makes the list of a mesh that Kuma reads, and answers with the lists
+// that there are now.
+func (h *handler) makeGlobalList(ctx context.Context, w http.ResponseWriter, what Request) error {
+	if err := revocation.MakeDataplaneGlobal(ctx, h.store, what.Mesh); err != nil {
+		return err
+	}
+	list, lists, err := h.revokedWithLists(ctx, what)
+	if err != nil {
+		return err // to make it again does no harm
+	}
+	setProblems(w.Header(), list)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(marshal(struct {
+		Lists []RevocationList `json:"lists"`
+	}{DescribeLists(lists)})) // fails only if the client is gone
 	return nil
 }
 

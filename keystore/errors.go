@@ -31,6 +31,10 @@ var (
 	// ErrTooLarge: the data is over the store's limit, which the text names.
 	ErrTooLarge = errors.New("keystore: record too large")
 
+	// ErrEmpty: Create or Update was given no Data, and what guards the engine refuses
+	// that, such as a webhook of Kubernetes. A store by itself takes records without Data.
+	ErrEmpty = errors.New("keystore: records without data are refused")
+
 	// ErrUnreadable: the record is there and cannot be read, for a reason that lies in it
 	// and stays. [CannotRead] makes such an error.
 	ErrUnreadable = errors.New("keystore: record cannot be read")

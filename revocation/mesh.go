@@ -7,11 +7,12 @@ import (
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
 )
 
 // A mesh may have two lists of revoked dataplane tokens: [Dataplane] in its own scope
 // and [DataplaneGlobal] in the global one. Validators of this module read both. Other
-// control planes may read only the global one, so the two are kept in step.
+// control planes, such as Kuma, read only the global one, so the two are kept in step.
 
 // AddDataplane revokes dataplane tokens of a mesh by their ids. It adds the ids to
 // each of the mesh's two lists that exists, and makes the mesh's own list where there
@@ -62,18 +63,58 @@ func RemoveDataplane(ctx context.Context, store keystore.KeyStore, mesh string, 
 // dataplane tokens of the mesh that are revoked. Otherwise it does what [Ref.Load]
 // does: if one of the lists cannot be read, the result is an error.
 func LoadDataplane(ctx context.Context, store keystore.KeyStore, mesh string) (*List, error) {
-	own, err := Dataplane(mesh).Load(ctx, store)
-	if err != nil {
-		return nil, err
+	lists, err := LoadDataplaneLists(ctx, store, mesh)
+	return lists.Union(), err
+}
+
+// LoadDataplaneLists reads both lists of a mesh, and returns those that exist: the
+// mesh's own first, then the global one. If one of them cannot be read, it returns an
+// error and no list.
+func LoadDataplaneLists(ctx context.Context, store keystore.KeyStore, mesh string) (Lists, error) {
+	var lists Lists
+	for _, ref := range []Ref{Dataplane(mesh), DataplaneGlobal(mesh)} {
+		list, exists, err := ref.load(ctx, store)
+		if err != nil {
+			return nil, err
+		}
+		if exists {
+			lists = append(lists, Placed{ref, list})
+		}
 	}
-	global, err := DataplaneGlobal(mesh).Load(ctx, store)
-	if err != nil {
-		return nil, err
+	return lists, nil
+}
+
+// Lists are the lists of a mesh that exist. A token whose id is on any of them is
+// revoked.
+type Lists []Placed
+
+// Placed is a list, and where it is.
+type Placed struct {
+	Ref  Ref
+	List *List
+}
+
+// Union returns the ids on any of the lists, and the problems of all of them.
+func (l Lists) Union() *List {
+	var all *List
+	for _, placed := range l {
+		if all == nil {
+			all = placed.List
+		} else {
+			all = union(all, placed.List)
+		}
 	}
-	return union(own, global), nil
+	return all
 }
 
 func union(a, b *List) *List {
+	// Lists that are in step are alike.
+	if b.malformed == 0 && b.MissingFrom(a) == 0 {
+		return a
+	}
+	if a.malformed == 0 && a.MissingFrom(b) == 0 {
+		return b
+	}
 	both := newList(a.uuids + b.uuids)
 	for _, l := range []*List{a, b} {
 		for _, id := range l.IDs() {
@@ -86,23 +127,42 @@ func union(a, b *List) *List {
 }
 
 // MakeDataplaneGlobal makes the list of a mesh in the global scope, for control planes
-// that read only that one. The list starts with the ids of the mesh's own list, and
-// from then on [AddDataplane] keeps both in step. If the global list exists, it gets
-// the ids that it lacks. In a store that has each name only once, the error matches
-// [keystore.ErrNameTaken] if the mesh has a list of its own. An id that is removed from
-// the lists at the same moment may stay on the global one: remove it again.
+// that read only that one, as Kuma does. The list starts with the ids of the mesh's own
+// list, and from then on [AddDataplane] keeps both in step. If the global list exists, it
+// gets the ids that it lacks.
+//
+// A store that has each name only once keeps the list that exists. If that is the mesh's
+// own, the error matches [keystore.ErrNameTaken]: such a store has a global list only if
+// it is made before the first revocation.
+//
+// An id that is removed from the lists at the same moment may stay on the global one:
+// remove it again. The call is an audit event: see package audit.
 func MakeDataplaneGlobal(ctx context.Context, store keystore.KeyStore, mesh string) error {
+	err := makeDataplaneGlobal(ctx, store, mesh)
+	audit.Log(ctx, nil, audit.Event{Action: audit.MakeGlobalList, Kind: token.KindDataplane, Mesh: mesh, Err: err})
+	return err
+}
+
+func makeDataplaneGlobal(ctx context.Context, store keystore.KeyStore, mesh string) error {
 	own, global := Dataplane(mesh), DataplaneGlobal(mesh)
 	list, err := own.Load(ctx, store)
 	if err != nil {
 		return err
 	}
 	if list.Len() == 0 { // adding nothing makes nothing
-		_, err := store.Create(ctx, keystore.Record{Scope: global.Scope, Name: global.Name})
-		if err != nil && (errors.Is(err, keystore.ErrNameTaken) || !errors.Is(err, keystore.ErrExists)) {
-			return fmt.Errorf("making %s: %w", global.description(), err)
+		err = writeList(ctx, store.Create, keystore.Record{Scope: global.Scope, Name: global.Name})
+		if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
+			err = nil
+		} else if err != nil {
+			err = fmt.Errorf("making %s: %w", global.description(), err)
 		}
-	} else if _, err := global.edit(ctx, store, audit.Revoke, list.IDs(), true); err != nil {
+	} else {
+		_, err = global.edit(ctx, store, audit.Revoke, list.IDs(), true)
+	}
+	if errors.Is(err, keystore.ErrNameTaken) {
+		return fmt.Errorf("%s stays in use, since the store has each name once: %w", own.description(), err)
+	}
+	if err != nil {
 		return err
 	}
 	// An id that was revoked meanwhile, by a caller who saw no global list, is on the

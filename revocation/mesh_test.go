@@ -101,6 +101,78 @@ func TestDataplaneGlobalListStartsWithTheIDsOfTheMeshAndIsMadeOnce(t *testing.T)
 	assert.Equal(t, []string{"a", "b"}, global)
 }
 
+func TestDataplaneListsOfAMeshAreShownWithTheirPlaces(t *testing.T) {
+	store := keystore.NewMemory()
+	lists, err := revocation.LoadDataplaneLists(t.Context(), store, "default")
+	require.NoError(t, err)
+	assert.Empty(t, lists)
+	assert.Zero(t, lists.Union().Len())
+
+	require.NoError(t, revocation.Dataplane("default").Add(t.Context(), store, "a", "b"))
+	require.NoError(t, revocation.DataplaneGlobal("default").Add(t.Context(), store, "b", "c"))
+	require.NoError(t, revocation.Dataplane("other").Add(t.Context(), store, "d"))
+	lists, err = revocation.LoadDataplaneLists(t.Context(), store, "default")
+	require.NoError(t, err)
+	require.Len(t, lists, 2)
+	assert.Equal(t, revocation.Ref{Scope: "default", Name: "dataplane-token-revocations-default"}, lists[0].Ref)
+	assert.Equal(t, []string{"a", "b"}, lists[0].List.IDs())
+	assert.Equal(t, revocation.Ref{Scope: keystore.Global, Name: "dataplane-token-revocations-default"}, lists[1].Ref)
+	assert.Equal(t, []string{"b", "c"}, lists[1].List.IDs())
+	assert.Equal(t, []string{"a", "b", "c"}, lists.Union().IDs())
+
+	put(t, store, revocation.DataplaneGlobal("other"), "\x00\x01")
+	lists, err = revocation.LoadDataplaneLists(t.Context(), store, "other")
+	require.ErrorIs(t, err, revocation.ErrUnreadable)
+	assert.ErrorContains(t, err, "in the global scope")
+	assert.Nil(t, lists)
+}
+
+func TestDataplaneGlobalListThatIsMadeIsAnAuditEvent(t *testing.T) {
+	var log logtest.Buffer
+	ctx := audit.WithLogger(audit.WithActor(t.Context(), "alice"), log.Logger())
+	store := flatStore{keystore.NewMemory()}
+	require.NoError(t, revocation.MakeDataplaneGlobal(ctx, store, "default"))
+	assert.Equal(t, 1, log.Count("audit: done", `action="make global list"`, "actor=alice", "kind=dataplane", "mesh=default"))
+	require.NoError(t, revocation.Dataplane("other").Add(t.Context(), store, "a"))
+	require.ErrorIs(t, revocation.MakeDataplaneGlobal(ctx, store, "other"), keystore.ErrNameTaken)
+	assert.Equal(t, 1, log.Count("audit: not done", `action="make global list"`, "mesh=other", "stays in use"))
+}
+
+// guardedStore refuses records without data, as Kuma's webhook does.
+type guardedStore struct{ *keystore.Memory }
+
+func (s guardedStore) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if len(r.Data) == 0 {
+		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, keystore.ErrEmpty)
+	}
+	return s.Memory.Create(ctx, r)
+}
+
+func (s guardedStore) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if len(r.Data) == 0 {
+		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, keystore.ErrEmpty)
+	}
+	return s.Memory.Update(ctx, r)
+}
+
+func TestListWithoutIDsIsACommaWhereAnEmptyRecordIsRefused(t *testing.T) {
+	store := guardedStore{keystore.NewMemory()}
+	data := func(ref revocation.Ref) string { return string(get(t, store.Memory, ref).Data) }
+	own, global := revocation.Dataplane("default"), revocation.DataplaneGlobal("default")
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
+	assert.Equal(t, ",", data(global))
+	require.NoError(t, revocation.AddDataplane(t.Context(), store, "default", "a"))
+	require.NoError(t, own.Add(t.Context(), store, "a"))
+	assert.Equal(t, "a", data(global), "the comma is gone")
+	require.NoError(t, revocation.RemoveDataplane(t.Context(), store, "default", "a"))
+	assert.Equal(t, ",", data(own))
+	assert.Equal(t, ",", data(global))
+	list, err := revocation.LoadDataplane(t.Context(), store, "default")
+	require.NoError(t, err)
+	assert.Zero(t, list.Len())
+	assert.Empty(t, list.Problems())
+}
+
 func TestDataplaneListsLoseNothingWhileTheGlobalOneIsMade(t *testing.T) {
 	for round := range 30 {
 		store := keystore.NewMemory()

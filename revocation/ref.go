@@ -78,18 +78,25 @@ func Zone() Ref {
 //
 // Load blocks as long as the store's Get does.
 func (r Ref) Load(ctx context.Context, store keystore.KeyStore) (*List, error) {
+	list, _, err := r.load(ctx, store)
+	return list, err
+}
+
+// load reads the list, and reports whether the record exists.
+func (r Ref) load(ctx context.Context, store keystore.KeyStore) (list *List, exists bool, err error) {
 	record, err := r.get(ctx, store)
 	if err != nil {
-		return nil, fmt.Errorf("loading %s: %w", r.description(), err)
+		return nil, false, fmt.Errorf("loading %s: %w", r.description(), err)
 	}
-	if record == nil {
-		return Parse(nil)
+	var data []byte
+	if record != nil {
+		data = record.Data
 	}
-	list, err := Parse(record.Data)
+	list, err = Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("loading %s: %w", r.description(), err)
+		return nil, false, fmt.Errorf("loading %s: %w", r.description(), err)
 	}
-	return list, nil
+	return list, record != nil, nil
 }
 
 // Add adds ids to the list, and creates the record if it is missing. After Add
@@ -253,8 +260,19 @@ func (r Ref) editOnce(ctx context.Context, store keystore.KeyStore, makes bool, 
 		return exists, err
 	}
 	record.Data = data
-	_, err = write(ctx, *record)
+	err = writeList(ctx, write, *record)
 	return err == nil, err
+}
+
+// writeList creates or updates the record of a list. Where an empty record is refused, it
+// writes an empty list as a comma.
+func writeList(ctx context.Context, write func(context.Context, keystore.Record) (keystore.Record, error), record keystore.Record) error {
+	_, err := write(ctx, record)
+	if errors.Is(err, keystore.ErrEmpty) {
+		record.Data = []byte{','}
+		_, err = write(ctx, record)
+	}
+	return err
 }
 
 // raced reports whether a write failed because another writer created, changed

@@ -127,7 +127,7 @@ func (c *controlPlane) revoked(ctx context.Context, of owner) (revoked revokedID
 	if of.mesh == "" {
 		revoked.ids, err = c.RevokedZone(ctx)
 	} else {
-		revoked.ids, err = c.RevokedDataplane(ctx, of.mesh)
+		revoked.ids, revoked.lists, err = c.RevokedDataplaneLists(ctx, of.mesh)
 	}
 	revoked.problems = c.problems
 	return revoked, c.explain(err)
@@ -148,6 +148,11 @@ func (c *controlPlane) restore(ctx context.Context, of owner, ids []string) erro
 		return c.explain(c.RestoreZone(ctx, ids[0], ids[1:]...))
 	}
 	return c.explain(c.RestoreDataplane(ctx, of.mesh, ids[0], ids[1:]...))
+}
+
+func (c *controlPlane) makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) {
+	lists, err := c.MakeGlobalList(ctx, of.mesh)
+	return lists, c.explain(err)
 }
 
 func (c *controlPlane) keys(ctx context.Context, of owner) (list keyList, err error) {

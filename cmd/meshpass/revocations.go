@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 )
@@ -18,13 +19,17 @@ func (a *app) revocationsCommand() *cobra.Command {
 	var which choice
 	command := group("revocations", "List, add and remove revoked tokens")
 	command.Long = `Lists, adds and removes the ids of revoked tokens: dataplane tokens of a mesh, or zone tokens. Validators refuse a token
-whose id is on the list, and open streams with it end. "meshpass inspect" and the audit log show the id of a token.`
+whose id is on the list, and open streams with it end. "meshpass inspect" and the audit log show the id of a token.
+
+A mesh may have two lists: one in the scope of the mesh, and one of the same name in the global scope. A token is revoked
+if its id is on either, and "add" and "remove" change each that exists. Kuma control planes read only the global one:
+"make-global" makes it.`
 	command.Example = `  meshpass revocations add --token-file dp-1.token
   meshpass revocations list --mesh default
   meshpass revocations remove --token-file dp-1.token`
 	which.flags(command)
 	command.AddCommand(a.listRevocationsCommand(&which),
-		a.changeRevocationsCommand(&which, true), a.changeRevocationsCommand(&which, false))
+		a.changeRevocationsCommand(&which, true), a.changeRevocationsCommand(&which, false), a.makeGlobalListCommand(&which))
 	return command
 }
 
@@ -32,7 +37,8 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the ids of revoked tokens",
-		Long:  "Lists the ids of revoked tokens, one per line.",
+		Long: `Lists the ids of revoked tokens, one per line. On standard error it says which lists of a mesh exist and which ids are on
+one of two lists alone.`,
 		Example: `  meshpass revocations list --mesh default
   meshpass revocations list --zone-tokens`,
 		Args: noArguments,
@@ -60,6 +66,7 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 				a.say("nothing is revoked for %s in %s", of, from)
 				a.warnWithoutKeys(ctx, from, of)
 			}
+			a.sayLists(revoked.lists, of)
 			out := bufio.NewWriter(a.out)
 			for _, id := range revoked.ids {
 				fmt.Fprintln(out, id)
@@ -67,6 +74,80 @@ func (a *app) listRevocationsCommand(which *choice) *cobra.Command {
 			return out.Flush()
 		},
 	}
+}
+
+// makeGlobalListCommand makes the list that Kuma reads.
+func (a *app) makeGlobalListCommand(which *choice) *cobra.Command {
+	return &cobra.Command{
+		Use:   "make-global",
+		Short: "Make the revocation list of a mesh that Kuma reads",
+		Long: `Makes the revocation list of a mesh in the global scope, with the ids of the list in the scope of the mesh. From then on
+"add" and "remove" change both. If there is a global list already, it gets the ids that it lacks.
+
+Kuma control planes read only this list. In a Kubernetes namespace a name exists once, so a mesh has one list there: make
+the global one before the first revocation.
+
+The list of zone tokens is always in the global scope.`,
+		Example: "  meshpass revocations make-global --mesh default",
+		Args:    noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			of, err := which.owner()
+			if err != nil {
+				return err
+			}
+			if of.mesh == "" {
+				return usagef("the list of zone tokens is in the global scope already: give --mesh NAME")
+			}
+			ctx, cancel, err := a.begin(command)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			to, done, err := a.connect(ctx, connecting{})
+			if err != nil {
+				return err
+			}
+			defer done()
+			lists, err := to.makeGlobalList(ctx, of)
+			if err != nil {
+				return err
+			}
+			a.sayLists(lists, of)
+			a.warnWithoutKeys(ctx, to, of)
+			return nil
+		},
+	}
+}
+
+// sayLists says where the lists of a mesh are.
+func (a *app) sayLists(lists []httpapi.RevocationList, of owner) {
+	var places []string
+	for _, l := range lists {
+		ids := "ids"
+		if l.Count == 1 {
+			ids = "id"
+		}
+		places = append(places, fmt.Sprintf("in %s (%d %s)", placeOf(l), l.Count, ids))
+	}
+	if len(lists) == 0 {
+		return
+	}
+	if lists[len(lists)-1].Scope != httpapi.ScopeGlobal {
+		places = append(places, "none in the global scope, which Kuma reads")
+	}
+	a.say("lists of %s: %s", of, strings.Join(places, ", "))
+	for _, l := range lists {
+		if len(l.Missing) > 0 {
+			a.say("warning: the list of %s in %s lacks ids of the other one: %s", of, placeOf(l), someOf(l.Missing))
+		}
+	}
+}
+
+func placeOf(l httpapi.RevocationList) string {
+	if l.Scope == httpapi.ScopeGlobal {
+		return "the global scope"
+	}
+	return "the scope of the mesh"
 }
 
 // changeRevocationsCommand is add or remove.

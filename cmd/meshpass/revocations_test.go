@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 
@@ -90,4 +91,47 @@ func TestRevocationsInAnotherFormAreNamedByEveryCommand(t *testing.T) {
 	r := c.run("revocations", "remove", "id1", "--mesh", "default")
 	require.NotEqual(t, exitDone, r.status, "the id would stay revoked")
 	require.Contains(t, r.err, "ids in quotes")
+}
+
+func TestRevocationsMakeGlobalMakesTheListThatKumaReadsAndListShowsBoth(t *testing.T) {
+	c := newToolWithKeys(t)
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	for name, flags := range map[string][]string{"a": nil, "b": {"--control-plane", server.URL, "--auth-token-file", "operator.token"}} {
+		with := func(args ...string) result {
+			r := c.run(append(args, flags...)...)
+			require.Equal(t, exitDone, r.status, r.err)
+			return r
+		}
+		mesh := "mesh-" + name
+		c.done("keys", "add", "--first", "--mesh", mesh)
+		with("revocations", "add", "one", "two", "--mesh", mesh)
+		r := with("revocations", "list", "--mesh", mesh)
+		require.Equal(t, "one\ntwo\n", r.out)
+		lists := `meshpass: lists of mesh "` + mesh + `": in the scope of the mesh (2 ids), `
+		require.Equal(t, lists+"none in the global scope, which Kuma reads\n", r.err)
+
+		both := lists + "in the global scope (2 ids)\n"
+		for range 2 {
+			r = with("revocations", "make-global", "--mesh", mesh)
+			require.Empty(t, r.out)
+			require.Equal(t, both, r.err)
+		}
+		require.Equal(t, "one,two", c.read(filepath.Join("keys", "global", "dataplane-token-revocations-"+mesh)))
+		require.Equal(t, both, with("revocations", "list", "--mesh", mesh).err)
+
+		c.write(filepath.Join("keys", "global", "dataplane-token-revocations-"+mesh), "one,of-kuma")
+		r = with("revocations", "list", "--mesh", mesh)
+		require.Equal(t, "of-kuma\none\ntwo\n", r.out)
+		require.Contains(t, r.err, `warning: the list of mesh "`+mesh+`" in the scope of the mesh lacks ids of the other one: of-kuma`+"\n")
+		require.Contains(t, r.err, `warning: the list of mesh "`+mesh+`" in the global scope lacks ids of the other one: two`+"\n")
+		with("revocations", "remove", "one", "two", "of-kuma", "--mesh", mesh)
+		r = with("revocations", "list", "--mesh", mesh)
+		require.Empty(t, r.out)
+		require.Contains(t, r.err, "nothing is revoked for")
+		require.Contains(t, r.err, "in the global scope (0 ids)")
+	}
+	require.Contains(t, c.fails(exitUsage, "revocations", "make-global", "--zone-tokens"), "in the global scope already")
+	require.Contains(t, c.run("revocations", "make-global", "--mesh", "defualt").err, "check the name")
 }

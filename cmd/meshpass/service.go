@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/sealed"
 	"github.com/meshpass/meshpass/revocation"
@@ -24,6 +25,7 @@ type service interface {
 	revoked(ctx context.Context, of owner) (revokedIDs, error)
 	revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) // with the list
 	restore(ctx context.Context, of owner, ids []string) error
+	makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) // the lists after it
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
 }
@@ -32,6 +34,7 @@ type service interface {
 type revokedIDs struct {
 	ids      []string
 	problems []error
+	lists    []httpapi.RevocationList // of a mesh; nil if a control plane does not say
 }
 
 // keyList holds the keys of an owner, and problems with other records.
@@ -221,14 +224,24 @@ func (s *storeService) IssueZone(ctx context.Context, claims token.Zone, validFo
 }
 
 func (s *storeService) revoked(ctx context.Context, of owner) (revokedIDs, error) {
-	var list *revocation.List
-	var err error
 	if of.mesh == "" {
-		list, err = zone.Revoked(ctx, s.KeyStore)
-	} else {
-		list, err = dataplane.Revoked(ctx, s.KeyStore, of.mesh)
+		list, err := zone.Revoked(ctx, s.KeyStore)
+		return revokedIDs{ids: list.IDs(), problems: list.Problems()}, s.explain(err, of)
 	}
-	return revokedIDs{list.IDs(), list.Problems()}, s.explain(err, of)
+	lists, err := revocation.LoadDataplaneLists(ctx, s.KeyStore, of.mesh)
+	if err != nil {
+		return revokedIDs{}, s.explain(err, of)
+	}
+	all := lists.Union()
+	return revokedIDs{all.IDs(), all.Problems(), httpapi.DescribeLists(lists)}, nil
+}
+
+func (s *storeService) makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) {
+	if err := revocation.MakeDataplaneGlobal(ctx, s.KeyStore, of.mesh); err != nil {
+		return nil, s.explain(err, of)
+	}
+	revoked, err := s.revoked(ctx, of)
+	return revoked.lists, err
 }
 
 func (s *storeService) revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) {

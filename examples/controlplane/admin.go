@@ -33,7 +33,8 @@ func authorizeAll(*http.Request, httpapi.Request) (actor string, err error) {
 // authorizeInZone lets the operator do everything except change revocation lists: the next
 // snapshot of the global control plane would overwrite the change.
 func authorizeInZone(_ *http.Request, what httpapi.Request) (actor string, err error) {
-	if what.Action == httpapi.Revoke || what.Action == httpapi.Restore {
+	switch what.Action {
+	case httpapi.Revoke, httpapi.Restore, httpapi.MakeGlobalList:
 		return actorOperator, httpapi.Denied("a zone gets its revocation lists from the global control plane: change them there")
 	}
 	return actorOperator, nil

@@ -47,6 +47,8 @@ func TestZoneIssuesDataplaneTokensWithItsOwnKeyAndRevokesNothing(t *testing.T) {
 	require.ErrorIs(t, err, token.ErrDenied)
 	require.ErrorContains(t, err, "global control plane")
 	require.ErrorIs(t, client.RestoreDataplane(t.Context(), "default", "some-id"), token.ErrDenied)
+	_, err = client.MakeGlobalList(t.Context(), "default")
+	require.ErrorIs(t, err, token.ErrDenied)
 }
 
 func TestZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing.T) {

@@ -12,6 +12,16 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 )
 
+// failedWrite is failed for a write. Its error matches keystore.ErrEmpty if the record has
+// no data and the API server calls the Secret invalid: the store writes no Secret that the
+// API server refuses by itself, so that is an admission webhook, such as Kuma's.
+func failedWrite(ctx context.Context, op string, r keystore.Record, err error) error {
+	if len(r.Data) == 0 && apierrors.IsInvalid(err) {
+		err = fmt.Errorf("%w: %w", keystore.ErrEmpty, err)
+	}
+	return failed(ctx, op, r.Scope, r.Name, err)
+}
+
 // failed is keystore.Failed after translate.
 func failed(ctx context.Context, op string, scope keystore.Scope, name string, err error) error {
 	return keystore.Failed(op, scope, name, translate(ctx, err))

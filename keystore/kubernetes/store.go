@@ -102,7 +102,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 			stored, err = toRecord(created)
 		}
 		if err != nil {
-			return keystore.Record{}, failed(ctx, "create", r.Scope, r.Name, err)
+			return keystore.Record{}, failedWrite(ctx, "create", r, err)
 		}
 		return stored, nil
 	}
@@ -136,7 +136,7 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 	}
 	updated, err := s.update(ctx, r)
 	if err != nil {
-		return keystore.Record{}, failed(ctx, "update", r.Scope, r.Name, err)
+		return keystore.Record{}, failedWrite(ctx, "update", r, err)
 	}
 	return updated, nil
 }
