@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -42,13 +43,17 @@ const (
 	// kumaType is the type of the rows of a mesh, or of the global scope.
 	kumaType = `CASE mesh WHEN '' THEN 'GlobalSecret' ELSE 'Secret' END`
 
+	// kumaRecords are the rows that are records. The two types by name let the server use an
+	// index, beside many rows of other types.
+	kumaRecords = `type IN ('Secret', 'GlobalSecret') AND type = ` + kumaType
+
 	// kumaVersion changes with every write: a program that does not count still has
 	// another transaction, and so has one that deletes the row and creates it again.
 	kumaVersion = `concat(version, '.', xmin)`
 
 	kumaRows = `(SELECT mesh AS scope, name, ` + kumaVersion + ` AS version, creation_time AS created, spec AS data
-		FROM resources WHERE type = ` + kumaType + `) records ON `
-	kumaRow   = `mesh = $1 AND name = $2 AND type = ` + kumaType
+		FROM resources WHERE ` + kumaRecords + `) records ON `
+	kumaRow   = `mesh = $1 AND name = $2 AND ` + kumaRecords
 	kumaNow   = `clock_timestamp() AT TIME ZONE 'UTC'`
 	kumaEvent = "resource_events" // the channel on which Kuma listens too
 )
@@ -131,6 +136,14 @@ func checkKumaColumns(ctx context.Context, s *Store) error {
 func decodeSpec(spec []byte) ([]byte, error) {
 	if spec == nil {
 		return nil, errors.New(`the row has no spec, want {"data": "..."}`)
+	}
+	// Kuma and this store write this form, which is read two to three times as fast.
+	if rest, ok := bytes.CutPrefix(spec, []byte(`{"data":"`)); ok {
+		if encoded, ok := bytes.CutSuffix(rest, []byte(`"}`)); ok {
+			if data, err := base64.StdEncoding.AppendDecode([]byte{}, encoded); err == nil {
+				return data, nil
+			}
+		}
 	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(spec, &fields) != nil {

@@ -22,8 +22,8 @@ import (
 // maxData is how many bytes of data the store takes in a record: 64 MiB.
 const maxData = 64 << 20
 
-// Store is a [keystore.KeyStore] and a [keystore.Watcher] in the table
-// meshpass_records of a PostgreSQL database. A record has at most 64 MiB (67,108,864
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] in a table of a PostgreSQL
+// database: in meshpass_records, or with [NewKuma] in that of a Kuma. A record has at most 64 MiB (67,108,864
 // bytes) of data. Any number of processes may call all methods concurrently.
 //
 // Each call is one statement on a connection of the pool; the first call, and an Update
@@ -92,7 +92,7 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 
 // List implements [keystore.KeyStore]. With AllScopes the whole list is one
 // consistent view. A row that no record can have is unreadable, in a table without the
-// constraints of schema.sql.
+// constraints of schema.sql or in Kuma's.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
