@@ -23,7 +23,7 @@ const storesHelp = `Give the URL of a store with --store or MESHPASS_STORE:
 
   postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full&search_path=SCHEMA
       PostgreSQL, with all parameters of its URLs. The password is in PGPASSWORD, in the file that PGPASSFILE
-      names, or in ~/.pgpass.
+      names, or in ~/.pgpass. With table=kuma, the secrets in the database of a Kuma or Kong Mesh, in its own table.
 
   etcd://USER@HOST:PORT,HOST:PORT/PREFIX?cacert=FILE&cert=FILE&key=FILE&password-file=FILE
       etcd over TLS, with the system's authorities or that of cacert. The default prefix is /meshpass/. tls=off, only
@@ -36,7 +36,8 @@ Every user of the machine can see the command line, so give a URL with a passwor
 
 If the records of the store are encrypted, --encryption-key-file names a file with the key, 32 random bytes.
 
-"keys add --first" makes the folder or the tables if they do not exist, and "restore" the folder. No other command does.`
+"keys add --first" makes the folder or the tables if they do not exist, and "restore" the folder. No other command does.
+None makes the table of Kuma or a mesh in it.`
 
 // openedStore is a store with a name that has no secret in it.
 type openedStore struct {

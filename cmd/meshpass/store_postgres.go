@@ -17,12 +17,21 @@ func (a *app) openPostgres(ctx context.Context, u storeURL, prepare bool) (*open
 		}
 		return nil, usagef("PostgreSQL cannot read the URL of the store, want postgres://USER@HOST:PORT/DATABASE; write special characters in a password as %% and their hexadecimal code")
 	}
+	table := config.ConnConfig.RuntimeParams["table"] // which is none of the server's
+	delete(config.ConnConfig.RuntimeParams, "table")
+	open := postgres.New
+	switch {
+	case table == "kuma":
+		open = postgres.NewKuma
+	case u.query.Has("table"):
+		return nil, usagef("the URL of the store names an unknown table, want table=kuma for Kuma's own table, or none")
+	}
 	config.MaxConns = 2
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u, err)
 	}
-	store, err := postgres.New(pool)
+	store, err := open(pool)
 	if err == nil && prepare {
 		err = store.Migrate(ctx)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
 
@@ -49,6 +50,31 @@ func TestStoreOnPostgreSQLServesOperators(t *testing.T) {
 	require.NoError(t, err)
 	c.env = nil
 	require.Contains(t, c.done("keys", "list", "--mesh", "default", "--store", u.String()), "signs", "without a password it may be in a flag")
+}
+
+func TestStoreInKumasTableServesOperators(t *testing.T) {
+	c := newTool(t)
+	database := engines.SharedPostgres(t).NewDatabase(t)
+	c.env["MESHPASS_STORE"] = database + "&table=kuma"
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--first", "--mesh", "default"), "Kuma's table resources")
+	conn, err := pgx.Connect(t.Context(), database)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), `CREATE TABLE resources (name varchar(253), mesh varchar(100), type varchar(100), version integer NOT NULL,
+		spec text, creation_time timestamp, modification_time timestamp, owner_name varchar(100), owner_mesh varchar(100), owner_type varchar(100),
+		labels jsonb, status jsonb, PRIMARY KEY (name, mesh, type),
+		FOREIGN KEY (owner_name, owner_mesh, owner_type) REFERENCES resources ON DELETE CASCADE);
+		INSERT INTO resources (name, mesh, type, version, spec) VALUES ('default', '', 'Mesh', 0, '{}')`)
+	require.NoError(t, err)
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--first", "--mesh", "prod"), `Kuma has no mesh "prod"`)
+	lifeOfAToken(t, c)
+	var secrets int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM resources WHERE type LIKE '%Secret'").Scan(&secrets))
+	require.NotZero(t, secrets)
+
+	for _, table := range []string{"meshpass", ""} {
+		require.Contains(t, c.fails(exitUsage, "keys", "list", "--mesh", "default", "--store", database+"&table="+table), "want table=kuma")
+	}
 }
 
 func TestStoreOnEtcdServesOperators(t *testing.T) {

@@ -32,6 +32,9 @@
 // version and announce the change. Constraints refuse names and sizes that the store
 // would refuse.
 //
+// [NewKuma] returns a store in the table of a Kuma or Kong Mesh instead. It shares the keys
+// and the revocation lists with that Kuma, and makes no tables.
+//
 // # Changes
 //
 // A trigger announces each committed change with NOTIFY. [Store.Watch] listens with

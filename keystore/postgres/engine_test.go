@@ -25,7 +25,11 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			return nil, err
 		}
-		store, err := postgres.New(pool)
+		open := postgres.New
+		if pool.Config().ConnConfig.RuntimeParams["application_name"] == "beside Kuma" {
+			open = postgres.NewKuma
+		}
+		store, err := open(pool)
 		if err != nil {
 			return nil, err
 		}

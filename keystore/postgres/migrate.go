@@ -28,6 +28,9 @@ const migrationLock = 0x6d65736870617373
 // nothing to do, it only reads the version and needs no right to make tables. Migrate
 // returns an error if the tables have a newer version. If the role or the server does
 // not allow it to make them, the error matches [keystore.ErrReadOnly].
+//
+// A store of [NewKuma] makes nothing: Migrate returns an error unless Kuma's table is
+// there and has the columns that the store needs.
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("postgres: cannot migrate: %w", err)
@@ -90,12 +93,21 @@ func (s *Store) makeTables(ctx context.Context) (wrong bool, err error) {
 var errNoTables = errors.New("the tables meshpass_schema and meshpass_records are not in a schema of the search_path " +
 	"that the role may use: call Migrate, or make them with schema.sql")
 
-// checkSchema returns an error unless the tables have the version that this package
-// works with. After a success it does not ask again.
+// checkSchema returns an error unless the table is one that this package works with.
+// After a success it does not ask again.
 func (s *Store) checkSchema(ctx context.Context) error {
 	if s.checked.Load() {
 		return nil
 	}
+	if err := s.table.check(ctx, s); err != nil {
+		return err
+	}
+	s.checked.Store(true)
+	return nil
+}
+
+// checkOwnVersion is the check of ownTable.
+func checkOwnVersion(ctx context.Context, s *Store) error {
 	var version string
 	err := s.read(ctx, "SELECT coalesce(max(version), 0)::text FROM meshpass_schema", nil, func(rows *pgconn.ResultReader) bool {
 		for rows.NextRow() {
@@ -109,6 +121,5 @@ func (s *Store) checkSchema(ctx context.Context) error {
 	if version != fmt.Sprint(schemaVersion) {
 		return fmt.Errorf("the tables have version %s according to meshpass_schema, this package works with version %d", version, schemaVersion)
 	}
-	s.checked.Store(true)
 	return nil
 }

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -23,8 +22,8 @@ import (
 // maxData is how many bytes of data the store takes in a record: 64 MiB.
 const maxData = 64 << 20
 
-// Store is a [keystore.KeyStore] and a [keystore.Watcher] in the table
-// meshpass_records of a PostgreSQL database. A record has at most 64 MiB (67,108,864
+// Store is a [keystore.KeyStore] and a [keystore.Watcher] in a table of a PostgreSQL
+// database: in meshpass_records, or with [NewKuma] in that of a Kuma. A record has at most 64 MiB (67,108,864
 // bytes) of data. Any number of processes may call all methods concurrently.
 //
 // Each call is one statement on a connection of the pool; the first call, and an Update
@@ -52,7 +51,8 @@ const maxData = 64 << 20
 // A standby may be behind. Store implements [keystore.Lagger] for it.
 type Store struct {
 	pool    *pgxpool.Pool
-	checked atomic.Bool // the tables had the right version
+	table   *table
+	checked atomic.Bool // the table is one that the package works with
 	standby atomic.Bool // the latest List was answered by one
 }
 
@@ -60,32 +60,14 @@ type Store struct {
 // call does, and returns an error if the tables are missing or have another version;
 // see [Store.Migrate]. The caller closes the pool after the last call. New returns an
 // error if pool is nil.
-func New(pool *pgxpool.Pool) (*Store, error) {
+func New(pool *pgxpool.Pool) (*Store, error) { return newStore(pool, ownTable) }
+
+func newStore(pool *pgxpool.Pool, table *table) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("postgres: cannot make a store: the pool is nil, want one of pgxpool.New")
 	}
-	return &Store{pool: pool}, nil
+	return &Store{pool: pool, table: table}, nil
 }
-
-// The statements. All results are in binary format, in which text is unchanged.
-const (
-	// A read says too what kind of server answers. So it returns one row, without a name,
-	// if there are no records.
-	readSQL = `SELECT pg_is_in_recovery, read_only, scope, name, version::text, created, data
-		FROM pg_is_in_recovery(), (SELECT current_setting('transaction_read_only') = 'on' AS read_only) session LEFT JOIN meshpass_records ON `
-	getSQL = readSQL + `scope = $1 AND name = $2`
-
-	// Every name is below '{' and not below the empty one. The store sorts the records
-	// itself: the server would sort whole records, and a long list on disk.
-	listSQL    = readSQL + `scope = $1 AND name >= $2 AND name < $3`
-	listAllSQL = readSQL + `name >= $1 AND name < $2`
-
-	createSQL = `INSERT INTO meshpass_records (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING RETURNING version::text, created`
-	// It sets the version itself, in case the table was copied without its triggers.
-	updateSQL = `UPDATE meshpass_records SET data = $3, version = gen_random_uuid() WHERE scope = $1 AND name = $2 AND version = $4 RETURNING version::text, created`
-	deleteSQL = `DELETE FROM meshpass_records WHERE scope = $1 AND name = $2`
-	existsSQL = `SELECT FROM meshpass_records WHERE scope = $1 AND name = $2`
-)
 
 // Get implements [keystore.KeyStore].
 func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
@@ -95,7 +77,7 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 	if err := keystore.CheckID(scope, name); err != nil {
 		return keystore.Record{}, err
 	}
-	found, err := s.checkedRead(ctx, getSQL, texts(string(scope), name))
+	found, err := s.checkedRead(ctx, s.table.get, texts(string(scope), name))
 	switch {
 	case err == nil && len(found.unreadable) > 0:
 		err = keystore.CannotRead(found.unreadable[0].Err)
@@ -110,7 +92,7 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 
 // List implements [keystore.KeyStore]. With AllScopes the whole list is one
 // consistent view. A row that no record can have is unreadable, in a table without the
-// constraints of schema.sql.
+// constraints of schema.sql or in Kuma's.
 func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
@@ -126,9 +108,9 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 		last := len(prefix) - 1
 		below = prefix[:last] + string(rune(prefix[last]+1))
 	}
-	sql, params := listSQL, texts(string(scope), from, below)
+	sql, params := s.table.list, texts(string(scope), from, below)
 	if scope == keystore.AllScopes {
-		sql, params = listAllSQL, texts(from, below)
+		sql, params = s.table.listAll, texts(from, below)
 	}
 	found, err := s.checkedRead(ctx, sql, params)
 	if err != nil {
@@ -149,10 +131,13 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 	if err := ctx.Err(); err != nil {
 		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
-	if err := keystore.CheckRecord(r, maxData); err != nil {
+	if err := s.checkWritable(r); err != nil {
 		return keystore.Record{}, err
 	}
-	answer, written, err := s.put(ctx, createSQL, append(texts(string(r.Scope), r.Name), present(r.Data)), r)
+	answer, written, err := s.put(ctx, s.table.create, append(texts(string(r.Scope), r.Name), s.table.encode(r.Data)), r)
+	if hasCode(err, "23503") { // foreign_key_violation
+		err = fmt.Errorf("%w: Kuma has no mesh %q, want it made there first", keystore.ErrName, string(r.Scope))
+	}
 	if err != nil {
 		return keystore.Record{}, keystore.Failed("create", r.Scope, r.Name, err)
 	}
@@ -167,14 +152,14 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 	if err := ctx.Err(); err != nil {
 		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 	}
-	if err := keystore.CheckRecord(r, maxData); err != nil {
+	if err := s.checkWritable(r); err != nil {
 		return keystore.Record{}, err
 	}
-	var version pgtype.UUID
-	if version.Scan(r.Version) != nil {
-		version = pgtype.UUID{} // no record has it
+	version := r.Version
+	if keystore.CheckName(version) != nil {
+		version = "" // no record has it, and the server might refuse its bytes
 	}
-	answer, written, err := s.put(ctx, updateSQL, append(texts(string(r.Scope), r.Name), present(r.Data), version.Bytes[:]), r)
+	answer, written, err := s.put(ctx, s.table.update, append(texts(string(r.Scope), r.Name), s.table.encode(r.Data), []byte(version)), r)
 	if err == nil && written {
 		return answer, nil
 	}
@@ -182,7 +167,7 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 		// The record will never have this version again, so what is true now is a correct
 		// answer.
 		exists := false
-		err = s.read(ctx, existsSQL, texts(string(r.Scope), r.Name), func(rows *pgconn.ResultReader) bool {
+		err = s.read(ctx, s.table.exists, texts(string(r.Scope), r.Name), func(rows *pgconn.ResultReader) bool {
 			exists = rows.NextRow()
 			return false
 		})
@@ -196,6 +181,15 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 	return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, err)
 }
 
+// checkWritable returns nil if the table can hold the record.
+func (s *Store) checkWritable(r keystore.Record) error {
+	err := keystore.CheckRecord(r, maxData)
+	if err == nil && len(r.Scope) > s.table.maxScope {
+		return fmt.Errorf("%w: scope %.64q has %d bytes, want at most %d in the table %s", keystore.ErrName, string(r.Scope), len(r.Scope), s.table.maxScope, s.table.name)
+	}
+	return err
+}
+
 // Delete implements [keystore.KeyStore].
 func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) error {
 	if err := ctx.Err(); err != nil {
@@ -206,7 +200,7 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 	}
 	err := s.checkSchema(ctx)
 	if err == nil {
-		err = s.run(ctx, false, deleteSQL, texts(string(scope), name), nothing)
+		err = s.run(ctx, false, s.table.remove, texts(string(scope), name), nothing)
 	}
 	if err != nil {
 		return keystore.Failed("delete", scope, name, err)
@@ -235,7 +229,7 @@ func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte) (f
 			values := rows.Values() // until the next row
 			answer.standby, readOnly = isTrue(values[0]), isTrue(values[1])
 			if values[3] != nil {
-				answer.add(values[2:])
+				answer.add(values[2:], s.table.decode)
 			}
 		}
 		return readOnly
@@ -244,13 +238,8 @@ func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte) (f
 }
 
 // add adds the record in a row, or why it cannot be read.
-func (f *found) add(row [][]byte) {
-	r := keystore.Record{
-		Scope:   keystore.Scope(row[0]),
-		Name:    string(row[1]),
-		Version: string(row[2]),
-		Data:    bytes.Clone(row[4]),
-	}
+func (f *found) add(row [][]byte, decode func(value []byte) ([]byte, error)) {
+	r := keystore.Record{Scope: keystore.Scope(row[0]), Name: string(row[1]), Version: string(row[2])}
 	created, ok := timeOf(row[3])
 	r.Created = created
 	err := keystore.CheckID(r.Scope, r.Name)
@@ -261,8 +250,8 @@ func (f *found) add(row [][]byte) {
 		err = errors.New("the row has no version, want one")
 	case err == nil && !ok:
 		err = errors.New("the row has no time of creation, want one")
-	case err == nil && row[4] == nil:
-		err = errors.New("the row has no data, want some, such as ''")
+	case err == nil:
+		r.Data, err = decode(row[4])
 	}
 	if err != nil {
 		f.unreadable = append(f.unreadable, &keystore.Error{Op: "read", Scope: r.Scope, Name: r.Name, Err: err})
@@ -345,7 +334,7 @@ func (s *Store) run(ctx context.Context, repeatable bool, sql string, params [][
 		err = withContext(ctx, withoutDetail(err))
 		switch {
 		case hasCode(err, "42P01"): // undefined_table
-			return fmt.Errorf("%w: %w", errNoTables, err)
+			return fmt.Errorf("%w: %w", s.table.missing, err)
 		case lost && !repeatable && !unsent:
 			return fmt.Errorf("%w (the connection was lost: the outcome of the write is unknown)", err)
 		case !repeatable && hasCode(err, "42501"): // insufficient_privilege
@@ -395,18 +384,11 @@ func texts(values ...string) [][]byte {
 	return params
 }
 
-// present returns data that is never nil, which would stand for NULL.
-func present(data []byte) []byte {
-	if data == nil {
-		return []byte{}
-	}
-	return data
-}
-
 // isTrue decodes a boolean in binary format.
 func isTrue(value []byte) bool { return len(value) == 1 && value[0] == 1 }
 
-// timeOf decodes a timestamptz in binary format: microseconds since the year 2000. It
+// timeOf decodes a timestamptz, or a timestamp of UTC, in binary format: microseconds since
+// the year 2000. It
 // returns false for NULL and for infinity.
 func timeOf(value []byte) (time.Time, bool) {
 	if len(value) != 8 {

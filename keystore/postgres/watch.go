@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,9 +26,9 @@ const (
 	checkInterval = 3 * time.Second
 )
 
-// proofPrefix begins the payload with which a watch proves that notifications
-// arrive. No scope begins with it.
-const proofPrefix = "?"
+// proofChannel is the channel on which watches prove that notifications arrive. It is
+// none of a table, whose other listeners, such as Kuma, would not understand the proof.
+const proofChannel = "meshpass_proof"
 
 // Watch implements [keystore.Watcher] with LISTEN. It announces changes made by hand
 // too. Watch takes a connection out of the pool, which may then open another one, and
@@ -53,7 +52,7 @@ func (s *Store) watch(ctx context.Context, changed func(keystore.Scope)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	listener, channel, err := s.listen(ctx)
+	listener, number, err := s.listen(ctx)
 	if err != nil {
 		return withoutDetail(err)
 	}
@@ -68,34 +67,24 @@ func (s *Store) watch(ctx context.Context, changed func(keystore.Scope)) error {
 			return ctx.Err()
 		case err != nil && (listener.IsClosed() || waiting.Err() == nil):
 			return withoutDetail(err)
-		case err == nil && notification.Channel == channel:
-			announce(notification.Payload, changed)
+		case err == nil && notification.Channel == s.table.channel(number):
+			if scope, ok := s.table.announced(notification.Payload); ok {
+				changed(scope)
+			}
 		}
 		if time.Now().Before(check) {
 			continue
 		}
-		if err := s.checkChannel(ctx, listener, channel); err != nil {
+		if err := s.checkTable(ctx, listener, number); err != nil {
 			return withoutDetail(err)
 		}
 		check = time.Now().Add(checkInterval)
 	}
 }
 
-// announce calls changed with what a notification says.
-func announce(payload string, changed func(keystore.Scope)) {
-	scope := keystore.Scope(payload)
-	switch {
-	case strings.HasPrefix(payload, proofPrefix):
-		// another watch that begins
-	case keystore.CheckScope(scope) == nil:
-		changed(scope)
-	default:
-		changed(keystore.AllScopes)
-	}
-}
-
-// listen returns a connection on which the notifications of the channel arrive.
-func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, channel string, err error) {
+// listen returns a connection on which the announcements of the table arrive, and the
+// number of the table.
+func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, number string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
 	if err := s.checkSchema(ctx); err != nil {
@@ -109,26 +98,27 @@ func (s *Store) listen(ctx context.Context) (listener *pgx.Conn, channel string,
 	if err = s.validate(ctx, listener); err != nil {
 		s.pool.Reset() // or the next watch may get such a connection again
 	} else {
-		channel, err = channelOf(ctx, listener)
+		number, err = s.numberOfTable(ctx, listener)
 	}
 	if err == nil {
-		_, err = listener.PgConn().Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()).ReadAll()
+		listen := fmt.Sprintf("LISTEN %s; LISTEN %s", pgx.Identifier{s.table.channel(number)}.Sanitize(), proofChannel)
+		_, err = listener.PgConn().Exec(ctx, listen).ReadAll()
 	}
 	if err == nil {
-		err = s.prove(ctx, listener, channel)
+		err = s.prove(ctx, listener)
 	}
 	if err != nil {
 		closeSoon(listener)
 		return nil, "", err
 	}
-	return listener, channel, nil
+	return listener, number, nil
 }
 
 // prove returns nil once a notification has arrived that was sent over another
 // connection: one sent over the listener's own could arrive where others do not.
-func (s *Store) prove(ctx context.Context, listener *pgx.Conn, channel string) error {
-	payload := proofPrefix + rand.Text()
-	err := s.read(ctx, "SELECT pg_notify($1, $2)", texts(channel, payload), nothing)
+func (s *Store) prove(ctx context.Context, listener *pgx.Conn) error {
+	payload := rand.Text()
+	err := s.read(ctx, "SELECT pg_notify($1, $2)", texts(proofChannel, payload), nothing)
 	if err != nil {
 		return err
 	}
@@ -158,38 +148,32 @@ func nextNotification(ctx context.Context, listener *pgx.Conn) (*pgconn.Notifica
 	return notification, err
 }
 
-// checkChannel returns an error unless the connection lives, leads to a server that the
-// pool is for, and the table still announces its changes on the channel.
-func (s *Store) checkChannel(ctx context.Context, listener *pgx.Conn, channel string) error {
+// checkTable returns an error unless the connection lives, leads to a server that the
+// pool is for, and the table is still the one of that number and announces its changes.
+func (s *Store) checkTable(ctx context.Context, listener *pgx.Conn, number string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkInterval)
 	defer cancel()
 	if err := s.validate(ctx, listener); err != nil {
 		return err
 	}
-	now, err := channelOf(ctx, listener)
-	if err == nil && now != channel {
-		err = errors.New("the table meshpass_records was replaced")
+	now, err := s.numberOfTable(ctx, listener)
+	if err == nil && now != number {
+		err = fmt.Errorf("the table %s was replaced", s.table.name)
 	}
 	return err
 }
 
-// channelSQL selects the channel on which the table announces its changes, and the
-// state of the trigger that announces them. In the states A and O it runs.
-const channelSQL = `SELECT concat('meshpass_', t.oid), g.tgenabled::text
-	FROM (SELECT 'meshpass_records'::regclass::oid) t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = 'meshpass_announce'`
-
-// channelOf returns the channel on which the table announces its changes, or an error
-// if it announces none.
-func channelOf(ctx context.Context, conn *pgx.Conn) (string, error) {
-	result := conn.PgConn().ExecParams(ctx, channelSQL, nil, nil, nil, nil).Read()
+// numberOfTable returns the number that the server gave to the table, or an error if the
+// table announces no changes.
+func (s *Store) numberOfTable(ctx context.Context, conn *pgx.Conn) (string, error) {
+	result := conn.PgConn().ExecParams(ctx, s.table.announces, nil, nil, nil, binaryFormat).Read()
 	if result.Err != nil {
 		return "", result.Err
 	}
-	channel, state := string(result.Rows[0][0]), string(result.Rows[0][1])
-	if state != "A" && state != "O" {
-		return "", errors.New("the table meshpass_records announces no changes: its trigger meshpass_announce is missing or disabled; see schema.sql")
+	if !isTrue(result.Rows[0][1]) {
+		return "", s.table.noTrigger
 	}
-	return channel, nil
+	return string(result.Rows[0][0]), nil
 }
 
 // closeSoon closes a connection without waiting long for a silent server.
