@@ -134,13 +134,16 @@ func TestValidatorAcceptsNoRemovedKeyAfterALongReadDuringWhichManyMeshesWereRemo
 		for i := range meshes {
 			mesh := fmt.Sprintf("mesh-%d", i)
 			putKey(t, f.store.Memory, mesh, 1, testKey(1))
-			tokens[keystore.Scope(mesh)] = issue(t, issuer, mesh, 30*day)
+			if i%30 == 0 {
+				tokens[keystore.Scope(mesh)] = issue(t, issuer, mesh, 30*day)
+			}
 		}
 		f.start()
 		f.store.setList(f.store.takingLong(20))
 		f.pass(31 * time.Second) // the read of everything has begun
-		for mesh := range tokens {
-			require.NoError(t, f.store.Memory.Delete(t.Context(), mesh, keyRecord(string(mesh), 1)))
+		for i := range meshes {
+			mesh := fmt.Sprintf("mesh-%d", i)
+			require.NoError(t, f.store.Memory.Delete(t.Context(), keystore.Scope(mesh), keyRecord(mesh, 1)))
 		}
 		now, cancel := context.WithCancel(t.Context())
 		cancel() // no token waits for a read
