@@ -77,7 +77,7 @@ func TestValidatorHeedsAChangeWhileReadsOfOtherMeshesHang(t *testing.T) {
 			revoked := f.issue(30 * day)
 			f.accepts(revoked)
 			f.revoke(revoked)
-			f.pass(300 * time.Millisecond)
+			f.pass(510 * time.Millisecond) // two reads may be waited for, of everything and of the bad mesh
 			f.refuses(revoked, token.ErrRevoked)
 			f.pass(1100 * time.Millisecond)
 		}
