@@ -208,6 +208,9 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 		if err := s.memory.remembers(root); err != nil {
 			return err
 		}
+		if err := checkFinished(root); err != nil {
+			return err
+		}
 		return readSteady(ctx, root, func(v *view) (err error) {
 			if err := checkSpelling(v, scope, name); err != nil {
 				return keystore.CannotRead(err)

@@ -117,8 +117,8 @@ func unfinished(root *os.Root) error {
 // pathOf returns the path of the store's folder.
 func pathOf(root *os.Root) string { return filepath.Clean(root.Name()) }
 
-// checkFinished returns an error if a restore was interrupted: the caller holds the write
-// lock, so none is going on.
+// checkFinished returns a doubtError if a restore was interrupted or, unless the caller
+// holds the write lock, is going on.
 func checkFinished(root *os.Root) error {
 	f, err := openMarker(root, os.O_RDONLY)
 	if err != nil {
