@@ -2,11 +2,13 @@ package dataplane_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
@@ -75,7 +77,7 @@ func TestValidatorHeedsAChangeWhileReadsOfOtherMeshesHang(t *testing.T) {
 			revoked := f.issue(30 * day)
 			f.accepts(revoked)
 			f.revoke(revoked)
-			f.pass(300 * time.Millisecond)
+			f.pass(510 * time.Millisecond) // two reads may be waited for, of everything and of the bad mesh
 			f.refuses(revoked, token.ErrRevoked)
 			f.pass(1100 * time.Millisecond)
 		}
@@ -119,5 +121,69 @@ func TestValidatorTakesNoAnswerThatIsOlderThanWhatItHas(t *testing.T) {
 		close(answered)
 		f.pass(100 * time.Millisecond)
 		f.refuses(revoked, token.ErrRevoked)
+	})
+}
+
+// A read of everything that began before many keys were removed does not bring them back.
+func TestValidatorAcceptsNoRemovedKeyAfterALongReadDuringWhichManyMeshesWereRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		const meshes = 1500
+		issuer := newOfflineIssuer(t, testKey(1), "1")
+		tokens := make(map[keystore.Scope]string)
+		for i := range meshes {
+			mesh := fmt.Sprintf("mesh-%d", i)
+			putKey(t, f.store.Memory, mesh, 1, testKey(1))
+			if i%30 == 0 {
+				tokens[keystore.Scope(mesh)] = issue(t, issuer, mesh, 30*day)
+			}
+		}
+		f.start()
+		f.store.setList(f.store.takingLong(20))
+		f.pass(31 * time.Second) // the read of everything has begun
+		for i := range meshes {
+			mesh := fmt.Sprintf("mesh-%d", i)
+			require.NoError(t, f.store.Memory.Delete(t.Context(), keystore.Scope(mesh), keyRecord(mesh, 1)))
+		}
+		now, cancel := context.WithCancel(t.Context())
+		cancel() // no token waits for a read
+		for range 4 {
+			f.pass(12 * time.Second)
+			accepted := 0
+			for mesh, raw := range tokens {
+				if _, err := f.validator.Validate(now, string(mesh), raw); err == nil {
+					accepted++
+				}
+			}
+			require.Zero(t, accepted, "accepted tokens of removed keys")
+		}
+	})
+}
+
+// A read may time out while the follower pauses between reads that fail.
+func TestValidatorRecoversAfterReadsTimeOutWhileOthersFailFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		const meshes = 40
+		for i := range meshes {
+			putKey(t, f.store.Memory, fmt.Sprintf("mesh-%d", i), 1, testKey(1))
+		}
+		good := f.issue(30 * day)
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			if scope == keystore.AllScopes {
+				return hanging(ctx, scope, prefix)
+			}
+			return failing(ctx, scope, prefix)
+		})
+		for range 300 {
+			for i := range meshes {
+				mesh := fmt.Sprintf("mesh-%d", i)
+				replaceRecord(t, f.store.Memory, keystore.Scope(mesh), keyRecord(mesh, 1), pemOf(t, testKey(1)))
+			}
+			f.pass(507 * time.Millisecond)
+		}
+		f.store.setList(nil)
+		f.pass(recovery)
+		f.accepts(good)
 	})
 }

@@ -64,7 +64,8 @@ type Follower struct {
 
 	// Used by the reading goroutine only:
 	running  map[keystore.Scope]*running
-	fullRead time.Time // when the latest complete read began
+	emptied  map[keystore.Scope]bool // found without records while a complete read goes on
+	fullRead time.Time               // when the latest complete read began
 	fullDue  time.Time
 	failing  bool        // the latest read of all scopes failed
 	partly   atomic.Bool // meanwhile reads of single scopes succeed
@@ -217,6 +218,7 @@ func (f *Follower) begin(ctx context.Context, r read) *running {
 	defer f.mu.Unlock()
 	if b.scope == keystore.AllScopes {
 		f.all.wanted = false
+		f.emptied = make(map[keystore.Scope]bool)
 		b.partly = f.partly.Load()
 		b.pending = f.jobs // this read answers all requests
 		f.jobs = make(map[keystore.Scope]*job)
@@ -314,6 +316,7 @@ func (f *Follower) endAll(a answer) {
 		f.mu.Unlock()
 		f.partly.Store(false)
 	}
+	f.emptied = nil
 	if f.failing != (a.err != nil) {
 		f.failing = a.err != nil
 		f.on.Reads(a.err)
@@ -324,7 +327,7 @@ func (f *Follower) endAll(a answer) {
 // scope has confirmed since the beginning is newer and stays.
 func (f *Follower) merge(prev *State, in found, began time.Time) *State {
 	next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: began}, overdue: f.overdue()}
-	newer := func(scope keystore.Scope) bool { return prev.own(scope).confirmed.After(began) }
+	newer := func(scope keystore.Scope) bool { return f.emptied[scope] || prev.own(scope).confirmed.After(began) }
 	for scope, group := range split(in) {
 		if !newer(scope) {
 			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], began)
@@ -462,6 +465,9 @@ func (f *Follower) endScope(a answer) {
 		f.changed(scope, prev, next)
 	default:
 		f.publish(current.with(scope, nil).withReading(scope, confirmed))
+		if all := f.running[keystore.AllScopes]; all != nil && a.began.After(all.began) && (a.wanted || prev != nil) {
+			f.emptied[scope] = true // a State forgets it if there are more than maxEmpty
+		}
 		if prev != nil {
 			f.changed(scope, prev, nil)
 		}
@@ -485,9 +491,9 @@ func (f *Follower) endScope(a answer) {
 // or says that the call has neither returned nor made progress for readTimeout. Such a
 // call is abandoned.
 func (f *Follower) list(ctx context.Context, b *running) {
-	var done atomic.Bool
-	answered := func(a answer) {
-		if done.Swap(true) {
+	var given atomic.Bool
+	answered := func(a answer) { // the first one counts
+		if given.Swap(true) {
 			return
 		}
 		a.running = b

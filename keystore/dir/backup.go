@@ -151,8 +151,8 @@ func recordOf(file string) (scope keystore.Scope, name string, ok bool) {
 // made. Records that are not in the backup are removed. It first reads and checks the
 // whole backup; if that is damaged or cut off, it changes nothing. Other processes may
 // use the store meanwhile: a List sees the state before or the restored one, and writes
-// wait. Get, which reads one record, may see a record of either state until Restore has
-// returned.
+// wait. While the records are replaced and brought to the disk, a List or a Get may fail:
+// it waits for 1.5 s at most.
 //
 // Tokens that were revoked after the backup would be valid again. So merge, unless it is
 // nil, is called with the present records and with those of the backup, both in memory,
@@ -435,12 +435,11 @@ func (p *replacement) sync() error {
 			}
 			folder = path.Dir(folder)
 		}
-		if done[folder] {
-			continue
-		}
-		done[folder] = true
-		if err := syncFolders(p.root, folder); err != nil {
-			return err
+		for ; !done[folder]; folder = path.Dir(folder) { // with the folders above, each once
+			if err := syncFolder(p.root.OpenFile(folder, os.O_RDONLY|openFolder, 0)); err != nil {
+				return err
+			}
+			done[folder] = true
 		}
 	}
 	return nil

@@ -158,8 +158,11 @@ func TestDirBelievesNothingAfterARestoreThatWasInterruptedUntilItIsDoneAgain(t *
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 
+	time.Sleep(1100 * time.Millisecond) // so that no file has just been changed
 	for _, store := range []*dir.Store{store, openDir(t, path)} {
 		_, err = store.List(t.Context(), keystore.AllScopes, "")
+		assert.ErrorContains(t, err, "was interrupted")
+		_, err = store.Get(t.Context(), "default", "key-1")
 		assert.ErrorContains(t, err, "was interrupted")
 		_, err = store.Create(t.Context(), keystore.Record{Scope: "other", Name: "key-1"})
 		assert.ErrorContains(t, err, "was interrupted")

@@ -208,6 +208,9 @@ func (s *Store) Get(ctx context.Context, scope keystore.Scope, name string) (key
 		if err := s.memory.remembers(root); err != nil {
 			return err
 		}
+		if err := checkFinished(root); err != nil {
+			return err
+		}
 		return readSteady(ctx, root, func(v *view) (err error) {
 			if err := checkSpelling(v, scope, name); err != nil {
 				return keystore.CannotRead(err)
@@ -875,7 +878,8 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time, giv
 		return temp, time.Time{}, err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o600), f.Close()) // a umask may have removed more rights
+	made, statErr := f.Stat()
+	err = errors.Join(err, statErr, f.Chmod(0o600), f.Close()) // a umask may have removed more rights
 	if err == nil && !created.IsZero() {
 		err = root.Chtimes(temp, time.Time{}, created)
 	}
@@ -889,11 +893,17 @@ func writeTemp(root *os.Root, folder string, data []byte, created time.Time, giv
 		return temp, time.Time{}, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(info, made) { // it may be a link of the folder's owner to a file of root's
+		err = fmt.Errorf("%s was replaced when it was made", temp)
+	}
+	if err != nil {
+		return temp, time.Time{}, err
+	}
 	if err = errors.Join(give(f), f.Sync()); err != nil {
 		return temp, time.Time{}, err
 	}
-	info, err := f.Stat()
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
 		return temp, time.Time{}, err
 	}
 	return temp, info.ModTime().UTC(), nil

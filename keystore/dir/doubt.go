@@ -117,10 +117,10 @@ func unfinished(root *os.Root) error {
 // pathOf returns the path of the store's folder.
 func pathOf(root *os.Root) string { return filepath.Clean(root.Name()) }
 
-// checkFinished returns an error if a restore was interrupted: the caller holds the write
-// lock, so none is going on.
+// checkFinished returns a doubtError if a restore was interrupted or, unless the caller
+// holds the write lock, is going on.
 func checkFinished(root *os.Root) error {
-	f, err := root.OpenFile(markerFile, os.O_RDONLY|openNonblock, 0)
+	f, err := openMarker(root, os.O_RDONLY)
 	if err != nil {
 		return nil
 	}
@@ -140,13 +140,13 @@ func (v *view) believed() error {
 	if len(v.fresh) == 0 {
 		return nil
 	}
-	f, err := v.root.OpenFile(markerFile, os.O_RDONLY|openNonblock, 0)
+	f, err := openMarker(v.root, os.O_RDONLY)
 	text := ""
 	if err == nil {
 		defer f.Close()
 		text, err = readMarker(f)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoMarker) {
 		return nil // the store of another user, whose writes cannot be told apart
 	}
 	known := newOwnWrites(text)

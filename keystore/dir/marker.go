@@ -107,8 +107,8 @@ func announce(root *os.Root, scope keystore.Scope, name, version string) (done f
 // the write lock.
 func appendMarker(root *os.Root, c change, sync bool) error {
 	c.at = time.Now()
-	f, err := root.OpenFile(markerFile, os.O_RDWR|os.O_APPEND|openNonblock, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	f, err := openMarker(root, os.O_RDWR|os.O_APPEND)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, errNoMarker) {
 		return newMarker(root, markerHead+rand.Text()+"\n", c, sync)
 	}
 	if err != nil {
@@ -141,9 +141,34 @@ func appendMarker(root *os.Root, c change, sync bool) error {
 	return err
 }
 
+// errNoMarker: something else is in the place of the marker.
+var errNoMarker = fmt.Errorf("%s is not a regular file", markerFile)
+
+// openMarker opens the marker. A read of a named pipe could wait for ever.
+func openMarker(root *os.Root, flags int) (*os.File, error) {
+	f, err := root.OpenFile(markerFile, flags|openNonblock, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNoMarker
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // newMarker puts a new marker in the place of the present one.
 func newMarker(root *os.Root, lines string, c change, sync bool) error {
-	f, err := root.OpenFile(markerTemp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|openNonblock, 0o600)
+	// A killed writer may have left one. Whatever is there, a new file takes its place: it
+	// may be a link to a file of the user of this process.
+	if err := root.Remove(markerTemp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := root.OpenFile(markerTemp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -179,9 +204,6 @@ func lastLine(f *os.File) (line string, size int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return "", 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return "", 0, fmt.Errorf("%s is not a regular file", markerFile)
 	}
 	size = info.Size()
 	tail := make([]byte, min(size, maxLine))
@@ -223,8 +245,8 @@ const (
 // since reads the marker from a place on. It returns the lines after the place, and the
 // place of the last line.
 func (p place) since(root *os.Root) (lines []string, now place, how reading) {
-	f, err := root.OpenFile(markerFile, os.O_RDONLY|openNonblock, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := openMarker(root, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoMarker) {
 		if p == (place{}) {
 			return nil, p, goesOn
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
@@ -33,6 +34,7 @@ const revokedTokens = "KEYSTORE_TEST_TOKENS"
 func init() {
 	moreRoles["let none in"] = letNoneIn
 	moreRoles["revoke until end"] = revokeUntilEnd
+	moreRoles["restore, keeping revocations"] = restoreKeepingRevocations
 }
 
 // letNoneIn validates revoked tokens until its input ends: with one validator all the
@@ -165,16 +167,9 @@ func TestDirLetsNoRevokedTokenInWhileABackupIsRestoredUnderLoad(t *testing.T) {
 	store, path, revokedBefore := storeUnderLoad(t)
 	archive := backup(t, store)
 	revokedSince := revokedToken(t, store)
-	keep := func(ctx context.Context, present, older keystore.KeyStore) error {
-		list, err := revocation.Dataplane("default").Load(ctx, present)
-		if err != nil {
-			return err
-		}
-		return revocation.Dataplane("default").Add(ctx, older, list.IDs()...)
-	}
 	revoked := underLoad(t, path, []string{revokedBefore, revokedSince}, func() {
 		for range storetest.Repeat(8, 100) {
-			require.NoError(t, store.Restore(t.Context(), strings.NewReader(string(archive)), keep))
+			require.NoError(t, store.Restore(t.Context(), strings.NewReader(string(archive)), keepRevocations))
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
@@ -238,4 +233,65 @@ func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
 	require.NoError(t, err, "%s", output)
+}
+
+// archiveFile is the environment variable with the file of the backup to restore.
+const archiveFile = "KEYSTORE_TEST_ARCHIVE"
+
+func restoreKeepingRevocations(ctx context.Context, store keystore.KeyStore) error {
+	archive, err := os.Open(os.Getenv(archiveFile))
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	return store.(*dir.Store).Restore(ctx, archive, keepRevocations)
+}
+
+func keepRevocations(ctx context.Context, present, older keystore.KeyStore) error {
+	list, err := revocation.Dataplane("default").Load(ctx, present)
+	if err != nil {
+		return err
+	}
+	ctx = audit.WithLogger(ctx, slog.New(slog.DiscardHandler))
+	return revocation.Dataplane("default").Add(ctx, older, list.IDs()...)
+}
+
+func TestDirLetsNoRevokedTokenInAfterARestoreThatWasKilledAtAnyPoint(t *testing.T) {
+	store, path, revokedBefore := storeUnderLoad(t)
+	for i := range 200 {
+		create(t, store, keystore.Scope(fmt.Sprint("mesh-", i)), "some-key", "content")
+	}
+	archive := filepath.Join(t.TempDir(), "archive")
+	require.NoError(t, os.WriteFile(archive, []byte(backup(t, store)), 0o600))
+	t.Setenv(archiveFile, archive)
+	for i := range 200 {
+		require.NoError(t, store.Delete(t.Context(), keystore.Scope(fmt.Sprint("mesh-", i)), "some-key"))
+	}
+	revokedSince := revokedToken(t, store)
+	took := 200 * time.Millisecond
+	revoked := underLoad(t, path, []string{revokedBefore, revokedSince}, func() {
+		for i := range storetest.Repeat(6, 200) {
+			cmd := process(t, "restore, keeping revocations", path)
+			require.NoError(t, cmd.Start())
+			time.Sleep(time.Duration(i%6+1) * took / 6) // the moment is the test's subject
+			require.NoError(t, cmd.Process.Kill())
+			_ = cmd.Wait()
+			if i%3 == 2 {
+				began := time.Now()
+				require.NoError(t, restoreKeepingRevocations(t.Context(), store))
+				took = time.Since(began) + 50*time.Millisecond
+				time.Sleep(100 * time.Millisecond) // for those who revoke
+			}
+			for i := range 20 { // so that the next restore has something to do
+				_ = store.Delete(t.Context(), keystore.Scope(fmt.Sprint("mesh-", i)), "some-key")
+			}
+		}
+		require.NoError(t, restoreKeepingRevocations(t.Context(), store))
+	})
+	list, err := revocation.Dataplane("default").Load(t.Context(), store)
+	require.NoError(t, err)
+	require.NotEmpty(t, revoked)
+	for _, id := range revoked {
+		assert.True(t, list.Contains(id), "what was acknowledged as revoked stays so: %s", id)
+	}
 }
