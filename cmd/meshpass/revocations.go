@@ -197,12 +197,13 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		}
 		defer done()
 		if add {
-			problems, err := to.revoke(ctx, of, ids)
+			revoked, err := to.revoke(ctx, of, ids)
 			if err != nil {
 				return fmt.Errorf("nothing was revoked: %w", err)
 			}
 			a.say("revoked for %s: %s", of, someOf(ids))
-			a.warnOfProblems(problems, of)
+			a.sayLists(revoked.lists, of)
+			a.warnOfProblems(revoked.problems, of)
 			a.warnWithoutKeys(ctx, to, of)
 			return nil
 		}
