@@ -73,7 +73,7 @@ type KeyStore interface {
 	//
 	// Every store takes 512 KiB (524,288 bytes) of Data; a store may take more. For
 	// Data over its limit Create returns ErrTooLarge and stores nothing. Data may be
-	// empty.
+	// empty, unless what guards the engine refuses that: the error is then ErrEmpty.
 	Create(ctx context.Context, r Record) (Record, error)
 
 	// Update replaces the Data of the record if r.Version is its current Version,

@@ -133,14 +133,15 @@ func (c *controlPlane) revoked(ctx context.Context, of owner) (revoked revokedID
 	return revoked, c.explain(err)
 }
 
-func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) {
+func (c *controlPlane) revoke(ctx context.Context, of owner, ids []string) (revokedIDs, error) {
 	c.problems = nil
+	var err error
 	if of.mesh == "" {
 		err = c.RevokeZone(ctx, ids[0], ids[1:]...)
 	} else {
 		err = c.RevokeDataplane(ctx, of.mesh, ids[0], ids[1:]...)
 	}
-	return c.problems, c.explain(err)
+	return revokedIDs{problems: c.problems}, c.explain(err)
 }
 
 func (c *controlPlane) restore(ctx context.Context, of owner, ids []string) error {

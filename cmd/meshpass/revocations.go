@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 )
@@ -66,12 +67,15 @@ one of two lists alone.`,
 				a.say("nothing is revoked for %s in %s", of, from)
 				a.warnWithoutKeys(ctx, from, of)
 			}
-			a.sayLists(revoked.lists, of)
 			out := bufio.NewWriter(a.out)
 			for _, id := range revoked.ids {
 				fmt.Fprintln(out, id)
 			}
-			return out.Flush()
+			if err := out.Flush(); err != nil {
+				return err
+			}
+			a.sayLists(revoked.lists, of)
+			return nil
 		},
 	}
 }
@@ -109,6 +113,9 @@ The list of zone tokens is always in the global scope.`,
 			}
 			defer done()
 			lists, err := to.makeGlobalList(ctx, of)
+			if errors.Is(err, keystore.ErrNameTaken) {
+				return advise(err, "Kuma does not read that list: docs/stores.md says how to replace it")
+			}
 			if err != nil {
 				return err
 			}
@@ -190,12 +197,13 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		}
 		defer done()
 		if add {
-			problems, err := to.revoke(ctx, of, ids)
+			revoked, err := to.revoke(ctx, of, ids)
 			if err != nil {
 				return fmt.Errorf("nothing was revoked: %w", err)
 			}
 			a.say("revoked for %s: %s", of, someOf(ids))
-			a.warnOfProblems(problems, of)
+			a.sayLists(revoked.lists, of)
+			a.warnOfProblems(revoked.problems, of)
 			a.warnWithoutKeys(ctx, to, of)
 			return nil
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
@@ -132,6 +134,15 @@ func TestRevocationsMakeGlobalMakesTheListThatKumaReadsAndListShowsBoth(t *testi
 		require.Contains(t, r.err, "nothing is revoked for")
 		require.Contains(t, r.err, "in the global scope (0 ids)")
 	}
+	taken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(w, `{"title":"Name of the list is taken","detail":"the list in the scope of the mesh stays in use"}`)
+	}))
+	defer taken.Close()
+	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": taken.URL}
+	require.Regexp(t, "stays in use.*docs/stores.md says how to replace it", c.fails(exitFailed, "revocations", "make-global", "--mesh", "default"))
+	c.env = map[string]string{"MESHPASS_STORE": "dir:./keys"}
+
 	require.Contains(t, c.fails(exitUsage, "revocations", "make-global", "--zone-tokens"), "in the global scope already")
 	require.Contains(t, c.run("revocations", "make-global", "--mesh", "defualt").err, "check the name")
 }

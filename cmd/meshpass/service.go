@@ -23,7 +23,7 @@ import (
 type service interface {
 	issuer
 	revoked(ctx context.Context, of owner) (revokedIDs, error)
-	revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) // with the list
+	revoke(ctx context.Context, of owner, ids []string) (revokedIDs, error) // a control plane returns problems alone
 	restore(ctx context.Context, of owner, ids []string) error
 	makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) // the lists after it
 	keys(ctx context.Context, of owner) (keyList, error)
@@ -244,20 +244,21 @@ func (s *storeService) makeGlobalList(ctx context.Context, of owner) ([]httpapi.
 	return revoked.lists, err
 }
 
-func (s *storeService) revoke(ctx context.Context, of owner, ids []string) (problems []error, err error) {
+func (s *storeService) revoke(ctx context.Context, of owner, ids []string) (revokedIDs, error) {
+	var err error
 	if of.mesh == "" {
 		err = zone.Revoke(ctx, s.KeyStore, ids[0], ids[1:]...)
 	} else {
 		err = dataplane.Revoke(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...)
 	}
 	if err != nil {
-		return nil, s.explain(err, of)
+		return revokedIDs{}, s.explain(err, of)
 	}
 	revoked, err := s.revoked(ctx, of)
 	if err != nil { // the ids are revoked all the same
-		return []error{fmt.Errorf("it could not be read again: %w", err)}, nil
+		return revokedIDs{problems: []error{fmt.Errorf("it could not be read again: %w", err)}}, nil
 	}
-	return revoked.problems, nil
+	return revoked, nil
 }
 
 func (s *storeService) restore(ctx context.Context, of owner, ids []string) error {

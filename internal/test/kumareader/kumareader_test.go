@@ -2,15 +2,19 @@ package kumareader_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/internal/test/kumareader"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
@@ -93,4 +97,28 @@ func TestKumaReadsAListAsItIsWritten(t *testing.T) {
 			assert.False(t, ofMesh.Revoked(kumareader.Dataplane("default"), id), "Kuma does not read the list of the mesh")
 		}
 	}
+}
+
+func TestKumaSignsWithTheHighestSerialWhateverFollowsThePrefix(t *testing.T) {
+	key := x509.MarshalPKCS1PrivateKey(forge.Key())
+	secret := func(mesh, name string) kumareader.Secret {
+		return kumareader.Secret{Mesh: mesh, Name: "dataplane-token-signing-key-" + name, Data: key}
+	}
+	for kid, secrets := range map[string]kumareader.Secrets{
+		"10": {secret("default", "default-9"), secret("default", "default-10"), secret("default", "default-2")},
+		"11": {secret("default", "default-0011"), secret("default", "default-10")},
+		"0":  {secret("default", "default-backup")},
+		"1":  {secret("default", "default-backup"), secret("default", "default-1"), secret("other", "default-2"), secret("", "default-3")},
+	} {
+		raw, err := secrets.Sign(kumareader.Dataplane("default"), `{"jti":"an-id"}`)
+		require.NoError(t, err)
+		header, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[0])
+		require.NoError(t, err)
+		assert.Contains(t, string(header), `"kid":"`+kid+`"`)
+		// Kuma looks a key up by its exact name.
+		err = secrets.Validate(kumareader.Dataplane("default"), raw)
+		assert.Equal(t, kid == "10" || kid == "1", err == nil, "kid %s: %v", kid, err)
+	}
+	_, err := kumareader.Secrets{}.Sign(kumareader.Dataplane("default"), `{}`)
+	assert.ErrorContains(t, err, "no signing key")
 }
