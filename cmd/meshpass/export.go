@@ -209,8 +209,9 @@ func (e *exporting) checkLists() {
 			continue // add has left it
 		}
 		lists[revocation.Ref{Scope: r.Scope, Name: r.Name}] = parsed
-		if written, err := revocation.Format(parsed.IDs()); err == nil && len(written) != len(strings.Trim(string(r.Data), ",\n")) {
-			e.app.say("warning: %s has more than ids with one comma between two, and Kuma reads that otherwise", named(r))
+		odd := func(r rune) bool { return r <= ' ' || r > '~' }
+		if len(parsed.Problems()) > 0 || strings.ContainsFunc(strings.TrimSuffix(string(r.Data), "\n"), odd) {
+			e.app.say("warning: %s has more than ids and commas, and Kuma reads that otherwise", named(r))
 		}
 	}
 	kept := e.records[:0:0]

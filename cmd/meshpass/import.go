@@ -95,7 +95,7 @@ type importing struct {
 
 // say reports what becomes of a secret.
 func (i *importing) say(what, name, format string, args ...any) {
-	line := fmt.Sprintf("%-8s%s", what, name)
+	line := fmt.Sprintf("%-10s%s", what, name)
 	if format != "" {
 		line += ": " + oneLine(fmt.Sprintf(format, args...))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,8 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var publicKeyPath, kid string
+	var publicKeyPath, kid, dataplanePath string
+	var versions []string
 	command := &cobra.Command{
 		Use:   "inspect [FILE]",
 		Short: "Show what a token says, and whether it would be refused",
@@ -28,8 +30,13 @@ With --store or --control-plane it also checks the token against the keys and re
 validators would refuse it, and why. If validators are configured with a public key, give it with --public-key-path and
 --kid. You may leave out the store then, but inspect cannot check whether the token is revoked.
 
-The exit status is 3 if the token would be refused.`,
+With --for it says what versions of Kuma and Kong Mesh would make of the token, which they compare with other things
+than Meshpass does, and what to change before an upgrade. "depends" names what it depends on. With --dataplane it says
+so for that proxy with the token.
+
+The exit status is 3 if the token would be refused, by Meshpass or by one of these versions.`,
 		Example: `  meshpass inspect dp-1.token
+  meshpass inspect dp-1.token --for kuma-2.14
   meshpass generate dataplane-token --mesh default --valid-for 1h | meshpass inspect
   meshpass inspect offline.token --public-key-path key.pub --kid key-1`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -46,7 +53,10 @@ The exit status is 3 if the token would be refused.`,
 	flags.SortFlags = false
 	textFlag(flags, &publicKeyPath, "public-key-path", "", "file", "file with a public key that validators are configured with")
 	textFlag(flags, &kid, "kid", "", "name", "name of that key")
+	flags.StringSliceVar(&versions, "for", nil, "say what a version would do: "+strings.Join(kumaNames, ", "))
+	textFlag(flags, &dataplanePath, "dataplane", "", "file", "with --for: the Dataplane of the proxy, in YAML or JSON")
 	completes(command, "kid", cobra.ShellCompDirectiveNoFileComp)
+	completes(command, "for", cobra.ShellCompDirectiveNoFileComp, kumaNames...)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		path := "-"
 		if len(args) == 1 {
@@ -66,13 +76,28 @@ The exit status is 3 if the token would be refused.`,
 			}
 			configured = map[string]*signing.PublicKey{kid: public}
 		}
+		rules, err := allRulesOf(versions)
+		if err != nil {
+			return err
+		}
+		var proxy *dataplane.Proxy
+		if dataplanePath != "" {
+			if len(rules) == 0 {
+				return usagef("--dataplane needs --for")
+			}
+			found, err := a.readProxy(dataplanePath)
+			if err != nil {
+				return err
+			}
+			proxy = &found
+		}
 		raw, err := a.readToken(path)
 		if err != nil {
 			return err
 		}
 		claims, err := a.describe(raw)
 		if err != nil {
-			return a.verdict("", err)
+			return a.verdictFor(rules, present(raw, nil), proxy, a.verdict("", err))
 		}
 		ctx, cancel, err := a.begin(command)
 		if err != nil {
@@ -83,9 +108,28 @@ The exit status is 3 if the token would be refused.`,
 		if errors.Is(err, token.ErrUnknownKey) && configured == nil {
 			a.say("if validators are configured with the public key of this token, give it with --public-key-path and --kid")
 		}
-		return a.verdict(by, err)
+		return a.verdictFor(rules, present(raw, err), proxy, a.verdict(by, err))
 	}
 	return command
+}
+
+// verdictFor prints what versions of Kuma make of a token, and returns the error of the
+// command. verdict is the error of the library's own verdict.
+func (a *app) verdictFor(rules []namedRules, p presented, proxy *dataplane.Proxy, verdict error) error {
+	if verdict != nil && !errors.Is(verdict, errRefused) {
+		return verdict
+	}
+	for _, r := range rules {
+		judged := r.judge(p, proxy, a.now())
+		a.line(r.name, judged.String())
+		for _, change := range judged.changes {
+			a.line("", "change: "+oneLine(change))
+		}
+		if judged.outcome == refused {
+			verdict = errRefused
+		}
+	}
+	return verdict
 }
 
 // describe prints what a token says.

@@ -118,7 +118,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log to standard error, with audit events")
 
 	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.keysCommand(), a.revocationsCommand(),
-		a.backupCommand(), a.restoreCommand(), a.importCommand(), a.exportCommand(),
+		a.backupCommand(), a.restoreCommand(), a.importCommand(), a.exportCommand(), a.checkCommand(),
 		&cobra.Command{Use: "stores", Short: "How to name a store", Long: storesHelp},
 		&cobra.Command{Use: "control-planes", Short: "How to name a control plane", Long: controlPlanesHelp})
 	completes(root, "store", cobra.ShellCompDirectiveNoSpace, "dir:", "postgres://", "etcd://", "kubernetes://")
