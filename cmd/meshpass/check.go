@@ -25,8 +25,8 @@ standard error. It passes over subfolders and hidden files, and prints no token.
 With --store or --control-plane it also checks the tokens against the keys and revocations there.
 
 The exit status is 3 if a token would be refused, and 1 if one could not be checked.`,
-		Example: `  meshpass check .
-  meshpass check . --for kuma-2.14,kuma-2.10`,
+		Example: `  meshpass check tokens
+  meshpass check tokens --for kuma-2.14,kuma-3.0`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("which tokens? Give a folder with a token in each file")
@@ -52,7 +52,12 @@ The exit status is 3 if a token would be refused, and 1 if one could not be chec
 			return err
 		}
 		defer cancel()
-		c := checking{app: a, rules: rules, counts: map[[2]string]int{}}
+		v, err := a.verifier(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer v.close()
+		c := checking{app: a, verifier: v, rules: rules, counts: map[[2]string]int{}}
 		for _, file := range files {
 			if err := c.file(ctx, file); err != nil {
 				return err
@@ -87,11 +92,12 @@ func filesIn(folders []string) ([]string, error) {
 
 // checking checks files, and counts.
 type checking struct {
-	app     *app
-	rules   []namedRules
-	counts  map[[2]string]int // by version and outcome
-	failed  int
-	refused bool
+	app      *app
+	verifier *verifier
+	rules    []namedRules
+	counts   map[[2]string]int // by version and outcome
+	failed   int
+	refused  bool
 }
 
 const noVersion = "meshpass" // stands for the library's own verdict
@@ -137,7 +143,7 @@ func (c *checking) validate(ctx context.Context, raw string) (refusal, err error
 	if err != nil {
 		return err, nil
 	}
-	if _, err = c.app.check(ctx, raw, claims, nil); errors.Is(err, token.ErrInvalid) {
+	if _, err = c.verifier.check(ctx, raw, claims); errors.Is(err, token.ErrInvalid) {
 		return err, nil
 	}
 	return nil, err

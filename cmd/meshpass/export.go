@@ -37,8 +37,8 @@ each private key into an annotation of its Secret, where more people can read it
 The file holds private keys, also those of an encrypted store. With --public-only it has their public halves instead:
 that is what a zone needs.
 
-Kuma reads the revocations of dataplane tokens only in the global list. A name exists once on Kubernetes, so there the
-ids of both lists of a mesh go into the global one.
+Of the two revocation lists that a mesh may have, Kuma reads only the global one; a warning says which ids that one
+lacks. On Kubernetes a name exists once, so with --kubernetes the ids of both go into the global one.
 
 A key or a list that cannot be read is left. The command names it, and its exit status is then 1.`,
 		Example: `  meshpass export --mesh default --output secrets.yaml

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ so for that proxy with the token.
 
 The exit status is 3 if the token would be refused, by Meshpass or by one of these versions.`,
 		Example: `  meshpass inspect dp-1.token
-  meshpass inspect dp-1.token --for kuma-2.14
+  meshpass inspect dp-1.token --for kuma-3.0 --dataplane dp-1.yaml
   meshpass generate dataplane-token --mesh default --valid-for 1h | meshpass inspect
   meshpass inspect offline.token --public-key-path key.pub --kid key-1`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -104,7 +105,12 @@ The exit status is 3 if the token would be refused, by Meshpass or by one of the
 			return err
 		}
 		defer cancel()
-		by, err := a.check(ctx, raw, claims, configured)
+		v, err := a.verifier(ctx, configured)
+		if err != nil {
+			return err
+		}
+		defer v.close()
+		by, err := v.check(ctx, raw, claims)
 		if errors.Is(err, token.ErrUnknownKey) && configured == nil {
 			a.say("if validators are configured with the public key of this token, give it with --public-key-path and --kid")
 		}
@@ -214,61 +220,96 @@ func (a *app) verdict(by string, err error) error {
 	return nil
 }
 
-// check validates a token with the keys and revocations that the flags name, and says
-// which these are.
-func (a *app) check(ctx context.Context, raw string, claims token.Claims, configured map[string]*signing.PublicKey) (by string, err error) {
-	_, err = a.where()
+// verifier checks tokens with the keys and revocations that the flags name.
+type verifier struct {
+	app        *app
+	from       service // nil without a store and a control plane
+	configured map[string]*signing.PublicKey
+	validators map[owner]validator // those that were needed so far
+	done       func()
+}
+
+// validator checks the tokens of an owner.
+type validator struct {
+	by       string // the keys and revocations that it has
+	validate func(ctx context.Context, raw string, claims token.Claims) error
+	close    func() error
+}
+
+// verifier connects to the store or the control plane, if there is one.
+func (a *app) verifier(ctx context.Context, configured map[string]*signing.PublicKey) (*verifier, error) {
+	v := &verifier{a, nil, configured, map[owner]validator{}, func() {}}
+	_, err := a.where()
 	if errors.Is(err, errNowhere) {
-		if configured == nil {
-			return "", a.checkWithoutKeys(claims)
-		}
-		return "the public key; revocation was not checked", a.validate(ctx, raw, claims, nil, configured)
+		return v, nil
 	}
-	if err != nil {
-		return "", err
+	if err == nil {
+		v.from, v.done, err = a.connect(ctx, connecting{})
+	}
+	return v, err
+}
+
+func (v *verifier) close() {
+	for _, one := range v.validators {
+		one.close()
+	}
+	v.done()
+}
+
+// check validates a token. It also says by which keys and revocations: by none, if by is
+// empty.
+func (v *verifier) check(ctx context.Context, raw string, claims token.Claims) (by string, err error) {
+	if v.from == nil && v.configured == nil {
+		return "", v.app.checkWithoutKeys(claims)
 	}
 	of := owner{claims.Dataplane.Mesh}
+	one, ok := v.validators[of]
+	if !ok {
+		if one, err = v.validator(ctx, of); err != nil {
+			return "", err
+		}
+		v.validators[of] = one
+	}
+	return one.by, one.validate(ctx, raw, claims)
+}
+
+func (v *verifier) validator(ctx context.Context, of owner) (validator, error) {
 	if err := keystore.CheckScope(keystore.Scope(of.mesh)); err != nil {
-		return "", fmt.Errorf("%w: %w", token.ErrScope, err)
+		return validator{}, fmt.Errorf("%w: %w", token.ErrScope, err)
 	}
-	from, done, err := a.connect(ctx, connecting{})
-	if err != nil {
-		return "", err
+	if v.from == nil {
+		return v.app.validator(of, "the public key; revocation was not checked", nil, v.configured)
 	}
-	defer done()
-	list, err := from.keys(ctx, of) // explains why a store cannot be read
+	list, err := v.from.keys(ctx, of) // explains why a store cannot be read
 	if err != nil && !errors.Is(err, signing.ErrNoKey) {
-		return "", err
+		return validator{}, err
 	}
-	by = fmt.Sprintf("the keys and revocations of %s", from)
-	if configured != nil {
+	by := fmt.Sprintf("the keys and revocations of %s", v.from)
+	if v.configured != nil {
 		by += " and the public key"
 	}
-	if store, ok := from.(*storeService); ok {
-		return by, a.validate(ctx, raw, claims, store.KeyStore, configured)
+	if store, ok := v.from.(*storeService); ok {
+		return v.app.validator(of, by, store.KeyStore, v.configured)
 	}
 	// A control plane lists its keys and revocations. The validator runs here.
-	if configured == nil {
-		configured = map[string]*signing.PublicKey{}
-	}
+	configured := map[string]*signing.PublicKey{}
 	for _, k := range list.keys {
-		if _, own := configured[k.kid]; !own {
-			configured[k.kid] = k.public
-		}
+		configured[k.kid] = k.public
 	}
-	revoked, err := from.revoked(ctx, of)
+	maps.Copy(configured, v.configured)
+	revoked, err := v.from.revoked(ctx, of)
 	if err != nil {
-		return "", err
+		return validator{}, err
 	}
 	data, err := revocation.Format(revoked.ids)
 	if err != nil {
-		return "", err
+		return validator{}, err
 	}
 	copied := keystore.NewMemory()
 	if _, err := copied.Create(ctx, keystore.Record{Scope: of.list().Scope, Name: of.list().Name, Data: data}); err != nil {
-		return "", err
+		return validator{}, err
 	}
-	return by, a.validate(ctx, raw, claims, copied, configured)
+	return v.app.validator(of, by, copied, configured)
 }
 
 // leeway is the validators' default.
@@ -289,13 +330,13 @@ func (a *app) checkWithoutKeys(claims token.Claims) error {
 	return nil
 }
 
-// validate asks a validator of the library. Without a store, the validator has only
-// the configured keys.
-func (a *app) validate(ctx context.Context, raw string, claims token.Claims, store keystore.KeyStore, configured map[string]*signing.PublicKey) error {
-	if claims.Kind() == token.KindDataplane {
+// validator makes a validator of the library. Without a store, it has only the
+// configured keys.
+func (a *app) validator(of owner, by string, store keystore.KeyStore, configured map[string]*signing.PublicKey) (validator, error) {
+	if of.mesh != "" {
 		options := []dataplane.ValidatorOption{dataplane.WithClock(a.now), dataplane.WithLogger(a.log())}
 		for kid, public := range configured {
-			options = append(options, dataplane.WithPublicKey(claims.Dataplane.Mesh, kid, public))
+			options = append(options, dataplane.WithPublicKey(of.mesh, kid, public))
 		}
 		var v dataplane.Validator
 		var err error
@@ -305,20 +346,18 @@ func (a *app) validate(ctx context.Context, raw string, claims token.Claims, sto
 			v, err = dataplane.NewValidator(store, options...)
 		}
 		if err != nil {
-			return err
+			return validator{}, err
 		}
-		defer v.Close()
-		return answer(ctx, v.Staleness, func() error {
-			_, err := v.Validate(ctx, claims.Dataplane.Mesh, raw)
-			return err
-		})
+		return validator{by, func(ctx context.Context, raw string, _ token.Claims) error {
+			return answer(ctx, v.Staleness, func() error {
+				_, err := v.Validate(ctx, of.mesh, raw)
+				return err
+			})
+		}, v.Close}, nil
 	}
 	options := []zone.ValidatorOption{zone.WithClock(a.now), zone.WithLogger(a.log())}
 	for kid, public := range configured {
 		options = append(options, zone.WithPublicKey(kid, public))
-	}
-	if len(claims.Zone.Scope) == 0 {
-		return fmt.Errorf("%w: it has no scope", token.ErrScope)
 	}
 	var v zone.Validator
 	var err error
@@ -328,13 +367,17 @@ func (a *app) validate(ctx context.Context, raw string, claims token.Claims, sto
 		v, err = zone.NewValidator(store, options...)
 	}
 	if err != nil {
-		return err
+		return validator{}, err
 	}
-	defer v.Close()
-	return answer(ctx, v.Staleness, func() error {
-		_, err := v.Validate(ctx, claims.Zone.Zone, claims.Zone.Scope[0], raw)
-		return err
-	})
+	return validator{by, func(ctx context.Context, raw string, claims token.Claims) error {
+		if len(claims.Zone.Scope) == 0 {
+			return fmt.Errorf("%w: it has no scope", token.ErrScope)
+		}
+		return answer(ctx, v.Staleness, func() error {
+			_, err := v.Validate(ctx, claims.Zone.Zone, claims.Zone.Scope[0], raw)
+			return err
+		})
+	}, v.Close}, nil
 }
 
 // answer validates until the validator has read the store. Each call waits at most

@@ -254,26 +254,28 @@ func (r kumaRules) judgeProxy(j *judgement, claims token.Dataplane, proxy *datap
 		case r.zonesHaveProxy:
 			j.change("this version does not compare the type %s: an ingress or egress connects with a zone token there", plain(claims.Type))
 		case proxy == nil:
-			j.add(refused, fmt.Sprintf("a proxy of type %.32q may not connect, and no such token is issued", claims.Type))
+			j.add(refused, fmt.Sprintf("a proxy of type %s may not connect, and no such token is issued", plain(claims.Type)))
 			fallthrough
 		default:
 			j.change("make the ingress or egress a Dataplane, with a token of type dataplane")
 		}
 	}
 	claims.Type = "" // never compared
-	if !r.boundary.WorkloadOptional && claims.Workload == "" {
-		r.judgeWorkload(j, proxy)
-	}
 	onLabels := r.boundary.Tags == dataplane.TagsOnLabels
 	if onLabels && len(claims.Tags) > 0 {
 		j.change("make a token without tags, or with tags that are labels of the proxy: this version does not know tags of inbounds")
 	}
 	if proxy != nil {
 		boundary := r.boundary
-		boundary.WorkloadOptional = true // judgeWorkload has looked
+		boundary.WorkloadOptional = true // judgeWorkload says more
 		if err := boundary.PermitsUnverified(claims, *proxy); err != nil {
 			j.add(refused, strings.TrimPrefix(err.Error(), token.ErrNotPermitted.Error()+": "))
 		}
+	}
+	if !r.boundary.WorkloadOptional && claims.Workload == "" {
+		r.judgeWorkload(j, proxy)
+	}
+	if proxy != nil {
 		return
 	}
 	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
