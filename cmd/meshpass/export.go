@@ -131,7 +131,7 @@ func (e *exporting) run(ctx context.Context) error {
 		}
 	}
 	e.checkLists()
-	if len(e.records) == 0 {
+	if len(e.records) == 0 && e.left == 0 {
 		return advise(fmt.Errorf("%s has nothing to export", e.from), "check --mesh and --store")
 	}
 	text := bytes.NewBufferString(kumactlComment)

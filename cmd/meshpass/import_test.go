@@ -329,3 +329,18 @@ func TestExportWarnsOfWhatKumaReadsOtherwise(t *testing.T) {
 	c.write(filepath.Join("keys", "global", "zone-token-revocations"), "one,two\n")
 	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
 }
+
+func TestImportIntoAnEncryptedStoreSealsAndExportOpens(t *testing.T) {
+	c := newTool(t)
+	c.write("key", strings.Repeat("k", 32))
+	key := newKey(t)
+	c.write("in.json", fmt.Sprintf(kumactlList, "dataplane-token-signing-key-default-1", encoded(key)))
+	for range 2 {
+		c.done("import", "in.json", "--encryption-key-file", "key")
+	}
+	require.NotContains(t, string(recordsOf(t, "keys")[0].Data), "PRIVATE KEY")
+	require.Contains(t, c.done("export", "--all", "--encryption-key-file", "key"), encoded(key))
+	r := c.run("export", "--all")
+	require.Equal(t, exitFailed, r.status, r.out)
+	require.Contains(t, r.err, "left \"dataplane-token-signing-key-default-1\"")
+}
