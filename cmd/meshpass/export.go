@@ -235,7 +235,7 @@ func (e *exporting) checkLists() {
 			e.app.say("the ids of %s are in the global list, since Kubernetes has each name once", named(r))
 			continue
 		case r.Scope != keystore.Global && missing > 0:
-			e.app.say("warning: Kuma reads only the global list of mesh %q, which lacks %d of the mesh's revoked ids", mesh, missing)
+			e.app.say("warning: Kuma reads only the global list of mesh %q, which lacks %d of the mesh's revoked ids: meshpass revocations make-global --mesh %s", mesh, missing, mesh)
 		}
 		kept = append(kept, r)
 	}

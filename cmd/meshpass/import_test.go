@@ -181,14 +181,13 @@ func TestImportLeavesWhatItCannotUseAndSaysWhy(t *testing.T) {
 func TestImportOfSomethingElseFailsBeforeItChangesAnything(t *testing.T) {
 	c := newTool(t)
 	c.write("good.yaml", "type: GlobalSecret\nname: zone-token-revocations\ndata: "+encoded("id")+"\n")
-	c.write("page.json", strings.Replace(fmt.Sprintf(kumactlList, "x", "eA=="), `"next": null`, `"next": "http://localhost/meshes/default/secrets?offset=1"`, 1))
 	c.write("token", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln")
 	c.write("broken.yaml", "type: Secret\n\tmesh: default")
 	c.write("nested.yaml", "items:\n- items: []\n")
 	c.write("tagged.yaml", "type: Secret\nname: [a]\n")
 	c.write("large.yaml", strings.Repeat("#", maxManifest+1))
 	for file, says := range map[string]string{
-		"page.json": "one page of a list", "token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource",
+		"token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource",
 		"tagged.yaml": "another form", "large.yaml": "more than 16777216 bytes", "missing.yaml": "there is no file",
 	} {
 		require.Contains(t, c.fails(exitFailed, "import", "good.yaml", file), says)
@@ -343,4 +342,13 @@ func TestImportIntoAnEncryptedStoreSealsAndExportOpens(t *testing.T) {
 	r := c.run("export", "--all")
 	require.Equal(t, exitFailed, r.status, r.out)
 	require.Contains(t, r.err, "left \"dataplane-token-signing-key-default-1\"")
+}
+
+func TestImportWarnsOfAListThatGoesOn(t *testing.T) {
+	c := newTool(t)
+	list := fmt.Sprintf(kumactlList, "dataplane-token-signing-key-default-1", encoded(newKey(t)))
+	r := c.runWith(strings.Replace(list, `"next": null`, `"next": "http://localhost/meshes/default/secrets?offset=1"`, 1), "import", "-")
+	require.Equal(t, exitDone, r.status)
+	require.Contains(t, r.err, "warning: standard input holds one page of a list")
+	require.Len(t, recordsOf(t, "keys"), 1)
 }

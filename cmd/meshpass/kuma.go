@@ -97,6 +97,9 @@ func (v kumaVersion) compare(other kumaVersion) int {
 	return slices.Compare([]int{v.major, v.minor, v.patch}, []int{other.major, other.minor, other.patch})
 }
 
+// tagService is a tag of inbounds that is no label.
+const tagService = "kuma.io/service"
+
 // outcome is what a version makes of a token.
 type outcome string
 
@@ -265,6 +268,9 @@ func (r kumaRules) judgeProxy(j *judgement, claims token.Dataplane, proxy *datap
 	if onLabels && len(claims.Tags) > 0 {
 		j.change("make a token without tags, or with tags that are labels of the proxy: this version does not know tags of inbounds")
 	}
+	if onLabels && proxy != nil {
+		judgeForm(j, *proxy)
+	}
 	if proxy != nil {
 		boundary := r.boundary
 		boundary.WorkloadOptional = true // judgeWorkload says more
@@ -281,11 +287,21 @@ func (r kumaRules) judgeProxy(j *judgement, claims token.Dataplane, proxy *datap
 	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
 		switch {
 		case !onLabels:
-		case tag == "kuma.io/service":
+		case tag == tagService:
 			j.add(refused, "the proxy must have the label kuma.io/service, and there is no such label")
 		default:
 			j.add(depends, fmt.Sprintf("the proxy must have the label %s=%s", plain(tag), strings.Join(claims.Tags[tag], "|")))
 		}
+	}
+}
+
+// judgeForm says what in a Dataplane of 2.x has to become another thing in 3.0.
+func judgeForm(j *judgement, proxy dataplane.Proxy) {
+	if slices.ContainsFunc(proxy.Inbounds, func(tags map[string]string) bool { return len(tags) > 0 }) {
+		j.change("make the tags of the proxy's inbounds labels of the proxy: this version does not know them")
+	}
+	if _, ok := proxy.Labels[tagService]; ok {
+		j.change("remove the label %s from the proxy: later versions refuse labels below kuma.io/ that they do not know", tagService)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/forge"
 )
 
@@ -29,6 +31,7 @@ var (
 // The two forms of a Dataplane: that of 2.x describes itself by inbounds, that of 3.0
 // by labels.
 const (
+	bare       = "type: Dataplane\nmesh: default\nname: dp-1\n"
 	byInbounds = "type: Dataplane\nmesh: default\nname: dp-1\nnetworking:\n  address: 127.0.0.1\n  inbound:\n" +
 		"  - port: 8080\n    tags:\n      kuma.io/service: backend\n      version: v1\n"
 	byLabels   = "type: Dataplane\nmesh: default\nname: dp-1\nlabels:\n  version: v1\n  kuma.io/workload: web\nnetworking:\n  address: 127.0.0.1\n  inbound:\n  - port: 8080\n"
@@ -69,8 +72,13 @@ func TestWhatEachVersionOfKumaMakesOfATokenAndAProxy(t *testing.T) {
 			"kuma-2.14.0": "accepted", "kuma-2.14.1": "accepted", "kuma-2.14.2": "refused", "kuma-2.14": "refused", "kuma-3.0": "refused", "3.0.1": "refused"}},
 		"no workload, and no proxy": {claims: `{"Mesh":"default",` + good, want: map[string]string{
 			"kuma-2.14.1": "accepted", "kuma-3.0": "depends: a proxy with the label kuma.io/workload needs a token that names it"}},
-		"no workload where the proxy has none": {claims: `{"Mesh":"default",` + good, dataplane: byInbounds, want: map[string]string{
+		"no workload where the proxy has none": {claims: `{"Mesh":"default",` + good, dataplane: bare, want: map[string]string{
 			"kuma-2.12": "accepted\n", "kuma-3.0": "accepted\n            change: a proxy without the label kuma.io/workload is refused with any token"}},
+		"a Dataplane of 2.x": {claims: `{"Mesh":"default","Workload":"web",` + good, dataplane: byLabels2x, want: map[string]string{
+			"kuma-2.14": "accepted\n", "kuma-3.0": "accepted\n            change: make the tags of the proxy's inbounds labels of the proxy"}},
+		"the label kuma.io/service": {claims: `{"Mesh":"default","Tags":{"kuma.io/service":["backend"]},` + good,
+			dataplane: "type: Dataplane\nmesh: default\nname: dp-1\nlabels:\n  kuma.io/service: backend\n", want: map[string]string{
+				"kuma-3.0": "accepted\n            change: make a token without tags"}},
 		"type dataplane": {claims: `{"Mesh":"default","Workload":"web","Type":"dataplane",` + good, want: map[string]string{
 			"kuma-2.10": "accepted", "kuma-3.0": "accepted"}},
 		"type ingress": {claims: `{"Mesh":"default","Workload":"web","Type":"ingress",` + good, want: map[string]string{
@@ -130,6 +138,34 @@ func TestWhatEachVersionOfKumaMakesOfATokenAndAProxy(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheTableOfVersionsInTheDocumentIsThatOfTheTool(t *testing.T) {
+	text, err := os.ReadFile("../../docs/kuma.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(text), "## Versions\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var documented, coded [][2]string
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, " | "); len(cells) > 2 && strings.HasPrefix(cells[1], "`As") {
+			documented = append(documented, [2]string{strings.TrimPrefix(cells[0], "| "), cells[1]})
+		}
+	}
+	for _, rules := range kumaTable {
+		v := rules.from
+		version := fmt.Sprintf("%d.%d", v.major, v.minor)
+		if v.patch > 0 {
+			version += fmt.Sprintf(".%d", v.patch)
+		}
+		for name, boundary := range map[string]dataplane.Boundary{
+			"`AsKuma210()`": dataplane.AsKuma210(), "`AsKuma214()`": dataplane.AsKuma214(), "`AsKuma30()`": dataplane.AsKuma30(),
+		} {
+			if reflect.DeepEqual(boundary, rules.boundary) {
+				coded = append(coded, [2]string{version, name})
+			}
+		}
+	}
+	require.Equal(t, coded, documented)
 }
 
 func TestInspectForAVersionCountsTheKeysAndRevocationsToo(t *testing.T) {

@@ -90,14 +90,14 @@ func (a *app) readManifests(path string) ([]manifest, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s is neither YAML nor JSON: %w", nameOf(path), err)
 		}
-		if found, err = appendManifests(found, &document, true); err != nil {
+		if found, err = a.appendManifests(found, path, &document, true); err != nil {
 			return nil, advise(fmt.Errorf("%s: %w", nameOf(path), err), `want what "kumactl get secrets -o yaml" or "kubectl get secrets -o yaml" prints`)
 		}
 	}
 }
 
 // appendManifests appends the resource in a node, or those of the list in it.
-func appendManifests(found []manifest, node *yaml.Node, mayBeList bool) ([]manifest, error) {
+func (a *app) appendManifests(found []manifest, path string, node *yaml.Node, mayBeList bool) ([]manifest, error) {
 	var r resource
 	if err := node.Decode(&r); err != nil {
 		return nil, errors.New("it holds what is no resource, or one whose fields have another form") // err may quote a secret
@@ -109,8 +109,9 @@ func appendManifests(found []manifest, node *yaml.Node, mayBeList bool) ([]manif
 		return append(found, manifestOf(&r)), nil
 	case r.Items.Kind == 0 || !mayBeList:
 		return nil, errors.New("it holds what is no resource")
-	case r.Next != "" || r.Metadata.Continue != "":
-		return nil, errors.New(`it holds one page of a list, and there are more: ask for all with a larger "--size"`)
+	}
+	if r.Next != "" || r.Metadata.Continue != "" {
+		a.say("warning: %s holds one page of a list, and there are more: get all with --size, or import each page", nameOf(path))
 	}
 	var items []yaml.Node
 	if err := r.Items.Decode(&items); err != nil {
@@ -118,7 +119,7 @@ func appendManifests(found []manifest, node *yaml.Node, mayBeList bool) ([]manif
 	}
 	for i := range items {
 		var err error
-		if found, err = appendManifests(found, &items[i], false); err != nil {
+		if found, err = a.appendManifests(found, path, &items[i], false); err != nil {
 			return nil, err
 		}
 	}
