@@ -138,7 +138,10 @@ func (e *exporting) run(ctx context.Context) error {
 	if e.kubernetes {
 		text = bytes.NewBufferString(kubectlComment)
 	}
-	for _, r := range e.records {
+	for i, r := range e.records {
+		if i > 0 { // not before the first one: kumactl would take the comment for a resource
+			text.WriteString("---\n")
+		}
 		writeManifest(text, r, e.namespace)
 	}
 	if err := e.app.write(e.output, text.Bytes()); err != nil {

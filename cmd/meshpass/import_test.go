@@ -64,6 +64,9 @@ func TestWhatIsExportedIsImportedByteForByteInBothForms(t *testing.T) {
 	for form, flags := range map[string][]string{"kumactl": nil, "kubectl": {"--kubernetes"}} {
 		c.done(append([]string{"export", "--all", "--output", form + ".yaml"}, flags...)...)
 		require.Contains(t, c.read(form+".yaml"), form)
+		for _, document := range strings.Split(c.read(form+".yaml"), "\n---\n") {
+			require.Contains(t, document, "type: ", "kumactl takes a document of comments for a resource that it cannot read")
+		}
 		out := c.done("import", form+".yaml", "--store", "dir:./"+form)
 		require.Equal(t, 9, strings.Count(out, "took "), out)
 		require.Equal(t, before, recordsOf(t, form))

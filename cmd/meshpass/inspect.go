@@ -190,7 +190,7 @@ func (a *app) timeLine(name string, t time.Time) {
 	}
 }
 
-func (a *app) line(name, value string) { fmt.Fprintf(&a.report, "%-12s%s\n", name, value) }
+func (a *app) line(name, value string) { fmt.Fprintf(&a.report, "%-11s %s\n", name, value) }
 
 func plainOr(text, absent string) string {
 	if text == "" {

@@ -128,7 +128,7 @@ func TestWhatEachVersionOfKumaMakesOfATokenAndAProxy(t *testing.T) {
 				}
 				r := c.runWith(raw, args...)
 				require.Empty(t, r.err)
-				line := fmt.Sprintf("\n%-12s%s", "kuma-"+strings.TrimPrefix(version, "kuma-"), want)
+				line := fmt.Sprintf("\n%-11s %s", "kuma-"+strings.TrimPrefix(version, "kuma-"), want)
 				require.Contains(t, r.out, line, version)
 				if strings.HasPrefix(want, "refused") {
 					require.Equal(t, exitRefused, r.status, version)

@@ -240,7 +240,6 @@ func checkContent(r keystore.Record, what content, serial signing.Serial, public
 // Secret of Kubernetes.
 func writeManifest(to *bytes.Buffer, r keystore.Record, namespace string) {
 	data := base64.StdEncoding.EncodeToString(r.Data)
-	to.WriteString("---\n")
 	switch {
 	case namespace != "" && r.Scope == keystore.Global:
 		fmt.Fprintf(to, "apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\ntype: %s\ndata:\n  value: %q\n",
