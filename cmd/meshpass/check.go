@@ -80,7 +80,7 @@ func filesIn(folders []string) ([]string, error) {
 			return nil, advise(err, "want a folder that you may read; for one token use meshpass inspect")
 		}
 		for _, entry := range entries {
-			path := filepath.Join(folder, entry.Name())
+			path := filepath.ToSlash(filepath.Join(folder, entry.Name()))
 			if info, err := os.Stat(path); strings.HasPrefix(entry.Name(), ".") || err == nil && info.IsDir() {
 				continue
 			}

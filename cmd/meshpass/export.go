@@ -182,8 +182,8 @@ func (e *exporting) add(r keystore.Record) {
 		e.leave(name, err)
 		return
 	}
-	if what == privateKey && !e.publicOnly && !isPKCS1(r.Data) {
-		e.app.say("warning: %s is in PKCS#8, and Kuma reads private keys only in PKCS#1", name)
+	if what == privateKey && !e.publicOnly {
+		e.warnOfForm(name, r)
 	}
 	for _, earlier := range e.records { // a private key and its public half in one store
 		if keystore.CompareRecords(earlier, r) == 0 {
@@ -193,10 +193,15 @@ func (e *exporting) add(r keystore.Record) {
 	e.records = append(e.records, r)
 }
 
-// isPKCS1 reports whether a private key that can be parsed is in PKCS#1, PEM or DER.
-func isPKCS1(data []byte) bool {
-	block, _ := pem.Decode(data)
-	return block == nil || block.Type == "RSA PRIVATE KEY"
+// warnOfForm warns of a private key that can be parsed here and not by Kuma.
+func (e *exporting) warnOfForm(name string, r keystore.Record) {
+	block, _ := pem.Decode(r.Data)
+	switch {
+	case block != nil && block.Type != "RSA PRIVATE KEY":
+		e.app.say("warning: %s is in PKCS#8, and Kuma reads private keys only in PKCS#1", name)
+	case block == nil && r.Scope == keystore.Global:
+		e.app.say("warning: %s is in DER, and Kuma sends only keys in PEM to its zones", name)
+	}
 }
 
 // checkLists warns of what Kuma reads otherwise. For Kubernetes it makes one list of a

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -326,6 +330,18 @@ func TestExportForKubernetesLosesNoRevocation(t *testing.T) {
 func TestExportWarnsOfWhatKumaReadsOtherwise(t *testing.T) {
 	c := newTool(t)
 	c.done("keys", "add", "--first", "--zone-tokens")
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	file := filepath.Join("keys", "global", "zone-token-signing-key-1")
+	c.write(file, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+	require.Contains(t, c.run("export", "--zone-tokens").err, "only in PKCS#1")
+	c.write(file, string(x509.MarshalPKCS1PrivateKey(key)))
+	require.Contains(t, c.run("export", "--zone-tokens").err, "only keys in PEM to its zones")
+	c.write(file, newKey(t))
+	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+
 	c.write(filepath.Join("keys", "global", "zone-token-revocations"), "one two")
 	require.Contains(t, c.run("export", "--zone-tokens").err, "Kuma reads that otherwise")
 	c.write(filepath.Join("keys", "global", "zone-token-revocations"), "one,two\n")
