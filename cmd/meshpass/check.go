@@ -124,8 +124,11 @@ func (c *checking) file(ctx context.Context, path string) error {
 		}
 		c.line(path, noVersion, judged)
 	}
-	for _, r := range c.rules {
-		c.line(path, r.name, r.judge(present(raw, checked), nil, c.app.now()))
+	if len(c.rules) > 0 {
+		p := c.verifier.present(ctx, raw, checked)
+		for _, r := range c.rules {
+			c.line(path, r.name, r.judge(p, nil, c.app.now()))
+		}
 	}
 	return nil
 }

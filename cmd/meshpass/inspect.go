@@ -114,7 +114,7 @@ The exit status is 3 if the token would be refused, by Meshpass or by one of the
 		if errors.Is(err, token.ErrUnknownKey) && configured == nil {
 			a.say("if validators are configured with the public key of this token, give it with --public-key-path and --kid")
 		}
-		return a.verdictFor(rules, present(raw, err), proxy, a.verdict(by, err))
+		return a.verdictFor(rules, v.present(ctx, raw, err), proxy, a.verdict(by, err))
 	}
 	return command
 }
@@ -271,6 +271,17 @@ func (v *verifier) check(ctx context.Context, raw string, claims token.Claims) (
 		v.validators[of] = one
 	}
 	return one.by, one.validate(ctx, raw, claims)
+}
+
+// present is present for a token that the verifier has checked.
+func (v *verifier) present(ctx context.Context, raw string, checked error) presented {
+	p := present(raw, checked)
+	store, ok := v.from.(*storeService)
+	if ok && errors.Is(p.err, token.ErrRevoked) && p.claims.Kind() == token.KindDataplane {
+		list, err := revocation.DataplaneGlobal(p.claims.Dataplane.Mesh).Load(ctx, store)
+		p.hidden = err == nil && !list.Contains(p.claims.ID)
+	}
+	return p
 }
 
 func (v *verifier) validator(ctx context.Context, of owner) (validator, error) {

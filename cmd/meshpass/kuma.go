@@ -141,6 +141,7 @@ type presented struct {
 	claims    token.Claims
 	algorithm string
 	err       error // why it cannot be read, or was refused for its key or its revocation
+	hidden    bool  // it is revoked in a list that Kuma does not read
 }
 
 // present reads a token. checked is the error of a validator, or nil.
@@ -182,11 +183,11 @@ func algorithmOf(u token.Unverified) string {
 func (r kumaRules) judge(p presented, proxy *dataplane.Proxy, now time.Time) judgement {
 	j := judgement{outcome: accepted}
 	if p.err != nil {
-		j.add(refused, p.err.Error())
-		if errors.Is(p.err, token.ErrRevoked) && p.claims.Kind() == token.KindDataplane {
-			j.change("make sure that the id is on the global list of the mesh: Kuma reads no other")
+		if !p.hidden {
+			j.add(refused, p.err.Error())
+			return j
 		}
-		return j
+		j.change("it is revoked only in the list of the mesh, which Kuma does not read: meshpass revocations make-global --mesh %s", plain(p.claims.Dataplane.Mesh))
 	}
 	switch {
 	case p.algorithm == "RS256":

@@ -12,6 +12,8 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/forge"
+	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/revocation"
 )
 
 // forged returns a token that no key has signed: without keys the tool says all the
@@ -174,9 +176,17 @@ func TestInspectForAVersionCountsTheKeysAndRevocationsToo(t *testing.T) {
 	require.Contains(t, c.done("inspect", "dp.token", "--for", "kuma-2.14,kuma-3.0"), "\nkuma-2.14   accepted\nkuma-3.0    accepted\n")
 	c.done("revocations", "add", "--token-file", "dp.token")
 	r := c.run("inspect", "dp.token", "--for", "kuma-3.0")
-	require.Equal(t, exitRefused, r.status)
-	require.Contains(t, r.out, "\nkuma-3.0    refused: token revoked")
-	require.Contains(t, r.out, "change: make sure that the id is on the global list of the mesh")
+	require.Equal(t, exitRefused, r.status, "here it is refused")
+	require.Contains(t, r.out, "\nkuma-3.0    accepted\n            change: it is revoked only in the list of the mesh, which Kuma does not read")
+
+	store, err := dir.Open("keys")
+	require.NoError(t, err)
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
+	require.Contains(t, c.run("inspect", "dp.token", "--for", "kuma-3.0").out, "\nkuma-3.0    refused: token revoked")
+
+	c.write("west.token", c.done("generate", "zone-token", "--zone", "west", "--scope", "cp"))
+	c.done("revocations", "add", "--token-file", "west.token")
+	require.Contains(t, c.run("inspect", "west.token", "--for", "kuma-3.0").out, "\nkuma-3.0    refused: token revoked")
 }
 
 func TestInspectReadsADataplaneInJSONAndRefusesWhatIsNone(t *testing.T) {
