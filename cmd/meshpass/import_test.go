@@ -118,7 +118,9 @@ func TestImportReadsEveryFormThatKumactlAndKubectlPrint(t *testing.T) {
 	for form, text := range map[string]string{
 		"one, YAML": "creationTime: \"2026-01-02T03:04:05Z\"\nlabels:\n  kuma.io/mesh: default\nmesh: default\nmodificationTime: \"2026-01-02T03:04:05Z\"\nname: " +
 			name + "\ntype: Secret\ndata: " + encoded(key) + "\n",
-		"one, JSON":                    fmt.Sprintf(`{"type": "Secret", "mesh": "default", "name": %q, "data": %q}`, name, encoded(key)),
+		"one, JSON": fmt.Sprintf(`{"type": "Secret", "mesh": "default", "name": %q, "data": %q}`, name, encoded(key)),
+		"two in JSON, of jq": fmt.Sprintf("{\n\t\"type\": \"Secret\",\n\t\"mesh\": \"default\",\n\t\"name\": %q,\n\t\"data\": %q,\n\t\"labels\": {\"x\": \"\\ud83d\\ude00\"}\n}\n", name, encoded(key)) +
+			"{\"items\": [], \"next\": null, \"total\": 0}\n",
 		"list, JSON":                   fmt.Sprintf(kumactlList, name, encoded(key)),
 		"list, YAML":                   "items:\n- data: " + encoded(key) + "\n  mesh: default\n  name: " + name + "\n  type: Secret\nnext: null\ntotal: 1\n",
 		"documents, two of them empty": "---\n# nothing\n---\ntype: Secret\nmesh: default\nname: " + name + "\ndata: " + encoded(key) + "\n---\n",
@@ -190,12 +192,13 @@ func TestImportOfSomethingElseFailsBeforeItChangesAnything(t *testing.T) {
 	c.write("good.yaml", "type: GlobalSecret\nname: zone-token-revocations\ndata: "+encoded("id")+"\n")
 	c.write("token", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln")
 	c.write("broken.yaml", "type: Secret\n\tmesh: default")
+	c.write("broken.json", `{"type": "Secret"`)
 	c.write("nested.yaml", "items:\n- items: []\n")
 	c.write("tagged.yaml", "type: Secret\nname: [a]\n")
 	c.write("large.yaml", strings.Repeat("#", maxManifest+1))
 	for file, says := range map[string]string{
 		"token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource",
-		"tagged.yaml": "another form", "large.yaml": "more than 16777216 bytes", "missing.yaml": "there is no file",
+		"tagged.yaml": "another form", "broken.json": "neither YAML nor JSON", "large.yaml": "more than 16777216 bytes", "missing.yaml": "there is no file",
 	} {
 		require.Contains(t, c.fails(exitFailed, "import", "good.yaml", file), says)
 	}

@@ -81,18 +81,39 @@ func (a *app) readManifests(path string) ([]manifest, error) {
 		return nil, err
 	}
 	var found []manifest
-	for from := yaml.NewDecoder(bytes.NewReader(text)); ; {
-		var document yaml.Node
-		err := from.Decode(&document)
+	for next := documents(text); ; {
+		document, err := next()
 		if errors.Is(err, io.EOF) {
 			return found, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s is neither YAML nor JSON: %w", nameOf(path), err)
 		}
-		if found, err = a.appendManifests(found, path, &document, true); err != nil {
+		if found, err = a.appendManifests(found, path, document, true); err != nil {
 			return nil, advise(fmt.Errorf("%s: %w", nameOf(path), err), `want what "kumactl get secrets -o yaml" or "kubectl get secrets -o yaml" prints`)
 		}
+	}
+}
+
+// documents returns a function that reads the next document, up to io.EOF. JSON has
+// escapes that the reader of YAML does not know, and documents without a mark between
+// them.
+func documents(text []byte) func() (*yaml.Node, error) {
+	if !bytes.HasPrefix(text, []byte("{")) {
+		from := yaml.NewDecoder(bytes.NewReader(text))
+		return func() (*yaml.Node, error) {
+			document := new(yaml.Node)
+			return document, from.Decode(document)
+		}
+	}
+	from := json.NewDecoder(bytes.NewReader(text))
+	return func() (*yaml.Node, error) {
+		var value any
+		if err := from.Decode(&value); err != nil {
+			return nil, err
+		}
+		document := new(yaml.Node)
+		return document, document.Encode(value)
 	}
 }
 
