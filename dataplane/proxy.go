@@ -52,7 +52,17 @@ func (t Verified) Permits(proxy Proxy) error {
 	if t.live == nil {
 		return fmt.Errorf("%w: the Verified is empty (was an error of Validate ignored?)", token.ErrNotPermitted)
 	}
-	claims := &t.live.Claims().Dataplane
+	return t.boundary.permits(&t.live.Claims().Dataplane, proxy)
+}
+
+// PermitsUnverified is [Verified.Permits] for claims that no validator has checked. It
+// lets no proxy in: anyone can write claims. Tools that say what a control plane would
+// make of a token use it.
+func (b Boundary) PermitsUnverified(claims token.Dataplane, proxy Proxy) error {
+	return b.permits(&claims, proxy)
+}
+
+func (b *Boundary) permits(claims *token.Dataplane, proxy Proxy) error {
 	workload, labelled := proxy.Workload, proxy.Labels[LabelWorkload]
 	switch {
 	case workload == "":
@@ -71,15 +81,15 @@ func (t Verified) Permits(proxy Proxy) error {
 			return fmt.Errorf("%w: the token's %s is %.64q, the proxy's is %.64q", token.ErrNotPermitted, c.what, c.token, c.proxy)
 		}
 	}
-	if !t.boundary.accepts(proxyType) {
+	if !b.accepts(proxyType) {
 		return fmt.Errorf("%w: proxies of type %.64q are not accepted (WithBoundary sets Boundary.Types)", token.ErrNotPermitted, proxyType)
 	}
-	if claims.Workload == "" && workload != "" && !t.boundary.WorkloadOptional {
+	if claims.Workload == "" && workload != "" && !b.WorkloadOptional {
 		return fmt.Errorf("%w: the proxy's workload is %.64q, the token names none (WithBoundary sets Boundary.WorkloadOptional)",
 			token.ErrNotPermitted, workload)
 	}
 	for _, tag := range slices.Sorted(maps.Keys(claims.Tags)) {
-		if err := t.boundary.Tags.check(proxy, tag, claims.Tags[tag]); err != nil {
+		if err := b.Tags.check(proxy, tag, claims.Tags[tag]); err != nil {
 			return fmt.Errorf("%w: %w", token.ErrNotPermitted, err)
 		}
 	}

@@ -1,5 +1,6 @@
 // Command meshpass makes, inspects and revokes the tokens of a service mesh, and
-// manages the keys that sign them.
+// manages the keys that sign them. It moves keys and revocation lists from and to Kuma
+// and Kong Mesh.
 //
 // It is reference code too: each command is a few lines around one function of
 // packages dataplane, zone, signing or httpapi. Start with
@@ -18,7 +19,7 @@
 // # Output and secrets
 //
 // A token or a key goes to standard output, bare, or with --output to a file of
-// mode 0600. Lists and the report of inspect go to standard output too.
+// mode 0600. Lists and the reports of inspect, check and import go to standard output too.
 // Everything else goes to standard error. With --verbose that includes audit
 // events (see package audit), whose actor is the user of the operating system.
 //
@@ -28,8 +29,8 @@
 //
 // # Exit status
 //
-//	0  done; inspect: no reason to refuse the token
+//	0  done; inspect and check: no reason to refuse a token
 //	1  failed
 //	2  the command line is wrong
-//	3  inspect: the token would be refused
+//	3  inspect and check: a token would be refused
 package main

@@ -82,6 +82,9 @@ func TestHelpHasExamplesThatWork(t *testing.T) {
 	c.done("generate", "public-key", "--signing-key-path", "key.pem", "--output", "key.pub")
 	c.done("generate", "dataplane-token", "--output", "dp-1.token")
 	c.done("generate", "dataplane-token", "--signing-key-path", "key.pem", "--kid", "key-1", "--output", "offline.token")
+	require.NoError(t, os.Mkdir("tokens", 0o700))
+	c.done("generate", "dataplane-token", "--output", "tokens/dp-2")
+	c.write("dp-1.yaml", "type: Dataplane\nmesh: default\nname: dp-1\n")
 	prepared, err := os.Getwd()
 	require.NoError(t, err)
 
@@ -112,7 +115,7 @@ func TestHelpHasExamplesThatWork(t *testing.T) {
 func TestCompletionKnowsCommandsFlagsAndValues(t *testing.T) {
 	c := newTool(t)
 	for line, want := range map[string][]string{
-		"":                                       {"generate", "inspect", "keys", "revocations", "backup", "restore"},
+		"":                                       {"generate", "inspect", "check", "keys", "revocations", "backup", "restore", "import", "export"},
 		"generate ":                              {"dataplane-token", "public-key", "signing-key", "zone-token"},
 		"generate dataplane-token --sig":         {"--signing-key-path"},
 		"keys list --con":                        {"--control-plane"},
@@ -120,6 +123,9 @@ func TestCompletionKnowsCommandsFlagsAndValues(t *testing.T) {
 		"generate signing-key --bits ":           {"2048", "3072", "4096"},
 		"generate zone-token --scope ":           {"cp", "ingress", "egress"},
 		"generate dataplane-token --proxy-type ": {"dataplane", "ingress", "egress"},
+		"inspect --for ":                         {"kuma-2.10", "kuma-2.14", "kuma-3.0"},
+		"check --for ":                           {"kuma-2.10", "kuma-2.14", "kuma-3.0"},
+		"export --namespace ":                    {"kuma-system", "kong-mesh-system"},
 		"keys list --store ":                     {"dir:", "postgres://", "etcd://", "kubernetes://"},
 	} {
 		words := strings.Split(line, " ")

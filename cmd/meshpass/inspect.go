@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +19,8 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var publicKeyPath, kid string
+	var publicKeyPath, kid, dataplanePath string
+	var versions []string
 	command := &cobra.Command{
 		Use:   "inspect [FILE]",
 		Short: "Show what a token says, and whether it would be refused",
@@ -28,8 +31,13 @@ With --store or --control-plane it also checks the token against the keys and re
 validators would refuse it, and why. If validators are configured with a public key, give it with --public-key-path and
 --kid. You may leave out the store then, but inspect cannot check whether the token is revoked.
 
-The exit status is 3 if the token would be refused.`,
+With --for it says what versions of Kuma and Kong Mesh would make of the token, which they compare with other things
+than Meshpass does, and what to change before an upgrade. "depends" names what it depends on. With --dataplane it says
+so for that proxy with the token.
+
+The exit status is 3 if the token would be refused, by Meshpass or by one of these versions.`,
 		Example: `  meshpass inspect dp-1.token
+  meshpass inspect dp-1.token --for kuma-3.0 --dataplane dp-1.yaml
   meshpass generate dataplane-token --mesh default --valid-for 1h | meshpass inspect
   meshpass inspect offline.token --public-key-path key.pub --kid key-1`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -46,7 +54,10 @@ The exit status is 3 if the token would be refused.`,
 	flags.SortFlags = false
 	textFlag(flags, &publicKeyPath, "public-key-path", "", "file", "file with a public key that validators are configured with")
 	textFlag(flags, &kid, "kid", "", "name", "name of that key")
+	flags.StringSliceVar(&versions, "for", nil, "say what a version would do: "+strings.Join(kumaNames, ", "))
+	textFlag(flags, &dataplanePath, "dataplane", "", "file", "with --for: the Dataplane of the proxy, in YAML or JSON")
 	completes(command, "kid", cobra.ShellCompDirectiveNoFileComp)
+	completes(command, "for", cobra.ShellCompDirectiveNoFileComp, kumaNames...)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		path := "-"
 		if len(args) == 1 {
@@ -66,26 +77,65 @@ The exit status is 3 if the token would be refused.`,
 			}
 			configured = map[string]*signing.PublicKey{kid: public}
 		}
+		rules, err := allRulesOf(versions)
+		if err != nil {
+			return err
+		}
+		var proxy *dataplane.Proxy
+		if dataplanePath != "" {
+			if len(rules) == 0 {
+				return usagef("--dataplane needs --for")
+			}
+			found, err := a.readProxy(dataplanePath)
+			if err != nil {
+				return err
+			}
+			proxy = &found
+		}
 		raw, err := a.readToken(path)
 		if err != nil {
 			return err
 		}
 		claims, err := a.describe(raw)
 		if err != nil {
-			return a.verdict("", err)
+			return a.verdictFor(rules, present(raw, nil), proxy, a.verdict("", err))
 		}
 		ctx, cancel, err := a.begin(command)
 		if err != nil {
 			return err
 		}
 		defer cancel()
-		by, err := a.check(ctx, raw, claims, configured)
+		v, err := a.verifier(ctx, configured)
+		if err != nil {
+			return err
+		}
+		defer v.close()
+		by, err := v.check(ctx, raw, claims)
 		if errors.Is(err, token.ErrUnknownKey) && configured == nil {
 			a.say("if validators are configured with the public key of this token, give it with --public-key-path and --kid")
 		}
-		return a.verdict(by, err)
+		return a.verdictFor(rules, v.present(ctx, raw, err), proxy, a.verdict(by, err))
 	}
 	return command
+}
+
+// verdictFor prints what versions of Kuma make of a token, and returns the error of the
+// command. verdict is the error of the library's own verdict.
+func (a *app) verdictFor(rules []namedRules, p presented, proxy *dataplane.Proxy, verdict error) error {
+	if verdict != nil && !errors.Is(verdict, errRefused) {
+		return verdict
+	}
+	for _, r := range rules {
+		judged := r.judge(p, proxy, a.now())
+		a.line(r.name, judged.String())
+		for _, change := range judged.changes {
+			a.line("", "change: "+oneLine(change))
+		}
+		if judged.outcome == refused {
+			verdict = errRefused
+		}
+	}
+	return verdict
 }
 
 // describe prints what a token says.
@@ -140,7 +190,7 @@ func (a *app) timeLine(name string, t time.Time) {
 	}
 }
 
-func (a *app) line(name, value string) { fmt.Fprintf(&a.report, "%-12s%s\n", name, value) }
+func (a *app) line(name, value string) { fmt.Fprintf(&a.report, "%-11s %s\n", name, value) }
 
 func plainOr(text, absent string) string {
 	if text == "" {
@@ -170,61 +220,107 @@ func (a *app) verdict(by string, err error) error {
 	return nil
 }
 
-// check validates a token with the keys and revocations that the flags name, and says
-// which these are.
-func (a *app) check(ctx context.Context, raw string, claims token.Claims, configured map[string]*signing.PublicKey) (by string, err error) {
-	_, err = a.where()
+// verifier checks tokens with the keys and revocations that the flags name.
+type verifier struct {
+	app        *app
+	from       service // nil without a store and a control plane
+	configured map[string]*signing.PublicKey
+	validators map[owner]validator // those that were needed so far
+	done       func()
+}
+
+// validator checks the tokens of an owner.
+type validator struct {
+	by       string // the keys and revocations that it has
+	validate func(ctx context.Context, raw string, claims token.Claims) error
+	close    func() error
+}
+
+// verifier connects to the store or the control plane, if there is one.
+func (a *app) verifier(ctx context.Context, configured map[string]*signing.PublicKey) (*verifier, error) {
+	v := &verifier{a, nil, configured, map[owner]validator{}, func() {}}
+	_, err := a.where()
 	if errors.Is(err, errNowhere) {
-		if configured == nil {
-			return "", a.checkWithoutKeys(claims)
-		}
-		return "the public key; revocation was not checked", a.validate(ctx, raw, claims, nil, configured)
+		return v, nil
 	}
-	if err != nil {
-		return "", err
+	if err == nil {
+		v.from, v.done, err = a.connect(ctx, connecting{})
+	}
+	return v, err
+}
+
+func (v *verifier) close() {
+	for _, one := range v.validators {
+		one.close()
+	}
+	v.done()
+}
+
+// check validates a token. It also says by which keys and revocations: by none, if by is
+// empty.
+func (v *verifier) check(ctx context.Context, raw string, claims token.Claims) (by string, err error) {
+	if v.from == nil && v.configured == nil {
+		return "", v.app.checkWithoutKeys(claims)
 	}
 	of := owner{claims.Dataplane.Mesh}
+	one, ok := v.validators[of]
+	if !ok {
+		if one, err = v.validator(ctx, of); err != nil {
+			return "", err
+		}
+		v.validators[of] = one
+	}
+	return one.by, one.validate(ctx, raw, claims)
+}
+
+// present is present for a token that the verifier has checked.
+func (v *verifier) present(ctx context.Context, raw string, checked error) presented {
+	p := present(raw, checked)
+	store, ok := v.from.(*storeService)
+	if ok && errors.Is(p.err, token.ErrRevoked) && p.claims.Kind() == token.KindDataplane {
+		list, err := revocation.DataplaneGlobal(p.claims.Dataplane.Mesh).Load(ctx, store)
+		p.hidden = err == nil && !list.Contains(p.claims.ID)
+	}
+	return p
+}
+
+func (v *verifier) validator(ctx context.Context, of owner) (validator, error) {
 	if err := keystore.CheckScope(keystore.Scope(of.mesh)); err != nil {
-		return "", fmt.Errorf("%w: %w", token.ErrScope, err)
+		return validator{}, fmt.Errorf("%w: %w", token.ErrScope, err)
 	}
-	from, done, err := a.connect(ctx, connecting{})
-	if err != nil {
-		return "", err
+	if v.from == nil {
+		return v.app.validator(of, "the public key; revocation was not checked", nil, v.configured)
 	}
-	defer done()
-	list, err := from.keys(ctx, of) // explains why a store cannot be read
+	list, err := v.from.keys(ctx, of) // explains why a store cannot be read
 	if err != nil && !errors.Is(err, signing.ErrNoKey) {
-		return "", err
+		return validator{}, err
 	}
-	by = fmt.Sprintf("the keys and revocations of %s", from)
-	if configured != nil {
+	by := fmt.Sprintf("the keys and revocations of %s", v.from)
+	if v.configured != nil {
 		by += " and the public key"
 	}
-	if store, ok := from.(*storeService); ok {
-		return by, a.validate(ctx, raw, claims, store.KeyStore, configured)
+	if store, ok := v.from.(*storeService); ok {
+		return v.app.validator(of, by, store.KeyStore, v.configured)
 	}
 	// A control plane lists its keys and revocations. The validator runs here.
-	if configured == nil {
-		configured = map[string]*signing.PublicKey{}
-	}
+	configured := map[string]*signing.PublicKey{}
 	for _, k := range list.keys {
-		if _, own := configured[k.kid]; !own {
-			configured[k.kid] = k.public
-		}
+		configured[k.kid] = k.public
 	}
-	revoked, err := from.revoked(ctx, of)
+	maps.Copy(configured, v.configured)
+	revoked, err := v.from.revoked(ctx, of)
 	if err != nil {
-		return "", err
+		return validator{}, err
 	}
 	data, err := revocation.Format(revoked.ids)
 	if err != nil {
-		return "", err
+		return validator{}, err
 	}
 	copied := keystore.NewMemory()
 	if _, err := copied.Create(ctx, keystore.Record{Scope: of.list().Scope, Name: of.list().Name, Data: data}); err != nil {
-		return "", err
+		return validator{}, err
 	}
-	return by, a.validate(ctx, raw, claims, copied, configured)
+	return v.app.validator(of, by, copied, configured)
 }
 
 // leeway is the validators' default.
@@ -245,13 +341,13 @@ func (a *app) checkWithoutKeys(claims token.Claims) error {
 	return nil
 }
 
-// validate asks a validator of the library. Without a store, the validator has only
-// the configured keys.
-func (a *app) validate(ctx context.Context, raw string, claims token.Claims, store keystore.KeyStore, configured map[string]*signing.PublicKey) error {
-	if claims.Kind() == token.KindDataplane {
+// validator makes a validator of the library. Without a store, it has only the
+// configured keys.
+func (a *app) validator(of owner, by string, store keystore.KeyStore, configured map[string]*signing.PublicKey) (validator, error) {
+	if of.mesh != "" {
 		options := []dataplane.ValidatorOption{dataplane.WithClock(a.now), dataplane.WithLogger(a.log())}
 		for kid, public := range configured {
-			options = append(options, dataplane.WithPublicKey(claims.Dataplane.Mesh, kid, public))
+			options = append(options, dataplane.WithPublicKey(of.mesh, kid, public))
 		}
 		var v dataplane.Validator
 		var err error
@@ -261,20 +357,18 @@ func (a *app) validate(ctx context.Context, raw string, claims token.Claims, sto
 			v, err = dataplane.NewValidator(store, options...)
 		}
 		if err != nil {
-			return err
+			return validator{}, err
 		}
-		defer v.Close()
-		return answer(ctx, v.Staleness, func() error {
-			_, err := v.Validate(ctx, claims.Dataplane.Mesh, raw)
-			return err
-		})
+		return validator{by, func(ctx context.Context, raw string, _ token.Claims) error {
+			return answer(ctx, v.Staleness, func() error {
+				_, err := v.Validate(ctx, of.mesh, raw)
+				return err
+			})
+		}, v.Close}, nil
 	}
 	options := []zone.ValidatorOption{zone.WithClock(a.now), zone.WithLogger(a.log())}
 	for kid, public := range configured {
 		options = append(options, zone.WithPublicKey(kid, public))
-	}
-	if len(claims.Zone.Scope) == 0 {
-		return fmt.Errorf("%w: it has no scope", token.ErrScope)
 	}
 	var v zone.Validator
 	var err error
@@ -284,13 +378,17 @@ func (a *app) validate(ctx context.Context, raw string, claims token.Claims, sto
 		v, err = zone.NewValidator(store, options...)
 	}
 	if err != nil {
-		return err
+		return validator{}, err
 	}
-	defer v.Close()
-	return answer(ctx, v.Staleness, func() error {
-		_, err := v.Validate(ctx, claims.Zone.Zone, claims.Zone.Scope[0], raw)
-		return err
-	})
+	return validator{by, func(ctx context.Context, raw string, claims token.Claims) error {
+		if len(claims.Zone.Scope) == 0 {
+			return fmt.Errorf("%w: it has no scope", token.ErrScope)
+		}
+		return answer(ctx, v.Staleness, func() error {
+			_, err := v.Validate(ctx, claims.Zone.Zone, claims.Zone.Scope[0], raw)
+			return err
+		})
+	}, v.Close}, nil
 }
 
 // answer validates until the validator has read the store. Each call waits at most

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,6 +109,19 @@ func TestCommandWhoseOutputCannotBePrintedFails(t *testing.T) {
 	}
 }
 
+func TestReportThatCannotBePrintedFails(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write("in.yaml", "type: GlobalSecret\nname: zone-token-revocations\ndata: aWQ=\n")
+	require.NoError(t, os.Mkdir("tokens", 0o700))
+	c.done("generate", "dataplane-token", "--output", "tokens/dp-1")
+	for _, line := range []string{"check tokens", "export --all", "import in.yaml"} {
+		var stderr bytes.Buffer
+		a := &app{out: fullDisk{}, err: &stderr, getenv: func(name string) string { return c.env[name] }, now: time.Now}
+		require.Equal(t, exitFailed, a.run(t.Context(), strings.Fields(line)), line)
+		require.True(t, strings.HasSuffix(stderr.String(), "meshpass: no space left\n"), stderr.String())
+	}
+}
+
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
@@ -129,6 +143,12 @@ func TestCommandLineWithASecretIsRefusedAndTheSecretNotRepeated(t *testing.T) {
 		{"keys", "add", "--mesh", "default", "--signing-key-path", encoded},
 		{"keys", "list", "--mesh", "default", "--control-plane", "https://localhost:1", "--auth-token-file", raw},
 		{"keys", "list", "--mesh", "default", "--store", raw},
+		{"import", raw},
+		{"import", pem},
+		{"export", "--all", "--output", raw},
+		{"check", raw},
+		{"inspect", "--for", raw},
+		{"inspect", "--for", "kuma-3.0", "--dataplane", encoded},
 		{"keys", raw},
 		{raw},
 		{"keys", "list", "--mesh", "default", "--store", "postgres://user:geheim@localhost/db"},
@@ -172,6 +192,9 @@ func TestLogHoldsNothingSecret(t *testing.T) {
 	}
 	do("keys", "add", "--mesh", "default", "--signing-key-path", "key")
 	do("keys", "remove", "1", "--mesh", "default")
+	do("export", "--all", "--output", "all.yaml")
+	do("import", "all.yaml", "--store", "dir:./imported")
+	require.Contains(t, log.String(), `msg="audit: done" action="add key" actor=`)
 	require.Contains(t, log.String(), `msg="audit: done" action="remove key" actor=`)
 	for _, secret := range secrets[:len(secrets):len(secrets)] {
 		if len(secret) > 60 { // all headers are the same, and so no secret

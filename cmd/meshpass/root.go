@@ -18,6 +18,8 @@ import (
 
 const rootHelp = `Makes, inspects and revokes the tokens of a service mesh, and manages the keys that sign them.
 
+It moves keys and revocation lists from and to Kuma and Kong Mesh, and says what their versions make of a token.
+
 It works on a store of keys and revocation lists (--store, see "meshpass help stores") or on a control plane
 (--control-plane, see "meshpass help control-planes"). It also makes tokens offline, with a signing key in a file.
 
@@ -41,10 +43,10 @@ const rootExample = `  # Make a store with the first signing key of a mesh, and 
   meshpass keys remove 1 --mesh default`
 
 const exitHelp = `Exit status:
-  0  done; inspect: no reason to refuse the token
+  0  done; inspect and check: no reason to refuse a token
   1  failed
   2  the command line is wrong
-  3  inspect: the token would be refused
+  3  inspect and check: a token would be refused
 `
 
 const environmentHelp = `Environment:
@@ -119,8 +121,8 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.Bool("no-config", false, "of kumactl: this tool never reads a configuration file")
 	_ = flags.MarkHidden("no-config")
 
-	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.keysCommand(), a.revocationsCommand(),
-		a.backupCommand(), a.restoreCommand(),
+	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.checkCommand(), a.keysCommand(), a.revocationsCommand(),
+		a.backupCommand(), a.restoreCommand(), a.importCommand(), a.exportCommand(),
 		&cobra.Command{Use: "stores", Short: "How to name a store", Long: storesHelp},
 		&cobra.Command{Use: "control-planes", Short: "How to name a control plane", Long: controlPlanesHelp})
 	completes(root, "store", cobra.ShellCompDirectiveNoSpace, "dir:", "postgres://", "etcd://", "kubernetes://")

@@ -32,6 +32,7 @@ func TestDashMeansStandardInputWhereverAFileIsNamed(t *testing.T) {
 	public := c.done("generate", "public-key", "--signing-key-path", "key.pem")
 	offline := c.done("generate", "dataplane-token", "--signing-key-path", "key.pem", "--kid", "key-1")
 	c.write("offline.token", offline)
+	c.write("key.pub", public)
 	raw := c.done("generate", "dataplane-token")
 	_, claims := c.decode(raw)
 	c.write("sealing.key", strings.Repeat("k", 32))
@@ -49,6 +50,8 @@ func TestDashMeansStandardInputWhereverAFileIsNamed(t *testing.T) {
 		{"revocations remove - --mesh default", "\ufeffid-1,id-2"},
 		{"keys add --mesh default --signing-key-path -", key},
 		{"keys add --first --mesh default --store dir:./sealed --encryption-key-file -", strings.Repeat("k", 32)},
+		{"import -", "type: GlobalSecret\nname: zone-token-revocations\ndata: aWQ=\n"},
+		{"inspect offline.token --for kuma-2.14 --public-key-path key.pub --kid key-1 --dataplane -", "type: Dataplane\nmesh: default\nname: dp-1\n"},
 		{"keys list --mesh default --auth-token-file - --control-plane " + server.URL, "geheim\n"},
 	} {
 		r := c.runWith(x.in, strings.Fields(x.line)...)

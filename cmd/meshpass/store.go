@@ -36,8 +36,8 @@ Every user of the machine can see the command line, so give a URL with a passwor
 
 If the records of the store are encrypted, --encryption-key-file names a file with the key, 32 random bytes.
 
-"keys add --first" makes the folder or the tables if they do not exist, and "restore" the folder. No other command does.
-None makes the table of Kuma or a mesh in it.`
+"keys add --first" and "import" make the folder or the tables if they do not exist, and "restore" the folder. No other
+command does. None makes the table of Kuma or a mesh in it.`
 
 // openedStore is a store with a name that has no secret in it.
 type openedStore struct {
@@ -231,6 +231,8 @@ func (a *app) openEngine(ctx context.Context, where place, prepare bool) (*opene
 	return a.openPostgres(ctx, u, prepare)
 }
 
+var errNoFolder = errors.New("there is no folder")
+
 // openDir opens a folder. A missing folder is more likely a mistyped path than a
 // store without keys.
 func openDir(path string, prepare bool) (*openedStore, error) {
@@ -243,7 +245,7 @@ func openDir(path string, prepare bool) (*openedStore, error) {
 	if !prepare {
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, advise(fmt.Errorf("there is no folder %s", path), `check the path; "meshpass keys add --first" makes a new store there`)
+			return nil, advise(fmt.Errorf("%w %s", errNoFolder, path), `check the path; "meshpass keys add --first" makes a new store there`)
 		}
 		if err == nil && !info.IsDir() {
 			return nil, fmt.Errorf("%s is a file, want a folder", path)

@@ -37,6 +37,21 @@ func lifeOfAToken(t *testing.T, c *tool) {
 	require.Contains(t, c.done("inspect", "west.token"), "verdict     accepted")
 	require.Regexp(t, `(?m)^2 +20\S+Z +2048 +signs +SHA256:`, c.done("keys", "list", "--mesh", "default"))
 	require.Contains(t, c.run("generate", "dataplane-token", "--mesh", "other").err, "make the first one")
+	moveThereAndBack(t, c)
+}
+
+// moveThereAndBack exports the store of the environment, imports
+// them into a folder, and from there into the store again.
+func moveThereAndBack(t *testing.T, c *tool) {
+	t.Helper()
+	c.done("export", "--all", "--output", "there.yaml")
+	require.Equal(t, 4, strings.Count(c.done("import", "there.yaml", "--store", "dir:./moved"), "took "))
+	c.done("export", "--all", "--kubernetes", "--output", "back.yaml", "--store", "dir:./moved")
+	require.Equal(t, 4, strings.Count(c.done("import", "back.yaml"), "same "))
+	c.done("revocations", "add", "moved", "--mesh", "default", "--store", "dir:./moved")
+	c.done("export", "--mesh", "default", "--revocations-only", "--output", "back.yaml", "--overwrite", "--store", "dir:./moved")
+	require.Contains(t, c.done("import", "back.yaml"), "1 ids to the list of the store")
+	require.Equal(t, "moved\n", c.done("revocations", "list", "--mesh", "default"))
 }
 
 func TestStoreOnPostgreSQLServesOperators(t *testing.T) {
@@ -106,6 +121,13 @@ func TestStoreOnKubernetesServesOperators(t *testing.T) {
 	require.NoError(t, err)
 	c.env["MESHPASS_STORE"] = "kubernetes://mesh-system?context=admin&kubeconfig=" + url.QueryEscape(path)
 	lifeOfAToken(t, c)
+
+	c.write("global.yaml", "type: GlobalSecret\nname: dataplane-token-revocations-default\ndata: "+encode([]byte("global"))+"\n"+
+		"---\ntype: Secret\nmesh: other\nname: dataplane-token-revocations-other\ndata: "+encode([]byte("x"))+"\n")
+	out := c.done("import", "global.yaml")
+	require.Contains(t, out, `in the list of mesh "default", since this store has each name once: 1 ids`)
+	require.Equal(t, "global\nmoved\n", c.done("revocations", "list", "--mesh", "default"))
+	require.Contains(t, c.done("import", "global.yaml"), `same `)
 
 	// A name exists once there, so the list that exists is used.
 	require.Regexp(t, `revocation list "dataplane-token-revocations-default" in scope "default" stays in use.*docs/stores.md`,
