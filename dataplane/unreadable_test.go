@@ -116,8 +116,8 @@ func TestValidatorCannotTellTheTokensOfAMeshWhoseListDoesNotSayItsMesh(t *testin
 		require.NoError(t, check(t, f.validator, "prod", inProd))
 
 		name := revocation.Dataplane("prod").Name
+		spoilt.Spoil("default", name, keystore.ErrScopeUnknown) // first, since only the record is announced
 		putRecord(t, f.store.Memory, "default", name, []byte("some-id"))
-		spoilt.Spoil("default", name, keystore.ErrScopeUnknown)
 		f.pass(time.Second)
 		assert.ErrorIs(t, check(t, f.validator, "prod", inProd), token.ErrUnavailable)
 		f.accepts(inDefault)
