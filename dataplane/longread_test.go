@@ -187,3 +187,30 @@ func TestValidatorRecoversAfterReadsTimeOutWhileOthersFailFast(t *testing.T) {
 		f.accepts(good)
 	})
 }
+
+// The calls of the store ignore their contexts, such as those of a file system that is not
+// there any more, and never return.
+func TestValidatorHeedsAChangeWhileReadsOfAnotherMeshNeverReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "bad", 1, testKey(1))
+		f.start()
+		returned := make(chan struct{})
+		defer close(returned)
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			if scope == "bad" || scope == keystore.AllScopes {
+				<-returned
+			}
+			return f.store.Memory.List(ctx, scope, prefix)
+		})
+		f.pass(5 * time.Minute)
+		for range 20 {
+			revoked := f.issue(30 * day)
+			f.accepts(revoked)
+			f.revoke(revoked)
+			f.pass(time.Second)
+			f.refuses(revoked, token.ErrRevoked)
+			f.pass(17 * time.Second)
+		}
+	})
+}

@@ -21,7 +21,11 @@ const (
 	readTimeout = 5 * time.Second        // a read that makes no progress for longer has failed
 	longRead    = 250 * time.Millisecond // a longer read goes on beside others
 	maxSingle   = 3                      // reads of single scopes at the same time
-	maxHanging  = maxSingle + 1          // calls of the store that have not returned, timed out or not
+
+	// Calls of the store that have not returned, timed out or not. A single scope has one
+	// of them at most, so that it leaves some for the others.
+	maxHanging    = 8
+	maxHangingAll = 2 // of all scopes at once
 
 	maxFailures = 16                    // reads that fail in a row before reads slow down
 	failurePace = 50 * time.Millisecond // between reads after that
@@ -48,7 +52,6 @@ type Follower struct {
 	ended   context.Context       // done when Close is called
 	stop    context.CancelFunc
 	done    sync.WaitGroup // of the goroutines that use the store
-	hanging atomic.Int32   // calls of the store that have not returned
 	wake    chan struct{}
 	answers chan answer
 
@@ -59,6 +62,7 @@ type Follower struct {
 	all      *job          // the read of all scopes
 	jobs     map[keystore.Scope]*job
 	sweep    []keystore.Scope             // to read one by one, changed or not, while complete reads fail
+	hanging  map[keystore.Scope]int       // calls of the store that have not returned
 	peerRead map[keystore.Scope]time.Time // when tokens last caused a read of a scope
 	unknown  time.Time                    // when tokens last caused a read of an unknown scope
 
@@ -104,6 +108,7 @@ func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale
 		updated:  make(chan struct{}),
 		all:      &job{wanted: true}, // the first read does not wait for the watch
 		jobs:     make(map[keystore.Scope]*job),
+		hanging:  make(map[keystore.Scope]int),
 		peerRead: make(map[keystore.Scope]time.Time),
 	}
 	f.done.Go(func() { keystore.Follow(ctx, store, f.note) })
@@ -489,7 +494,7 @@ func (f *Follower) endScope(a answer) {
 
 // list begins to read the family's records of a scope. The answer comes from the store,
 // or says that the call has neither returned nor made progress for readTimeout. Such a
-// call is abandoned.
+// call is abandoned. The caller holds mu.
 func (f *Follower) list(ctx context.Context, b *running) {
 	var given atomic.Bool
 	answered := func(a answer) { // the first one counts
@@ -502,12 +507,18 @@ func (f *Follower) list(ctx context.Context, b *running) {
 		case <-f.ended.Done():
 		}
 	}
-	scope := b.scope
+	scope, most := b.scope, 1
 	if scope == keystore.AllScopes {
-		scope = f.family.Within
+		scope, most = f.family.Within, maxHangingAll
 	}
-	if f.hanging.Load() >= maxHanging {
-		f.done.Go(func() { answered(answer{err: fmt.Errorf("%d earlier reads have not returned", maxHanging)}) })
+	all := 0
+	for _, n := range f.hanging {
+		all += n
+	}
+	if own := f.hanging[b.scope]; own >= most || all >= maxHanging {
+		f.done.Go(func() {
+			answered(answer{err: fmt.Errorf("earlier reads have not returned: %d of the same records, %d in all", own, all)})
+		})
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -516,12 +527,12 @@ func (f *Follower) list(ctx context.Context, b *running) {
 		answered(answer{err: fmt.Errorf("the store did not answer within %s: %w", readTimeout, context.DeadlineExceeded)})
 	})
 	progressed := func() { limit.Reset(readTimeout) }
-	f.hanging.Add(1)
+	f.hanging[b.scope]++
 	f.done.Go(func() {
-		defer f.hanging.Add(-1)
 		defer cancel()
 		in, err := f.read(keystore.WithProgress(ctx, progressed), scope)
 		limit.Stop()
+		f.returned(b.scope)
 		answered(answer{found: in, err: cmp.Or(err, ctx.Err())}) // a late answer may be old
 	})
 }
@@ -538,6 +549,15 @@ func (f *Follower) read(ctx context.Context, scope keystore.Scope) (in found, er
 		in.unreadable = append(in.unreadable, unreadable...)
 	}
 	return in, nil
+}
+
+// returned notes that a call of the store has returned.
+func (f *Follower) returned(scope keystore.Scope) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hanging[scope]--; f.hanging[scope] == 0 {
+		delete(f.hanging, scope)
+	}
 }
 
 // changed tells the owner that a scope has changed.

@@ -149,7 +149,8 @@ const (
 // (SIGSTOP) keeps its lock: until it continues, the writes of other processes, and
 // possibly their Lists, wait until their contexts end. A call that is inside an
 // operation of the file system notices the end of its context when that operation
-// returns.
+// returns. A user who may read the lock files can hold a lock too, for as long as that user
+// likes; the others cannot tell the two apart.
 //
 // The zero value is not usable: all its methods return an error.
 type Store struct {

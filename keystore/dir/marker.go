@@ -121,7 +121,7 @@ func appendMarker(root *os.Root, c change, sync bool) error {
 	}
 	before, ok := parseChange(last)
 	switch {
-	case !ok && (size != int64(len(last)) || !isEpoch(last)): // a crash of the machine, or another program
+	case !hasEpoch(f) || !ok && size != int64(len(last)): // a crash of the machine, or another program
 		return newMarker(root, markerHead+rand.Text()+"\n", c, sync)
 	case size > maxMarker:
 		kept, err := latestHalf(f)
@@ -197,6 +197,13 @@ func newMarker(root *os.Root, lines string, c change, sync bool) error {
 
 func isEpoch(line string) bool {
 	return strings.HasPrefix(line, markerHead) && strings.HasSuffix(line, "\n") && len(line) < maxLine
+}
+
+// hasEpoch reports whether a file begins with an epoch: readers use no other.
+func hasEpoch(f *os.File) bool {
+	head := make([]byte, maxLine)
+	n, _ := f.ReadAt(head, 0)
+	return isEpoch(string(head[:bytes.IndexByte(head[:n], '\n')+1]))
 }
 
 // lastLine returns the last line of a file, whole or not, and the size of the file.
