@@ -112,7 +112,7 @@ func TestHelpHasExamplesThatWork(t *testing.T) {
 func TestCompletionKnowsCommandsFlagsAndValues(t *testing.T) {
 	c := newTool(t)
 	for line, want := range map[string][]string{
-		"":                                       {"generate", "inspect", "keys", "revocations", "backup", "restore"},
+		"":                                       {"generate", "inspect", "keys", "revocations", "cutoffs", "backup", "restore"},
 		"generate ":                              {"dataplane-token", "public-key", "signing-key", "zone-token"},
 		"generate dataplane-token --sig":         {"--signing-key-path"},
 		"keys list --con":                        {"--control-plane"},

@@ -224,6 +224,17 @@ func (a *app) check(ctx context.Context, raw string, claims token.Claims, config
 	if _, err := copied.Create(ctx, keystore.Record{Scope: of.list().Scope, Name: of.list().Name, Data: data}); err != nil {
 		return "", err
 	}
+	cut, err := from.cutoffs(ctx, of)
+	switch {
+	case errors.Is(err, errNoCutoffs):
+		a.say("warning: %s does not serve cutoffs, so they were not checked", from)
+	case err != nil:
+		return "", err
+	default:
+		if err := cut.copyTo(ctx, copied, of); err != nil {
+			return "", err
+		}
+	}
 	return by, a.validate(ctx, raw, claims, copied, configured)
 }
 

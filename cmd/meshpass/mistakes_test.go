@@ -37,7 +37,7 @@ func TestCommandLineWithATypingErrorIsAnsweredWithWhatIsRight(t *testing.T) {
 
 func TestCommandLineWithAGroupAloneIsAnsweredWithItsUsage(t *testing.T) {
 	c := newTool(t)
-	for _, group := range [][]string{{}, {"generate"}, {"keys"}, {"revocations"}, {"completion"}} {
+	for _, group := range [][]string{{}, {"generate"}, {"keys"}, {"revocations"}, {"cutoffs"}, {"completion"}} {
 		r := c.run(group...)
 		require.Equal(t, exitUsage, r.status)
 		require.Empty(t, r.out, "nobody takes help for a token")
