@@ -34,7 +34,7 @@ func toWire(c revocation.Cutoff) wireCutoff {
 
 func (w wireCutoff) cutoff() (revocation.Cutoff, error) {
 	before, err := time.Parse(time.RFC3339, w.Before)
-	return revocation.Cutoff{Before: before, Name: w.Name, Workload: w.Workload, Zone: w.Zone, KeyID: w.KeyID}, err
+	return revocation.Cutoff{Before: before.UTC(), Name: w.Name, Workload: w.Workload, Zone: w.Zone, KeyID: w.KeyID}, err
 }
 
 // readCutoff reads and checks a request to change the cutoffs.
@@ -218,10 +218,8 @@ func (c *Client) cutOff(ctx context.Context, of owner, cutoff revocation.Cutoff)
 		return revocation.Cutoff{}, unusable("before is not a time")
 	}
 	earlier := inForce.Before.Before(asked.Before)
-	asked.Before, inForce.Before = time.Time{}, inForce.Before.UTC()
-	same := inForce
-	same.Before = time.Time{}
-	if earlier || same != asked { // else a caller would believe that the tokens are revoked
+	asked.Before = inForce.Before
+	if earlier || inForce != asked { // else a caller would believe that the tokens are revoked
 		return revocation.Cutoff{}, unusable("it is not a cutoff that covers the one that was asked for")
 	}
 	return inForce, nil
@@ -265,7 +263,6 @@ func (c *Client) listCutoffs(ctx context.Context, of owner) (all []revocation.Cu
 		if err != nil {
 			return nil, time.Time{}, unusable("cutoffs[%d].before is not a time", i)
 		}
-		cutoff.Before = cutoff.Before.UTC()
 		all = append(all, cutoff)
 	}
 	if answer.IDsBefore != "" {
