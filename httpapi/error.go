@@ -178,10 +178,10 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
 	case errors.Is(err, signing.ErrNoKey):
 		return noKey(what)
-	case errors.Is(err, revocation.ErrCutoff): // its moment is too far ahead; the rest was checked
-		return invalid(InvalidParameter{"before", "is too far ahead of the server's clock"}).(*answer)
 	case what.aboutCutoffs() && (errors.Is(err, revocation.ErrUnreadable) || errors.Is(err, keystore.ErrUnreadable)):
 		return newAnswer(http.StatusInternalServerError, titleCutoffsUnusable, "an operator must repair the cutoffs")
+	case errors.Is(err, revocation.ErrCutoff): // unless the record is unreadable, its moment is too far ahead; the rest was checked
+		return invalid(InvalidParameter{"before", "is too far ahead of the server's clock"}).(*answer)
 	case what.aboutCutoffs() && errors.Is(err, keystore.ErrTooLarge):
 		return newAnswer(http.StatusInsufficientStorage, titleCutoffsFull, "the cutoffs have reached the maximum size of the store")
 	case errors.Is(err, revocation.ErrUnreadable), errors.Is(err, keystore.ErrUnreadable) && what.Action != Issue && what.Action != Keys:

@@ -399,7 +399,7 @@ func TestHandlerKeepsRevocationsOfMeshesAndZonesApart(t *testing.T) {
 	for range 2 { // revoking again changes nothing
 		answer, _ := w.do(t, "POST", "/revocations/dataplane/default", `{"ids":["a"]}`)
 		assert.Equal(t, 204, answer.StatusCode)
-		assert.Equal(t, []string{"a","b"}, ids("/revocations/dataplane/default"))
+		assert.Equal(t, []string{"a", "b"}, ids("/revocations/dataplane/default"))
 		assert.Equal(t, []string{"c"}, ids("/revocations/dataplane/default-2"))
 		assert.Equal(t, []string{"d"}, ids("/revocations/zone"))
 	}
