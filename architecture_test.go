@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/rights":  {},
 	"internal/setting": {},
 	"internal/replica": {"signing", "revocation", "keystore", "token"},
-	"internal/keylife": {"revocation", "internal/replica", "internal/setting", "audit", "signing", "keystore", "token"},
+	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
 	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
 		"signing", "revocation", "keystore", "token"},
 

@@ -9,6 +9,10 @@
 //	DELETE /revocations/dataplane/{mesh}   {"ids":["..."]}, restores too; some proxies drop its body
 //	POST   /revocations/dataplane/{mesh}/lists     {"scope":"global"}, makes the list that Kuma reads
 //	GET    /revocations/zone               and the others, the same for zone tokens
+//	GET    /cutoffs/dataplane/{mesh}       {"cutoffs":[{"before","name","workload","kid"}],"idsBefore"}
+//	POST   /cutoffs/dataplane/{mesh}       {"before","name"}, revokes what was issued before; also workload, kid, or none
+//	POST   /cutoffs/dataplane/{mesh}/remove        {"before","name"}, removes the cutoff
+//	GET    /cutoffs/zone                   and the others, the same for zone tokens, with zone or kid
 //	GET    /jwks/dataplane/{mesh}          the mesh's public keys
 //	GET    /jwks/zone                      the public keys of zone tokens
 //	GET    /                               the product, see [WithIndex]
@@ -62,10 +66,15 @@
 // see revocation.MakeDataplaneGlobal. The answers to that and to GET say where each list
 // of the mesh is, as a [RevocationList].
 //
+// A cutoff has before, a time as in RFC 3339, and at most one of the other fields. The
+// answer to adding one is the cutoff that is in force for the same tokens: that one, or a
+// later one. A cutoff more than four minutes ahead of the server's clock is refused. In the
+// answer to GET, idsBefore is there if the list was pruned: see revocation.Prune.
+//
 // # Answers
 //
 // The answer to a request for a token is 200 with the bare token as text/plain, to a
-// change of a revocation list 204, and to a read or a new list 200 with JSON. Only public keys may
+// change of a revocation list 204, and to a read, a new list or a new cutoff 200 with JSON. Only public keys may
 // be cached. If a revocation list has problems, such as items in another form, the answers
 // about it name them in [ProblemHeader], and the answer to GET has them in its body too:
 // {"ids":["..."],"problems":["..."]}. Every error has the form of [Error], in which the
@@ -83,9 +92,11 @@
 //	413 Content Too Large
 //	415 Unsupported Media Type
 //	500 Revocation list unreadable   an operator must repair the record
+//	500 Cutoffs unreadable           the same
 //	500 Internal Server Error        such as a signing key or a record that cannot be read
 //	503 Service unavailable          the store could not be read or written: try again
 //	507 Revocation list is full      the record has reached the maximum size of the store
+//	507 Cutoffs are full             the same
 //
 // No answer contains the cause of a 500 or 503; the log does.
 //
@@ -100,6 +111,6 @@
 //
 // # Audit
 //
-// Every request for a token or for a change of a revocation list is an audit event,
+// Every request for a token or for a change of a revocation list or of cutoffs is an audit event,
 // done or refused, with the actor from the authoriser. See package audit.
 package httpapi

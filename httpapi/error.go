@@ -30,6 +30,9 @@ const (
 	titleFull         = "Revocation list is full"
 	titleListUnusable = "Revocation list unreadable"
 	titleListTaken    = "Name of the list is taken"
+
+	titleCutoffsFull     = "Cutoffs are full"
+	titleCutoffsUnusable = "Cutoffs unreadable"
 )
 
 // Error is an answer other than success. As JSON it is the body of the answer, which has
@@ -42,7 +45,7 @@ const (
 //   - token.ErrDenied: 403
 //   - signing.ErrNoKey: 404 Signing Key not found
 //   - keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable: a
-//     revocation list that cannot be changed or read
+//     revocation list, or cutoffs, that cannot be changed or read
 //   - keystore.ErrNameTaken: a revocation list that cannot be made
 //   - token.ErrUnavailable: 429, 502, 503 or 504; a retry may succeed
 type Error struct {
@@ -89,9 +92,9 @@ func (e *Error) Is(target error) bool {
 	case keystore.ErrReadOnly:
 		return e.Title == titleReadOnly
 	case keystore.ErrTooLarge:
-		return e.Title == titleFull
+		return e.Title == titleFull || e.Title == titleCutoffsFull
 	case revocation.ErrUnreadable:
-		return e.Title == titleListUnusable
+		return e.Title == titleListUnusable || e.Title == titleCutoffsUnusable
 	case keystore.ErrNameTaken:
 		return e.Title == titleListTaken
 	case token.ErrUnavailable:
@@ -175,6 +178,12 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
 	case errors.Is(err, signing.ErrNoKey):
 		return noKey(what)
+	case what.aboutCutoffs() && (errors.Is(err, revocation.ErrUnreadable) || errors.Is(err, keystore.ErrUnreadable)):
+		return newAnswer(http.StatusInternalServerError, titleCutoffsUnusable, "an operator must repair the cutoffs")
+	case errors.Is(err, revocation.ErrCutoff): // unless the record is unreadable, its moment is too far ahead; the rest was checked
+		return invalid(InvalidParameter{"before", "is too far ahead of the server's clock"}).(*answer)
+	case what.aboutCutoffs() && errors.Is(err, keystore.ErrTooLarge):
+		return newAnswer(http.StatusInsufficientStorage, titleCutoffsFull, "the cutoffs have reached the maximum size of the store")
 	case errors.Is(err, revocation.ErrUnreadable), errors.Is(err, keystore.ErrUnreadable) && what.Action != Issue && what.Action != Keys:
 		return newAnswer(http.StatusInternalServerError, titleListUnusable, "an operator must repair the list")
 	case errors.Is(err, keystore.ErrReadOnly):
@@ -191,6 +200,10 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the token could not be issued")
 	}
 	return unavailable()
+}
+
+func (r Request) aboutCutoffs() bool {
+	return r.Action == ListCutoffs || r.Action == CutOff || r.Action == RemoveCutoff
 }
 
 func noKey(what Request) *answer {

@@ -133,6 +133,18 @@ var exchanges = []exchange{
 	{name: "revoke-read-only", request: "POST /revocations/zone\n" + ofJSON + "\n" + `{"ids":["another-id"]}`, setup: failing(keystore.ErrReadOnly)},
 	{name: "revoke-list-full", request: "POST /revocations/zone\n" + ofJSON + "\n" + `{"ids":["another-id"]}`, setup: failing(keystore.ErrTooLarge)},
 
+	{name: "cutoffs", request: "GET /cutoffs/dataplane/default\n" + asAlice + "\n", setup: cutOff},
+	{name: "cutoffs-none", request: "GET /cutoffs/zone\n" + asAlice + "\n"},
+	{name: "cutoffs-unreadable", request: "GET /cutoffs/zone\n" + asAlice + "\n", setup: unreadableCutoffs},
+	{name: "cut-off", request: "POST /cutoffs/dataplane/default\n" + ofJSON + "\n" + `{"before":"2026-11-29T11:00:00.5+01:00","workload":"backend"}`},
+	{name: "cut-off-later-there", request: "POST /cutoffs/dataplane/default\n" + ofJSON + "\n" + `{"before":"2020-01-01T00:00:00Z","name":"dp-1"}`, setup: cutOff},
+	{name: "cut-off-two-subjects", request: "POST /cutoffs/dataplane/default\n" + ofJSON + "\n" + `{"before":"2026-11-29T10:00:00Z","name":"dp-1","kid":"1"}`},
+	{name: "cut-off-no-time", request: "POST /cutoffs/zone\n" + ofJSON + "\n" + `{"before":"now"}`},
+	{name: "cut-off-too-far", request: "POST /cutoffs/zone\n" + ofJSON + "\n" + `{"before":"2999-01-01T00:00:00Z"}`},
+	{name: "cut-off-full", request: "POST /cutoffs/zone\n" + ofJSON + "\n" + `{"before":"2026-11-29T10:00:00Z"}`, setup: failing(keystore.ErrTooLarge)},
+	{name: "cut-off-refused", request: "POST /cutoffs/zone\nAs: bob\nContent-Type: application/json\n\n" + `{"before":"2026-11-29T10:00:00Z"}`},
+	{name: "remove-cutoff", request: "POST /cutoffs/dataplane/default/remove\n" + ofJSON + "\n" + `{"before":"2026-11-29T10:00:00Z","name":"dp-1"}`, setup: cutOff},
+
 	{name: "keys-dataplane", request: "GET /jwks/dataplane/published\n" + asAlice + "\n", setup: published()},
 	{name: "keys-zone", request: "GET /jwks/zone\n" + asAlice + "\n", setup: published()},
 	{name: "keys-zone-public", request: "GET /jwks/zone\n\n", setup: published(httpapi.WithPublicKeySets())},
@@ -176,6 +188,15 @@ func failing(err error) func(*testing.T, *world) {
 func revoked(t *testing.T, w *world) {
 	require.NoError(t, dataplane.Revoke(quiet(t), w.store, "default", someID, "another-id"))
 	require.NoError(t, zone.Revoke(quiet(t), w.store, "of-a-zone"))
+}
+
+// cutOff has a cutoff, and a floor that pruning has left.
+func cutOff(t *testing.T, w *world) {
+	put(t, w.store, "default", "dataplane-token-cutoffs-default", []byte(`{"before":"2026-11-29T10:00:00Z","name":"dp-1"}`+"\n"+`{"idsBefore":"2026-08-31T10:00:00Z"}`+"\n"))
+}
+
+func unreadableCutoffs(t *testing.T, w *world) {
+	put(t, w.store, keystore.Global, "zone-token-cutoffs", []byte("{}"))
 }
 
 // published has public keys that are the same in each run, for mesh published and

@@ -14,6 +14,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -35,6 +36,10 @@ const (
 	// MakeGlobalList makes the revocation list of a mesh in the global scope, which Kuma
 	// reads: see revocation.MakeDataplaneGlobal.
 	MakeGlobalList Action = "make global list"
+
+	ListCutoffs  Action = "list cutoffs"
+	CutOff       Action = "cut off"       // revoke all tokens issued before a moment
+	RemoveCutoff Action = "remove cutoff" // the tokens that it alone revokes are valid again
 )
 
 // A Request is what an [Authorizer] decides about. The handler has read all of it
@@ -55,6 +60,9 @@ type Request struct {
 
 	// TokenIDs are the ids (jti) to Revoke or Restore, at least one.
 	TokenIDs []string
+
+	// Cutoff is the cutoff to add or remove, for CutOff and RemoveCutoff.
+	Cutoff revocation.Cutoff
 }
 
 // An Authorizer decides whether a request is allowed, and names the actor for
@@ -223,6 +231,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // body some proxies drop (RFC 9110, section 9.3.5).
 const restorePath = "/restore"
 
+// removePath ends the path under which POST removes a cutoff.
+const removePath = "/remove"
+
 // listsPath ends the path under which POST makes a list of a mesh.
 const listsPath = "/lists"
 
@@ -246,7 +257,8 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	}
 	restoring := more && "/"+rest == restorePath && resource == "revocations"
 	making := more && "/"+rest == listsPath && resource == "revocations" && ofMesh
-	if more && !restoring && !making {
+	removing := more && "/"+rest == removePath && resource == "cutoffs"
+	if more && !restoring && !making && !removing {
 		return what, notFound()
 	}
 	var actions map[string]Action
@@ -259,6 +271,10 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 		actions = map[string]Action{http.MethodPost: Issue}
 	case resource == "revocations":
 		actions = map[string]Action{http.MethodGet: List, http.MethodHead: List, http.MethodPost: Revoke, http.MethodDelete: Restore}
+	case removing:
+		actions = map[string]Action{http.MethodPost: RemoveCutoff}
+	case resource == "cutoffs":
+		actions = map[string]Action{http.MethodGet: ListCutoffs, http.MethodHead: ListCutoffs, http.MethodPost: CutOff}
 	case resource == "jwks":
 		actions = map[string]Action{http.MethodGet: Keys, http.MethodHead: Keys}
 	default:
@@ -300,6 +316,8 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, what *Request) er
 		return readTokenIDs(w, r, what)
 	case MakeGlobalList:
 		return readListScope(w, r)
+	case CutOff, RemoveCutoff:
+		return readCutoff(w, r, what)
 	}
 	return nil
 }
@@ -326,6 +344,12 @@ func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request
 		return h.change(ctx, w, what)
 	case MakeGlobalList:
 		return h.makeGlobalList(ctx, w, what)
+	case ListCutoffs:
+		return h.listCutoffs(ctx, w, what)
+	case CutOff:
+		return h.cutOff(ctx, w, what)
+	case RemoveCutoff:
+		return h.removeCutoff(ctx, w, what)
 	default:
 		return h.serveKeys(ctx, w, r, what)
 	}
@@ -338,11 +362,13 @@ func (h *handler) logRefused(ctx context.Context, what Request, err error) {
 		Err:      err,
 		Kind:     what.Kind,
 		Mesh:     what.Mesh,
-		Name:     what.Dataplane.Name,
+		Name:     what.Dataplane.Name + what.Cutoff.Name, // one of the two
 		Type:     what.Dataplane.Type,
-		Workload: what.Dataplane.Workload,
+		Workload: what.Dataplane.Workload + what.Cutoff.Workload,
 		Tags:     what.Dataplane.Tags,
-		Zone:     what.Zone.Zone,
+		Zone:     what.Zone.Zone + what.Cutoff.Zone,
+		KeyID:    what.Cutoff.KeyID,
+		Before:   what.Cutoff.Before,
 		Scope:    what.Zone.Scope,
 		TokenID:  someOf(what.TokenIDs), // one event, so that a refused client cannot flood the log
 	})

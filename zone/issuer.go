@@ -16,8 +16,10 @@ import (
 // implements it; later versions may add methods.
 type Issuer interface {
 	// Issue returns a signed token for a zone and its scopes, valid for validFor
-	// from now, in whole seconds. Its id (jti) is a random UUID. nbf and iat are
-	// five minutes in the past, for verifiers whose clocks are behind.
+	// from now, in whole seconds. Its id (jti) is a UUID of version 7. nbf is five
+	// minutes in the past, for verifiers whose clocks are behind, and iat five
+	// seconds. If a cutoff in the issuer's store would revoke the token, iat is that of
+	// the cutoff, up to six minutes ahead; beyond that nothing is issued.
 	//
 	// The error matches one of:
 	//

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -24,8 +25,8 @@ const controlPlanesHelp = `Give the address of a control plane's REST API with -
   http://HOST:PORT      without TLS: others on the network can read the tokens
   unix:PATH             through a Unix socket on this machine
 
-A control plane issues tokens, lists, adds and removes revocations, and lists its public keys. A Kuma control plane only
-issues tokens. Add and remove signing keys in the store.
+A control plane issues tokens, lists, adds and removes revocations and cutoffs, and lists its public keys. A Kuma control
+plane only issues tokens. Add and remove signing keys, and prune revocations, in the store.
 
 If it requires authentication, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
 
@@ -154,6 +155,50 @@ func (c *controlPlane) restore(ctx context.Context, of owner, ids []string) erro
 func (c *controlPlane) makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) {
 	lists, err := c.MakeGlobalList(ctx, of.mesh)
 	return lists, c.explain(err)
+}
+
+func (c *controlPlane) cutoffs(ctx context.Context, of owner) (all cutoffs, err error) {
+	if of.mesh == "" {
+		list, floor, err := c.CutoffsZone(ctx)
+		for _, z := range list {
+			all.list = append(all.list, revocation.Cutoff{Before: z.Before, Zone: z.Zone, KeyID: z.KeyID})
+		}
+		all.floor = floor
+		return all, c.explainCutoffs(err)
+	}
+	list, floor, err := c.CutoffsDataplane(ctx, of.mesh)
+	for _, d := range list {
+		all.list = append(all.list, revocation.Cutoff{Before: d.Before, Name: d.Name, Workload: d.Workload, KeyID: d.KeyID})
+	}
+	all.floor = floor
+	return all, c.explainCutoffs(err)
+}
+
+func (c *controlPlane) cutOff(ctx context.Context, of owner, cutoff revocation.Cutoff) (revocation.Cutoff, error) {
+	if of.mesh == "" {
+		z, err := c.CutOffZone(ctx, zoneCutoff(cutoff))
+		return revocation.Cutoff{Before: z.Before, Zone: z.Zone, KeyID: z.KeyID}, c.explainCutoffs(err)
+	}
+	d, err := c.CutOffDataplane(ctx, of.mesh, dataplaneCutoff(cutoff))
+	return revocation.Cutoff{Before: d.Before, Name: d.Name, Workload: d.Workload, KeyID: d.KeyID}, c.explainCutoffs(err)
+}
+
+func (c *controlPlane) removeCutoff(ctx context.Context, of owner, cutoff revocation.Cutoff) error {
+	if of.mesh == "" {
+		return c.explainCutoffs(c.RemoveCutoffZone(ctx, zoneCutoff(cutoff)))
+	}
+	return c.explainCutoffs(c.RemoveCutoffDataplane(ctx, of.mesh, dataplaneCutoff(cutoff)))
+}
+
+// errNoCutoffs: the control plane has no cutoffs, or it is none.
+var errNoCutoffs = errors.New("the control plane does not serve cutoffs")
+
+func (c *controlPlane) explainCutoffs(err error) error {
+	var answer *httpapi.Error
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return advise(fmt.Errorf("%s: %w: %w", c.name, errNoCutoffs, err), "Kuma and older versions do not; check the address, or use the store, with --store")
+	}
+	return c.explain(err)
 }
 
 func (c *controlPlane) keys(ctx context.Context, of owner) (list keyList, err error) {

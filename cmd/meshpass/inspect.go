@@ -320,6 +320,17 @@ func (v *verifier) validator(ctx context.Context, of owner) (validator, error) {
 	if _, err := copied.Create(ctx, keystore.Record{Scope: of.list().Scope, Name: of.list().Name, Data: data}); err != nil {
 		return validator{}, err
 	}
+	cut, err := v.from.cutoffs(ctx, of)
+	switch {
+	case errors.Is(err, errNoCutoffs):
+		v.app.say("warning: %s does not serve cutoffs, so they were not checked", v.from)
+	case err != nil:
+		return validator{}, err
+	default:
+		if err := cut.copyTo(ctx, copied, of); err != nil {
+			return validator{}, err
+		}
+	}
 	return v.app.validator(of, by, copied, configured)
 }
 

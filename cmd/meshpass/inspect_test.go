@@ -18,7 +18,7 @@ func TestInspectShowsWhatATokenSaysInWords(t *testing.T) {
 		"--tag", "kuma.io/service=backend,backend-admin", "--tag", "version=1")
 	_, claims := c.decode(raw)
 	c.now = func() time.Time { return claims.IssuedAt.Add(5 * time.Minute) }
-	issued, expires := claims.IssuedAt.Format(time.RFC3339), claims.ExpiresAt.Format(time.RFC3339)
+	issued, from, expires := claims.IssuedAt.Format(time.RFC3339), claims.NotBefore.Format(time.RFC3339), claims.ExpiresAt.Format(time.RFC3339)
 	require.Equal(t, `kind        dataplane token
 mesh        default
 name        dp-1
@@ -28,7 +28,7 @@ workload    backend
 proxy type  any
 id (jti)    `+claims.ID+`
 issued      `+issued+`, 5 minutes ago
-valid from  `+issued+`, 5 minutes ago
+valid from  `+from+`, 10 minutes ago
 expires     `+expires+`, in 30 days
 key (kid)   1
 checked by  the keys and revocations of dir:./keys

@@ -20,7 +20,7 @@ const (
 )
 
 func main() {
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now, canAsk: isTerminal(os.Stdin)}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }
 
@@ -28,6 +28,7 @@ func main() {
 type app struct {
 	in       io.Reader
 	inRead   bool // standard input was read
+	canAsk   bool // standard input is a terminal
 	out, err io.Writer
 	report   report // writes to out
 	getenv   func(string) string

@@ -64,7 +64,7 @@ func (c *tool) runWith(in string, args ...string) result {
 // patiently gives a command that would wait for 10 seconds a minute: the machine may
 // be busy.
 func patiently(args []string) []string {
-	if len(args) < 2 || slices.Contains(args, "--timeout") || !slices.Contains([]string{"generate", "inspect", "keys", "revocations", "backup", "restore", "import", "export", "check"}, args[0]) {
+	if len(args) < 2 || slices.Contains(args, "--timeout") || !slices.Contains([]string{"generate", "inspect", "keys", "revocations", "cutoffs", "backup", "restore", "import", "export", "check"}, args[0]) {
 		return args
 	}
 	return append([]string{"--timeout", "1m"}, args...)

@@ -18,7 +18,7 @@ import (
 
 func (a *app) revocationsCommand() *cobra.Command {
 	var which choice
-	command := group("revocations", "List, add and remove revoked tokens")
+	command := group("revocations", "List, add and remove revoked tokens, one by one")
 	command.Long = `Lists, adds and removes the ids of revoked tokens: dataplane tokens of a mesh, or zone tokens. Validators refuse a token
 whose id is on the list, and open streams with it end. "meshpass inspect" and the audit log show the id of a token.
 
@@ -30,7 +30,7 @@ if its id is on either, and "add" and "remove" change each that exists. Kuma con
   meshpass revocations remove --token-file dp-1.token`
 	which.flags(command)
 	command.AddCommand(a.listRevocationsCommand(&which),
-		a.changeRevocationsCommand(&which, true), a.changeRevocationsCommand(&which, false), a.makeGlobalListCommand(&which))
+		a.changeRevocationsCommand(&which, true), a.changeRevocationsCommand(&which, false), a.makeGlobalListCommand(&which), a.pruneCommand(&which))
 	return command
 }
 

@@ -121,7 +121,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.Bool("no-config", false, "of kumactl: this tool never reads a configuration file")
 	_ = flags.MarkHidden("no-config")
 
-	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.checkCommand(), a.keysCommand(), a.revocationsCommand(),
+	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.checkCommand(), a.keysCommand(), a.revocationsCommand(), a.cutoffsCommand(),
 		a.backupCommand(), a.restoreCommand(), a.importCommand(), a.exportCommand(),
 		&cobra.Command{Use: "stores", Short: "How to name a store", Long: storesHelp},
 		&cobra.Command{Use: "control-planes", Short: "How to name a control plane", Long: controlPlanesHelp})

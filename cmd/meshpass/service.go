@@ -26,6 +26,9 @@ type service interface {
 	revoke(ctx context.Context, of owner, ids []string) (revokedIDs, error) // a control plane returns problems alone
 	restore(ctx context.Context, of owner, ids []string) error
 	makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) // the lists after it
+	cutoffs(ctx context.Context, of owner) (cutoffs, error)
+	cutOff(ctx context.Context, of owner, c revocation.Cutoff) (inForce revocation.Cutoff, err error)
+	removeCutoff(ctx context.Context, of owner, c revocation.Cutoff) error
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
 }
@@ -61,6 +64,14 @@ func (o owner) String() string {
 		return "the zones"
 	}
 	return fmt.Sprintf("mesh %q", o.mesh)
+}
+
+// tokens names the owner's tokens.
+func (o owner) tokens() string {
+	if o.mesh == "" {
+		return "zone tokens"
+	}
+	return "dataplane tokens of " + o.String()
 }
 
 // flag returns the flag that names the owner.
@@ -266,6 +277,60 @@ func (s *storeService) restore(ctx context.Context, of owner, ids []string) erro
 		return s.explain(zone.Restore(ctx, s.KeyStore, ids[0], ids[1:]...), of)
 	}
 	return s.explain(dataplane.Restore(ctx, s.KeyStore, of.mesh, ids[0], ids[1:]...), of)
+}
+
+func (s *storeService) cutoffs(ctx context.Context, of owner) (cutoffs, error) {
+	kind, scope := token.KindDataplane, keystore.Scope(of.mesh)
+	if of.mesh == "" {
+		kind, scope = token.KindZone, keystore.Global
+	}
+	var all cutoffs
+	for _, ref := range revocation.CutoffsOf(kind, scope) {
+		found, err := ref.Load(ctx, s.KeyStore)
+		if err != nil {
+			return cutoffs{}, s.explainCutoffs(err, of)
+		}
+		all.list = append(all.list, found.All()...)
+		if found.Floor().After(all.floor) {
+			all.floor = found.Floor()
+		}
+	}
+	return all, nil
+}
+
+func (s *storeService) cutOff(ctx context.Context, of owner, c revocation.Cutoff) (revocation.Cutoff, error) {
+	if of.mesh == "" {
+		z, err := zone.CutOff(ctx, s.KeyStore, zoneCutoff(c))
+		return revocation.Cutoff{Before: z.Before, Zone: z.Zone, KeyID: z.KeyID}, s.explainCutoffs(err, of)
+	}
+	d, err := dataplane.CutOff(ctx, s.KeyStore, of.mesh, dataplaneCutoff(c))
+	return revocation.Cutoff{Before: d.Before, Name: d.Name, Workload: d.Workload, KeyID: d.KeyID}, s.explainCutoffs(err, of)
+}
+
+func (s *storeService) removeCutoff(ctx context.Context, of owner, c revocation.Cutoff) error {
+	if of.mesh == "" {
+		return s.explainCutoffs(zone.RemoveCutoff(ctx, s.KeyStore, zoneCutoff(c)), of)
+	}
+	return s.explainCutoffs(dataplane.RemoveCutoff(ctx, s.KeyStore, of.mesh, dataplaneCutoff(c)), of)
+}
+
+func zoneCutoff(c revocation.Cutoff) zone.Cutoff {
+	return zone.Cutoff{Before: c.Before, Zone: c.Zone, KeyID: c.KeyID}
+}
+
+func dataplaneCutoff(c revocation.Cutoff) dataplane.Cutoff {
+	return dataplane.Cutoff{Before: c.Before, Name: c.Name, Workload: c.Workload, KeyID: c.KeyID}
+}
+
+// explainCutoffs is explain for the records with cutoffs.
+func (s *storeService) explainCutoffs(err error, of owner) error {
+	switch {
+	case errors.Is(err, revocation.ErrUnreadable):
+		return advise(err, "no token can be checked against it: repair the record, which must hold one JSON object a line, or the list of revoked ids")
+	case errors.Is(err, revocation.ErrCutoff):
+		return err
+	}
+	return s.explain(err, of)
 }
 
 func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {

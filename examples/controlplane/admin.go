@@ -30,12 +30,14 @@ func authorizeAll(*http.Request, httpapi.Request) (actor string, err error) {
 	return actorOperator, nil
 }
 
-// authorizeInZone lets the operator do everything except change revocation lists: the next
-// snapshot of the global control plane would overwrite the change.
+// authorizeInZone lets the operator do everything except change revocation lists and cutoffs:
+// the next snapshot of the global control plane would overwrite the change.
 func authorizeInZone(_ *http.Request, what httpapi.Request) (actor string, err error) {
 	switch what.Action {
 	case httpapi.Revoke, httpapi.Restore, httpapi.MakeGlobalList:
 		return actorOperator, httpapi.Denied("a zone gets its revocation lists from the global control plane: change them there")
+	case httpapi.CutOff, httpapi.RemoveCutoff:
+		return actorOperator, httpapi.Denied("a zone gets its cutoffs from the global control plane: change them there")
 	}
 	return actorOperator, nil
 }

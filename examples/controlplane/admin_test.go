@@ -49,6 +49,10 @@ func TestZoneIssuesDataplaneTokensWithItsOwnKeyAndRevokesNothing(t *testing.T) {
 	require.ErrorIs(t, client.RestoreDataplane(t.Context(), "default", "some-id"), token.ErrDenied)
 	_, err = client.MakeGlobalList(t.Context(), "default")
 	require.ErrorIs(t, err, token.ErrDenied)
+	cutoff := dataplane.Cutoff{Before: time.Now()}
+	_, err = client.CutOffDataplane(t.Context(), "default", cutoff)
+	require.ErrorIs(t, err, token.ErrDenied)
+	require.ErrorIs(t, client.RemoveCutoffDataplane(t.Context(), "default", cutoff), token.ErrDenied)
 }
 
 func TestZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing.T) {

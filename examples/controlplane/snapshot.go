@@ -14,8 +14,8 @@ import (
 )
 
 // A snapshot is the part of the global control plane's store that zones get: the public halves
-// of all signing keys, and the revocation lists. A zone keeps it in its own store, and removes
-// public keys and lists that are not in the snapshot.
+// of all signing keys, the revocation lists, and the cutoffs. A zone keeps it in its own store,
+// and removes public keys, lists and cutoffs that are not in the snapshot.
 type snapshot struct {
 	Records []publicRecord `json:"records"`
 }
@@ -33,11 +33,14 @@ const (
 	dataplaneRevocations = "dataplane-token-revocations-"
 	zoneKeys             = "zone-token-signing-public-key-"
 	zoneRevocations      = "zone-token-revocations"
+	dataplaneCutoffs     = "dataplane-token-cutoffs-"
+	zoneCutoffs          = "zone-token-cutoffs"
 )
 
-// governed is in the order in which records are written: revocations come before the keys
-// that signed the revoked tokens.
-var governed = []string{dataplaneRevocations, zoneRevocations, dataplaneKeys, zoneKeys}
+// governed is in the order in which records are written. The floor among the cutoffs comes
+// before the list that was pruned below it, and revocations come before the keys that signed
+// the revoked tokens.
+var governed = []string{dataplaneCutoffs, zoneCutoffs, dataplaneRevocations, zoneRevocations, dataplaneKeys, zoneKeys}
 
 // readSnapshot reads a snapshot from a store. It reads private keys, but keeps only their
 // public halves. problems describes keys that cannot be used and are left out.
@@ -51,7 +54,9 @@ func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, pro
 			}
 		}
 	}
-	for _, prefix := range []string{dataplaneRevocations, zoneRevocations} {
+	// Cutoffs are read after the lists: pruning writes the floor and then drops ids, so a list
+	// without them comes with the floor.
+	for _, prefix := range []string{dataplaneRevocations, zoneRevocations, dataplaneCutoffs, zoneCutoffs} {
 		lists, err := store.List(ctx, keystore.AllScopes, prefix)
 		if err != nil {
 			return snapshot{}, nil, err
@@ -95,7 +100,7 @@ func (s snapshot) applyTo(ctx context.Context, store keystore.KeyStore) (changes
 	wanted := map[id]publicRecord{}
 	for _, r := range s.Records {
 		if !isGoverned(r.Name) {
-			return 0, fmt.Errorf("the snapshot has a record %.128q, which is neither a public key nor a revocation list", r.Name)
+			return 0, fmt.Errorf("the snapshot has a record %.128q, which is neither a public key nor a revocation list nor cutoffs", r.Name)
 		}
 		wanted[id{r.Mesh, r.Name}] = r
 	}

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -106,6 +109,100 @@ func TestSnapshotRemovesFromTheZoneWhatTheGlobalRemovedAndNothingElse(t *testing
 	list, err := dataplane.Revoked(t.Context(), atZone, "default")
 	require.NoError(t, err)
 	require.Equal(t, []string{"id-1", "id-3"}, list.IDs())
+}
+
+func TestSnapshotBringsAZoneCutoffsAndTakesThemBack(t *testing.T) {
+	global, atZone := globalStore(t), keystore.NewMemory()
+	issuer, err := dataplane.NewIssuer(global)
+	require.NoError(t, err)
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	require.NoError(t, err)
+	validate := func() error {
+		validator, err := dataplane.NewValidator(atZone)
+		require.NoError(t, err)
+		defer validator.Close()
+		_, err = validator.Validate(t.Context(), "default", issued.Token)
+		return err
+	}
+	cutoff, err := dataplane.CutOff(t.Context(), global, "default", dataplane.Cutoff{Before: time.Now().Add(token.Skew), Name: "dp-1"})
+	require.NoError(t, err)
+	_, err = zone.CutOff(t.Context(), global, zone.Cutoff{Before: time.Now(), Zone: "west"})
+	require.NoError(t, err)
+	_, err = sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	require.ErrorIs(t, validate(), token.ErrRevoked)
+	ofZones, err := zone.Cutoffs(t.Context(), atZone)
+	require.NoError(t, err)
+	require.Len(t, ofZones, 1)
+
+	require.NoError(t, dataplane.RemoveCutoff(t.Context(), global, "default", cutoff))
+	_, err = sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	require.NoError(t, validate())
+}
+
+// ordered remembers the order of the names that are written.
+type ordered struct {
+	keystore.KeyStore
+	written []string
+	onList  func(prefix string) // after the read
+}
+
+func (o *ordered) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	records, err := o.KeyStore.List(ctx, scope, prefix)
+	if o.onList != nil {
+		o.onList(prefix)
+	}
+	return records, err
+}
+
+func (o *ordered) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	o.written = append(o.written, r.Name)
+	return o.KeyStore.Create(ctx, r)
+}
+
+func (o *ordered) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	o.written = append(o.written, r.Name)
+	return o.KeyStore.Update(ctx, r)
+}
+
+func TestSnapshotNeverBringsAPrunedListWithoutItsFloor(t *testing.T) {
+	const old = "0192a000-0000-7000-8000-000000000001" // of October 2024
+	prefixes := []string{dataplaneRevocations, zoneRevocations, dataplaneCutoffs, zoneCutoffs}
+	for _, at := range prefixes {
+		memory := globalStore(t)
+		require.NoError(t, dataplane.Revoke(t.Context(), memory, "default", old))
+		global := &ordered{KeyStore: memory}
+		global.onList = func(prefix string) {
+			if prefix == at { // another process prunes between two reads
+				_, err := dataplane.PruneRevocations(t.Context(), memory, "default", 24*time.Hour, false)
+				require.NoError(t, err)
+			}
+		}
+		s := sent(t, global)
+		atZone := keystore.NewMemory()
+		_, err := s.applyTo(t.Context(), atZone)
+		require.NoError(t, err)
+		list, err := dataplane.Revoked(t.Context(), atZone, "default")
+		require.NoError(t, err)
+		cutoffs, err := revocation.DataplaneCutoffs("default").Load(t.Context(), atZone)
+		require.NoError(t, err)
+		require.True(t, list.Contains(old) || !cutoffs.Floor().IsZero(), "pruned after the read of %s", at)
+	}
+}
+
+func TestSnapshotIsWrittenWithTheFloorBeforeThePrunedList(t *testing.T) {
+	const old = "0192a000-0000-7000-8000-000000000001"
+	global, atZone := globalStore(t), &ordered{KeyStore: keystore.NewMemory()}
+	require.NoError(t, dataplane.Revoke(t.Context(), global, "default", old))
+	_, err := sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	atZone.written = nil
+	_, err = dataplane.PruneRevocations(t.Context(), global, "default", 24*time.Hour, false)
+	require.NoError(t, err)
+	_, err = sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	require.Equal(t, []string{"dataplane-token-cutoffs-default", "dataplane-token-revocations-default"}, atZone.written)
 }
 
 func TestSnapshotCannotBringAZoneAnythingElse(t *testing.T) {
