@@ -39,6 +39,9 @@ func specific(c revocation.Cutoff) Cutoff { return Cutoff{c.Before, c.Name, c.Wo
 // subject: that one, or the present one if it is later. For errors see
 // revocation.CutoffsRef.Add.
 //
+// A token that was issued while an earlier cutoff was ahead is dated at that one. To take
+// it back too, make the new cutoff after the moment of the earlier one.
+//
 // Control planes that know no cutoffs accept the tokens. A cutoff is no remedy for a
 // stolen signing key: the thief chooses the iat. Remove the key.
 func CutOff(ctx context.Context, store keystore.KeyStore, mesh string, c Cutoff) (Cutoff, error) {

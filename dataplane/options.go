@@ -97,8 +97,8 @@ func WithClock(now func() time.Time) Option { return option(setting.WithClock(no
 
 // WithMaxLifetime limits the lifetime of tokens, both when issuing and when
 // validating. The lifetime counts from iat, or from nbf if there is no iat, to
-// exp; a token with neither is rejected. The five minutes by which issuers set
-// iat back do not count. The limit is at least one second. Without this option
+// exp; a token with neither is rejected. The time by which issuers set iat or nbf back
+// does not count. The limit is at least one second. Without this option
 // there is no limit.
 func WithMaxLifetime(limit time.Duration) Option { return option(setting.WithMaxLifetime(limit)) }
 

@@ -74,7 +74,7 @@ type Registered struct {
 	// ID is the jti, by which a token is revoked: 1 to [MaxIDLength] visible
 	// ASCII characters without a comma.
 	ID string
-	// IssuedAt is the iat. Issuers of this module backdate it by five minutes.
+	// IssuedAt is the iat. Issuers of this module set it back by five seconds.
 	IssuedAt time.Time
 	// NotBefore is the nbf: before this time the token is not valid.
 	NotBefore time.Time

@@ -141,7 +141,7 @@ func (t Verified) KeyID() string {
 //
 //   - token.ErrExpired: the token has expired, leeway included, by the wall
 //     clock or by the time since Bind, whichever comes first;
-//   - token.ErrRevoked: the token's id is on a revocation list;
+//   - token.ErrRevoked: the token's id is on a revocation list, or a cutoff revokes it;
 //   - token.ErrUnknownKey: the key that signed the token was removed or
 //     replaced;
 //   - token.ErrUnavailable: the store, a revocation list or the key's record
