@@ -71,7 +71,7 @@ func TestStoreInKumasTableServesOperators(t *testing.T) {
 	c := newTool(t)
 	database := engines.SharedPostgres(t).NewDatabase(t)
 	c.env["MESHPASS_STORE"] = database + "&table=kuma"
-	require.Contains(t, c.fails(exitFailed, "keys", "add", "--first", "--mesh", "default"), "Kuma's table resources")
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--first", "--mesh", "default"), "the table resources of Kuma")
 	conn, err := pgx.Connect(t.Context(), database)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())

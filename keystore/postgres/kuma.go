@@ -79,7 +79,7 @@ var kumaTable = &table{
 	exists: `SELECT FROM resources WHERE ` + kumaRow,
 
 	maxScope: 100,
-	missing: errors.New("Kuma's table resources is not in a schema of the search_path that the role may use: " +
+	missing: errors.New("the table resources of Kuma is not in a schema of the search_path that the role may use: " +
 		"name the database and the schema of a Kuma, which makes it with \"kuma-cp migrate up\""),
 	check: checkKumaColumns,
 
@@ -93,7 +93,7 @@ var kumaTable = &table{
 	announces: `SELECT t.oid::text, EXISTS (SELECT FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid
 			WHERE g.tgrelid = t.oid AND g.tgenabled IN ('A', 'O') AND f.prosrc LIKE '%resource_events%')
 		FROM (SELECT 'resources'::regclass::oid) t`,
-	noTrigger: errors.New("Kuma's table resources announces no changes: its trigger products_notify_event is missing or disabled"),
+	noTrigger: errors.New("the table resources of Kuma announces no changes: its trigger products_notify_event is missing or disabled"),
 	channel:   func(string) string { return kumaEvent },
 	announced: announcedByKuma,
 }
@@ -123,7 +123,7 @@ func checkKumaColumns(ctx context.Context, s *Store) error {
 		switch {
 		case slices.Contains(columns, c.name):
 		case c.since != "":
-			return fmt.Errorf("Kuma's table resources has no column %s, which Kuma makes from version %s on: upgrade Kuma to 2.7 or later", c.name, c.since)
+			return fmt.Errorf("the table resources of Kuma has no column %s, which Kuma makes from version %s on: upgrade Kuma to 2.7 or later", c.name, c.since)
 		default:
 			return fmt.Errorf("the table resources has no column %s, so it is not that of Kuma 2.7 or later", c.name)
 		}

@@ -602,7 +602,7 @@ func TestStoreMakesNoTableForKuma(t *testing.T) {
 	calls["Migrate"] = store.Migrate
 	for name, call := range calls {
 		err := call(t.Context())
-		require.ErrorContains(t, err, "Kuma's table resources", name)
+		require.ErrorContains(t, err, "the table resources of Kuma", name)
 		require.NotErrorIs(t, err, keystore.ErrNotFound, name)
 	}
 	require.Equal(t, "0", execute(t, url, "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"))

@@ -41,6 +41,11 @@ func (n *node) Link(context.Context, fs.InodeEmbedder, string, *fuse.EntryOut) (
 	return nil, n.refusal
 }
 
+// WrapChild makes each file and folder of the file system such a node.
+func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{fs.LoopbackNode{RootData: n.RootData}, n.refusal}
+}
+
 // mount returns a folder on a file system of such nodes.
 func mount(t *testing.T, refusal syscall.Errno) string {
 	t.Helper()
@@ -48,10 +53,7 @@ func mount(t *testing.T, refusal syscall.Errno) string {
 		missing(t, "only root can mount a file system")
 	}
 	root := &fs.LoopbackRoot{Path: t.TempDir()}
-	root.NewNode = func(root *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{fs.LoopbackNode{RootData: root}, refusal}
-	}
-	root.RootNode = root.NewNode(root, nil, "", nil)
+	root.RootNode = &node{fs.LoopbackNode{RootData: root}, refusal}
 	path := t.TempDir()
 	server, err := fs.Mount(path, root.RootNode, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true}})
 	if err != nil {
