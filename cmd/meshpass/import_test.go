@@ -127,6 +127,7 @@ func TestImportReadsEveryFormThatKumactlAndKubectlPrint(t *testing.T) {
 		"lines of Windows":             "\ufefftype: Secret\r\nmesh: default\r\nname: " + name + "\r\ndata: |\r\n  " + encoded(key)[:64] + "\r\n  " + encoded(key)[64:] + "\r\n",
 		"Kubernetes":                   fmt.Sprintf(kubernetes, "  labels:\n    kuma.io/mesh: default\n"),
 		"Kubernetes, without a label":  fmt.Sprintf(kubernetes, ""),
+		"Kubernetes, an empty label":   fmt.Sprintf(kubernetes, "  labels: {kuma.io/mesh: \"\"}\n"),
 		"Kubernetes, a list in JSON":   string(kubernetesList),
 	} {
 		t.Run(form, func(t *testing.T) {
@@ -171,6 +172,7 @@ func TestImportLeavesWhatItCannotUseAndSaysWhy(t *testing.T) {
 		"data that is no base64":     {fails, secret("GlobalSecret", "", "zone-token-revocations", "id,id"), "not base64"},
 		"no data":                    {fails, "type: GlobalSecret\nname: zone-token-revocations\n", `it has no "data"`},
 		"no value":                   {fails, "apiVersion: v1\nkind: Secret\nmetadata: {name: zone-token-revocations}\ntype: system.kuma.io/global-secret\ndata: {}\n", `it has no "data.value"`},
+		"a zones' key, empty label":  {fails, "apiVersion: v1\nkind: Secret\nmetadata: {name: zone-token-signing-key-1, labels: {kuma.io/mesh: ''}}\ntype: system.kuma.io/secret\ndata: {value: " + encoded(key) + "}\n", "belongs into the global scope"},
 		"a mesh that is missing":     {fails, "type: Secret\nname: dataplane-token-signing-key-default-1\ndata: eA==\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,9 +197,10 @@ func TestImportOfSomethingElseFailsBeforeItChangesAnything(t *testing.T) {
 	c.write("broken.json", `{"type": "Secret"`)
 	c.write("nested.yaml", "items:\n- items: []\n")
 	c.write("tagged.yaml", "type: Secret\nname: [a]\n")
+	c.write("alias.yaml", "items:\n- &x {type: GlobalSecret, name: zone-token-revocations, data: aWQ=}\n- *x\n")
 	c.write("large.yaml", strings.Repeat("#", maxManifest+1))
 	for file, says := range map[string]string{
-		"token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource",
+		"token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource", "alias.yaml": "alias of YAML",
 		"tagged.yaml": "another form", "broken.json": "neither YAML nor JSON", "large.yaml": "more than 16777216 bytes", "missing.yaml": "there is no file",
 	} {
 		require.Contains(t, c.fails(exitFailed, "import", "good.yaml", file), says)
