@@ -32,7 +32,7 @@ never makes a revoked token valid again. You can run the command again: the seco
 
 The newest key of a mesh signs. If you import one with a higher number, it signs from then on.
 
-The exit status is 1 if a key or a list was left.`,
+The exit status is 1 if a key, a list or cutoffs were left.`,
 		Example: `  meshpass export --all --output secrets.yaml
   meshpass import secrets.yaml --dry-run
   meshpass import secrets.yaml --store dir:./other`,
@@ -112,6 +112,10 @@ func (i *importing) take(ctx context.Context, m manifest) error {
 	if m.foreign != "" {
 		i.foreign++
 		i.say("left", m.name, "it is a %s, not a secret of Kuma", plain(m.foreign))
+		return nil
+	}
+	if _, _, ok := revocation.ParseCutoffsName(m.record.Name); ok {
+		i.left(m.name, errors.New("it holds cutoffs, which an import does not take: add them with meshpass cutoffs add"))
 		return nil
 	}
 	what, serial, err := contentOf(m.record.Scope, m.record.Name)
@@ -285,7 +289,7 @@ func (i *importing) conclude(found int) error {
 	}
 	i.app.say("%s %d of %d secrets; %d the store has already, %d are of other kinds", did, i.took, found, i.same, i.foreign)
 	if i.faults > 0 {
-		return fmt.Errorf("%d keys or lists were left: see the reasons above", i.faults)
+		return fmt.Errorf("%d keys, lists or cutoffs were left: see the reasons above", i.faults)
 	}
 	return nil
 }

@@ -168,6 +168,7 @@ func TestImportLeavesWhatItCannotUseAndSaysWhy(t *testing.T) {
 		"a key of a mesh, global":    {fails, secret("GlobalSecret", "", "dataplane-token-signing-key-default-1", encoded(key)), "belongs into its mesh"},
 		"a key of the zones, mesh":   {fails, secret("Secret", "default", "zone-token-signing-key-1", encoded(key)), "belongs into the global scope"},
 		"a list of another mesh":     {fails, secret("Secret", "default", "dataplane-token-revocations-other", encoded("id")), `the list of mesh "other"`},
+		"cutoffs":                    {fails, secret("Secret", "default", "dataplane-token-cutoffs-default", encoded(`{"before":"2026-11-29T10:00:00Z"}`)), "meshpass cutoffs add"},
 		"a list of zones in a mesh":  {fails, secret("Secret", "default", "zone-token-revocations", encoded("id")), "belongs into the global scope"},
 		"data that is no base64":     {fails, secret("GlobalSecret", "", "zone-token-revocations", "id,id"), "not base64"},
 		"no data":                    {fails, "type: GlobalSecret\nname: zone-token-revocations\n", `it has no "data"`},
@@ -352,6 +353,12 @@ func TestExportWarnsOfWhatKumaReadsOtherwise(t *testing.T) {
 	require.Contains(t, c.run("export", "--zone-tokens").err, "Kuma reads that otherwise")
 	c.write(filepath.Join("keys", "global", "zone-token-revocations"), "one,two\n")
 	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+
+	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), `{"idsBefore":"2026-11-29T10:00:00Z"}`)
+	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), `{"before":"2026-11-29T10:00:00Z"}`)
+	require.Contains(t, c.run("export", "--zone-tokens").err, `"zone-token-cutoffs" are cutoffs, which stay here`)
+	require.Contains(t, c.run("export", "--all", "--revocations-only").err, "accepts the tokens that they revoke")
 }
 
 func TestImportIntoAnEncryptedStoreSealsAndExportOpens(t *testing.T) {
