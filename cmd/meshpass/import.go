@@ -157,7 +157,47 @@ func (i *importing) take(ctx context.Context, m manifest) error {
 	return i.takeKey(ctx, name, record, serial)
 }
 
+// otherHalf returns the name of the record with the other half of a key, if the store has
+// that of another key: the two would make each other unusable.
+func (i *importing) otherHalf(ctx context.Context, record keystore.Record, serial signing.Serial) (other string, err error) {
+	series := seriesOf(record.Scope)
+	other = series.KeyName(serial)
+	if record.Name == other {
+		other = series.PublicKeyName(serial)
+	}
+	present, err := i.to.Get(ctx, record.Scope, other)
+	if errors.Is(err, keystore.ErrNotFound) || errors.Is(err, keystore.ErrUnreadable) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	ours, err := publicHalf(present.Data)
+	if err != nil {
+		return "", nil // it is unusable already
+	}
+	theirs, err := publicHalf(record.Data)
+	if err != nil || ours.Equal(theirs) {
+		return "", nil
+	}
+	return other, nil
+}
+
+func publicHalf(data []byte) (*signing.PublicKey, error) {
+	private, err := signing.ParsePrivateKey(data)
+	if err == nil {
+		return private.Public(), nil
+	}
+	return signing.ParsePublicKey(data)
+}
+
 func (i *importing) takeKey(ctx context.Context, name string, record keystore.Record, serial signing.Serial) error {
+	if other, err := i.otherHalf(ctx, record, serial); err != nil {
+		return err
+	} else if other != "" {
+		i.left(name, fmt.Errorf("the store has another key with this number, as %q", other))
+		return nil
+	}
 	present, err := i.to.Get(ctx, record.Scope, record.Name)
 	was := "took"
 	switch {

@@ -234,6 +234,30 @@ func TestImportOverwritesNoKeyUnasked(t *testing.T) {
 	require.Equal(t, key, string(recordsOf(t, "keys")[1].Data))
 }
 
+func TestImportTakesNoHalfOfAnotherKeyThanTheStoreHasTheOtherHalfOf(t *testing.T) {
+	for name, private := range map[string]bool{"a private key beside a public one": true, "a public key beside a private one": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newTool(t)
+			c.write("in.json", fmt.Sprintf(kumactlList, "dataplane-token-signing-key-default-1", encoded(newKey(t))))
+			c.write("other.json", fmt.Sprintf(kumactlList, "dataplane-token-signing-key-default-1", encoded(newKey(t))))
+			first, second := []string{"import", "in.json"}, []string{"import", "other.json", "--overwrite"}
+			if private {
+				first = append(first, "--public-only")
+			} else {
+				second = append(second, "--public-only")
+			}
+			c.done(first...)
+			before := recordsOf(t, "keys")
+			r := c.run(second...)
+			require.Equal(t, exitFailed, r.status)
+			require.Contains(t, r.out, "another key with this number")
+			require.Equal(t, before, recordsOf(t, "keys"))
+			second[1] = "in.json"
+			c.done(second...)
+		})
+	}
+}
+
 func TestImportAddsTheIdsOfAListAndTakesNoneAway(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.done("revocations", "add", "here", "both", "--mesh", "default")

@@ -225,11 +225,7 @@ func contentOf(scope keystore.Scope, name string) (content, signing.Serial, erro
 		}
 		return list, 0, nil
 	}
-	series := signing.ZoneKeys()
-	if scope != keystore.Global {
-		series = signing.DataplaneKeys(string(scope))
-	}
-	serial, public, err := series.ParseName(name)
+	serial, public, err := seriesOf(scope).ParseName(name)
 	switch {
 	case err == nil && public:
 		return publicKey, serial, nil
@@ -243,6 +239,14 @@ func contentOf(scope keystore.Scope, name string) (content, signing.Serial, erro
 		return foreign, 0, errors.New("a key of zone tokens belongs into the global scope, not into a mesh")
 	}
 	return foreign, 0, nil
+}
+
+// seriesOf returns the keys that a scope has.
+func seriesOf(scope keystore.Scope) signing.Series {
+	if scope == keystore.Global {
+		return signing.ZoneKeys()
+	}
+	return signing.DataplaneKeys(string(scope))
 }
 
 // checkContent says why a record cannot be used. With publicOnly it makes the public
@@ -260,11 +264,7 @@ func checkContent(r keystore.Record, what content, serial signing.Serial, public
 	if err != nil || !publicOnly {
 		return r, err
 	}
-	series := signing.ZoneKeys()
-	if r.Scope != keystore.Global {
-		series = signing.DataplaneKeys(string(r.Scope))
-	}
-	return keystore.Record{Scope: r.Scope, Name: series.PublicKeyName(serial), Data: private.Public().PEM()}, nil
+	return keystore.Record{Scope: r.Scope, Name: seriesOf(r.Scope).PublicKeyName(serial), Data: private.Public().PEM()}, nil
 }
 
 // writeManifest writes a record as a resource of Kuma or, if a namespace is given, as a
