@@ -59,7 +59,8 @@
 //	c.LogReadings(slog.Default())
 //
 // For YAML use a library of your choice. It calls Config's own method, which is as
-// strict as Read:
+// strict as Read, but for names that are there twice: gopkg.in/yaml.v3 refuses them, while
+// gopkg.in/yaml.v2 and sigs.k8s.io/yaml, as in Kuma, take the last one:
 //
 //	c := config.Default()
 //	err := yaml.Unmarshal(document, &c)

@@ -77,7 +77,7 @@ func (b *Boundary) permits(claims *token.Dataplane, proxy Proxy) error {
 		{"workload", claims.Workload, workload},
 		{"type", orDataplane(claims.Type), proxyType},
 	} {
-		if c.token != "" && c.token != c.proxy {
+		if c.token != c.proxy && (c.token != "" || c.what == "mesh") {
 			return fmt.Errorf("%w: the token's %s is %.64q, the proxy's is %.64q", token.ErrNotPermitted, c.what, c.token, c.proxy)
 		}
 	}

@@ -191,6 +191,13 @@ func TestVerifiedPermitsAnswersWithShortErrors(t *testing.T) {
 	}
 }
 
+func TestUnverifiedClaimsWithoutAMeshPermitNothing(t *testing.T) {
+	for _, proxy := range []dataplane.Proxy{{Mesh: "default", Name: "dp-1"}, {Mesh: "other", Name: "dp-1"}} {
+		require.ErrorIs(t, dataplane.AsKuma30().PermitsUnverified(token.Dataplane{Name: "dp-1"}, proxy), token.ErrNotPermitted)
+	}
+	require.NoError(t, dataplane.AsKuma30().PermitsUnverified(token.Dataplane{Mesh: "default"}, dataplane.Proxy{Mesh: "default", Name: "dp-1"}))
+}
+
 func TestVerifiedZeroValuePermitsNothing(t *testing.T) {
 	var none dataplane.Verified
 	for _, proxy := range []dataplane.Proxy{{}, {Mesh: "default"}} {

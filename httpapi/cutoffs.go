@@ -55,6 +55,8 @@ func readCutoff(w http.ResponseWriter, r *http.Request, what *Request) error {
 		bad.add("before", "is missing, want a time as in RFC 3339, such as 2026-11-29T10:00:00Z")
 	case err != nil:
 		bad.add("before", "%.64q is not a time as in RFC 3339, such as 2026-11-29T10:00:00Z", c.Before)
+	case what.Action == CutOff && what.Cutoff.Before.Unix() < 0:
+		bad.add("before", "is before 1970, when no token was issued")
 	case what.Action == CutOff && what.Cutoff.Before.After(time.Now().Add(2*token.Skew)):
 		bad.add("before", "is more than %s ahead", 2*token.Skew)
 	}

@@ -114,6 +114,7 @@ func TestCutoffsThatCannotBeAreInvalidRequestsAndTheAuthoriserIsNotAsked(t *test
 		{"/cutoffs/dataplane/default", `{}`, "before"},
 		{"/cutoffs/dataplane/default", `{"before":null}`, "before"},
 		{"/cutoffs/dataplane/default", `{"before":"now"}`, "before"},
+		{"/cutoffs/dataplane/default", `{"before":"0000-01-01T00:00:00+23:00"}`, "before"},
 		{"/cutoffs/dataplane/default", `{"before":"2026-11-29T10:00:00"}`, "before"},
 		{"/cutoffs/dataplane/default", `{"before":"` + ahead + `"}`, "before"},
 		{"/cutoffs/dataplane/default", `{"before":"2026-11-29T10:00:00Z","name":"a","workload":"b"}`, "workload"},

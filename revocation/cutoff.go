@@ -76,6 +76,8 @@ func (c Cutoff) check(kind token.Kind) error {
 	switch {
 	case c.Before.IsZero():
 		return fmt.Errorf("%w: it has no moment before which tokens are revoked", ErrCutoff)
+	case !canBeWritten(c.Before):
+		return fmt.Errorf("%w: its moment is outside the years 0 to 9999 of UTC", ErrCutoff)
 	case len(members) > 1:
 		return fmt.Errorf("%w: it has %s, want at most one of them", ErrCutoff, strings.Join(members, " and "))
 	case kind == token.KindDataplane && c.Zone != "":
@@ -214,7 +216,17 @@ func parseMoment(text string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%.64q is not a time as in RFC 3339, such as 2026-11-29T10:00:00Z", text)
 	}
-	return wholeSecond(at), nil
+	if at = wholeSecond(at); !canBeWritten(at) {
+		return time.Time{}, fmt.Errorf("%.64q is outside the years 0 to 9999 of UTC", text)
+	}
+	return at, nil
+}
+
+// canBeWritten reports whether RFC 3339 has the moment, once it is in UTC: an offset or
+// the next whole second can lead out of its years.
+func canBeWritten(at time.Time) bool {
+	year := wholeSecond(at).Year()
+	return 0 <= year && year <= 9999
 }
 
 // wholeSecond rounds up to a whole second.

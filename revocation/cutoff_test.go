@@ -71,6 +71,7 @@ func TestParseCutoffsReadsNothingThatItDoesNotUnderstand(t *testing.T) {
 		`{"before":"2026-11-29T10:00:00Z"`, `{"before":"2026-11-29T10:00:00Z"} x`, `{"before":"2026-11-29T10:00:00Z"}{}`, `[{"before":"2026-11-29T10:00:00Z"}]`, `"before"`, `,`, `an-id`,
 		`{"before":"2026-11-29T10:00:00Z","name":"\ud800"}`, "{\"before\":\"2026-11-29T10:00:00Z\",\"name\":\"\xff\"}", "\ufeff" + `{"before":"2026-11-29T10:00:00Z"}`,
 		`{"idsBefore":"2026-11-29T10:00:00Z","name":"a"}`, `{"idsBefore":"2026-11-29T10:00:00Z","before":"2026-11-29T10:00:00Z"}`, `{"idsBefore":"yesterday"}`,
+		`{"before":"0000-01-01T00:00:00+23:00"}`, `{"before":"9999-12-31T23:59:59.1Z"}`, `{"idsBefore":"9999-12-31T23:59:59-01:00"}`,
 	} {
 		_, err := revocation.ParseCutoffs(token.KindDataplane, []byte("{\"before\":\"2026-11-29T10:00:00Z\"}\n"+line+"\n"))
 		require.ErrorIs(t, err, revocation.ErrUnreadable, line)
@@ -126,6 +127,7 @@ func TestAddRefusesACutoffThatNoClockExplainsOrThatIsNone(t *testing.T) {
 		{Before: ten, Zone: "west", KeyID: "1"},
 		{Before: ten, Name: "dp-1"},
 		{Before: ten, Zone: "\xff"},
+		{Before: time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 23*60*60))}, // year -1 of UTC
 	} {
 		_, err := ref.Add(t.Context(), store, c)
 		require.ErrorIs(t, err, revocation.ErrCutoff, "%v", c)

@@ -38,7 +38,8 @@ The file holds private keys, also those of an encrypted store. With --public-onl
 that is what a zone needs.
 
 Of the two revocation lists that a mesh may have, Kuma reads only the global one; a warning says which ids that one
-lacks. On Kubernetes a name exists once, so with --kubernetes the ids of both go into the global one.
+lacks. On Kubernetes a name exists once, so with --kubernetes the ids of both go into the global one. Kuma knows no
+cutoffs: a warning names those that stay behind.
 
 A key or a list that cannot be read is left. The command names it, and its exit status is then 1.`,
 		Example: `  meshpass export --mesh default --output secrets.yaml
@@ -157,6 +158,9 @@ func (e *exporting) run(ctx context.Context) error {
 // wants reports whether a record belongs to what is to be exported.
 func (e *exporting) wants(scope keystore.Scope, name string) bool {
 	_, mesh, isList := revocation.ParseName(name)
+	if !isList {
+		_, mesh, isList = revocation.ParseCutoffsName(name)
+	}
 	switch {
 	case e.listsOnly && !isList:
 		return false
@@ -170,6 +174,12 @@ func (e *exporting) wants(scope keystore.Scope, name string) bool {
 
 // add takes a record that can be read.
 func (e *exporting) add(r keystore.Record) {
+	if kind, _, ok := revocation.ParseCutoffsName(r.Name); ok {
+		if cutoffs, err := revocation.ParseCutoffs(kind, r.Data); err != nil || len(cutoffs.All()) > 0 {
+			e.app.say("warning: %s are cutoffs, which stay here: Kuma does not know them and accepts the tokens that they revoke", named(r))
+		}
+		return
+	}
 	what, serial, err := contentOf(r.Scope, r.Name)
 	if err == nil && what == foreign {
 		return

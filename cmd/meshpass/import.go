@@ -32,7 +32,7 @@ never makes a revoked token valid again. You can run the command again: the seco
 
 The newest key of a mesh signs. If you import one with a higher number, it signs from then on.
 
-The exit status is 1 if a key or a list was left.`,
+The exit status is 1 if a key, a list or cutoffs were left.`,
 		Example: `  meshpass export --all --output secrets.yaml
   meshpass import secrets.yaml --dry-run
   meshpass import secrets.yaml --store dir:./other`,
@@ -114,6 +114,10 @@ func (i *importing) take(ctx context.Context, m manifest) error {
 		i.say("left", m.name, "it is a %s, not a secret of Kuma", plain(m.foreign))
 		return nil
 	}
+	if _, _, ok := revocation.ParseCutoffsName(m.record.Name); ok {
+		i.left(m.name, errors.New("it holds cutoffs, which an import does not take: add them with meshpass cutoffs add"))
+		return nil
+	}
 	what, serial, err := contentOf(m.record.Scope, m.record.Name)
 	switch {
 	case err == nil && what == foreign:
@@ -153,7 +157,47 @@ func (i *importing) take(ctx context.Context, m manifest) error {
 	return i.takeKey(ctx, name, record, serial)
 }
 
+// otherHalf returns the name of the record with the other half of a key, if the store has
+// that of another key: the two would make each other unusable.
+func (i *importing) otherHalf(ctx context.Context, record keystore.Record, serial signing.Serial) (other string, err error) {
+	series := seriesOf(record.Scope)
+	other = series.KeyName(serial)
+	if record.Name == other {
+		other = series.PublicKeyName(serial)
+	}
+	present, err := i.to.Get(ctx, record.Scope, other)
+	if errors.Is(err, keystore.ErrNotFound) || errors.Is(err, keystore.ErrUnreadable) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	ours, err := publicHalf(present.Data)
+	if err != nil {
+		return "", nil // it is unusable already
+	}
+	theirs, err := publicHalf(record.Data)
+	if err != nil || ours.Equal(theirs) {
+		return "", nil
+	}
+	return other, nil
+}
+
+func publicHalf(data []byte) (*signing.PublicKey, error) {
+	private, err := signing.ParsePrivateKey(data)
+	if err == nil {
+		return private.Public(), nil
+	}
+	return signing.ParsePublicKey(data)
+}
+
 func (i *importing) takeKey(ctx context.Context, name string, record keystore.Record, serial signing.Serial) error {
+	if other, err := i.otherHalf(ctx, record, serial); err != nil {
+		return err
+	} else if other != "" {
+		i.left(name, fmt.Errorf("the store has another key with this number, as %q", other))
+		return nil
+	}
 	present, err := i.to.Get(ctx, record.Scope, record.Name)
 	was := "took"
 	switch {
@@ -285,7 +329,7 @@ func (i *importing) conclude(found int) error {
 	}
 	i.app.say("%s %d of %d secrets; %d the store has already, %d are of other kinds", did, i.took, found, i.same, i.foreign)
 	if i.faults > 0 {
-		return fmt.Errorf("%d keys or lists were left: see the reasons above", i.faults)
+		return fmt.Errorf("%d keys, lists or cutoffs were left: see the reasons above", i.faults)
 	}
 	return nil
 }

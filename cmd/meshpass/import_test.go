@@ -127,6 +127,7 @@ func TestImportReadsEveryFormThatKumactlAndKubectlPrint(t *testing.T) {
 		"lines of Windows":             "\ufefftype: Secret\r\nmesh: default\r\nname: " + name + "\r\ndata: |\r\n  " + encoded(key)[:64] + "\r\n  " + encoded(key)[64:] + "\r\n",
 		"Kubernetes":                   fmt.Sprintf(kubernetes, "  labels:\n    kuma.io/mesh: default\n"),
 		"Kubernetes, without a label":  fmt.Sprintf(kubernetes, ""),
+		"Kubernetes, an empty label":   fmt.Sprintf(kubernetes, "  labels: {kuma.io/mesh: \"\"}\n"),
 		"Kubernetes, a list in JSON":   string(kubernetesList),
 	} {
 		t.Run(form, func(t *testing.T) {
@@ -167,10 +168,12 @@ func TestImportLeavesWhatItCannotUseAndSaysWhy(t *testing.T) {
 		"a key of a mesh, global":    {fails, secret("GlobalSecret", "", "dataplane-token-signing-key-default-1", encoded(key)), "belongs into its mesh"},
 		"a key of the zones, mesh":   {fails, secret("Secret", "default", "zone-token-signing-key-1", encoded(key)), "belongs into the global scope"},
 		"a list of another mesh":     {fails, secret("Secret", "default", "dataplane-token-revocations-other", encoded("id")), `the list of mesh "other"`},
+		"cutoffs":                    {fails, secret("Secret", "default", "dataplane-token-cutoffs-default", encoded(`{"before":"2026-11-29T10:00:00Z"}`)), "meshpass cutoffs add"},
 		"a list of zones in a mesh":  {fails, secret("Secret", "default", "zone-token-revocations", encoded("id")), "belongs into the global scope"},
 		"data that is no base64":     {fails, secret("GlobalSecret", "", "zone-token-revocations", "id,id"), "not base64"},
 		"no data":                    {fails, "type: GlobalSecret\nname: zone-token-revocations\n", `it has no "data"`},
 		"no value":                   {fails, "apiVersion: v1\nkind: Secret\nmetadata: {name: zone-token-revocations}\ntype: system.kuma.io/global-secret\ndata: {}\n", `it has no "data.value"`},
+		"a zones' key, empty label":  {fails, "apiVersion: v1\nkind: Secret\nmetadata: {name: zone-token-signing-key-1, labels: {kuma.io/mesh: ''}}\ntype: system.kuma.io/secret\ndata: {value: " + encoded(key) + "}\n", "belongs into the global scope"},
 		"a mesh that is missing":     {fails, "type: Secret\nname: dataplane-token-signing-key-default-1\ndata: eA==\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,9 +198,10 @@ func TestImportOfSomethingElseFailsBeforeItChangesAnything(t *testing.T) {
 	c.write("broken.json", `{"type": "Secret"`)
 	c.write("nested.yaml", "items:\n- items: []\n")
 	c.write("tagged.yaml", "type: Secret\nname: [a]\n")
+	c.write("alias.yaml", "items:\n- &x {type: GlobalSecret, name: zone-token-revocations, data: aWQ=}\n- *x\n")
 	c.write("large.yaml", strings.Repeat("#", maxManifest+1))
 	for file, says := range map[string]string{
-		"token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource",
+		"token": "no resource", "broken.yaml": "neither YAML nor JSON", "nested.yaml": "no resource", "alias.yaml": "alias of YAML",
 		"tagged.yaml": "another form", "broken.json": "neither YAML nor JSON", "large.yaml": "more than 16777216 bytes", "missing.yaml": "there is no file",
 	} {
 		require.Contains(t, c.fails(exitFailed, "import", "good.yaml", file), says)
@@ -228,6 +232,30 @@ func TestImportOverwritesNoKeyUnasked(t *testing.T) {
 	require.Equal(t, exitFailed, r.status)
 	require.Contains(t, r.out, "two different keys of this name, and the first counts")
 	require.Equal(t, key, string(recordsOf(t, "keys")[1].Data))
+}
+
+func TestImportTakesNoHalfOfAnotherKeyThanTheStoreHasTheOtherHalfOf(t *testing.T) {
+	for name, private := range map[string]bool{"a private key beside a public one": true, "a public key beside a private one": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newTool(t)
+			c.write("in.json", fmt.Sprintf(kumactlList, "dataplane-token-signing-key-default-1", encoded(newKey(t))))
+			c.write("other.json", fmt.Sprintf(kumactlList, "dataplane-token-signing-key-default-1", encoded(newKey(t))))
+			first, second := []string{"import", "in.json"}, []string{"import", "other.json", "--overwrite"}
+			if private {
+				first = append(first, "--public-only")
+			} else {
+				second = append(second, "--public-only")
+			}
+			c.done(first...)
+			before := recordsOf(t, "keys")
+			r := c.run(second...)
+			require.Equal(t, exitFailed, r.status)
+			require.Contains(t, r.out, "another key with this number")
+			require.Equal(t, before, recordsOf(t, "keys"))
+			second[1] = "in.json"
+			c.done(second...)
+		})
+	}
 }
 
 func TestImportAddsTheIdsOfAListAndTakesNoneAway(t *testing.T) {
@@ -349,6 +377,12 @@ func TestExportWarnsOfWhatKumaReadsOtherwise(t *testing.T) {
 	require.Contains(t, c.run("export", "--zone-tokens").err, "Kuma reads that otherwise")
 	c.write(filepath.Join("keys", "global", "zone-token-revocations"), "one,two\n")
 	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+
+	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), `{"idsBefore":"2026-11-29T10:00:00Z"}`)
+	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), `{"before":"2026-11-29T10:00:00Z"}`)
+	require.Contains(t, c.run("export", "--zone-tokens").err, `"zone-token-cutoffs" are cutoffs, which stay here`)
+	require.Contains(t, c.run("export", "--all", "--revocations-only").err, "accepts the tokens that they revoke")
 }
 
 func TestImportIntoAnEncryptedStoreSealsAndExportOpens(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -89,7 +90,12 @@ func (a *app) readManifests(path string) ([]manifest, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s is neither YAML nor JSON: %w", nameOf(path), err)
 		}
-		if found, err = a.appendManifests(found, path, document, true); err != nil {
+		if hasAlias(document) { // a few bytes of them could stand for gigabytes
+			err = errors.New("it holds an alias of YAML, which neither tool prints")
+		} else {
+			found, err = a.appendManifests(found, path, document, true)
+		}
+		if err != nil {
 			return nil, advise(fmt.Errorf("%s: %w", nameOf(path), err), `want what "kumactl get secrets -o yaml" or "kubectl get secrets -o yaml" prints`)
 		}
 	}
@@ -115,6 +121,10 @@ func documents(text []byte) func() (*yaml.Node, error) {
 		document := new(yaml.Node)
 		return document, document.Encode(value)
 	}
+}
+
+func hasAlias(node *yaml.Node) bool {
+	return node.Kind == yaml.AliasNode || slices.ContainsFunc(node.Content, hasAlias)
 }
 
 // appendManifests appends the resource in a node, or those of the list in it.
@@ -164,7 +174,7 @@ func manifestOf(r *resource) manifest {
 		}
 		if r.Type == kubernetesSecret {
 			m.record.Scope = "default"
-			if mesh, ok := r.Metadata.Labels[kubernetesMeshLabel]; ok {
+			if mesh := r.Metadata.Labels[kubernetesMeshLabel]; mesh != "" { // empty would be the global scope
 				m.record.Scope = keystore.Scope(mesh)
 			}
 		}
@@ -215,11 +225,7 @@ func contentOf(scope keystore.Scope, name string) (content, signing.Serial, erro
 		}
 		return list, 0, nil
 	}
-	series := signing.ZoneKeys()
-	if scope != keystore.Global {
-		series = signing.DataplaneKeys(string(scope))
-	}
-	serial, public, err := series.ParseName(name)
+	serial, public, err := seriesOf(scope).ParseName(name)
 	switch {
 	case err == nil && public:
 		return publicKey, serial, nil
@@ -233,6 +239,14 @@ func contentOf(scope keystore.Scope, name string) (content, signing.Serial, erro
 		return foreign, 0, errors.New("a key of zone tokens belongs into the global scope, not into a mesh")
 	}
 	return foreign, 0, nil
+}
+
+// seriesOf returns the keys that a scope has.
+func seriesOf(scope keystore.Scope) signing.Series {
+	if scope == keystore.Global {
+		return signing.ZoneKeys()
+	}
+	return signing.DataplaneKeys(string(scope))
 }
 
 // checkContent says why a record cannot be used. With publicOnly it makes the public
@@ -250,11 +264,7 @@ func checkContent(r keystore.Record, what content, serial signing.Serial, public
 	if err != nil || !publicOnly {
 		return r, err
 	}
-	series := signing.ZoneKeys()
-	if r.Scope != keystore.Global {
-		series = signing.DataplaneKeys(string(r.Scope))
-	}
-	return keystore.Record{Scope: r.Scope, Name: series.PublicKeyName(serial), Data: private.Public().PEM()}, nil
+	return keystore.Record{Scope: r.Scope, Name: seriesOf(r.Scope).PublicKeyName(serial), Data: private.Public().PEM()}, nil
 }
 
 // writeManifest writes a record as a resource of Kuma or, if a namespace is given, as a

@@ -161,7 +161,10 @@ func TestANodeThatMakesNoSenseIsTurnedAway(t *testing.T) {
 		"a bool of YAML 1.1":           {yaml("labels: {a: On}\n"), `for "a"`},
 		"a YAML label that is a float": {yaml("labels: {a: 1.0}\n"), `for "a"`},
 		"a field whose name is a list": {yaml("? [a]\n: b\n"), "a field whose name is not a string"},
-		"a field whose name is a bool": {yaml("labels: {y: a}\n"), "a field whose name is not a string"},
+		"merged fields, with a name that is tagged as nothing": {yaml("! \"<<\": {labels: {a: b}}\n"), `the field "<<"`},
+		"merged fields of an inbound":                          {yaml("networking: {inbound: [{! '<<': {tags: {a: b}}}]}\n"), `the field "<<"`},
+		"merged fields in JSON":                                {withFields(`,"<<":{"labels":{"a":"b"}}`), `the field "<<"`},
+		"a field whose name is a bool":                         {yaml("labels: {y: a}\n"), "a field whose name is not a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			proxy, err := xdsauth.ResolveNode(context.Background(), c.node)

@@ -162,12 +162,19 @@ func (o object) texts(name string) (map[string]string, error) {
 }
 
 func (o object) add(key string, value any) error {
+	if key == mergeKey {
+		return fmt.Errorf("it has the field %q, which some readers of YAML replace by the fields of its value", mergeKey)
+	}
 	if _, twice := o[key]; twice {
 		return fmt.Errorf("it has the field %s twice", quote(key))
 	}
 	o[key] = value
 	return nil
 }
+
+// mergeKey means in YAML 1.1 that the fields of the value belong to the object around it.
+// In quotes it does not, unless some readers meet "!" before the quotes.
+const mergeKey = "<<"
 
 var errTooDeep = fmt.Errorf("nested more than %d levels deep", maxDepth)
 
