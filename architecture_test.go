@@ -50,13 +50,14 @@ var mayImport = map[string][]string{
 	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
 
 	// What only tests import.
-	"internal/test/engines":    {},
-	"internal/test/forge":      {},
-	"internal/test/kumacases":  {},
-	"internal/test/logtest":    {},
-	"internal/test/kumareader": {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore", "token"},
-	"internal/test/verdicts":   {"dataplane", "keystore/dir", "token"},
-	"internal/test/storetest":  {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
+	"internal/test/engines":     {},
+	"internal/test/forge":       {},
+	"internal/test/kumacases":   {},
+	"internal/test/logtest":     {},
+	"internal/test/kumareader":  {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore", "token"},
+	"internal/test/verdicts":    {"dataplane", "keystore/dir", "token"},
+	"internal/test/filesystems": {},
+	"internal/test/storetest":   {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
 
 	// In modules of their own.
 	"keystore/postgres":          {"keystore"},
