@@ -133,7 +133,7 @@ func TestStoreOnKubernetesServesOperators(t *testing.T) {
 	require.Regexp(t, `revocation list "dataplane-token-revocations-default" in scope "default" stays in use.*docs/stores.md`,
 		c.fails(exitFailed, "revocations", "make-global", "--mesh", "default"))
 	require.Contains(t, c.run("revocations", "add", "an-id", "--mesh", "default").err, "in the scope of the mesh (3 ids), none in the global scope")
-	c.done("revocations", "make-global", "--mesh", "other")
-	require.Contains(t, c.run("revocations", "add", "an-id", "--mesh", "other").err, `lists of mesh "other": in the global scope (1 id)`+"\n")
-	require.Equal(t, "an-id\n", c.done("revocations", "list", "--mesh", "other"))
+	c.done("revocations", "make-global", "--mesh", "third")
+	require.Contains(t, c.run("revocations", "add", "an-id", "--mesh", "third").err, `lists of mesh "third": in the global scope (1 id)`+"\n")
+	require.Equal(t, "an-id\n", c.done("revocations", "list", "--mesh", "third"))
 }
