@@ -263,7 +263,8 @@ func (c *Cutoffs) add(cutoff Cutoff) bool {
 	return true
 }
 
-// format returns the data of a record with these cutoffs.
+// format returns the data of a record with these cutoffs. It is never empty, which some
+// engines refuse: without cutoffs it is an empty line.
 func (c *Cutoffs) format() []byte {
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
@@ -281,6 +282,9 @@ func (c *Cutoffs) format() []byte {
 	}
 	for _, l := range c.list {
 		_ = encoder.Encode(line{l.Before.Format(time.RFC3339), l.Name, l.Workload, l.Zone, l.KeyID, ""})
+	}
+	if data.Len() == 0 {
+		data.WriteByte('\n')
 	}
 	return data.Bytes()
 }

@@ -1,6 +1,7 @@
 package revocation_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -137,6 +138,27 @@ func TestAddRefusesACutoffThatNoClockExplainsOrThatIsNone(t *testing.T) {
 	assert.Empty(t, left)
 	_, err = ref.Add(t.Context(), store, revocation.Cutoff{Before: time.Now().Add(token.Skew)})
 	require.NoError(t, err)
+}
+
+// refusingEmpty is a store beside a webhook that refuses records without data.
+type refusingEmpty struct{ *keystore.Memory }
+
+func (s refusingEmpty) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
+	if len(r.Data) == 0 {
+		return keystore.Record{}, keystore.Failed("update", r.Scope, r.Name, keystore.ErrEmpty)
+	}
+	return s.Memory.Update(ctx, r)
+}
+
+func TestCutoffsCanBeReadAfterTheLastOneWasRemovedWhereAnEmptyRecordIsRefused(t *testing.T) {
+	store, ref := refusingEmpty{keystore.NewMemory()}, revocation.DataplaneCutoffs("default")
+	c := revocation.Cutoff{Before: ten}
+	_, err := ref.Add(t.Context(), store, c)
+	require.NoError(t, err)
+	require.NoError(t, ref.Remove(t.Context(), store, c))
+	left, err := ref.Load(t.Context(), store)
+	require.NoError(t, err)
+	assert.Empty(t, left.All())
 }
 
 func TestManyAdministratorsLoseNoCutoff(t *testing.T) {
