@@ -92,5 +92,9 @@ func PruneRevocations(ctx context.Context, store keystore.KeyStore, mesh string,
 	if err := checkMesh(mesh); err != nil {
 		return revocation.Pruning{}, fmt.Errorf("pruning: %w", err)
 	}
-	return revocation.Prune(ctx, store, revocation.Dataplane(mesh), revocation.DataplaneCutoffs(mesh), lifetime, dryRun)
+	p, err := revocation.Prune(ctx, store, revocation.Dataplane(mesh), revocation.DataplaneCutoffs(mesh), lifetime, dryRun)
+	if errors.Is(err, keystore.ErrNameTaken) { // such a store has each name once; nothing was pruned yet
+		p, err = revocation.Prune(ctx, store, revocation.Dataplane(mesh), revocation.DataplaneCutoffsGlobal(mesh), lifetime, dryRun)
+	}
+	return p, err
 }

@@ -215,6 +215,12 @@ func TestCutoffsOfAStoreThatHasEachNameOnceAreWrittenWhereTheyAre(t *testing.T) 
 	all, err := dataplane.Cutoffs(t.Context(), store, "default")
 	require.NoError(t, err)
 	assert.Equal(t, []dataplane.Cutoff{first, second}, all)
+
+	pruning, err := dataplane.PruneRevocations(t.Context(), store, "default", 90*day, false)
+	require.NoError(t, err)
+	kept, err := global.Load(t.Context(), memory)
+	require.NoError(t, err)
+	assert.Equal(t, pruning.Floor, kept.Floor())
 }
 
 // flatStore is a store in which a mesh cannot have a record that the global scope has.

@@ -35,15 +35,20 @@ type Cutoff struct {
 
 // String says what the cutoff revokes.
 func (c Cutoff) String() string {
-	before := c.Before.UTC().Format(time.RFC3339)
-	if s := c.subject(); s != (subject{}) {
-		return fmt.Sprintf("tokens with the %s %.64q issued before %s", s.member, s.value, before)
-	}
-	return "all tokens issued before " + before
+	return c.subject().describe(c.Before)
 }
 
 // subject is whom a cutoff concerns: all, or the tokens with this claim.
 type subject struct{ member, value string }
+
+// describe says what a cutoff for the subject revokes.
+func (s subject) describe(before time.Time) string {
+	at := before.UTC().Format(time.RFC3339)
+	if s != (subject{}) {
+		return fmt.Sprintf("tokens with the %s %.64q issued before %s", s.member, s.value, at)
+	}
+	return "all tokens issued before " + at
+}
 
 const (
 	ofName     = "name"
@@ -315,18 +320,9 @@ func (c *Cutoffs) Check(kid string, claims *token.Claims) string {
 	if c == nil {
 		return ""
 	}
-	for _, s := range [...]subject{
-		{},
-		{ofName, claims.Dataplane.Name},
-		{ofWorkload, claims.Dataplane.Workload},
-		{ofZone, claims.Zone.Zone},
-		{ofKeyID, kid},
-	} {
-		if s.member != "" && s.value == "" {
-			continue
-		}
+	for _, s := range subjectsOf(kid, claims) {
 		if before, ok := c.by[s]; ok && claims.IssuedAt.Before(before) {
-			return "a cutoff revokes " + Cutoff{before, nameIf(s, ofName), nameIf(s, ofWorkload), nameIf(s, ofZone), nameIf(s, ofKeyID)}.String()
+			return "a cutoff revokes " + s.describe(before)
 		}
 	}
 	if c.floor.IsZero() {
@@ -338,11 +334,22 @@ func (c *Cutoffs) Check(kid string, claims *token.Claims) string {
 	return ""
 }
 
-func nameIf(s subject, member string) string {
-	if s.member == member {
-		return s.value
+// subjectsOf returns the subjects that concern a token: all, and one for each claim. For a
+// claim that the token lacks it is all once more, since no cutoff has an empty claim.
+func subjectsOf(kid string, claims *token.Claims) [5]subject {
+	subjects := [5]subject{
+		{ofName, claims.Dataplane.Name},
+		{ofWorkload, claims.Dataplane.Workload},
+		{ofZone, claims.Zone.Zone},
+		{ofKeyID, kid},
+		{},
 	}
-	return ""
+	for i, s := range subjects {
+		if s.value == "" {
+			subjects[i] = subject{}
+		}
+	}
+	return subjects
 }
 
 // Latest returns the moment of the latest cutoff that concerns a token with these claims,
@@ -352,10 +359,8 @@ func (c *Cutoffs) Latest(kid string, claims *token.Claims) time.Time {
 		return time.Time{}
 	}
 	var moment time.Time
-	for _, s := range [...]subject{{}, {ofName, claims.Dataplane.Name}, {ofWorkload, claims.Dataplane.Workload}, {ofZone, claims.Zone.Zone}, {ofKeyID, kid}} {
-		if s.member == "" || s.value != "" {
-			moment = latest(moment, c.by[s])
-		}
+	for _, s := range subjectsOf(kid, claims) {
+		moment = latest(moment, c.by[s])
 	}
 	return moment
 }
