@@ -104,6 +104,16 @@ type Cutoffs struct {
 	floor time.Time             // of the ids
 }
 
+// NewCutoffs returns cutoffs, of which the latest of each subject counts, and a floor,
+// which may be the zero time.
+func NewCutoffs(list []Cutoff, floor time.Time) *Cutoffs {
+	c := &Cutoffs{by: make(map[subject]time.Time), floor: floor}
+	for _, cutoff := range list {
+		c.add(cutoff)
+	}
+	return c
+}
+
 // ParseCutoffs parses the data of a record: one JSON object (RFC 8259) a line, without a
 // record none. Each object is a cutoff,
 //
@@ -120,7 +130,7 @@ type Cutoffs struct {
 // other members, a member twice, two subjects, a time without a zone. A part of it could
 // be what should have revoked the token.
 func ParseCutoffs(kind token.Kind, data []byte) (*Cutoffs, error) {
-	c := &Cutoffs{by: make(map[subject]time.Time)}
+	c := NewCutoffs(nil, time.Time{})
 	number := 0
 	for line := range bytes.Lines(data) {
 		number++
@@ -310,9 +320,6 @@ func (c *Cutoffs) Floor() time.Time {
 	}
 	return c.floor
 }
-
-// FloorOnly returns the floor without the cutoffs.
-func (c *Cutoffs) FloorOnly() *Cutoffs { return &Cutoffs{floor: c.Floor()} }
 
 // Check returns why a token is revoked, or "". It does not allocate for a token that is
 // not. The kind of the claims must be that of the cutoffs.

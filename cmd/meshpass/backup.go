@@ -238,7 +238,7 @@ func (r *restoring) mergeCutoffs(ctx context.Context, of revocation.CutoffsRef, 
 				r.report = append(r.report, fmt.Sprintf("valid again, by %q: %s", of.Name, c))
 			}
 		}
-		now = now.FloorOnly()
+		now = revocation.NewCutoffs(nil, now.Floor())
 	}
 	added, _, err := of.Keep(ctx, backup, now)
 	for _, c := range added {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -294,36 +292,13 @@ type cutoffs struct {
 	floor time.Time
 }
 
-// copyTo writes the record of these cutoffs into a store that has none, in the form that
-// revocation.ParseCutoffs describes.
+// copyTo writes these cutoffs into a store that has none.
 func (c cutoffs) copyTo(ctx context.Context, store keystore.KeyStore, of owner) error {
-	var lines []map[string]string
-	for _, cutoff := range c.list {
-		line := map[string]string{"before": cutoff.Before.UTC().Format(time.RFC3339)}
-		for claim, value := range map[string]string{"name": cutoff.Name, "workload": cutoff.Workload, "zone": cutoff.Zone, "kid": cutoff.KeyID} {
-			if value != "" {
-				line[claim] = value
-			}
-		}
-		lines = append(lines, line)
-	}
-	if !c.floor.IsZero() {
-		lines = append(lines, map[string]string{"idsBefore": c.floor.UTC().Format(time.RFC3339)})
-	}
-	if len(lines) == 0 {
-		return nil
-	}
-	var data bytes.Buffer
-	for _, line := range lines {
-		if err := json.NewEncoder(&data).Encode(line); err != nil {
-			return err
-		}
-	}
 	ref := revocation.ZoneCutoffs()
 	if of.mesh != "" {
 		ref = revocation.DataplaneCutoffs(of.mesh)
 	}
-	_, err := store.Create(ctx, keystore.Record{Scope: ref.Scope, Name: ref.Name, Data: data.Bytes()})
+	_, _, err := ref.Keep(ctx, store, revocation.NewCutoffs(c.list, c.floor))
 	return err
 }
 

@@ -89,9 +89,8 @@ type Events struct {
 
 // Follow follows a store until Close. It reads the records whose names begin with one of
 // the prefixes: all records of the family, or only its lists. No prefix begins with
-// another. It notices within maxStale,
-// or within half a minute if that is shorter, that the store can no longer be read
-// or that the watch has stopped silently.
+// another. It notices within maxStale, or within half a minute if that is shorter, that
+// the store can no longer be read or that the watch has stopped silently.
 func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale time.Duration, on Events) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &Follower{
