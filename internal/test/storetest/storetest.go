@@ -102,6 +102,7 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	wantError(t, err, token.ErrRevoked)
 	must(t, dataplane.Restore(ctx, store, mesh, doomed.Registered().ID))
 	eventually(t, "a restored token is good", func() (dataplane.Verified, error) { return validate(revoked) })
+	aCutoffCountsForProxies(t, mesh, store, issuer, validator)
 
 	added, err := dataplane.AddKey(ctx, store, mesh, privateKey(t, forge.Key()))
 	must(t, err)
@@ -161,6 +162,7 @@ func lifeOfAZone(t *testing.T, open Opener) {
 
 	bound, stop := verified.Bind(ctx)
 	defer stop()
+	aCutoffCountsForZones(t, store, issuer, validator)
 	must(t, zone.Revoke(ctx, store, verified.Registered().ID))
 	wantEnd(t, bound, token.ErrRevoked)
 	must(t, zone.RemoveKey(ctx, store, 1))
