@@ -1,7 +1,7 @@
 // Package storetest holds the tests that every store on an engine runs beside
 // keystoretest: the life of a token, with the constructors that a user calls; first keys
-// made by many processes; revocations that reach other replicas; outages of the engine;
-// and the cost of many meshes.
+// made by many processes; revocations, by id and by cutoff, that reach other replicas; outages
+// of the engine; and the cost of many meshes.
 package storetest
 
 import (
