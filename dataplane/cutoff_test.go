@@ -160,6 +160,122 @@ func TestIssuerDatesATokenAtTheCutoffThatItSees(t *testing.T) {
 	})
 }
 
+func TestACutoffUntilNowTakesBackWhatIsDatedAtAnEarlierOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		claims := token.Dataplane{Name: "dp-1", Workload: "backend"}
+		raw := f.issueFor(claims)
+		for _, subject := range []dataplane.Cutoff{{Workload: "backend"}, {}, {}, {Name: "dp-1"}, {KeyID: "1"}, {KeyID: "1"}} {
+			session := f.session(raw)
+			until, err := dataplane.UntilNow(t.Context(), f.store.Memory, "default", subject)
+			require.NoError(t, err)
+			f.cutOff(until)
+			synctest.Wait()
+			f.refuses(raw, token.ErrRevoked, subject)
+			assert.ErrorIs(t, context.Cause(session), token.ErrRevoked)
+			raw = f.issueFor(claims)
+			f.accepts(raw, "issued right after the cutoff")
+			_, inside := inside(t, raw)
+			assert.Equal(t, until.Before, inside.IssuedAt)
+		}
+
+		// An administrator whose clock is ahead by the skew.
+		f.cutOff(dataplane.Cutoff{Before: time.Now().Add(2 * token.Skew)})
+		raw = f.issueFor(claims)
+		f.pass(time.Second)
+		until, err := dataplane.UntilNow(t.Context(), f.store.Memory, "default", dataplane.Cutoff{Name: "dp-1"})
+		require.NoError(t, err)
+		f.cutOff(until)
+		synctest.Wait()
+		f.refuses(raw, token.ErrRevoked)
+		f.accepts(f.issueFor(claims))
+
+		_, err = dataplane.UntilNow(t.Context(), f.store.Memory, "", dataplane.Cutoff{})
+		assert.ErrorIs(t, err, keystore.ErrName)
+	})
+}
+
+func TestWhatACutoffWouldRevokeIsWhatItRevokes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(1))
+		f.start()
+		second := newValidator(t, f.store.Memory)
+		for i := range 4 {
+			f.session(f.issueFor(token.Dataplane{Name: "dp-1", Workload: "backend"}))
+			f.session(f.issueFor(token.Dataplane{Name: fmt.Sprint("dp-", i)}))
+		}
+		verified, err := second.Validate(t.Context(), "default", f.issueFor(token.Dataplane{Name: "dp-1"}))
+		require.NoError(t, err)
+		f.bound(verified)
+		other, err := f.validator.Validate(t.Context(), "other", issue(t, f.issuer, "other", day))
+		require.NoError(t, err)
+		assertOpen(t, f.bound(other))
+		f.pass(time.Minute)
+		open := func() int { return openSessions(f.validator) + openSessions(second) }
+
+		assert.Equal(t, dataplane.Affected{Sessions: -1}, dataplane.AffectedBy("default", dataplane.Cutoff{Before: time.Now()}))
+		before := time.Now()
+		assert.Zero(t, dataplane.AffectedBy("default", dataplane.Cutoff{Before: before.Add(-time.Hour)}, f.validator, second).Sessions)
+		uses := func(mesh, kid string, validations uint64) func(dataplane.KeyUse) bool {
+			return func(use dataplane.KeyUse) bool {
+				return use.Mesh == mesh && use.KeyID == kid && use.Validations == validations
+			}
+		}
+		for _, x := range []struct {
+			subject  dataplane.Cutoff
+			sessions int
+			keys     []func(dataplane.KeyUse) bool
+		}{
+			{dataplane.Cutoff{Workload: "frontend"}, 0, nil},
+			{dataplane.Cutoff{KeyID: "2"}, 0, nil},
+			{dataplane.Cutoff{Workload: "backend"}, 4, nil},
+			{dataplane.Cutoff{Name: "dp-1"}, 2, nil},
+			{dataplane.Cutoff{KeyID: "1"}, 3, []func(dataplane.KeyUse) bool{uses("default", "1", 8), uses("default", "1", 1)}},
+			{dataplane.Cutoff{}, 0, []func(dataplane.KeyUse) bool{uses("default", "1", 8), uses("default", "1", 1)}},
+		} {
+			x.subject.Before = before
+			affected := dataplane.AffectedBy("default", x.subject, f.validator, second)
+			assert.Equal(t, x.sessions, affected.Sessions, x.subject)
+			require.Len(t, affected.Keys, len(x.keys), x.subject)
+			for i, is := range x.keys {
+				assert.True(t, is(affected.Keys[i]), affected.Keys[i])
+			}
+			was := open()
+			f.cutOff(x.subject)
+			synctest.Wait()
+			assert.Equal(t, x.sessions, was-open(), x.subject)
+		}
+	})
+}
+
+func TestADryRunOfPruningCountsTheSessionsThatItsFloorWouldEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(1))
+		f.start()
+		session := f.session(f.issue(1000 * day))
+		other, err := f.validator.Validate(t.Context(), "other", issue(t, f.issuer, "other", 1000*day))
+		require.NoError(t, err)
+		assertOpen(t, f.bound(other))
+		f.pass(91 * day)
+		assertOpen(t, f.session(f.issue(1000*day)))
+		prune := func(lifetime time.Duration, dryRun bool, validators ...dataplane.Validator) int {
+			p, err := dataplane.PruneRevocations(t.Context(), f.store.Memory, "default", lifetime, dryRun, validators...)
+			require.NoError(t, err)
+			synctest.Wait()
+			return p.Sessions
+		}
+		assert.Equal(t, 0, prune(92*day, true, f.validator))
+		assert.Equal(t, 1, prune(90*day, true, f.validator))
+		assert.Equal(t, -1, prune(90*day, true))
+		assertOpen(t, session)
+		assert.Equal(t, -1, prune(90*day, false, f.validator), "only a dry run counts")
+		assertEnded(t, session, token.ErrRevoked)
+		assert.Equal(t, 2, openSessions(f.validator))
+	})
+}
+
 func TestATokenFromTheFutureIsNotValidYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
