@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -316,6 +317,91 @@ func TestAValidatorThatReadsAPrunedListHasReadItsFloor(t *testing.T) {
 			f.accepts(younger)
 			require.NoError(t, f.validator.Close())
 		}
+	})
+}
+
+func TestCutoffsThatAreGoneAreLoggedAsAWarning(t *testing.T) {
+	own, global := revocation.DataplaneCutoffs("default"), revocation.DataplaneCutoffsGlobal("default")
+	lines := func(cutoffs ...string) []byte { return []byte(strings.Join(cutoffs, "\n")) }
+	const (
+		all    = `{"before":"2000-01-01T10:00:00Z"}`
+		later  = `{"before":"2000-01-01T11:00:00Z"}`
+		named  = `{"before":"2000-01-01T10:00:00Z","name":"dp-1"}`
+		floor  = `{"idsBefore":"1999-01-01T10:00:00Z"}`
+		lower  = `{"idsBefore":"1998-01-01T10:00:00Z"}`
+		ofName = `tokens with the name \"dp-1\" issued before 2000-01-01T10:00:00Z`
+		ofAll  = "all tokens issued before 2000-01-01T1"
+	)
+	for name, x := range map[string]struct {
+		before, after, global []byte // nil: no record
+		want                  []string
+	}{
+		"one is removed":           {lines(all, named), lines(all), nil, []string{"cutoffs=1", ofName}},
+		"the record vanishes":      {lines(floor, later, named), nil, nil, []string{"cutoffs=3", ofAll + "1"}},
+		"an earlier one comes":     {lines(later), lines(all), nil, []string{"cutoffs=1", ofAll + "1"}},
+		"the floor goes":           {lines(floor, all), lines(all), nil, []string{"cutoffs=1", "ids of version 7 from before 1999"}},
+		"the floor goes back":      {lines(floor), lines(lower), nil, []string{"cutoffs=1", "ids of version 7 from before 1999"}},
+		"a later one comes":        {lines(lower, all), lines(floor, later, named), nil, nil},
+		"others have them":         {lines(floor, all, named), nil, lines(named, floor, later), nil},
+		"others have a part":       {lines(floor, all, named), nil, lines(floor, later), []string{"cutoffs=1", ofName}},
+		"others cannot be read":    {lines(all), nil, lines("?"), nil},
+		"nothing can be read then": {lines(all), lines("?"), nil, nil},
+		"nothing was readable":     {lines("?"), lines(all), nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t)
+				putRecord(t, f.store.Memory, own.Scope, own.Name, x.before)
+				if x.global != nil {
+					putRecord(t, f.store.Memory, global.Scope, global.Name, x.global)
+				}
+				f.start()
+				if x.after != nil {
+					replaceRecord(t, f.store.Memory, own.Scope, own.Name, x.after)
+				} else {
+					require.NoError(t, f.store.Memory.Delete(t.Context(), own.Scope, own.Name))
+				}
+				f.pass(time.Hour)
+				if x.want == nil {
+					assert.Zero(t, f.log.Count("cutoffs are gone"))
+				} else {
+					assert.Equal(t, 1, f.log.Count(append(x.want, "level=WARN", "cutoffs are gone", own.Name)...), f.log.String())
+				}
+			})
+		})
+	}
+}
+
+func TestIDsThatPruningDropsDoNotLookRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		old, older := f.issue(1000*day), f.issue(1000*day)
+		f.revoke(old)
+		f.revoke(older)
+		f.pass(91 * day)
+		young := f.issue(1000 * day)
+		f.revoke(young)
+		require.NoError(t, dataplane.Revoke(t.Context(), f.store.Memory, "default", someID))
+		f.start()
+		_, err := dataplane.PruneRevocations(t.Context(), f.store.Memory, "default", 90*day, false)
+		require.NoError(t, err)
+		f.pass(time.Minute)
+		assert.Equal(t, 1, f.log.Count("level=INFO", "a revocation list was pruned", "ids=2"))
+		assert.Zero(t, f.log.Count("level=WARN"), f.log.String())
+		f.restore(young)
+		f.pass(time.Minute)
+		assert.Equal(t, 1, f.log.Count("level=WARN", "ids are gone from a revocation list", "ids=1"))
+
+		// Both at once, as when the list vanishes.
+		_, claims := inside(t, old)
+		ref := revocation.Dataplane("default")
+		require.NoError(t, ref.Add(t.Context(), f.store.Memory, claims.ID))
+		f.pass(time.Minute)
+		require.NoError(t, f.store.Memory.Delete(t.Context(), ref.Scope, ref.Name))
+		f.pass(time.Minute)
+		assert.Equal(t, 1, f.log.Count("level=INFO", "a revocation list was pruned", "ids=1"))
+		assert.Equal(t, 2, f.log.Count("level=WARN", "ids are gone from a revocation list", "ids=1"))
+		f.refuses(old, token.ErrRevoked)
 	})
 }
 
