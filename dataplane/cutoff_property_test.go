@@ -347,7 +347,7 @@ func (s revokedState) anyAfter(at time.Time) bool {
 // or put back.
 func (s revokedState) hasForgotten(x *revocable) bool {
 	cut := s.cutAt(x)
-	return x.iat.After(time.Now().Add(token.Skew)) && x.iat.After(cut[0]) && x.iat.After(cut[1])
+	return !x.iat.Before(time.Now().Add(token.Skew)) && x.iat.After(cut[0]) && x.iat.After(cut[1])
 }
 
 func (m *cutoffModel) removeCutoff() {

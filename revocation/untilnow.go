@@ -14,11 +14,11 @@ import (
 // effect.
 //
 // The moment is token.Skew ahead of this machine's clock, for issuers whose clocks are
-// ahead. If there is a cutoff later than that which a token of the subject may be dated
-// at, it is one second after that cutoff: issuers date new tokens at a cutoff that is
-// ahead of them. This may be a cutoff for any other subject, except for one with another
-// value of the same claim. A cutoff that was removed while it was more than token.Skew
-// ahead leaves no trace: the tokens that are dated at it stay valid.
+// ahead. If a token of the subject may be dated at a cutoff that is as late or later, it is
+// one second after that cutoff: issuers date new tokens at a cutoff that is ahead of them.
+// This may be a cutoff for any other subject, except for one with another value of the
+// same claim. A cutoff that was removed while it was token.Skew ahead or more leaves no
+// trace: the tokens that are dated at it stay valid.
 //
 // So repeated calls in one second move the moment by one second each. No moment is more
 // than twice token.Skew ahead, which is as far as a cutoff can be made: for a later one
