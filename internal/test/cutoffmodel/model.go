@@ -1,4 +1,4 @@
-package dataplane_test
+package cutoffmodel
 
 import (
 	"cmp"
@@ -8,14 +8,15 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/internal/test/storetest"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -25,22 +26,23 @@ import (
 const (
 	longestLifetime = 2 * time.Hour    // of the tokens of this test
 	pollBound       = 31 * time.Second // within which a validator without a watch knows a change
+	leeway          = 30 * time.Second // of validators, by default
 )
 
-// revokedState is what the records of a mesh say, as the documents describe them.
+// revokedState is what the records of a scope say, as the documents describe them.
 type revokedState struct {
 	keys    map[signing.Serial]bool
 	ids     map[string]bool
-	cutoffs [2]map[dataplane.Cutoff]time.Time // in the mesh's scope and the global one, by subject
+	cutoffs [2]map[revocation.Cutoff]time.Time // in the scope and, for a mesh, the global one, by subject
 	floor   time.Time
 }
 
 func (s revokedState) clone() revokedState {
-	return revokedState{maps.Clone(s.keys), maps.Clone(s.ids), [2]map[dataplane.Cutoff]time.Time{maps.Clone(s.cutoffs[0]), maps.Clone(s.cutoffs[1])}, s.floor}
+	return revokedState{maps.Clone(s.keys), maps.Clone(s.ids), [2]map[revocation.Cutoff]time.Time{maps.Clone(s.cutoffs[0]), maps.Clone(s.cutoffs[1])}, s.floor}
 }
 
 // add adds a cutoff to one of the two records. The later one of a subject counts.
-func (s revokedState) add(record int, subject dataplane.Cutoff, before time.Time) {
+func (s revokedState) add(record int, subject revocation.Cutoff, before time.Time) {
 	if before.After(s.cutoffs[record][subject]) {
 		s.cutoffs[record][subject] = before
 	}
@@ -71,25 +73,26 @@ func (s revokedState) cutAt(x *revocable) (latest [2]time.Time) {
 	return latest
 }
 
-// revocable is a token of mesh default.
+// revocable is a token of the scope.
 type revocable struct {
-	raw, id, kid   string
-	name, workload string
-	made           time.Time // by the true clock
-	idTime         time.Time // zero: the id does not tell it
-	iat, exp       time.Time // iat may be zero
-	verified       map[*clockedValidator]dataplane.Verified
+	Claims
+	raw, id, kid string
+	made         time.Time // by the true clock
+	idTime       time.Time // zero: the id does not tell it
+	iat, exp     time.Time // iat may be zero
+	verified     map[*clockedValidator]Verified
 }
 
-func (x *revocable) concernedBy(subject dataplane.Cutoff) bool {
-	return (subject.Name == "" || subject.Name == x.name) &&
-		(subject.Workload == "" || subject.Workload == x.workload) &&
+func (x *revocable) concernedBy(subject revocation.Cutoff) bool {
+	return (subject.Name == "" || subject.Name == x.Name) &&
+		(subject.Workload == "" || subject.Workload == x.Workload) &&
+		(subject.Zone == "" || subject.Zone == x.Zone) &&
 		(subject.KeyID == "" || subject.KeyID == x.kid)
 }
 
 // clockedValidator is a validator whose clock is apart from the true one.
 type clockedValidator struct {
-	dataplane.Validator
+	Validator
 	name       string
 	apart      time.Duration
 	ofStore    bool     // it uses the store's keys
@@ -120,7 +123,7 @@ func (v *clockedValidator) wrong(s revokedState, x *revocable) (f faults) {
 	if x.iat.Before(cut[1]) {
 		f[3] = token.ErrRevoked
 	}
-	if !time.Now().Add(v.apart).Before(x.exp.Add(defaultLeeway)) {
+	if !time.Now().Add(v.apart).Before(x.exp.Add(leeway)) {
 		f[4] = token.ErrExpired
 	}
 	return f
@@ -148,12 +151,13 @@ type savedStore struct {
 
 // cutoffModel says which tokens are good and which sessions are open.
 type cutoffModel struct {
+	Kind
 	t          *testing.T
 	draw       *rand.Rand
 	store      *keystore.Memory
-	issuers    []dataplane.Issuer
-	offline    []dataplane.Issuer // do not see the cutoffs
-	apart      []time.Duration    // the clocks of both
+	issuers    []Issuer
+	offline    []Issuer        // do not see the cutoffs
+	apart      []time.Duration // the clocks of both
 	validators []*clockedValidator
 
 	now         revokedState
@@ -164,31 +168,38 @@ type cutoffModel struct {
 	understates bool // pruning may state less than the longest lifetime
 }
 
-func newCutoffModel(t *testing.T, seed uint64) *cutoffModel {
+func newCutoffModel(t *testing.T, kind Kind, seed uint64) *cutoffModel {
 	m := &cutoffModel{
+		Kind:        kind,
 		t:           t,
 		draw:        rand.New(rand.NewPCG(seed, 0)),
 		store:       keystore.NewMemory(),
-		now:         revokedState{map[signing.Serial]bool{1: true}, map[string]bool{}, [2]map[dataplane.Cutoff]time.Time{{}, {}}, time.Time{}},
+		now:         revokedState{map[signing.Serial]bool{1: true}, map[string]bool{}, [2]map[revocation.Cutoff]time.Time{{}, {}}, time.Time{}},
 		understates: seed%2 == 0,
 	}
-	putKey(t, m.store, "default", 1, testKey(1))
-	if seed%4 < 2 { // as beside a Kuma
-		require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), m.store, "default"))
+	data, err := testKey(1).PEM()
+	require.NoError(t, err)
+	m.create(m.store, keystore.Record{Scope: m.Keys.Scope(), Name: m.Keys.KeyName(1), Data: data})
+	if m.MakeGlobalList != nil && seed%4 < 2 { // as beside a Kuma
+		require.NoError(t, m.MakeGlobalList(t.Context(), m.store))
 	}
 	// No two clocks are further apart than the skew. Operators have the true one.
 	slowest := -time.Duration(m.draw.Int64N(int64(token.Skew) + 1))
 	for _, apart := range []time.Duration{slowest, 0, slowest + token.Skew} {
 		m.apart = append(m.apart, apart)
-		m.issuers = append(m.issuers, newIssuer(t, m.store, dataplane.WithClock(clockApart(apart))))
-		m.offline = append(m.offline, newOfflineIssuer(t, testKey(2), "own", dataplane.WithClock(clockApart(apart))))
+		issuer, err := m.NewIssuer(m.store, clockApart(apart))
+		require.NoError(t, err)
+		m.issuers = append(m.issuers, issuer)
+		offline, err := m.NewOfflineIssuer(testKey(2), "own", clockApart(apart))
+		require.NoError(t, err)
+		m.offline = append(m.offline, offline)
 	}
-	own := dataplane.WithPublicKey("default", "own", testKey(2).Public())
-	m.follow(m.store, &clockedValidator{name: "remembering", ofStore: true, configured: []string{"own"}}, own)
-	m.follow(m.store, &clockedValidator{name: "slow", apart: slowest, ofStore: true}, dataplane.WithCache(0))
+	own := map[string]*signing.PublicKey{"own": testKey(2).Public()}
+	m.follow(m.store, &clockedValidator{name: "remembering", ofStore: true, configured: []string{"own"}}, Settings{Cache: 4096, Configured: own})
+	m.follow(m.store, &clockedValidator{name: "slow", apart: slowest, ofStore: true}, Settings{})
 	m.follow(m.store, &clockedValidator{name: "configured", apart: slowest + token.Skew, configured: []string{"own", "1"}},
-		own, dataplane.WithPublicKey("default", "1", testKey(1).Public()), dataplane.WithoutStoreKeys())
-	m.follow(struct{ keystore.KeyStore }{m.store}, &clockedValidator{name: "polling", ofStore: true, bound: pollBound})
+		Settings{Cache: 4096, Configured: map[string]*signing.PublicKey{"own": testKey(2).Public(), "1": testKey(1).Public()}, WithoutStoreKeys: true})
+	m.follow(struct{ keystore.KeyStore }{m.store}, &clockedValidator{name: "polling", ofStore: true, bound: pollBound}, Settings{Cache: 4096})
 	synctest.Wait()
 	return m
 }
@@ -197,8 +208,12 @@ func clockApart(d time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(d) }
 }
 
-func (m *cutoffModel) follow(store keystore.KeyStore, v *clockedValidator, options ...dataplane.ValidatorOption) {
-	v.Validator = newValidator(m.t, store, append(options, dataplane.WithClock(clockApart(v.apart)))...)
+func (m *cutoffModel) follow(store keystore.KeyStore, v *clockedValidator, settings Settings) {
+	settings.Clock = clockApart(v.apart)
+	validator, err := m.NewValidator(store, settings)
+	require.NoError(m.t, err)
+	m.t.Cleanup(func() { assert.NoError(m.t, validator.Close()) })
+	v.Validator = validator
 	m.validators = append(m.validators, v)
 }
 
@@ -222,19 +237,14 @@ func (m *cutoffModel) states(v *clockedValidator) []revokedState {
 }
 
 func (m *cutoffModel) newToken() *revocable {
-	return &revocable{
-		name:     oneOf(m, "", "dp-1", "dp-2"),
-		workload: oneOf(m, "", "backend", "frontend"),
-		made:     time.Now(),
-		verified: map[*clockedValidator]dataplane.Verified{},
-	}
+	return &revocable{Claims: oneOf(m, m.Tokens...), made: time.Now(), verified: map[*clockedValidator]Verified{}}
 }
 
 func oneOf[T any](m *cutoffModel, from ...T) T { return from[m.draw.IntN(len(from))] }
 
-func (m *cutoffModel) issueBy(issuer dataplane.Issuer, apart time.Duration) *revocable {
+func (m *cutoffModel) issueBy(issuer Issuer, apart time.Duration) *revocable {
 	x, lifetime := m.newToken(), oneOf(m, 10*time.Minute, time.Hour, longestLifetime)
-	issued, err := issuer.Issue(m.t.Context(), token.Dataplane{Mesh: "default", Name: x.name, Workload: x.workload}, lifetime)
+	issued, err := issuer(m.t.Context(), x.Claims, lifetime)
 	require.NoError(m.t, err)
 	clock := time.Now().Add(apart)
 	x.raw, x.id, x.kid = issued.Token, issued.ID, issued.KeyID
@@ -272,9 +282,26 @@ func (m *cutoffModel) issueElsewhere() {
 		x.iat = x.made.Truncate(time.Second).Add(-time.Duration(m.draw.IntN(300)) * time.Second)
 		iat = fmt.Sprintf(`,"iat":%d`, x.iat.Unix())
 	}
-	x.raw = signPayload(m.t, keyOf(serial), x.kid, fmt.Sprintf(`{"Mesh":"default","Name":"%s","Workload":"%s","jti":"%s","exp":%d%s}`, x.name, x.workload, x.id, x.exp.Unix(), iat))
+	x.raw = forge.Token(`{"alg":"RS256","kid":"`+x.kid+`","typ":"JWT"}`, fmt.Sprintf(`{%s,"jti":"%s","exp":%d%s}`, m.Payload(x.Claims), x.id, x.exp.Unix(), iat), func(input []byte) []byte {
+		signature, err := keyOf(serial).Sign(input)
+		require.NoError(m.t, err)
+		return signature
+	})
 	m.tokens = append(m.tokens, x)
 }
+
+// The keys are made when the tests run; nobody's key is kept here.
+var testKeys = [3]func() *signing.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey)}
+
+func newKey() *signing.PrivateKey {
+	key, err := signing.Generate(signing.MinBits)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func testKey(n int) *signing.PrivateKey { return testKeys[n]() }
 
 // keyOf returns the key of a serial, which is always the same.
 func keyOf(serial signing.Serial) *signing.PrivateKey { return testKey(int(serial % 3)) }
@@ -282,7 +309,7 @@ func keyOf(serial signing.Serial) *signing.PrivateKey { return testKey(int(seria
 func (m *cutoffModel) revoke() {
 	if len(m.tokens) > 0 {
 		x := oneOf(m, m.tokens...)
-		require.NoError(m.t, dataplane.Revoke(m.t.Context(), m.store, "default", x.id))
+		require.NoError(m.t, m.Revoke(m.t.Context(), m.store, x.id))
 		m.change(func(s *revokedState) { s.ids[x.id] = true })
 	}
 }
@@ -290,25 +317,26 @@ func (m *cutoffModel) revoke() {
 func (m *cutoffModel) restoreID() {
 	if ids := slices.Sorted(maps.Keys(m.now.ids)); len(ids) > 0 {
 		id := oneOf(m, ids...)
-		require.NoError(m.t, dataplane.Restore(m.t.Context(), m.store, "default", id))
+		require.NoError(m.t, m.Restore(m.t.Context(), m.store, id))
 		m.change(func(s *revokedState) { delete(s.ids, id) })
 	}
 }
 
 func (m *cutoffModel) cutOff() {
-	subject := oneOf(m, dataplane.Cutoff{}, dataplane.Cutoff{Name: "dp-1"}, dataplane.Cutoff{Workload: "backend"}, dataplane.Cutoff{KeyID: "1"}, dataplane.Cutoff{KeyID: "own"})
+	subject := oneOf(m, m.Subjects...)
 	c, untilNow := subject, m.draw.IntN(2) == 0
 	if c.Before = time.Now().Add(token.Skew); !untilNow {
 		c.Before = time.Now().Add(-time.Duration(m.draw.Int64N(int64(30 * time.Minute))))
 	}
-	record := m.draw.IntN(2)
+	records := revocation.CutoffsOf(m.Keys.Kind(), m.Keys.Scope())
+	record := m.draw.IntN(len(records))
+	var err error
 	if record == 0 {
-		_, err := dataplane.CutOff(m.t.Context(), m.store, "default", c)
-		require.NoError(m.t, err)
+		err = m.CutOff(m.t.Context(), m.store, c)
 	} else {
-		_, err := revocation.DataplaneCutoffsGlobal("default").Add(m.t.Context(), m.store, revocation.Cutoff{Before: c.Before, Name: c.Name, Workload: c.Workload, KeyID: c.KeyID})
-		require.NoError(m.t, err)
+		_, err = records[record].Add(m.t.Context(), m.store, c)
 	}
+	require.NoError(m.t, err)
 	m.change(func(s *revokedState) {
 		s.add(record, subject, c.Before.Add(time.Second-1).Truncate(time.Second).UTC())
 	})
@@ -320,7 +348,7 @@ func (m *cutoffModel) cutOff() {
 }
 
 func (m *cutoffModel) removeCutoff() {
-	var present []dataplane.Cutoff
+	var present []revocation.Cutoff
 	for _, cutoffs := range m.now.cutoffs {
 		for c, before := range cutoffs {
 			c.Before = before
@@ -331,12 +359,12 @@ func (m *cutoffModel) removeCutoff() {
 		return
 	}
 	// A seed always draws the same.
-	slices.SortFunc(present, func(a, b dataplane.Cutoff) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortFunc(present, func(a, b revocation.Cutoff) int { return cmp.Compare(a.String(), b.String()) })
 	c := oneOf(m, present...)
-	require.NoError(m.t, dataplane.RemoveCutoff(m.t.Context(), m.store, "default", c))
+	require.NoError(m.t, m.RemoveCutoff(m.t.Context(), m.store, c))
 	m.change(func(s *revokedState) {
 		for _, cutoffs := range s.cutoffs {
-			maps.DeleteFunc(cutoffs, func(subject dataplane.Cutoff, before time.Time) bool {
+			maps.DeleteFunc(cutoffs, func(subject revocation.Cutoff, before time.Time) bool {
 				subject.Before = before
 				return subject == c
 			})
@@ -346,10 +374,10 @@ func (m *cutoffModel) removeCutoff() {
 
 func (m *cutoffModel) cutOffOthers() {
 	before := time.Now().Add(token.Skew)
-	_, err := dataplane.CutOff(m.t.Context(), m.store, "other", dataplane.Cutoff{Before: before})
-	require.NoError(m.t, err)
-	_, err = revocation.ZoneCutoffs().Add(m.t.Context(), m.store, revocation.Cutoff{Before: before})
-	require.NoError(m.t, err)
+	for _, ref := range m.OtherCutoffs {
+		_, err := ref.Add(m.t.Context(), m.store, revocation.Cutoff{Before: before})
+		require.NoError(m.t, err)
+	}
 }
 
 func (m *cutoffModel) prune() {
@@ -357,8 +385,7 @@ func (m *cutoffModel) prune() {
 	if m.understates && m.draw.IntN(2) == 0 {
 		lifetime = time.Minute
 	}
-	_, err := dataplane.PruneRevocations(m.t.Context(), m.store, "default", lifetime, false)
-	require.NoError(m.t, err)
+	require.NoError(m.t, m.Prune(m.t.Context(), m.store, lifetime))
 	m.change(func(s *revokedState) {
 		if floor := time.Now().Add(-lifetime - 15*time.Minute).Truncate(time.Second); floor.After(s.floor) {
 			s.floor = floor
@@ -373,7 +400,7 @@ func (m *cutoffModel) prune() {
 
 func (m *cutoffModel) addKey() {
 	next := slices.Max(slices.Collect(maps.Keys(m.now.keys))) + 1
-	key, err := dataplane.AddKey(m.t.Context(), m.store, "default", keyOf(next))
+	key, err := m.AddKey(m.t.Context(), m.store, keyOf(next))
 	require.NoError(m.t, err)
 	require.Equal(m.t, next, key.Serial)
 	m.change(func(s *revokedState) { s.keys[next] = true })
@@ -382,13 +409,13 @@ func (m *cutoffModel) addKey() {
 func (m *cutoffModel) removeKey() {
 	if len(m.now.keys) > 1 {
 		oldest := slices.Min(slices.Collect(maps.Keys(m.now.keys)))
-		require.NoError(m.t, dataplane.RemoveKey(m.t.Context(), m.store, "default", oldest, dataplane.Forced()))
+		require.NoError(m.t, m.RemoveKey(m.t.Context(), m.store, oldest))
 		m.change(func(s *revokedState) { delete(s.keys, oldest) })
 	}
 }
 
 func (m *cutoffModel) backUp() {
-	m.backups = append(m.backups, savedStore{listAll(m.t, m.store), m.now.clone()})
+	m.backups = append(m.backups, savedStore{m.all(m.store), m.now.clone()})
 }
 
 // putBack puts an older state back as it is, which validators believe, and later the
@@ -418,22 +445,22 @@ func (m *cutoffModel) restoreBackup() {
 func (m *cutoffModel) restore(b savedStore) {
 	merged, ctx := keystore.NewMemory(), m.t.Context()
 	for _, r := range b.records {
-		putRecord(m.t, merged, r.Scope, r.Name, r.Data)
+		m.create(merged, r)
 	}
-	for _, ref := range revocation.CutoffsOf(token.KindDataplane, "default") {
+	for _, ref := range revocation.CutoffsOf(m.Keys.Kind(), m.Keys.Scope()) {
 		cutoffs, err := ref.Load(ctx, m.store)
 		require.NoError(m.t, err)
 		_, _, err = ref.Keep(ctx, merged, cutoffs)
 		require.NoError(m.t, err)
 	}
-	for _, ref := range []revocation.Ref{revocation.Dataplane("default"), revocation.DataplaneGlobal("default")} {
+	for _, ref := range m.Lists {
 		list, err := ref.Load(ctx, m.store)
 		require.NoError(m.t, err)
 		if ids := list.IDs(); len(ids) > 0 {
 			require.NoError(m.t, ref.Add(ctx, merged, ids...))
 		}
 	}
-	m.put(listAll(m.t, merged))
+	m.put(m.all(merged))
 	m.change(func(s *revokedState) {
 		present := *s
 		*s = b.state.clone()
@@ -443,22 +470,35 @@ func (m *cutoffModel) restore(b savedStore) {
 
 // put makes the store hold these records and no other.
 func (m *cutoffModel) put(records []keystore.Record) {
-	present := map[[2]string]bool{}
-	for _, r := range listAll(m.t, m.store) {
-		present[[2]string{string(r.Scope), r.Name}] = true
+	present := map[[2]string]keystore.Record{}
+	for _, r := range m.all(m.store) {
+		present[[2]string{string(r.Scope), r.Name}] = r
 	}
 	for _, r := range records {
 		at := [2]string{string(r.Scope), r.Name}
-		if present[at] {
-			replaceRecord(m.t, m.store, r.Scope, r.Name, r.Data)
+		if there, ok := present[at]; ok {
+			there.Data = r.Data
+			_, err := m.store.Update(m.t.Context(), there)
+			require.NoError(m.t, err)
 		} else {
-			putRecord(m.t, m.store, r.Scope, r.Name, r.Data)
+			m.create(m.store, r)
 		}
 		delete(present, at)
 	}
-	for at := range present {
-		require.NoError(m.t, m.store.Delete(m.t.Context(), keystore.Scope(at[0]), at[1]))
+	for _, r := range present {
+		require.NoError(m.t, m.store.Delete(m.t.Context(), r.Scope, r.Name))
 	}
+}
+
+func (m *cutoffModel) create(store keystore.KeyStore, r keystore.Record) {
+	_, err := store.Create(m.t.Context(), keystore.Record{Scope: r.Scope, Name: r.Name, Data: r.Data})
+	require.NoError(m.t, err)
+}
+
+func (m *cutoffModel) all(store keystore.KeyStore) []keystore.Record {
+	records, err := store.List(m.t.Context(), keystore.AllScopes, "")
+	require.NoError(m.t, err)
+	return records
 }
 
 // bind binds a session to what a validator verified, perhaps long ago.
@@ -510,7 +550,7 @@ func (m *cutoffModel) ask(x *revocable, after string) {
 	for _, v := range m.validators {
 		// To ask may take a second, if the key is unknown.
 		good, reasons := m.allowed(v, x, nil)
-		verified, err := v.Validate(m.t.Context(), "default", x.raw)
+		verified, err := v.Validate(m.t.Context(), x.Claims, x.raw)
 		late, reasons := m.allowed(v, x, reasons)
 		if err == nil {
 			x.verified[v] = verified
@@ -561,16 +601,7 @@ func (m *cutoffModel) hasEnded(s *revocableSession, after string) bool {
 
 // String describes a token without its text.
 func (x *revocable) String() string {
-	return fmt.Sprintf("the token %s of key %s for name %q, workload %q, issued at %s", x.id, x.kid, x.name, x.workload, x.iat)
-}
-
-func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T) {
-	for range storetest.Repeat(15, 300) {
-		seed := rand.Uint64()
-		t.Run(fmt.Sprintf("seed %#x", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newCutoffModel(t, seed).run(100) })
-		})
-	}
+	return fmt.Sprintf("the token %s of key %s for %+v, issued at %s", x.id, x.kid, x.Claims, x.iat)
 }
 
 func (m *cutoffModel) run(steps int) {

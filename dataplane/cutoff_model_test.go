@@ -1,0 +1,99 @@
+package dataplane_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/cutoffmodel"
+	"github.com/meshpass/meshpass/internal/test/storetest"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
+)
+
+func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T) {
+	cutoffmodel.Run(t, modelled, storetest.Repeat(15, 300))
+}
+
+// modelled is what the model needs to know of the dataplane tokens of mesh default.
+var modelled = cutoffmodel.Kind{
+	Keys:  signing.DataplaneKeys("default"),
+	Lists: []revocation.Ref{revocation.Dataplane("default"), revocation.DataplaneGlobal("default")},
+	MakeGlobalList: func(ctx context.Context, store keystore.KeyStore) error {
+		return revocation.MakeDataplaneGlobal(ctx, store, "default")
+	},
+	OtherCutoffs: []revocation.CutoffsRef{revocation.DataplaneCutoffs("other"), revocation.DataplaneCutoffsGlobal("other"), revocation.ZoneCutoffs()},
+
+	Tokens: []cutoffmodel.Claims{
+		{}, {Name: "dp-1"}, {Name: "dp-2"}, {Workload: "backend"}, {Workload: "frontend"},
+		{Name: "dp-1", Workload: "backend"}, {Name: "dp-2", Workload: "backend"}, {Name: "dp-1", Workload: "frontend"}, {Name: "dp-2", Workload: "frontend"},
+	},
+	Subjects: []revocation.Cutoff{{}, {Name: "dp-1"}, {Workload: "backend"}, {KeyID: "1"}, {KeyID: "own"}},
+	Payload: func(c cutoffmodel.Claims) string {
+		return fmt.Sprintf(`"Mesh":"default","Name":%q,"Workload":%q`, c.Name, c.Workload)
+	},
+
+	NewIssuer: func(store keystore.KeyStore, clock func() time.Time) (cutoffmodel.Issuer, error) {
+		issuer, err := dataplane.NewIssuer(store, dataplane.WithClock(clock), quiet)
+		return modelledIssuer(issuer), err
+	},
+	NewOfflineIssuer: func(key *signing.PrivateKey, kid string, clock func() time.Time) (cutoffmodel.Issuer, error) {
+		issuer, err := dataplane.NewOfflineIssuer(key, kid, dataplane.WithClock(clock), quiet)
+		return modelledIssuer(issuer), err
+	},
+	NewValidator: func(store keystore.KeyStore, s cutoffmodel.Settings) (cutoffmodel.Validator, error) {
+		options := []dataplane.ValidatorOption{dataplane.WithClock(s.Clock), dataplane.WithCache(s.Cache), quiet}
+		for kid, key := range s.Configured {
+			options = append(options, dataplane.WithPublicKey("default", kid, key))
+		}
+		if s.WithoutStoreKeys {
+			options = append(options, dataplane.WithoutStoreKeys())
+		}
+		validator, err := dataplane.NewValidator(store, options...)
+		return modelledValidator{validator}, err
+	},
+
+	AddKey: func(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
+		return dataplane.AddKey(ctx, store, "default", key)
+	},
+	RemoveKey: func(ctx context.Context, store keystore.KeyStore, serial signing.Serial) error {
+		return dataplane.RemoveKey(ctx, store, "default", serial, dataplane.Forced())
+	},
+	Revoke: func(ctx context.Context, store keystore.KeyStore, id string) error {
+		return dataplane.Revoke(ctx, store, "default", id)
+	},
+	Restore: func(ctx context.Context, store keystore.KeyStore, id string) error {
+		return dataplane.Restore(ctx, store, "default", id)
+	},
+	CutOff: func(ctx context.Context, store keystore.KeyStore, c revocation.Cutoff) error {
+		_, err := dataplane.CutOff(ctx, store, "default", ofModel(c))
+		return err
+	},
+	RemoveCutoff: func(ctx context.Context, store keystore.KeyStore, c revocation.Cutoff) error {
+		return dataplane.RemoveCutoff(ctx, store, "default", ofModel(c))
+	},
+	Prune: func(ctx context.Context, store keystore.KeyStore, lifetime time.Duration) error {
+		_, err := dataplane.PruneRevocations(ctx, store, "default", lifetime, false)
+		return err
+	},
+}
+
+func ofModel(c revocation.Cutoff) dataplane.Cutoff {
+	return dataplane.Cutoff{Before: c.Before, Name: c.Name, Workload: c.Workload, KeyID: c.KeyID}
+}
+
+func modelledIssuer(issuer dataplane.Issuer) cutoffmodel.Issuer {
+	return func(ctx context.Context, c cutoffmodel.Claims, lifetime time.Duration) (token.Issued, error) {
+		return issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: c.Name, Workload: c.Workload}, lifetime)
+	}
+}
+
+type modelledValidator struct{ dataplane.Validator }
+
+func (v modelledValidator) Validate(ctx context.Context, _ cutoffmodel.Claims, raw string) (cutoffmodel.Verified, error) {
+	return v.Validator.Validate(ctx, "default", raw)
+}
