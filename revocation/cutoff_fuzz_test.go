@@ -101,14 +101,14 @@ func slowParse(kind token.Kind, data string) (c slowCutoffs, ok bool) {
 		}
 		var subject [2]string
 		for name, value := range members {
+			allowed := []string{"kid", "name", "workload"}
+			if kind == token.KindZone {
+				allowed = []string{"kid", "zone"}
+			}
+			if !slices.Contains(allowed, name) {
+				return c, false
+			}
 			subject = [2]string{name, value}
-		}
-		allowed := []string{"", "kid", "name", "workload"}
-		if kind == token.KindZone {
-			allowed = []string{"", "kid", "zone"}
-		}
-		if !slices.Contains(allowed, subject[0]) {
-			return c, false
 		}
 		if present, there := c.cutoffs[subject]; !there || before.After(present) {
 			c.cutoffs[subject] = before
@@ -177,7 +177,7 @@ var hostileCutoffs = []string{
 	// members
 	`{"before":"2026-11-29T10:00:00Z","before":"2026-11-28T10:00:00Z"}`, `{"before":"2026-11-29T10:00:00Z","bef\u006fre":"2026-11-28T10:00:00Z"}`,
 	`{"bef\u006fre":"2026-11-29T10:00:00Z"}`, `{"Before":"2026-11-29T10:00:00Z"}`, `{"BEFORE":"2026-11-29T10:00:00Z"}`, `{"before":"2026-11-29T10:00:00Z","Name":"a"}`, `{"before":"2026-11-29T10:00:00Z","\u017fcope":"a"}`, "{\"before\":\"2026-11-29T10:00:00Z\",\"\u212Aid\":\"1\"}",
-	`{"before":"2026-11-29T10:00:00Z","name":"a","workload":"b"}`, `{"before":"2026-11-29T10:00:00Z","name":"a","kid":"1"}`, `{"before":"2026-11-29T10:00:00Z","tags":"a"}`, `{"before":"2026-11-29T10:00:00Z","":""}`,
+	`{"before":"2026-11-29T10:00:00Z","name":"a","workload":"b"}`, `{"before":"2026-11-29T10:00:00Z","name":"a","kid":"1"}`, `{"before":"2026-11-29T10:00:00Z","tags":"a"}`, `{"before":"2026-11-29T10:00:00Z","":""}`, `{"before":"2026-11-29T10:00:00Z","":"a"}`,
 	`{"before":"2026-11-29T10:00:00Z","name":""}`, `{"before":"2026-11-29T10:00:00Z","name":null}`, `{"before":"2026-11-29T10:00:00Z","name":["a"]}`, `{"before":"2026-11-29T10:00:00Z","name":{"a":"b"}}`, `{"before":"2026-11-29T10:00:00Z","name":1}`, `{"before":"2026-11-29T10:00:00Z","name":true}`,
 	`{"before":{"before":"2026-11-29T10:00:00Z"}}`, `{"before":1764410400}`, `{"before":null}`, `{"before":""}`, `{"name":"dp-1"}`,
 	// JSON

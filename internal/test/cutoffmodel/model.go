@@ -13,9 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
 	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
@@ -104,6 +101,8 @@ type clockedValidator struct {
 // cutoffs of either record, its time.
 type faults [5]error
 
+func (f faults) have(fault error) bool { return slices.Contains(f[:], fault) }
+
 // wrong returns what is wrong with a token in a state.
 func (v *clockedValidator) wrong(s revokedState, x *revocable) (f faults) {
 	known := slices.Contains(v.configured, x.kid)
@@ -178,20 +177,20 @@ func newCutoffModel(t *testing.T, kind Kind, seed uint64) *cutoffModel {
 		understates: seed%2 == 0,
 	}
 	data, err := testKey(1).PEM()
-	require.NoError(t, err)
+	m.must(err)
 	m.create(m.store, keystore.Record{Scope: m.Keys.Scope(), Name: m.Keys.KeyName(1), Data: data})
 	if m.MakeGlobalList != nil && seed%4 < 2 { // as beside a Kuma
-		require.NoError(t, m.MakeGlobalList(t.Context(), m.store))
+		m.must(m.MakeGlobalList(t.Context(), m.store))
 	}
 	// No two clocks are further apart than the skew. Operators have the true one.
 	slowest := -time.Duration(m.draw.Int64N(int64(token.Skew) + 1))
 	for _, apart := range []time.Duration{slowest, 0, slowest + token.Skew} {
 		m.apart = append(m.apart, apart)
 		issuer, err := m.NewIssuer(m.store, clockApart(apart))
-		require.NoError(t, err)
+		m.must(err)
 		m.issuers = append(m.issuers, issuer)
 		offline, err := m.NewOfflineIssuer(testKey(2), "own", clockApart(apart))
-		require.NoError(t, err)
+		m.must(err)
 		m.offline = append(m.offline, offline)
 	}
 	own := map[string]*signing.PublicKey{"own": testKey(2).Public()}
@@ -204,6 +203,19 @@ func newCutoffModel(t *testing.T, kind Kind, seed uint64) *cutoffModel {
 	return m
 }
 
+func (m *cutoffModel) must(err error) {
+	m.t.Helper()
+	m.holds(err == nil, "error %v, want none", err)
+}
+
+// holds ends the test with a message, unless what it is about holds.
+func (m *cutoffModel) holds(what bool, otherwise string, args ...any) {
+	m.t.Helper()
+	if !what {
+		m.t.Fatalf(otherwise, args...)
+	}
+}
+
 func clockApart(d time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(d) }
 }
@@ -211,8 +223,8 @@ func clockApart(d time.Duration) func() time.Time {
 func (m *cutoffModel) follow(store keystore.KeyStore, v *clockedValidator, settings Settings) {
 	settings.Clock = clockApart(v.apart)
 	validator, err := m.NewValidator(store, settings)
-	require.NoError(m.t, err)
-	m.t.Cleanup(func() { assert.NoError(m.t, validator.Close()) })
+	m.must(err)
+	m.t.Cleanup(func() { m.must(validator.Close()) })
 	v.Validator = validator
 	m.validators = append(m.validators, v)
 }
@@ -245,7 +257,7 @@ func oneOf[T any](m *cutoffModel, from ...T) T { return from[m.draw.IntN(len(fro
 func (m *cutoffModel) issueBy(issuer Issuer, apart time.Duration) *revocable {
 	x, lifetime := m.newToken(), oneOf(m, 10*time.Minute, time.Hour, longestLifetime)
 	issued, err := issuer(m.t.Context(), x.Claims, lifetime)
-	require.NoError(m.t, err)
+	m.must(err)
 	clock := time.Now().Add(apart)
 	x.raw, x.id, x.kid = issued.Token, issued.ID, issued.KeyID
 	x.idTime = clock.Truncate(time.Millisecond)
@@ -263,7 +275,7 @@ func (m *cutoffModel) issue() {
 			x.iat = cut
 		}
 	}
-	require.Zero(m.t, m.validators[0].wrong(m.now, x), "the model refuses what an issuer who saw the cutoffs has just issued")
+	m.holds(m.validators[0].wrong(m.now, x) == faults{}, "the model refuses what an issuer who saw the cutoffs has just issued")
 }
 
 func (m *cutoffModel) issueOffline() {
@@ -284,7 +296,7 @@ func (m *cutoffModel) issueElsewhere() {
 	}
 	x.raw = forge.Token(`{"alg":"RS256","kid":"`+x.kid+`","typ":"JWT"}`, fmt.Sprintf(`{%s,"jti":"%s","exp":%d%s}`, m.Payload(x.Claims), x.id, x.exp.Unix(), iat), func(input []byte) []byte {
 		signature, err := keyOf(serial).Sign(input)
-		require.NoError(m.t, err)
+		m.must(err)
 		return signature
 	})
 	m.tokens = append(m.tokens, x)
@@ -309,7 +321,7 @@ func keyOf(serial signing.Serial) *signing.PrivateKey { return testKey(int(seria
 func (m *cutoffModel) revoke() {
 	if len(m.tokens) > 0 {
 		x := oneOf(m, m.tokens...)
-		require.NoError(m.t, m.Revoke(m.t.Context(), m.store, x.id))
+		m.must(m.Revoke(m.t.Context(), m.store, x.id))
 		m.change(func(s *revokedState) { s.ids[x.id] = true })
 	}
 }
@@ -317,7 +329,7 @@ func (m *cutoffModel) revoke() {
 func (m *cutoffModel) restoreID() {
 	if ids := slices.Sorted(maps.Keys(m.now.ids)); len(ids) > 0 {
 		id := oneOf(m, ids...)
-		require.NoError(m.t, m.Restore(m.t.Context(), m.store, id))
+		m.must(m.Restore(m.t.Context(), m.store, id))
 		m.change(func(s *revokedState) { delete(s.ids, id) })
 	}
 }
@@ -336,13 +348,13 @@ func (m *cutoffModel) cutOff() {
 	} else {
 		_, err = records[record].Add(m.t.Context(), m.store, c)
 	}
-	require.NoError(m.t, err)
+	m.must(err)
 	m.change(func(s *revokedState) {
 		s.add(record, subject, c.Before.Add(time.Second-1).Truncate(time.Second).UTC())
 	})
 	for _, x := range m.tokens {
 		if untilNow && x.concernedBy(subject) && time.Since(x.made) >= time.Second { // cutoffs count in seconds
-			require.Contains(m.t, m.validators[0].wrong(m.now, x), token.ErrRevoked, "the model accepts what was issued before a cutoff until now")
+			m.holds(m.validators[0].wrong(m.now, x).have(token.ErrRevoked), "the model accepts what was issued before a cutoff until now")
 		}
 	}
 }
@@ -361,7 +373,7 @@ func (m *cutoffModel) removeCutoff() {
 	// A seed always draws the same.
 	slices.SortFunc(present, func(a, b revocation.Cutoff) int { return cmp.Compare(a.String(), b.String()) })
 	c := oneOf(m, present...)
-	require.NoError(m.t, m.RemoveCutoff(m.t.Context(), m.store, c))
+	m.must(m.RemoveCutoff(m.t.Context(), m.store, c))
 	m.change(func(s *revokedState) {
 		for _, cutoffs := range s.cutoffs {
 			maps.DeleteFunc(cutoffs, func(subject revocation.Cutoff, before time.Time) bool {
@@ -376,7 +388,7 @@ func (m *cutoffModel) cutOffOthers() {
 	before := time.Now().Add(token.Skew)
 	for _, ref := range m.OtherCutoffs {
 		_, err := ref.Add(m.t.Context(), m.store, revocation.Cutoff{Before: before})
-		require.NoError(m.t, err)
+		m.must(err)
 	}
 }
 
@@ -385,7 +397,7 @@ func (m *cutoffModel) prune() {
 	if m.understates && m.draw.IntN(2) == 0 {
 		lifetime = time.Minute
 	}
-	require.NoError(m.t, m.Prune(m.t.Context(), m.store, lifetime))
+	m.must(m.Prune(m.t.Context(), m.store, lifetime))
 	m.change(func(s *revokedState) {
 		if floor := time.Now().Add(-lifetime - 15*time.Minute).Truncate(time.Second); floor.After(s.floor) {
 			s.floor = floor
@@ -393,7 +405,7 @@ func (m *cutoffModel) prune() {
 	})
 	for _, x := range m.tokens {
 		if !m.understates && x.idTime.Before(m.now.floor) && !x.idTime.IsZero() {
-			require.Contains(m.t, m.validators[1].wrong(m.now, x), token.ErrExpired, "the floor revokes a token that has not expired")
+			m.holds(m.validators[1].wrong(m.now, x).have(token.ErrExpired), "the floor revokes a token that has not expired")
 		}
 	}
 }
@@ -401,15 +413,15 @@ func (m *cutoffModel) prune() {
 func (m *cutoffModel) addKey() {
 	next := slices.Max(slices.Collect(maps.Keys(m.now.keys))) + 1
 	key, err := m.AddKey(m.t.Context(), m.store, keyOf(next))
-	require.NoError(m.t, err)
-	require.Equal(m.t, next, key.Serial)
+	m.must(err)
+	m.holds(key.Serial == next, "the new key has serial %d, want %d", key.Serial, next)
 	m.change(func(s *revokedState) { s.keys[next] = true })
 }
 
 func (m *cutoffModel) removeKey() {
 	if len(m.now.keys) > 1 {
 		oldest := slices.Min(slices.Collect(maps.Keys(m.now.keys)))
-		require.NoError(m.t, m.RemoveKey(m.t.Context(), m.store, oldest))
+		m.must(m.RemoveKey(m.t.Context(), m.store, oldest))
 		m.change(func(s *revokedState) { delete(s.keys, oldest) })
 	}
 }
@@ -449,15 +461,15 @@ func (m *cutoffModel) restore(b savedStore) {
 	}
 	for _, ref := range revocation.CutoffsOf(m.Keys.Kind(), m.Keys.Scope()) {
 		cutoffs, err := ref.Load(ctx, m.store)
-		require.NoError(m.t, err)
+		m.must(err)
 		_, _, err = ref.Keep(ctx, merged, cutoffs)
-		require.NoError(m.t, err)
+		m.must(err)
 	}
 	for _, ref := range m.Lists {
 		list, err := ref.Load(ctx, m.store)
-		require.NoError(m.t, err)
+		m.must(err)
 		if ids := list.IDs(); len(ids) > 0 {
-			require.NoError(m.t, ref.Add(ctx, merged, ids...))
+			m.must(ref.Add(ctx, merged, ids...))
 		}
 	}
 	m.put(m.all(merged))
@@ -479,25 +491,25 @@ func (m *cutoffModel) put(records []keystore.Record) {
 		if there, ok := present[at]; ok {
 			there.Data = r.Data
 			_, err := m.store.Update(m.t.Context(), there)
-			require.NoError(m.t, err)
+			m.must(err)
 		} else {
 			m.create(m.store, r)
 		}
 		delete(present, at)
 	}
 	for _, r := range present {
-		require.NoError(m.t, m.store.Delete(m.t.Context(), r.Scope, r.Name))
+		m.must(m.store.Delete(m.t.Context(), r.Scope, r.Name))
 	}
 }
 
 func (m *cutoffModel) create(store keystore.KeyStore, r keystore.Record) {
 	_, err := store.Create(m.t.Context(), keystore.Record{Scope: r.Scope, Name: r.Name, Data: r.Data})
-	require.NoError(m.t, err)
+	m.must(err)
 }
 
 func (m *cutoffModel) all(store keystore.KeyStore) []keystore.Record {
 	records, err := store.List(m.t.Context(), keystore.AllScopes, "")
-	require.NoError(m.t, err)
+	m.must(err)
 	return records
 }
 
@@ -554,11 +566,11 @@ func (m *cutoffModel) ask(x *revocable, after string) {
 		late, reasons := m.allowed(v, x, reasons)
 		if err == nil {
 			x.verified[v] = verified
-			require.True(m.t, good || late, "after %s: %s validator accepts %s, want %v", after, v.name, x, errors.Join(reasons...))
+			m.holds(good || late, "after %s: %s validator accepts %s, want %v", after, v.name, x, errors.Join(reasons...))
 			continue
 		}
-		require.True(m.t, matches(err, reasons), "after %s: %s validator says of %s: %v, want %v", after, v.name, x, err, errors.Join(reasons...))
-		require.ErrorIs(m.t, err, token.ErrInvalid)
+		m.holds(matches(err, reasons), "after %s: %s validator says of %s: %v, want %v", after, v.name, x, err, errors.Join(reasons...))
+		m.holds(errors.Is(err, token.ErrInvalid), "after %s: %s validator says of %s: %v, which is no definite refusal", after, v.name, x, err)
 	}
 }
 
@@ -586,7 +598,7 @@ func (m *cutoffModel) hasEnded(s *revocableSession, after string) bool {
 	wrong := s.of.wrong(m.now, s.token)
 	s.reasons = append(s.reasons, wrong[:]...)
 	if cause := context.Cause(s.ctx); cause != nil {
-		require.True(m.t, matches(cause, s.reasons), "after %s: session of the %s validator with %s ended: %v, want %v", after, s.of.name, s.token, cause, errors.Join(s.reasons...))
+		m.holds(matches(cause, s.reasons), "after %s: session of the %s validator with %s ended: %v, want %v", after, s.of.name, s.token, cause, errors.Join(s.reasons...))
 		return true
 	}
 	switch {
@@ -595,7 +607,7 @@ func (m *cutoffModel) hasEnded(s *revocableSession, after string) bool {
 	case s.badSince.IsZero():
 		s.badSince = time.Now()
 	}
-	require.False(m.t, wrong != faults{} && time.Since(s.badSince) >= s.of.bound, "after %s: session of the %s validator with %s is open, want %v", after, s.of.name, s.token, errors.Join(wrong[:]...))
+	m.holds(wrong == faults{} || time.Since(s.badSince) < s.of.bound, "after %s: session of the %s validator with %s is open, want %v", after, s.of.name, s.token, errors.Join(wrong[:]...))
 	return false
 }
 
