@@ -69,6 +69,7 @@ func buildOlder(t *testing.T) string {
 		cd "$2"
 		go -C cmd/meshpass build -o "$2/meshpass" .
 		go build -o "$2/verdicts" ./internal/test/verdicts`, "build", beforeCutoffs, folder)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
 	return folder
