@@ -19,6 +19,37 @@ func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T
 	cutoffmodel.Run(t, modelled, storetest.Repeat(15, 300))
 }
 
+func TestCutoffsAgainstTokens(t *testing.T) {
+	global := revocation.DataplaneCutoffsGlobal("default")
+	rows := func(all, name, workload, key bool) []cutoffmodel.Row {
+		return []cutoffmodel.Row{
+			{Name: "all", Concerns: all},
+			{Name: "all, in the global scope", In: global, Concerns: all},
+			{Name: "its name", Cutoff: revocation.Cutoff{Name: "dp-1"}, Concerns: name},
+			{Name: "its name, in the global scope", Cutoff: revocation.Cutoff{Name: "dp-1"}, In: global, Concerns: name},
+			{Name: "its workload", Cutoff: revocation.Cutoff{Workload: "backend"}, Concerns: workload},
+			{Name: "its key", Cutoff: revocation.Cutoff{KeyID: "1"}, Concerns: key},
+			{Name: "another name", Cutoff: revocation.Cutoff{Name: "dp-2"}},
+			{Name: "a longer name", Cutoff: revocation.Cutoff{Name: "dp-11"}},
+			{Name: "a name in another case", Cutoff: revocation.Cutoff{Name: "DP-1"}},
+			{Name: "its name as a workload", Cutoff: revocation.Cutoff{Workload: "dp-1"}},
+			{Name: "another workload", Cutoff: revocation.Cutoff{Workload: "frontend"}},
+			{Name: "another key", Cutoff: revocation.Cutoff{KeyID: "2"}},
+			{Name: "another mesh", In: revocation.DataplaneCutoffs("other")},
+			{Name: "a mesh whose name goes on", In: revocation.DataplaneCutoffs("default-2")},
+			{Name: "another mesh in the global scope", In: revocation.DataplaneCutoffsGlobal("other")},
+			{Name: "zone tokens", In: revocation.ZoneCutoffs()},
+			{Name: "zone tokens of its key", Cutoff: revocation.Cutoff{KeyID: "1"}, In: revocation.ZoneCutoffs()},
+		}
+	}
+	t.Run("of a proxy and a workload", func(t *testing.T) {
+		cutoffmodel.Table(t, modelled, cutoffmodel.Claims{Name: "dp-1", Workload: "backend"}, rows(true, true, true, true))
+	})
+	t.Run("for any proxy", func(t *testing.T) {
+		cutoffmodel.Table(t, modelled, cutoffmodel.Claims{}, rows(true, false, false, true))
+	})
+}
+
 // modelled is what the model needs to know of the dataplane tokens of mesh default.
 var modelled = cutoffmodel.Kind{
 	Keys:  signing.DataplaneKeys("default"),

@@ -19,6 +19,21 @@ func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T
 	cutoffmodel.Run(t, modelled, storetest.Repeat(15, 300))
 }
 
+func TestCutoffsAgainstTokens(t *testing.T) {
+	cutoffmodel.Table(t, modelled, cutoffmodel.Claims{Zone: "west"}, []cutoffmodel.Row{
+		{Name: "all", Concerns: true},
+		{Name: "its zone", Cutoff: revocation.Cutoff{Zone: "west"}, Concerns: true},
+		{Name: "its key", Cutoff: revocation.Cutoff{KeyID: "1"}, Concerns: true},
+		{Name: "another zone", Cutoff: revocation.Cutoff{Zone: "east"}},
+		{Name: "a longer zone", Cutoff: revocation.Cutoff{Zone: "west-2"}},
+		{Name: "a zone in another case", Cutoff: revocation.Cutoff{Zone: "West"}},
+		{Name: "another key", Cutoff: revocation.Cutoff{KeyID: "2"}},
+		{Name: "dataplane tokens of a mesh", In: revocation.DataplaneCutoffs("west")},
+		{Name: "dataplane tokens in the global scope", In: revocation.DataplaneCutoffsGlobal("west")},
+		{Name: "dataplane tokens of its key", Cutoff: revocation.Cutoff{KeyID: "1"}, In: revocation.DataplaneCutoffsGlobal("west")},
+	})
+}
+
 // modelled is what the model needs to know of zone tokens.
 var modelled = cutoffmodel.Kind{
 	Keys:         signing.ZoneKeys(),
