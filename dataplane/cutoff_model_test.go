@@ -100,6 +100,10 @@ var modelled = cutoffmodel.Kind{
 	Restore: func(ctx context.Context, store keystore.KeyStore, id string) error {
 		return dataplane.Restore(ctx, store, "default", id)
 	},
+	UntilNow: func(ctx context.Context, store keystore.KeyStore, subject revocation.Cutoff) (revocation.Cutoff, error) {
+		c, err := dataplane.UntilNow(ctx, store, "default", ofModel(subject))
+		return revocation.Cutoff{Before: c.Before, Name: c.Name, Workload: c.Workload, KeyID: c.KeyID}, err
+	},
 	CutOff: func(ctx context.Context, store keystore.KeyStore, c revocation.Cutoff) error {
 		_, err := dataplane.CutOff(ctx, store, "default", ofModel(c))
 		return err

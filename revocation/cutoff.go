@@ -389,12 +389,23 @@ func (c *Cutoffs) Latest(kid string, claims *token.Claims) time.Time {
 	return moment
 }
 
+// Lacking returns the cutoffs that none of the others covers: none of them has the subject
+// with the same moment or a later one. If these are the cutoffs of the same tokens later
+// on, what they lack is gone.
+func (c *Cutoffs) Lacking(others ...*Cutoffs) []Cutoff {
+	return slices.DeleteFunc(c.All(), func(cutoff Cutoff) bool {
+		return slices.ContainsFunc(others, func(other *Cutoffs) bool {
+			return other != nil && !other.by[cutoff.subject()].Before(cutoff.Before)
+		})
+	})
+}
+
 // IDTime returns when a token's id was made, if it is a canonical UUID of version 7 (RFC
 // 9562, section 5.7), in milliseconds.
 func IDTime(id string) (time.Time, bool) {
 	u, ok := parseUUID(id)
-	if !ok || u.high>>12&0xf != 7 || u.low>>62 != 0b10 {
+	if !ok {
 		return time.Time{}, false
 	}
-	return time.UnixMilli(int64(u.high >> 16)).UTC(), true
+	return u.made()
 }

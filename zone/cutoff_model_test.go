@@ -76,6 +76,10 @@ var modelled = cutoffmodel.Kind{
 	Restore: func(ctx context.Context, store keystore.KeyStore, id string) error {
 		return zone.Restore(ctx, store, id)
 	},
+	UntilNow: func(ctx context.Context, store keystore.KeyStore, subject revocation.Cutoff) (revocation.Cutoff, error) {
+		c, err := zone.UntilNow(ctx, store, ofModel(subject))
+		return revocation.Cutoff{Before: c.Before, Zone: c.Zone, KeyID: c.KeyID}, err
+	},
 	CutOff: func(ctx context.Context, store keystore.KeyStore, c revocation.Cutoff) error {
 		_, err := zone.CutOff(ctx, store, ofModel(c))
 		return err

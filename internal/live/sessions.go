@@ -32,12 +32,14 @@ type sessions struct {
 	ids    byScope[string, *session] // one session of each ring
 	keys   byScope[signer, *keySessions]
 	queue  *expiry.Queue[*session]
+
+	cursors map[*cursor]struct{} // of listings that go on
 }
 
 // keySessions holds the sessions of one key.
 type keySessions struct {
-	some  *session // one of their ring
-	count int
+	newest *session // of their ring, in which older ones follow it
+	count  int
 }
 
 // session is one bound context. It is in the expiry queue and in two rings: of the
@@ -58,6 +60,7 @@ func newSessions(config *Config) *sessions {
 		maxStale: config.sessionMaxStale,
 		ids:      make(byScope[string, *session]),
 		keys:     make(byScope[signer, *keySessions]),
+		cursors:  make(map[*cursor]struct{}),
 	}
 	s.queue = expiry.New[*session](config.Now, sessionCheck, s.check)
 	return s
@@ -113,8 +116,8 @@ func (s *sessions) add(x *session) bool {
 		k = &keySessions{}
 		s.keys.put(t.scope, t.signer, k)
 	}
-	x.join(sameKey, k.some)
-	k.some = x
+	x.join(sameKey, k.newest)
+	k.newest = x
 	k.count++
 	return true
 }
@@ -148,9 +151,14 @@ func (s *sessions) unlink(x *session) {
 		}
 	}
 	k := s.keys[t.scope][t.signer]
-	k.some = x.leave(sameKey)
+	for c := range s.cursors {
+		c.pass(x, k)
+	}
+	if older := x.leave(sameKey); x == k.newest {
+		k.newest = older
+	}
 	k.count--
-	if k.some == nil {
+	if k.newest == nil {
 		s.keys.remove(t.scope, t.signer)
 	}
 }
@@ -189,7 +197,7 @@ func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
 func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(signer) error) (ended []ending) {
 	for key, k := range s.keys[scope] {
 		if err := reason(key); err != nil {
-			ended = append(ended, ending{k.some.ring(sameKey, k.count), err})
+			ended = append(ended, ending{k.newest.ring(sameKey, k.count), err})
 		}
 	}
 	for _, e := range ended {
@@ -233,7 +241,7 @@ func (s *sessions) cutoffsChanged(scope keystore.Scope, state *replica.State) {
 	s.mu.Lock()
 	var ended []ending
 	for _, k := range s.keys[scope] {
-		for _, x := range k.some.ring(sameKey, k.count) {
+		for _, x := range k.newest.ring(sameKey, k.count) {
 			if err := x.token.checkRevoked(state); errors.Is(err, token.ErrInvalid) {
 				ended = append(ended, ending{[]*session{x}, err})
 			}
@@ -252,6 +260,9 @@ func (s *sessions) close() {
 	s.closed = true
 	ended := s.queue.Clear()
 	s.ids, s.keys = nil, nil
+	for c := range s.cursors {
+		c.next = nil
+	}
 	s.mu.Unlock()
 	endAll([]ending{{ended, token.ErrClosed}})
 }

@@ -36,6 +36,7 @@ type Kind struct {
 	RemoveKey    func(ctx context.Context, store keystore.KeyStore, serial signing.Serial) error // forced
 	Revoke       func(ctx context.Context, store keystore.KeyStore, id string) error
 	Restore      func(ctx context.Context, store keystore.KeyStore, id string) error
+	UntilNow     func(ctx context.Context, store keystore.KeyStore, subject revocation.Cutoff) (revocation.Cutoff, error)
 	CutOff       func(ctx context.Context, store keystore.KeyStore, c revocation.Cutoff) error
 	RemoveCutoff func(ctx context.Context, store keystore.KeyStore, c revocation.Cutoff) error
 	Prune        func(ctx context.Context, store keystore.KeyStore, lifetime time.Duration) error

@@ -336,9 +336,20 @@ func (m *cutoffModel) restoreID() {
 
 func (m *cutoffModel) cutOff() {
 	subject := oneOf(m, m.Subjects...)
-	c, untilNow := subject, m.draw.IntN(2) == 0
-	if c.Before = time.Now().Add(token.Skew); !untilNow {
+	c, before := subject, m.now
+	untilNow := false
+	switch m.draw.IntN(4) {
+	case 0:
 		c.Before = time.Now().Add(-time.Duration(m.draw.Int64N(int64(30 * time.Minute))))
+	case 1: // as far ahead as a cutoff can be made
+		c.Before = time.Now().Add(time.Duration(m.draw.Int64N(int64(2*token.Skew - time.Second))))
+	default:
+		var err error
+		if c, err = m.UntilNow(m.t.Context(), m.store, subject); err != nil {
+			m.holds(errors.Is(err, revocation.ErrCutoff) && before.anyAfter(time.Now().Add(2*token.Skew-time.Second)), "%v", err)
+			return
+		}
+		untilNow = true
 	}
 	records := revocation.CutoffsOf(m.Keys.Kind(), m.Keys.Scope())
 	record := m.draw.IntN(len(records))
@@ -353,10 +364,29 @@ func (m *cutoffModel) cutOff() {
 		s.add(record, subject, c.Before.Add(time.Second-1).Truncate(time.Second).UTC())
 	})
 	for _, x := range m.tokens {
-		if untilNow && x.concernedBy(subject) && time.Since(x.made) >= time.Second { // cutoffs count in seconds
-			m.holds(m.validators[0].wrong(m.now, x).have(token.ErrRevoked), "the model accepts what was issued before a cutoff until now")
+		if untilNow && x.concernedBy(subject) && !before.hasForgotten(x) {
+			m.holds(m.validators[0].wrong(m.now, x).have(token.ErrRevoked), "the model accepts %s, issued before %s", x, c)
 		}
 	}
+}
+
+// anyAfter reports whether there is a cutoff with a moment after at.
+func (s revokedState) anyAfter(at time.Time) bool {
+	for _, cutoffs := range s.cutoffs {
+		for _, before := range cutoffs {
+			if before.After(at) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasForgotten reports whether a token is dated at a cutoff far ahead that is gone, removed
+// or put back.
+func (s revokedState) hasForgotten(x *revocable) bool {
+	cut := s.cutAt(x)
+	return x.iat.After(time.Now().Add(token.Skew)) && x.iat.After(cut[0]) && x.iat.After(cut[1])
 }
 
 func (m *cutoffModel) removeCutoff() {
