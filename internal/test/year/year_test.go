@@ -50,7 +50,7 @@ func (l *yearList) len(t *testing.T) int {
 
 func (l *yearList) end() int { return l.line.Points[len(l.line.Points)-1].Y }
 
-func TestAListThatIsPrunedStaysShortForAYearAsThePlotInTheDocumentsShows(t *testing.T) {
+func TestPrunedListStaysShortForAYearAsThePlotInTheDocumentsShows(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes ten seconds")
 	}
