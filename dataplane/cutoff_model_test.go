@@ -19,7 +19,7 @@ func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T
 	cutoffmodel.Run(t, modelled, storetest.Repeat(15, 300))
 }
 
-func TestCutoffsAgainstTokens(t *testing.T) {
+func TestCutoffRevokesTheTokensThatItConcernsAndThatWereIssuedBeforeAndNoOthers(t *testing.T) {
 	global := revocation.DataplaneCutoffsGlobal("default")
 	rows := func(all, name, workload, key bool) []cutoffmodel.Row {
 		return []cutoffmodel.Row{

@@ -19,7 +19,7 @@ func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T
 	cutoffmodel.Run(t, modelled, storetest.Repeat(15, 300))
 }
 
-func TestCutoffsAgainstTokens(t *testing.T) {
+func TestCutoffRevokesTheTokensThatItConcernsAndThatWereIssuedBeforeAndNoOthers(t *testing.T) {
 	cutoffmodel.Table(t, modelled, cutoffmodel.Claims{Zone: "west"}, []cutoffmodel.Row{
 		{Name: "all", Concerns: true},
 		{Name: "its zone", Cutoff: revocation.Cutoff{Zone: "west"}, Concerns: true},
