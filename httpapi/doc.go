@@ -71,8 +71,8 @@
 // kid. To add one that revokes what was issued until now, before is "now": see
 // dataplane.UntilNow. The answer to adding one is the cutoff that is in force for the same
 // tokens: that one, or a later one. A cutoff more than four minutes ahead of the server's
-// clock is refused. In the answer to GET, idsBefore is there if the list was pruned: see
-// revocation.Prune.
+// clock is refused. How many tokens a removed cutoff makes valid again is not known. In the
+// answer to GET, idsBefore is there if the list was pruned: see revocation.Prune.
 //
 // With dryRun true, adding a cutoff changes nothing. The answer is the cutoff, dryRun,
 // sessions, the number of open sessions that it would end, and keys, the uses of the keys

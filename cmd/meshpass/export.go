@@ -176,7 +176,7 @@ func (e *exporting) wants(scope keystore.Scope, name string) bool {
 func (e *exporting) add(r keystore.Record) {
 	if kind, _, ok := revocation.ParseCutoffsName(r.Name); ok {
 		if cutoffs, err := revocation.ParseCutoffs(kind, r.Data); err != nil || len(cutoffs.All()) > 0 {
-			e.app.say("warning: %s are cutoffs, which stay here: Kuma does not know them and accepts the tokens that they revoke", named(r))
+			e.app.say("warning: %s are cutoffs, which stay here: Kuma does not know them and accepts the tokens that they revoke; in another store of Meshpass, add them with \"meshpass cutoffs add\"", named(r))
 		}
 		return
 	}

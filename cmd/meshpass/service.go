@@ -27,8 +27,10 @@ type service interface {
 	restore(ctx context.Context, of owner, ids []string) error
 	makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) // the lists after it
 	cutoffs(ctx context.Context, of owner) (cutoffs, error)
+	preview(ctx context.Context, of owner, c revocation.Cutoff) (preview, error) // until now if c.Before is zero
 	cutOff(ctx context.Context, of owner, c revocation.Cutoff) (inForce revocation.Cutoff, err error)
 	removeCutoff(ctx context.Context, of owner, c revocation.Cutoff) error
+	prune(ctx context.Context, of owner, lifetime time.Duration, dryRun bool) (revocation.Pruning, error)
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
 }
@@ -87,6 +89,14 @@ func (o owner) series() signing.Series {
 		return signing.ZoneKeys()
 	}
 	return signing.DataplaneKeys(o.mesh)
+}
+
+// kind returns the kind of the owner's tokens, and their scope.
+func (o owner) kind() (token.Kind, keystore.Scope) {
+	if o.mesh == "" {
+		return token.KindZone, keystore.Global
+	}
+	return token.KindDataplane, keystore.Scope(o.mesh)
 }
 
 // list names the record with the owner's revocations. A mesh may have a second one of
@@ -280,12 +290,8 @@ func (s *storeService) restore(ctx context.Context, of owner, ids []string) erro
 }
 
 func (s *storeService) cutoffs(ctx context.Context, of owner) (cutoffs, error) {
-	kind, scope := token.KindDataplane, keystore.Scope(of.mesh)
-	if of.mesh == "" {
-		kind, scope = token.KindZone, keystore.Global
-	}
 	var all cutoffs
-	for _, ref := range revocation.CutoffsOf(kind, scope) {
+	for _, ref := range revocation.CutoffsOf(of.kind()) {
 		found, err := ref.Load(ctx, s.KeyStore)
 		if err != nil {
 			return cutoffs{}, s.explainCutoffs(err, of)
@@ -296,6 +302,24 @@ func (s *storeService) cutoffs(ctx context.Context, of owner) (cutoffs, error) {
 		}
 	}
 	return all, nil
+}
+
+func (s *storeService) preview(ctx context.Context, of owner, c revocation.Cutoff) (preview, error) {
+	var err error
+	if c.Before.IsZero() {
+		kind, scope := of.kind()
+		c, err = revocation.UntilNow(ctx, s.KeyStore, kind, scope, c)
+	}
+	return preview{cutoff: c, sessions: -1}, s.explainCutoffs(err, of)
+}
+
+func (s *storeService) prune(ctx context.Context, of owner, lifetime time.Duration, dryRun bool) (p revocation.Pruning, err error) {
+	if of.mesh == "" {
+		p, err = zone.PruneRevocations(ctx, s.KeyStore, lifetime, dryRun)
+	} else {
+		p, err = dataplane.PruneRevocations(ctx, s.KeyStore, of.mesh, lifetime, dryRun)
+	}
+	return p, s.explainCutoffs(err, of)
 }
 
 func (s *storeService) cutOff(ctx context.Context, of owner, c revocation.Cutoff) (revocation.Cutoff, error) {
