@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -120,7 +121,8 @@ func NewCutoffs(list []Cutoff, floor time.Time) *Cutoffs {
 //	{"before":"2026-11-29T10:00:00Z"}
 //	{"before":"2026-11-29T10:00:00Z","name":"dp-1"}
 //
-// with a time as in RFC 3339 and at most one of the members name, workload, zone and kid,
+// with a time as in RFC 3339, section 5.6, with T and Z in upper case and without a leap
+// second, and at most one of the members name, workload, zone and kid,
 // or the floor that [Prune] leaves: every token is revoked whose id is a UUID of version 7
 // (RFC 9562, section 5.7) from before that time.
 //
@@ -226,15 +228,30 @@ func parseMembers(line []byte) (map[string]string, error) {
 	return members, nil
 }
 
+// moment matches a time as in RFC 3339, section 5.6: until the second, the part of a
+// second, the offset. time.Parse alone accepts more, such as T9:00:00, a comma and +24:00.
+var moment = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`)
+
 func parseMoment(text string) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%.64q is not a time as in RFC 3339, such as 2026-11-29T10:00:00Z", text)
+	parts := moment.FindStringSubmatch(text)
+	if parts == nil {
+		return time.Time{}, notAMoment(text)
 	}
-	if at = wholeSecond(at); !canBeWritten(at) {
+	at, err := time.Parse(time.RFC3339, parts[1]+parts[3])
+	if err != nil {
+		return time.Time{}, notAMoment(text)
+	}
+	if strings.Trim(parts[2], ".0") != "" { // however small a part it is
+		at = at.Add(time.Second)
+	}
+	if at = at.UTC(); !canBeWritten(at) {
 		return time.Time{}, fmt.Errorf("%.64q is outside the years 0 to 9999 of UTC", text)
 	}
 	return at, nil
+}
+
+func notAMoment(text string) error {
+	return fmt.Errorf("%.64q is not a time as in RFC 3339, such as 2026-11-29T10:00:00Z", text)
 }
 
 // canBeWritten reports whether RFC 3339 has the moment, once it is in UTC: an offset or
