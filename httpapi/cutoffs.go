@@ -52,7 +52,7 @@ func toWire(c revocation.Cutoff) wireCutoff {
 }
 
 func (w wireCutoff) cutoff() (revocation.Cutoff, error) {
-	before, err := time.Parse(time.RFC3339, w.Before)
+	before, err := revocation.ParseMoment(w.Before)
 	return revocation.Cutoff{Before: before.UTC(), Name: w.Name, Workload: w.Workload, Zone: w.Zone, KeyID: w.KeyID}, err
 }
 

@@ -158,9 +158,9 @@ func (c *Cutoffs) parseLine(kind token.Kind, line []byte) error {
 	for name, value := range members {
 		switch name {
 		case "before":
-			cutoff.Before, err = parseMoment(value)
+			cutoff.Before, err = ParseMoment(value)
 		case memberFloor:
-			floor, err = parseMoment(value)
+			floor, err = ParseMoment(value)
 		case ofName:
 			cutoff.Name = value
 		case ofWorkload:
@@ -232,7 +232,9 @@ func parseMembers(line []byte) (map[string]string, error) {
 // second, the offset. time.Parse alone accepts more, such as T9:00:00, a comma and +24:00.
 var moment = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`)
 
-func parseMoment(text string) (time.Time, error) {
+// ParseMoment reads the moment of a cutoff: a time as RFC 3339, section 5.6, writes it. A
+// part of a second counts as a whole one.
+func ParseMoment(text string) (time.Time, error) {
 	parts := moment.FindStringSubmatch(text)
 	if parts == nil {
 		return time.Time{}, notAMoment(text)

@@ -238,7 +238,7 @@ good again, until they expire. How many these are is not known. The command says
 			return err
 		}
 		if before != "" {
-			if c.Before, err = time.Parse(time.RFC3339, before); err != nil {
+			if c.Before, err = revocation.ParseMoment(before); err != nil {
 				return usagef("--before: %.64q is not a time such as 2026-11-29T10:00:00Z", before)
 			}
 		}
@@ -358,7 +358,7 @@ func (c cutoffs) copyTo(ctx context.Context, store keystore.KeyStore, of owner) 
 // moment reads the moment of a cutoff that is not "now": a time or an age.
 func (a *app) moment(text string) (time.Time, error) {
 	now := a.now()
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
+	if at, err := revocation.ParseMoment(text); err == nil {
 		if at.After(now.Add(2 * token.Skew)) {
 			return time.Time{}, usagef("--before: %s is more than %s ahead", text, inMinutes(2*token.Skew))
 		}
@@ -368,7 +368,7 @@ func (a *app) moment(text string) (time.Time, error) {
 	if err != nil || age <= 0 {
 		return time.Time{}, usagef(`--before: %.64q is not "now", a time such as 2026-11-29T10:00:00Z, or an age such as 2h or 30d`, text)
 	}
-	return now.Add(-age), nil
+	return now.Add(-age).Add(time.Second - 1).Truncate(time.Second), nil // a part of a second counts as a whole one
 }
 
 func inMinutes(d time.Duration) string { return count(d, time.Minute, "minute") }

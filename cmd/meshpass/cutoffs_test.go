@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,16 @@ func TestCutoffsRevokeWhatTheyNameAndNothingElse(t *testing.T) {
 			r = c.run(with("cutoffs", "add", "--mesh", "default", "--name", "dp-1", "--before", "2h", "--yes")...)
 			require.Contains(t, r.err, "a later cutoff")
 			require.Equal(t, list, c.done(with("cutoffs", "list", "--mesh", "default")...))
+
+			c.now = func() time.Time { return time.Now().Truncate(time.Second).Add(400 * time.Millisecond) }
+			r = c.run(with("cutoffs", "add", "--mesh", "default", "--kid", "7", "--before", "2h", "--yes")...)
+			c.now = time.Now
+			require.Equal(t, exitDone, r.status, r.err)
+			require.NotContains(t, r.err, "later cutoff", "the cutoff itself is none, though it is made for a whole second")
+			moments := regexp.MustCompile(`20\d\d-\S+Z`).FindAllString(r.err, -1)
+			require.Len(t, moments, 2)
+			require.Equal(t, moments[0], moments[1], "what is made is what was announced")
+			c.done(with("cutoffs", "remove", "--mesh", "default", "--kid", "7", "--yes")...)
 
 			c.done(with("cutoffs", "add", "--zone-tokens", "--before", "now", "--yes")...)
 			require.Equal(t, exitRefused, inspect(ofZone))
