@@ -24,12 +24,11 @@ var family = &replica.Family{
 }
 
 // EnsureKey creates the first signing key of a mesh, RSA-2048 with serial 1, if
-// the mesh has no signing key, and returns the newest key. A key of [AddExternalKey] is
-// one. Call it when the
-// mesh is created. All replicas may call it at the same time: one creates the key
-// and all return it.
+// the mesh has no signing key, and returns the newest key, which may be one of
+// [AddExternalKey]. Call it when the mesh is created. All replicas may call it at the
+// same time: one creates the key and all return it.
 //
-// The error matches signing.ErrKey if the private half of the newest key cannot
+// The error matches signing.ErrKey if the record of the newest key cannot
 // be read, and signing.ErrNoKey if the store holds only public keys, as the store
 // of a zone does: another control plane creates the private keys. Errors of the
 // store are returned as they are.
@@ -45,9 +44,9 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, mesh string) (signi
 // or after their [WithPublishDelay]. The older keys still verify.
 //
 // The error matches signing.ErrKey if the key is in a KMS or HSM and so cannot
-// be stored: see [AddExternalKey]. It matches signing.ErrNoKey if the mesh has no signing key yet
-// (see [EnsureKey]) or if the store holds only public keys, as the store of a
-// zone does. It matches keystore.ErrExists if another caller added the same
+// be stored: see [AddExternalKey]. It matches signing.ErrNoKey if the mesh has no
+// signing key yet (see [EnsureKey]) or if the store holds only public keys, as the
+// store of a zone does. It matches keystore.ErrExists if another caller added the same
 // serial at the same time. It matches keystore.ErrNameTaken if the store allows
 // each name only once and another scope has this name.
 func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *signing.PrivateKey) (signing.Key, error) {

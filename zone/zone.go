@@ -31,12 +31,11 @@ var family = &replica.Family{
 }
 
 // EnsureKey creates the first zone signing key, RSA-2048 with serial 1, if
-// there is no signing key, and returns the newest key. A key of [AddExternalKey] is one.
-// Call it when the global
-// control plane is set up. All replicas may call it at the same time: one creates
-// the key and all return it.
+// there is no signing key, and returns the newest key, which may be one of
+// [AddExternalKey]. Call it when the global control plane is set up. All replicas may
+// call it at the same time: one creates the key and all return it.
 //
-// The error matches signing.ErrKey if the private half of the newest key cannot
+// The error matches signing.ErrKey if the record of the newest key cannot
 // be read, and signing.ErrNoKey if the store holds only public keys, as the store
 // of a zone does: another control plane creates the private keys. Errors of the
 // store are returned as they are.
