@@ -82,6 +82,7 @@ var foreign = map[string]string{
 	"clientv3":         "go.etcd.io/etcd/client/v3",
 	"context":          "context",
 	"credentials":      "google.golang.org/grpc/credentials",
+	"crypto":           "crypto",
 	"discovery":        "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3",
 	"grpc":             "google.golang.org/grpc",
 	"http":             "net/http",

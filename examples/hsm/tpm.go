@@ -72,7 +72,9 @@ var rs256 = tpm2.TPMTRSAScheme{
 	Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgRSASSA, &tpm2.TPMSSigSchemeRSASSA{HashAlg: tpm2.TPMAlgSHA256}),
 }
 
-func (t *TPM) flush(handle tpm2.TPMHandle) { _, _ = tpm2.FlushContext{FlushHandle: handle}.Execute(t.to) }
+func (t *TPM) flush(handle tpm2.TPMHandle) {
+	_, _ = tpm2.FlushContext{FlushHandle: handle}.Execute(t.to)
+}
 
 // RemoveKey removes the key under a handle from the TPM, for ever.
 func (t *TPM) RemoveKey(handle uint32) error {
