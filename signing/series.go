@@ -64,18 +64,18 @@ func (s Series) Prefix() string { return string(s.kind) + "-token-signing-" }
 
 // KeyName returns the record name of a private key. The name of serial 0 is the
 // prefix of all others.
-func (s Series) KeyName(serial Serial) string { return s.name("key", serial) }
+func (s Series) KeyName(serial Serial) string { return s.recordName(PrivateRecord, serial) }
 
 // ExternalKeyName returns the record name of a key in a KMS or HSM. The name of
 // serial 0 is the prefix of all others.
-func (s Series) ExternalKeyName(serial Serial) string { return s.name("external-key", serial) }
+func (s Series) ExternalKeyName(serial Serial) string { return s.recordName(ExternalRecord, serial) }
 
 // PublicKeyName returns the record name of a public key. The name of serial 0 is
 // the prefix of all others.
-func (s Series) PublicKeyName(serial Serial) string { return s.name("public-key", serial) }
+func (s Series) PublicKeyName(serial Serial) string { return s.recordName(PublicRecord, serial) }
 
-func (s Series) name(half string, serial Serial) string {
-	name := s.Prefix() + half
+func (s Series) recordName(kind RecordKind, serial Serial) string {
+	name := s.Prefix() + [...]string{PrivateRecord: "key", ExternalRecord: "external-key", PublicRecord: "public-key"}[kind]
 	if s.kind == token.KindDataplane {
 		name += "-" + s.mesh
 	}
@@ -94,13 +94,11 @@ func (s Series) ParseName(name string) (Serial, RecordKind, error) {
 	if !strings.HasPrefix(name, s.Prefix()) {
 		return 0, 0, fmt.Errorf("%w: %s", ErrNotKey, quoteName(name))
 	}
-	names := [...]string{s.KeyName(0), s.ExternalKeyName(0), s.PublicKeyName(0)} // by RecordKind; none is a prefix of another
-	for i, unnumbered := range names {
-		number, ok := strings.CutPrefix(name, unnumbered)
+	for kind := PrivateRecord; kind <= PublicRecord; kind++ { // no name is a prefix of another
+		number, ok := strings.CutPrefix(name, s.recordName(kind, 0))
 		if !ok {
 			continue
 		}
-		kind := PrivateRecord + RecordKind(i)
 		if number == "" {
 			return 0, kind, nil
 		}
@@ -112,7 +110,7 @@ func (s Series) ParseName(name string) (Serial, RecordKind, error) {
 		}
 	}
 	return 0, 0, unusable("a key record named "+quoteName(name)+" in "+describeScope(s.Scope()),
-		fmt.Sprintf("%q, %q or %q, alone or with a dash and a serial of at least 1", names[0], names[1], names[2]))
+		fmt.Sprintf("%q, %q or %q, alone or with a dash and a serial of at least 1", s.KeyName(0), s.ExternalKeyName(0), s.PublicKeyName(0)))
 }
 
 // Signing returns the record of the key that signs, which is a [PrivateRecord] or an
