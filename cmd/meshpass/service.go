@@ -377,8 +377,12 @@ func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 			row.use = "signs, but is unreadable"
 		case k.Public == nil:
 			row.use = "unreadable"
+		case k.Signs && k.External:
+			row.use = "signs, in a KMS or HSM"
 		case k.Signs:
 			row.use = "signs"
+		case k.External:
+			row.use = "verifies, is in a KMS or HSM"
 		case !k.Private:
 			row.use = "verifies, public key only"
 		}
@@ -413,6 +417,8 @@ func (s *storeService) explain(err error, of owner) error {
 		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
 	case errors.Is(err, signing.ErrNoKey):
 		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
+	case errors.Is(err, signing.ErrNoSigner):
+		return advise(err, "have a control plane that has the signer make the token, with --control-plane")
 	case errors.Is(err, signing.ErrKey):
 		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, keystore.ErrReadOnly):

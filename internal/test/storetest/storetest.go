@@ -18,6 +18,7 @@ import (
 	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/sealed"
+	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -129,6 +130,25 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	if again.Serial != 2 {
 		t.Errorf("EnsureKey returned serial %d after the rotation, want 2", again.Serial)
 	}
+
+	inKMS, err := signing.Generate(signing.DefaultBits)
+	must(t, err)
+	added, err = dataplane.AddExternalKey(ctx, store, mesh, inKMS.Public())
+	must(t, err)
+	if added.Serial != 3 {
+		t.Errorf("the key in a KMS has serial %d, want 3", added.Serial)
+	}
+	_, err = issuer.Issue(ctx, claims, day)
+	wantError(t, err, signing.ErrNoSigner)
+	issuer, err = dataplane.NewIssuer(store, quiet, dataplane.WithSigners(signing.SignersOf(inKMS)))
+	must(t, err)
+	third := issue()
+	eventually(t, "a token of the key in a KMS is good", func() (dataplane.Verified, error) { return validate(third) })
+	must(t, dataplane.RemoveKey(ctx, store, mesh, 2))
+	eventually(t, "a token of the key before it is refused", func() (struct{}, error) {
+		_, err := validate(second)
+		return struct{}{}, want(err, token.ErrUnknownKey)
+	})
 }
 
 func lifeOfAZone(t *testing.T, open Opener) {
