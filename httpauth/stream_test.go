@@ -1,0 +1,228 @@
+package httpauth_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
+)
+
+func TestAStreamEndsWithItsSession(t *testing.T) {
+	for version, with := range transports {
+		for name, c := range map[string]struct {
+			end    func(g *global, raw string)
+			reason string
+		}{
+			"revoked":          {func(g *global, raw string) { g.revoke(raw) }, "token revoked"},
+			"cut off":          {cutOff, "token revoked"},
+			"its key removed":  {func(g *global, _ string) { g.removeKey() }, "unknown signing key"},
+			"expired":          {func(*global, string) {}, "token expired"},
+			"validator closed": {func(g *global, _ string) { require.NoError(g.tb, g.validator.Close()) }, "validator closed"},
+			"store unreadable": {func(g *global, _ string) {
+				g.store.down.Store(true)
+				g.revoke(g.issue(time.Hour)) // to be read, which fails
+			}, "token could not be checked"},
+		} {
+			t.Run(version+", "+name, func(t *testing.T) {
+				t.Parallel()
+				g := newGlobal(t, zone.WithSessionMaxStale(0))
+				cause := make(chan error, 1)
+				server := with.serve(t, g.guard(g.byZone(), func(w http.ResponseWriter, r *http.Request) {
+					events(w, r)
+					_, err := io.WriteString(w, "data: too late\n\n")
+					assert.ErrorIs(t, err, context.Cause(r.Context()))
+					cause <- context.Cause(r.Context())
+				}))
+				raw := g.issue(time.Hour)
+				if name == "expired" {
+					raw = g.issue(3 * time.Second)
+				}
+				lines := hello(t, open(t, server, request(t, server, raw, nil)).Body)
+				c.end(g, raw)
+				before := time.Now()
+				rest, err := io.ReadAll(lines)
+				if name != "expired" && name != "store unreadable" {
+					assert.Less(t, time.Since(before), time.Second)
+				}
+				assert.Error(t, err, "what came is not taken for complete")
+				assert.Empty(t, rest)
+				assert.ErrorContains(t, receive(t, cause), c.reason)
+				require.Eventually(t, func() bool {
+					return g.log.Count("level=INFO", "session ended", c.reason, "zone=west", "jti="+idOf(t, raw), "path=/stream") == 1
+				}, patience, time.Millisecond)
+				assert.NotContains(t, g.log.String(), raw)
+			})
+		}
+	}
+}
+
+func cutOff(g *global, _ string) {
+	_, err := zone.CutOff(context.Background(), g.store, zone.Cutoff{Before: time.Now().Add(time.Minute)})
+	require.NoError(g.tb, err)
+}
+
+func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
+	pipe := func(t *testing.T) io.Reader {
+		from, to, err := os.Pipe()
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			from.Close()
+			to.Close()
+		})
+		return from
+	}
+	large := filepath.Join(t.TempDir(), "large")
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, 1<<30))
+
+	for version, with := range transports {
+		for name, handler := range map[string]func(t *testing.T, w http.ResponseWriter, r *http.Request, release <-chan struct{}){
+			"ignoring its context": func(_ *testing.T, _ http.ResponseWriter, _ *http.Request, release <-chan struct{}) { <-release },
+			"waiting for the body": func(_ *testing.T, _ http.ResponseWriter, r *http.Request, release <-chan struct{}) {
+				_, _ = r.Body.Read(make([]byte, 1))
+			},
+			"writing to a client that does not read": func(_ *testing.T, w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+				for {
+					if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+						return
+					}
+				}
+			},
+			"writing with deadlines of its own": func(_ *testing.T, w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+				for {
+					_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Hour))
+					if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+						return
+					}
+				}
+			},
+			"copying from what sends nothing": func(t *testing.T, w http.ResponseWriter, _ *http.Request, release <-chan struct{}) {
+				go func() { _, _ = io.Copy(w, pipe(t)) }()
+				<-release
+			},
+			"sending a large file": func(t *testing.T, w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+				file, err := os.Open(large)
+				assert.NoError(t, err)
+				defer file.Close()
+				_, err = io.Copy(w, file)
+				assert.Error(t, err)
+			},
+		} {
+			t.Run(version+", "+name, func(t *testing.T) {
+				t.Parallel()
+				v := newVisitor()
+				began, release, returned := make(chan struct{}), make(chan struct{}), make(chan struct{})
+				server := with.serve(t, newGlobal(t).guard(v.let, func(w http.ResponseWriter, r *http.Request) {
+					defer close(returned)
+					_ = http.NewResponseController(w).EnableFullDuplex()
+					_, _ = io.WriteString(w, "data: hello\n\n")
+					_ = http.NewResponseController(w).Flush()
+					close(began)
+					handler(t, w, r, release)
+				}))
+				upload, _ := io.Pipe()
+				answer := open(t, server, request(t, server, "", upload))
+				receive(t, began)
+				v.end(token.ErrRevoked)
+				if name != "ignoring its context" && name != "copying from what sends nothing" {
+					receive(t, returned)
+				}
+				before := time.Now()
+				_, err := io.Copy(io.Discard, answer.Body)
+				assert.Error(t, err, "what came is not taken for complete")
+				if version == "HTTP/1.1" || version == "HTTP/2" { // others only by way of a slow machine
+					assert.Less(t, time.Since(before), 2*time.Second)
+				}
+				close(release)
+				receive(t, returned)
+				require.Eventually(t, func() bool { return v.open() == 0 }, patience, time.Millisecond)
+			})
+		}
+	}
+}
+
+func TestAResponseThatHasNotBegunIsAnAnswer(t *testing.T) {
+	for version, with := range transports {
+		for name, c := range map[string]struct {
+			reason error
+			status int
+		}{
+			"revoked":       {token.ErrRevoked, http.StatusUnauthorized},
+			"not permitted": {token.ErrNotPermitted, http.StatusForbidden},
+			"closed":        {token.ErrClosed, http.StatusServiceUnavailable},
+			"unknown":       {errors.New("secret detail"), http.StatusServiceUnavailable},
+		} {
+			t.Run(version+", "+name, func(t *testing.T) {
+				t.Parallel()
+				v := newVisitor()
+				began := make(chan struct{})
+				guarded := newGlobal(t).guard(v.let, func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Encoding", "gzip")
+					w.Header().Set("Content-Length", "7")
+					w.Header().Set("X-Outside", "changed")
+					close(began)
+					<-r.Context().Done()
+					w.Header().Set("Set-Cookie", "late")
+					http.Error(w, "the context ended", http.StatusGatewayTimeout)
+				})
+				server := with.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("X-Outside", "kept")
+					guarded.ServeHTTP(w, r)
+				}))
+				go func() {
+					<-began
+					v.end(c.reason)
+				}()
+				upload, _ := io.Pipe() // of which nothing is read
+				answer, err := server.Client().Do(request(t, server, "", upload))
+				require.NoError(t, err)
+				defer answer.Body.Close()
+				body, err := io.ReadAll(answer.Body)
+				require.NoError(t, err)
+				assert.Equal(t, c.status, answer.StatusCode)
+				assert.JSONEq(t, bodies[c.status], string(body))
+				assert.Equal(t, "kept", answer.Header.Get("X-Outside"))
+				assert.Empty(t, answer.Header.Get("Content-Encoding"))
+				assert.Empty(t, answer.Header.Get("Set-Cookie"))
+			})
+		}
+	}
+}
+
+func TestAHandlerThatIgnoresItsContextAndHasNotAnsweredIsCutOff(t *testing.T) {
+	for version, with := range transports {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			v := newVisitor()
+			began, release := make(chan struct{}), make(chan struct{})
+			server := with.serve(t, newGlobal(t).guard(v.let, func(http.ResponseWriter, *http.Request) {
+				close(began)
+				<-release
+			}))
+			defer close(release)
+			go func() {
+				<-began
+				v.end(token.ErrRevoked)
+			}()
+			_, err := server.Client().Do(request(t, server, "", nil)) //nolint:bodyclose // there is none
+			assert.Error(t, err)
+		})
+	}
+}
+
+// bodies are what a peer gets to read, by status.
+var bodies = map[int]string{
+	http.StatusUnauthorized:       `{"type":"/std-errors","status":401,"title":"Unauthenticated","detail":"the credentials were not accepted","details":"the credentials were not accepted"}`,
+	http.StatusForbidden:          `{"type":"/std-errors","status":403,"title":"Access Denied","detail":"the credentials do not permit this","details":"the credentials do not permit this"}`,
+	http.StatusServiceUnavailable: `{"type":"/std-errors","status":503,"title":"Service unavailable","detail":"the credentials could not be checked","details":"the credentials could not be checked"}`,
+}
