@@ -113,7 +113,7 @@ var transports = map[string]transport{
 }
 
 // serve starts a server, and returns it with its client.
-func (with transport) serve(tb testing.TB, handler http.Handler) *httptest.Server {
+func (with transport) serve(tb testing.TB, handler http.Handler, settings ...func(*http.Server)) *httptest.Server {
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	protocols := new(http.Protocols)
@@ -121,6 +121,9 @@ func (with transport) serve(tb testing.TB, handler http.Handler) *httptest.Serve
 	protocols.SetHTTP2(with.http2 && with.tls)
 	protocols.SetUnencryptedHTTP2(with.http2 && !with.tls)
 	server.Config.Protocols = protocols
+	for _, set := range settings {
+		set(server.Config)
+	}
 	if with.tls {
 		server.EnableHTTP2 = with.http2
 		server.StartTLS()
