@@ -238,6 +238,9 @@ func newVisitor() *visitor {
 func (v *visitor) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	v.bound.Add(1)
 	bound, cancel := context.WithCancelCause(ctx)
+	if v.ctx.Err() != nil {
+		cancel(context.Cause(v.ctx))
+	}
 	stop := context.AfterFunc(v.ctx, func() { cancel(context.Cause(v.ctx)) })
 	return bound, func() {
 		v.released.Add(1)
