@@ -1,6 +1,7 @@
 package httpauth_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -100,10 +101,18 @@ func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
 					}
 				}
 			},
-			"setting deadlines of its own before it writes": func(_ *testing.T, w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+			"writing while it sets deadlines": func(_ *testing.T, w http.ResponseWriter, _ *http.Request, release <-chan struct{}) {
+				go func() {
+					for {
+						select {
+						case <-release:
+							return
+						default:
+							_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Hour))
+						}
+					}
+				}()
 				for {
-					_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Hour))
-					_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Hour))
 					if _, err := w.Write(make([]byte, 1<<16)); err != nil {
 						return
 					}
@@ -138,14 +147,14 @@ func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
 				answer := open(t, server, request(t, server, "", upload))
 				receive(t, began)
 				sent.waitUntilItStops(t)
+				before := time.Now()
 				v.end(token.ErrRevoked)
 				if name != "ignoring its context" && name != "copying from what sends nothing" {
 					receive(t, returned)
 				}
-				before := time.Now()
 				_, err := io.Copy(io.Discard, answer.Body)
 				assert.Error(t, err, "what came is not taken for complete")
-				assert.Less(t, time.Since(before), 5*time.Second)
+				assert.Less(t, time.Since(before), patience/2)
 				close(release)
 				receive(t, returned)
 				require.Eventually(t, func() bool { return v.open() == 0 }, patience, time.Millisecond)
@@ -178,6 +187,73 @@ func TestAHandlerOnAConnectionOfHTTP2ThatNothingIsReadFromReturnsWithTheTimeoutO
 	sent.waitUntilItStops(t)
 	v.end(token.ErrRevoked)
 	receive(t, returned)
+}
+
+// Middleware that hides the methods of the ResponseWriter around it keeps blocked calls from
+// being interrupted, and nothing more.
+func TestAStreamBehindMiddlewareThatHidesDeadlinesIsNotTakenForComplete(t *testing.T) {
+	for version, with := range transports {
+		t.Run(version, func(t *testing.T) {
+			v := newVisitor()
+			guarded := newGlobal(t).guard(v.let, events)
+			server := with.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				guarded.ServeHTTP(struct {
+					http.ResponseWriter
+					http.Flusher
+				}{w, w.(http.Flusher)}, r)
+			}))
+			lines := hello(t, open(t, server, request(t, server, "", nil)).Body)
+			v.end(token.ErrRevoked)
+			_, err := io.ReadAll(lines)
+			assert.Error(t, err)
+		})
+	}
+}
+
+// A ResponseWriter breaks if two goroutines use it.
+func TestAConnectionIsNotTakenFromAHandlerDuringACall(t *testing.T) {
+	v := newVisitor()
+	var of busy
+	guarded := newGlobal(t).guard(v.let, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
+	of.entered, of.leave, of.deadlines = make(chan struct{}), make(chan struct{}), make(chan struct{}, 2)
+	server := transport{}.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		of.ResponseWriter = w
+		guarded.ServeHTTP(&of, r)
+	}))
+	go func() {
+		_, _ = server.Client().Do(request(t, server, "", nil)) //nolint:bodyclose // it fails
+	}()
+	receive(t, of.entered)
+	v.end(token.ErrRevoked)
+	receive(t, of.deadlines) // at the end of the session
+	receive(t, of.deadlines) // when the handler has had its time
+	assert.Never(t, of.hijacked.Load, 100*time.Millisecond, time.Millisecond)
+	close(of.leave)
+}
+
+// busy is a ResponseWriter whose Write takes as long as a test wants.
+type busy struct {
+	http.ResponseWriter
+	entered, leave, deadlines chan struct{}
+	hijacked                  atomic.Bool
+}
+
+func (b *busy) WriteString(string) (int, error) {
+	close(b.entered)
+	<-b.leave
+	return 0, io.ErrClosedPipe
+}
+
+func (b *busy) SetReadDeadline(time.Time) error { return nil }
+
+func (b *busy) SetWriteDeadline(time.Time) error {
+	b.deadlines <- struct{}{}
+	return nil
+}
+
+func (b *busy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	b.hijacked.Store(true)
+	return b.ResponseWriter.(http.Hijacker).Hijack()
 }
 
 func TestAResponseThatHasNotBegunIsAnAnswer(t *testing.T) {

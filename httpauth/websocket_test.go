@@ -2,6 +2,7 @@ package httpauth_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha1" //nolint:gosec // RFC 6455 wants it
 	"encoding/base64"
 	"fmt"
@@ -152,6 +153,41 @@ func TestAConnectionCannotBeHijackedAfterTheEndOfTheSession(t *testing.T) {
 	defer answer.Body.Close()
 	assert.Equal(t, http.StatusUnauthorized, answer.StatusCode)
 	assert.ErrorIs(t, receive(t, tried), token.ErrRevoked)
+}
+
+// lateHijacker hands out the connection after the session has ended.
+type lateHijacker struct {
+	http.ResponseWriter
+	end   func()
+	ended <-chan struct{}
+}
+
+func (l lateHijacker) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+func (l lateHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	l.end()
+	<-l.ended
+	return http.NewResponseController(l.ResponseWriter).Hijack()
+}
+
+func TestAConnectionThatIsHijackedWhileTheSessionEndsIsClosed(t *testing.T) {
+	v := newVisitor()
+	ended, tried, release := make(chan struct{}), make(chan error, 1), make(chan struct{})
+	guarded := newGlobal(t).guard(v.let, func(w http.ResponseWriter, r *http.Request) {
+		context.AfterFunc(r.Context(), func() { close(ended) })
+		_, _, err := http.NewResponseController(w).Hijack()
+		tried <- err
+		<-release
+	})
+	server := transport{}.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		guarded.ServeHTTP(lateHijacker{w, func() { v.end(token.ErrRevoked) }, ended}, r)
+	}))
+	defer close(release)
+	conn := dial(t, server)
+	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.NoError(t, err)
+	assert.ErrorIs(t, receive(t, tried), token.ErrRevoked)
+	endsSoon(t, conn)
 }
 
 // behindProxy starts a backend, and a server that hands guarded requests to it.
