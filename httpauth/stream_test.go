@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,23 +97,6 @@ func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
 				_, _ = r.Body.Read(make([]byte, 1))
 			},
 			"writing to a client that does not read": func(_ *testing.T, w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
-				for {
-					if _, err := w.Write(make([]byte, 1<<16)); err != nil {
-						return
-					}
-				}
-			},
-			"writing while it sets deadlines": func(_ *testing.T, w http.ResponseWriter, _ *http.Request, release <-chan struct{}) {
-				go func() {
-					for {
-						select {
-						case <-release:
-							return
-						default:
-							_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Hour))
-						}
-					}
-				}()
 				for {
 					if _, err := w.Write(make([]byte, 1<<16)); err != nil {
 						return
@@ -254,6 +239,53 @@ func (b *busy) SetWriteDeadline(time.Time) error {
 func (b *busy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	b.hijacked.Store(true)
 	return b.ResponseWriter.(http.Hijacker).Hijack()
+}
+
+// A server that sends events is advised to set a deadline before each of them.
+func TestADeadlineOfTheHandlerDoesNotReplaceThatOfTheEnd(t *testing.T) {
+	v := newVisitor()
+	var last deadlines
+	guarded := newGlobal(t).guard(v.let, func(w http.ResponseWriter, r *http.Request) {
+		control, later := http.NewResponseController(w), time.Now().Add(time.Hour)
+		assert.NoError(t, control.SetReadDeadline(later))
+		assert.NoError(t, control.SetWriteDeadline(later))
+		assert.Equal(t, [2]time.Time{later, later}, last.both())
+		_, _ = io.WriteString(w, "hello")
+		v.end(token.ErrRevoked)
+		<-r.Context().Done()
+		assert.ErrorIs(t, control.SetReadDeadline(later), token.ErrRevoked)
+		assert.ErrorIs(t, control.SetWriteDeadline(later), token.ErrRevoked)
+	})
+	assert.Panics(t, func() {
+		last.ResponseWriter = httptest.NewRecorder()
+		guarded.ServeHTTP(&last, httptest.NewRequest(http.MethodGet, "/", nil))
+	})
+	for _, deadline := range last.both() {
+		assert.True(t, deadline.Before(time.Now()))
+	}
+}
+
+// deadlines is a ResponseWriter that keeps the last deadlines.
+type deadlines struct {
+	http.ResponseWriter
+	mu          sync.Mutex
+	read, write time.Time
+}
+
+func (d *deadlines) SetReadDeadline(to time.Time) error  { return d.set(&d.read, to) }
+func (d *deadlines) SetWriteDeadline(to time.Time) error { return d.set(&d.write, to) }
+
+func (d *deadlines) set(deadline *time.Time, to time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	*deadline = to
+	return nil
+}
+
+func (d *deadlines) both() [2]time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return [2]time.Time{d.read, d.write}
 }
 
 func TestAResponseThatHasNotBegunIsAnAnswer(t *testing.T) {
