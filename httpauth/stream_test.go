@@ -60,6 +60,7 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 					assert.Less(t, time.Since(before), time.Second)
 				}
 				assert.Error(t, err, "what came is not taken for complete")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded)
 				assert.Empty(t, rest)
 				assert.ErrorContains(t, receive(t, cause), c.reason)
 				require.Eventually(t, func() bool {
@@ -139,6 +140,7 @@ func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
 				}
 				_, err := io.Copy(io.Discard, answer.Body)
 				assert.Error(t, err, "what came is not taken for complete")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded)
 				assert.Less(t, time.Since(before), patience/2)
 				close(release)
 				receive(t, returned)
@@ -191,6 +193,7 @@ func TestAStreamBehindMiddlewareThatHidesDeadlinesIsNotTakenForComplete(t *testi
 			v.end(token.ErrRevoked)
 			_, err := io.ReadAll(lines)
 			assert.Error(t, err)
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
 		})
 	}
 }
@@ -353,6 +356,7 @@ func TestAHandlerThatIgnoresItsContextAndHasNotAnsweredIsCutOff(t *testing.T) {
 			}()
 			_, err := server.Client().Do(request(t, server, "", nil)) //nolint:bodyclose // there is none
 			assert.Error(t, err)
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
 		})
 	}
 }
