@@ -101,6 +101,12 @@ func (g *guard) force() bool {
 		return true
 	case <-timer.C:
 	}
+	g.mu.Lock()
+	hijacked := g.conn != nil
+	g.mu.Unlock()
+	if hijacked { // while the session ended, and closed then
+		return true
+	}
 	err := g.control.SetWriteDeadline(past) // on HTTP/2 it resets the stream
 	if err != nil || !g.http1 {
 		return err == nil

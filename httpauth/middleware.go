@@ -87,8 +87,8 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	// The session does not end with the request: a hijacked connection outlives it.
 	session, release := identity.Bind(context.WithoutCancel(r.Context()))
 	if session.Err() != nil {
-		release()
 		reason := context.Cause(session)
+		release()
 		m.callers.Ended(r.Context(), identity, reason, attrs(r, reason)...)
 		refuse(w, reason)
 		return
