@@ -46,8 +46,12 @@ var mayImport = map[string][]string{
 		"signing", "revocation", "keystore", "token"},
 	"dataplane/insecure": {"dataplane"},
 
+	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
+
 	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+
+	"httpauth": {"internal/caller", "dataplane", "zone", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},
@@ -66,7 +70,7 @@ var mayImport = map[string][]string{
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
-	"grpcauth":                   {"dataplane", "zone", "internal/limit", "token"},
+	"grpcauth":                   {"internal/caller", "dataplane", "zone", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"internal/ci/release":        {},

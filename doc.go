@@ -24,6 +24,8 @@
 //   - config: authenticators and issuers from the settings that Kuma and Kong
 //     Mesh document
 //   - httpapi: tokens, revocation lists and public keys over HTTP, and a client
+//   - httpauth: middleware for net/http that ends streams and WebSockets with their
+//     tokens
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
 //     tokens, xDS authentication (grpcauth/xdsauth), and client credentials
 //   - audit: who did what to tokens and keys, as events on log/slog

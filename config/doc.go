@@ -125,8 +125,7 @@
 //	validator, err := c.NewKDSValidator(store)
 //	defer validator.Close()
 //	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
-//	stream, err := grpcauth.StreamServerInterceptor(auth)
-//	unary, err := grpcauth.UnaryServerInterceptor(auth)
+//	options, err := grpcauth.ServerOptions(auth)
 //
 // A zone presents its token. The credentials read the file at each call:
 //

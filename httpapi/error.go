@@ -244,7 +244,7 @@ func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request,
 	}
 	switch a.body.Status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, section 11.6.1, asks for one
+		w.Header().Set("WWW-Authenticate", `Bearer realm="mesh"`) // RFC 6750, section 3, asks for a parameter
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	}

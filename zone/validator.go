@@ -170,7 +170,9 @@ func (t Verified) KeyID() string {
 // A handler notices the end only if it looks at the context. In gRPC a handler that
 // waits in Recv or Send waits on the context of its stream, so passing on the bound
 // context is not enough to end an idle stream. The interceptors of package
-// grpcauth, and of grpcauth/xdsauth for xDS servers, end the stream itself.
+// grpcauth, and of grpcauth/xdsauth for xDS servers, end the stream itself, as
+// package httpauth does for HTTP. The example OwnServer of xdsauth is a handler
+// that does it without them.
 //
 // A bound context uses no goroutine and is not polled; hundreds of thousands
 // are a normal number.

@@ -286,9 +286,9 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 func TestAServerThatDoesNotHeedTheEndIsLeftBehind(t *testing.T) {
 	z := newZoneCP(t)
 	stubborn := &stubbornServer{release: make(chan struct{}), left: make(chan error, 1)}
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
-	z.serveXDS(stubborn, auth)
+	z.serveXDS(stubborn, guards)
 	raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	p := z.open(variants[0], raw)
 	require.NoError(t, p.request(node("default.dp-1", nil)))
@@ -439,9 +439,9 @@ func TestOtherServicesAreRefusedUnlessLeftOpen(t *testing.T) {
 func TestAnInsecureServerTakesProxiesWithoutATokenAndStillHoldsThemToTheirNode(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z := newZoneCP(t)
-		auth, err := xdsauth.StreamServerInterceptor(insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
+		guards, err := xdsauth.ServerOptions(insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
 		require.NoError(t, err)
-		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), auth)
+		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 		p, err := v.open(t.Context(), z.conn)
 		require.NoError(t, err)
 		require.NoError(t, p.request(node("default.dp-1", nil)))

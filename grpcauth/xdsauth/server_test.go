@@ -137,18 +137,18 @@ func idOf(tb testing.TB, raw string) string {
 // serve starts go-control-plane's server and connects to it.
 func (z *zoneCP) serve(options ...xdsauth.Option) {
 	options = append([]xdsauth.Option{xdsauth.WithLogger(z.log.Logger())}, options...)
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), options...)
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), options...)
 	require.NoError(z.tb, err)
 	server := serverv3.NewServer(context.Background(), z.snapshots, z.callbacks)
-	z.serveXDS(server, auth)
+	z.serveXDS(server, guards)
 }
 
-func (z *zoneCP) serveXDS(server serverv3.Server, auth grpc.StreamServerInterceptor, unary ...grpc.UnaryServerInterceptor) {
+func (z *zoneCP) serveXDS(server serverv3.Server, options []grpc.ServerOption) {
 	address := loopback.Server(z.tb, func(s *grpc.Server) {
 		discoveryv3.RegisterAggregatedDiscoveryServiceServer(s, server)
 		clusterservicev3.RegisterClusterDiscoveryServiceServer(s, server)
 		healthpb.RegisterHealthServer(s, health.NewServer())
-	}, grpc.ChainStreamInterceptor(auth), grpc.ChainUnaryInterceptor(unary...))
+	}, options...)
 	z.conn = loopback.Client(z.tb, address)
 }
 

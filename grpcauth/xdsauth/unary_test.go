@@ -24,11 +24,9 @@ import (
 
 func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 	z := newZoneCP(t)
-	stream, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator))
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
-	unary, err := xdsauth.UnaryServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
-	require.NoError(t, err)
-	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), stream, unary)
+	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 	revoked, cutOff := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour), z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	z.revoke(revoked)
 	z.cutOff("dp-1")
