@@ -20,7 +20,7 @@ const module = "github.com/meshpass/meshpass"
 // user can.
 var mayImport = map[string][]string{
 	"":         {},
-	"token":    {},
+	"token":    {"internal/strictjson"},
 	"keystore": {"token"},
 	"audit":    {"token"},
 
@@ -31,10 +31,11 @@ var mayImport = map[string][]string{
 	"signing":    {"keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
 
-	"internal/limit":   {},
-	"internal/expiry":  {},
-	"internal/rights":  {},
-	"internal/setting": {},
+	"internal/limit":      {},
+	"internal/expiry":     {},
+	"internal/rights":     {},
+	"internal/setting":    {},
+	"internal/strictjson": {},
 	"internal/replica": {"signing", "revocation", "keystore", "token"},
 	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
 	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",

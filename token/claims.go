@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/meshpass/meshpass/internal/strictjson"
 )
 
 // MaxIDLength is the maximum length of a jti, in bytes.
@@ -200,39 +202,39 @@ func decodeClaims(text string) (Claims, error) {
 	var c Claims
 	var seen [claimID + 1]bool
 	var tags, scope bool // present, even if empty
-	r := reader{text: text}
-	err := r.document(func(name string) error {
+	r := strictjson.NewReader(text)
+	err := r.Document(func(name string) error {
 		claim, err := claimNamed(name)
 		if err != nil {
 			return err
 		}
 		if claim == unknownClaim {
-			return r.skip()
+			return r.Skip()
 		}
 		if seen[claim] {
 			return fmt.Errorf("claim %s appears twice, once as %q", claim, name)
 		}
 		seen[claim] = true
-		if r.word("null") {
+		if r.Word("null") {
 			return nil
 		}
 		switch claim {
 		case claimMesh:
-			c.Dataplane.Mesh, err = r.string()
+			c.Dataplane.Mesh, err = r.Text()
 		case claimName:
-			c.Dataplane.Name, err = r.string()
+			c.Dataplane.Name, err = r.Text()
 		case claimTags:
 			tags = true
 			c.Dataplane.Tags, err = decodeTags(&r)
 		case claimType:
-			c.Dataplane.Type, err = r.string()
+			c.Dataplane.Type, err = r.Text()
 		case claimWorkload:
-			c.Dataplane.Workload, err = r.string()
+			c.Dataplane.Workload, err = r.Text()
 		case claimZone:
-			c.Zone.Zone, err = r.string()
+			c.Zone.Zone, err = r.Text()
 		case claimScope:
 			scope = true
-			c.Zone.Scope, err = r.strings()
+			c.Zone.Scope, err = r.Texts()
 		case claimExpiresAt:
 			c.ExpiresAt, err = decodeTime(&r)
 			if err == nil && c.ExpiresAt.Unix() == 0 {
@@ -243,7 +245,7 @@ func decodeClaims(text string) (Claims, error) {
 		case claimIssuedAt:
 			c.IssuedAt, err = decodeTime(&r)
 		case claimID:
-			if c.ID, err = r.string(); err == nil && c.ID != "" {
+			if c.ID, err = r.Text(); err == nil && c.ID != "" {
 				err = checkID(c.ID)
 			}
 		}
@@ -281,13 +283,13 @@ func decodeClaims(text string) (Claims, error) {
 	return c, nil
 }
 
-func decodeTags(r *reader) (map[string][]string, error) {
+func decodeTags(r *strictjson.Reader) (map[string][]string, error) {
 	var tags map[string][]string
-	err := r.object(func(name string) error {
+	err := r.Object(func(name string) error {
 		var values []string
-		if !r.word("null") {
+		if !r.Word("null") {
 			var err error
-			if values, err = r.strings(); err != nil {
+			if values, err = r.Texts(); err != nil {
 				return fmt.Errorf("tag %q: %w", cut(name), err)
 			}
 		}
@@ -304,8 +306,8 @@ func decodeTags(r *reader) (map[string][]string, error) {
 const maxSeconds = 253402300799
 
 // decodeTime reads a NumericDate (RFC 7519, section 2).
-func decodeTime(r *reader) (time.Time, error) {
-	number, err := r.number()
+func decodeTime(r *strictjson.Reader) (time.Time, error) {
+	number, err := r.Number()
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -88,3 +88,14 @@ func (c *classed) Error() string { return c.text }
 func (c *classed) Unwrap() error { return c.class }
 
 func refusal(text string) error { return &classed{text, ErrInvalid} }
+
+// maxQuoted is the maximum number of bytes of a token that an error quotes.
+const maxQuoted = 64
+
+// cut shortens text that goes into an error.
+func cut(text string) string {
+	if len(text) > maxQuoted {
+		return text[:maxQuoted] + "..."
+	}
+	return text
+}

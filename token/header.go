@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/meshpass/meshpass/internal/strictjson"
 )
 
 // MaxKeyIDLength is the maximum length of a kid, in bytes.
@@ -45,13 +47,13 @@ var knownParameters = append([]string{"alg", "kid", "typ"}, refusedParameters...
 func decodeHeader(text string) (Header, error) {
 	var header Header
 	var alg, kid bool
-	r := reader{text: text}
-	err := r.document(func(name string) error {
+	r := strictjson.NewReader(text)
+	err := r.Document(func(name string) error {
 		var value string
 		var err error
 		switch name {
 		case "alg", "kid", "typ":
-			if value, err = r.string(); err != nil {
+			if value, err = r.Text(); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		default:
@@ -61,7 +63,7 @@ func decodeHeader(text string) (Header, error) {
 			if known := foldedName(name, knownParameters); known != "" {
 				return fmt.Errorf("%q is not a way to spell %s", cut(name), known)
 			}
-			return r.skip()
+			return r.Skip()
 		}
 		switch {
 		case name == "alg" && value != algorithm:
