@@ -158,9 +158,9 @@ func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid strin
 // awaitKey is findKey for a key that is not known yet, and may be in the store or in a
 // source.
 func (v *Validator) awaitKey(ctx context.Context, scope keystore.Scope, kid string, inStore, inSource bool) (k signer, err error) {
-	arrived := time.Now()
+	var inquiry sources.Inquiry
 	if inSource {
-		v.sources.Ask(scope, kid, arrived) // reads while the store is read
+		inquiry = v.sources.Ask(scope, kid) // they are read while the store is
 	}
 	find := func() bool { k, err = v.resolve(v.known(), scope, kid); return err == nil }
 	var unknown error
@@ -168,7 +168,7 @@ func (v *Validator) awaitKey(ctx context.Context, scope keystore.Scope, kid stri
 		unknown = v.awaitStore(ctx, scope, kid, find)
 	}
 	if inSource && !find() && !errors.Is(err, token.ErrUnknownKey) {
-		unknown = cmp.Or(v.sources.Await(ctx, scope, kid, arrived, find), unknown)
+		unknown = cmp.Or(inquiry.Await(ctx, find), unknown)
 	}
 	switch {
 	case find() || errors.Is(err, token.ErrUnknownKey):

@@ -46,6 +46,8 @@ type Source struct {
 
 	mu       sync.Mutex
 	running  bool          // a read goes on
+	begun    uint64        // reads
+	ended    uint64        // the number of the latest read that has ended
 	began    time.Time     // when the latest read began
 	hanging  bool          // a call has not returned
 	wanted   bool          // by a token
@@ -61,14 +63,6 @@ type reading struct {
 	confirmed, failed time.Time
 	err               error         // of the failed read
 	overdue           time.Duration // the age at which the next read should have ended, or 0 for never
-}
-
-// latest returns when the latest read that has ended began, or zero.
-func (r *reading) latest() time.Time {
-	if r.failed.IsZero() {
-		return r.confirmed
-	}
-	return r.failed
 }
 
 func newSource(p Place) *Source {
@@ -199,6 +193,7 @@ func (s *Source) begin(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running, s.wanted, s.began = true, false, now
+	s.begun++
 }
 
 // finish notes that a read has ended, after the state has what it has found: see Age.
@@ -206,7 +201,7 @@ func (s *Source) begin(now time.Time) {
 func (s *Source) finish(keys signing.SourceKeys, err error, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = false
+	s.running, s.ended = false, s.begun
 	overdue := s.schedule(keys, err, limit)
 	if err == nil {
 		s.reading.Store(&reading{confirmed: s.began, overdue: overdue})
@@ -265,40 +260,4 @@ func (s *Source) next() time.Time {
 		return allowed
 	}
 	return s.due
-}
-
-// ask makes a token cause a read, if one may begin before the deadline.
-func (s *Source) ask(deadline time.Time) {
-	s.mu.Lock()
-	if s.onDemand > 0 && !s.began.Add(s.onDemand).After(deadline) {
-		s.wanted = true
-	}
-	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// missing tells whether the source, which does not hold a kid, has none for a token that
-// has arrived at since. It returns an error if that cannot be known, and pending if a
-// read before the deadline will tell.
-func (s *Source) missing(since, deadline time.Time) (pending bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.reading.Load()
-	ended := r.latest()
-	if !ended.IsZero() && (s.onDemand == 0 || !ended.Before(since)) {
-		if r.failed.IsZero() {
-			return false, nil
-		}
-		return false, unavailable(s, r.err)
-	}
-	if next := s.next(); s.running || !next.IsZero() && !next.After(deadline) {
-		return true, nil
-	}
-	if !r.failed.IsZero() {
-		return false, unavailable(s, r.err)
-	}
-	return false, fmt.Errorf("%w: the keys of %s may not be read again so soon", token.ErrUnavailable, s)
 }

@@ -3,7 +3,6 @@
 package sources
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -20,9 +19,6 @@ import (
 
 // EveryScope stands for every scope.
 const EveryScope = keystore.AllScopes
-
-// peerWait is the longest wait of a token for a read.
-const peerWait = time.Second
 
 // Place is a source, and whose tokens its keys verify.
 type Place struct {
@@ -243,67 +239,4 @@ func (s *Source) take(keys signing.SourceKeys) Change {
 // now or later.
 func (f *Follower) MayHave(scope keystore.Scope, kid string) bool {
 	return slices.ContainsFunc(f.sources, func(s *Source) bool { return s.serves(scope, kid) })
-}
-
-// Ask makes a token with a kid, which arrives now, cause reads of the sources that may
-// have it, as far as these allow that.
-func (f *Follower) Ask(scope keystore.Scope, kid string, now time.Time) {
-	for _, s := range f.sources {
-		if s.serves(scope, kid) {
-			s.ask(now.Add(peerWait))
-		}
-	}
-}
-
-var errTooMany = fmt.Errorf("%w: too many tokens are waiting for a read of a source of keys", token.ErrUnavailable)
-
-// Await waits until found returns true, or until it is known that no source has the kid of
-// a token that was asked for at since. If that cannot be known by a second after since,
-// the error matches token.ErrUnavailable.
-func (f *Follower) Await(ctx context.Context, scope keystore.Scope, kid string, since time.Time, found func() bool) error {
-	deadline := since.Add(peerWait)
-	var timer *time.Timer
-	for {
-		f.mu.Lock()
-		updated := f.updated
-		f.mu.Unlock()
-		if found() {
-			return nil
-		}
-		pending, err := f.missing(scope, kid, since, deadline)
-		if !pending {
-			return err
-		}
-		if timer == nil {
-			leave, ok := f.waiting.Enter()
-			if !ok {
-				return errTooMany
-			}
-			defer leave()
-			timer = time.NewTimer(time.Until(deadline))
-			defer timer.Stop()
-		}
-		select {
-		case <-updated:
-		case <-timer.C:
-			return fmt.Errorf("%w: a source of keys was not read within %s", token.ErrUnavailable, peerWait)
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", token.ErrUnavailable, context.Cause(ctx))
-		case <-f.ended.Done():
-			return token.ErrClosed
-		}
-	}
-}
-
-// missing combines the answers of all sources: see Source.missing.
-func (f *Follower) missing(scope keystore.Scope, kid string, since, deadline time.Time) (pending bool, err error) {
-	for _, s := range f.sources {
-		if !s.serves(scope, kid) {
-			continue
-		}
-		waits, unknown := s.missing(since, deadline)
-		pending = pending || waits
-		err = cmp.Or(err, unknown)
-	}
-	return pending, err
 }
