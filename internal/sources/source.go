@@ -66,7 +66,7 @@ type reading struct {
 }
 
 func newSource(p Place) *Source {
-	s := &Source{Place: p, name: p.Source.String(), demands: p.Source.Demands(), wake: make(chan struct{}, 1)}
+	s := &Source{Place: p, name: p.Source.String(), demands: p.Source.Demands(), wake: make(chan struct{}, 1), due: time.Now()}
 	if known, ok := p.Source.(signing.ChosenSource); ok {
 		s.chosen, s.kids = true, slices.Clone(known.KeyIDs())
 		s.held = make(map[string]*Held, len(s.kids))

@@ -74,6 +74,7 @@ func New(places []Place, staleness time.Duration, waiting *limit.Gate) *Follower
 			keys, _ := fixed.Read(ctx)
 			s.take(keys)
 			s.reading.Store(&reading{confirmed: time.Now()})
+			s.ended = 1
 		}
 		f.sources = append(f.sources, s)
 	}
