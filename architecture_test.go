@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 
 	"signing":    {"keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
+	"jwks":       {"internal/strictjson", "signing", "token"},
 
 	"internal/limit":      {},
 	"internal/expiry":     {},
