@@ -37,8 +37,8 @@ var mayImport = map[string][]string{
 	"internal/rights":     {},
 	"internal/setting":    {},
 	"internal/strictjson": {},
-	"internal/replica": {"signing", "revocation", "keystore", "token"},
-	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
+	"internal/replica":    {"signing", "revocation", "keystore", "token"},
+	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
 	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
 		"signing", "revocation", "keystore", "token"},
 

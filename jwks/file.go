@@ -104,7 +104,7 @@ func (s Set) keep(earlier Set) {
 	}
 }
 
-// readFile reads a regular file up to the limit of a set.
+// readFile reads a regular file that is not larger than a set may be.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path) // opening a pipe would wait for a writer
 	if err != nil {
@@ -118,5 +118,9 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, MaxSize+1))
+	data, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
+	if len(data) > MaxSize { // before white space is trimmed
+		return nil, errTooLarge
+	}
+	return data, err
 }

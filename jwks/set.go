@@ -24,6 +24,8 @@ const (
 	MaxKeys = 1024    // usable or not
 )
 
+var errTooLarge = fmt.Errorf("key set of more than %d bytes", MaxSize)
+
 // maxProblems is the maximum number of errors about single keys that a set reports.
 const maxProblems = 16
 
@@ -60,7 +62,7 @@ type Set struct {
 // absent. No error contains a part of a private or symmetric key.
 func Parse(data []byte) (Set, error) {
 	if len(data) > MaxSize {
-		return Set{}, fmt.Errorf("key set of more than %d bytes", MaxSize)
+		return Set{}, errTooLarge
 	}
 	var entries []entry
 	found := false
