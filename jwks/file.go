@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/meshpass/meshpass/signing"
@@ -27,7 +28,7 @@ const fileRefresh = 500 * time.Millisecond
 //
 // The first read by a validator tells whether the file can be read: File does not read.
 func File(path string, demands token.Demands) signing.Source {
-	return &file{path: path, demands: demands, turn: make(chan struct{}, 1)}
+	return &file{path: path, demands: demands}
 }
 
 // file is a source of the keys in a file.
@@ -35,7 +36,7 @@ type file struct {
 	path    string
 	demands token.Demands
 
-	turn   chan struct{} // holds one value while a read uses what follows
+	mu     sync.Mutex
 	digest [sha256.Size]byte
 	set    Set // what was parsed last, or zero
 }
@@ -43,32 +44,11 @@ type file struct {
 func (f *file) Demands() token.Demands { return f.demands }
 func (f *file) String() string         { return f.path }
 
-func (f *file) Read(ctx context.Context) (signing.SourceKeys, error) {
-	select {
-	case f.turn <- struct{}{}:
-	case <-ctx.Done():
-		return signing.SourceKeys{}, fmt.Errorf("waiting for another read of the file: %w", ctx.Err())
-	}
-	type result struct {
-		set Set
-		err error
-	}
-	// The file system may hang. Then this is the only goroutine that does.
-	done := make(chan result, 1)
-	go func() {
-		defer func() { <-f.turn }()
-		set, err := f.read()
-		done <- result{set, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return signing.SourceKeys{}, r.err
-		}
-		return signing.SourceKeys{Keys: r.set.Keys, Problems: r.set.Problems, Refresh: fileRefresh, OnDemand: fileRefresh}, nil
-	case <-ctx.Done():
-		return signing.SourceKeys{}, fmt.Errorf("reading the file: %w", ctx.Err())
-	}
+func (f *file) Read(context.Context) (signing.SourceKeys, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set, err := f.read()
+	return signing.SourceKeys{Keys: set.Keys, Problems: set.Problems, Refresh: fileRefresh, OnDemand: fileRefresh}, err
 }
 
 // read returns the set in the file.

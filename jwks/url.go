@@ -87,8 +87,8 @@ func WithTokensForAnyAudience() URLOption {
 // That is at least every 5 min and at most every 10 s, counted from the start of the last fetch. no-cache, no-store and a max-age
 // that is no number count as 0; without Cache-Control it is 5 min. An ETag is sent back.
 // All validators of a process that use the same source share its fetches, also those that fail:
-// within 10 s a read returns what the last fetch found. A token with an unknown kid may
-// cause a fetch 10 s after the last one. A fetch ends early if its caller's context is
+// within 10 s a read returns what the last fetch found. A fetch that fails is repeated
+// after 10 s. A token with an unknown kid may cause a fetch 10 s after the last one. A fetch ends early if its caller's context is
 // cancelled, and then does not count. The source has no goroutine, needs no Close, and keeps no
 // connection open.
 //
@@ -249,9 +249,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // since returns the outcome for a read that started at a time.
 func (f fetched) since(started time.Time, floor time.Duration) (signing.SourceKeys, error) {
-	if f.err != nil {
-		return signing.SourceKeys{}, f.err
-	}
 	after := f.began.Sub(started)
 	return signing.SourceKeys{
 		Keys:     f.set.Keys,
@@ -259,12 +256,12 @@ func (f fetched) since(started time.Time, floor time.Duration) (signing.SourceKe
 		Age:      max(0, -after),
 		Refresh:  after + f.refresh,
 		OnDemand: after + floor,
-	}, nil
+	}, f.err
 }
 
 // fetch fetches the set.
 func (e *endpoint) fetch(ctx context.Context) fetched {
-	f := fetched{began: time.Now()}
+	f := fetched{began: time.Now(), refresh: e.floor}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	var header http.Header
