@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"dataplane/insecure": {"dataplane"},
 
 	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
-	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},
