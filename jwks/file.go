@@ -18,15 +18,12 @@ import (
 const fileRefresh = 500 * time.Millisecond
 
 // File returns the key set in a file as a source of keys. Validators read the file every
-// 500 ms, so a change is in force within a second. It is noticed by the content, so a
-// file may be replaced, mounted anew or written in place. Replace it by renaming: the
-// half of a set that is being written is not JSON, and a read of it fails. A file that is
-// missing or empty is a failed read too, and no set without keys.
+// 500 ms, whatever its time of modification. To replace it, rename another file over it:
+// a half-written set is not JSON, so a read of it fails. A read of a missing or empty
+// file fails too: only {"keys":[]} has no keys.
 //
-// The file must be a regular one, or a link to one. A byte order mark is skipped. What
-// else it must be is said at [Parse]. The demands may be empty.
-//
-// The first read by a validator tells whether the file can be read: File does not read.
+// The file is a regular one, or a link to one, with a set as [Parse] wants it. A byte
+// order mark is skipped. The demands may be empty. File itself reads nothing.
 func File(path string, demands token.Demands) signing.Source {
 	return &file{path: path, demands: demands}
 }

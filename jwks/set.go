@@ -56,10 +56,10 @@ type Set struct {
 //     whatever that is for
 //   - n is a modulus of [signing.MinBits] to [signing.MaxBits] bits and e is 65537, both
 //     in base64url without padding and without leading zeros (RFC 7518, section 6.3.1)
-//   - it has no private part: whoever reads the set could sign with such a key
+//   - it has no private part, since readers of the set could sign with such a key
 //
-// The others do not affect it: see [Set.Problems]. A member that is null or
-// an empty string counts as absent. No error contains a part of a private or symmetric key.
+// The others do not affect it: see [Set.Problems]. A member that is null or an empty
+// string counts as absent. No error contains a part of a private or symmetric key.
 func Parse(data []byte) (Set, error) {
 	if len(data) > MaxSize {
 		return Set{}, errTooLarge

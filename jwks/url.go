@@ -33,11 +33,10 @@ const (
 // URLOption is an option of [URL].
 type URLOption func(*endpoint) error
 
-// WithHTTPClient makes the source fetch with a client of one's own, for root
-// certificates, a proxy or a client certificate. The source takes a copy and decides
-// about redirects itself. If the client has no Transport, it gets that of a source
-// without this option. All other limits of [URL] hold as well; but a transport that keeps
-// connections open keeps them between fetches, too.
+// WithHTTPClient makes the source fetch with another client: for root certificates, a
+// proxy or a client certificate. The source copies the client and decides about redirects
+// itself. A client without a Transport gets that of a source without this option. The
+// limits of [URL] hold, except that the transport may keep connections open.
 func WithHTTPClient(client *http.Client) URLOption {
 	return func(e *endpoint) error {
 		if client == nil {
@@ -52,8 +51,8 @@ func WithHTTPClient(client *http.Client) URLOption {
 	}
 }
 
-// WithTokensOfAnyIssuer gives up the demand that tokens name their issuer. It is safe only if
-// every token that any key of the set signs may be a token of the mesh.
+// WithTokensOfAnyIssuer gives up the demand that tokens name their issuer. It is safe only
+// if whoever signs with a key of the set may issue tokens of the mesh.
 func WithTokensOfAnyIssuer() URLOption {
 	return func(e *endpoint) error {
 		e.anyIssuer = true
@@ -61,8 +60,9 @@ func WithTokensOfAnyIssuer() URLOption {
 	}
 }
 
-// WithTokensForAnyAudience gives up the demand that tokens are meant for the mesh. It is safe
-// only if the issuer makes no token for others, who could present it to the mesh.
+// WithTokensForAnyAudience gives up the demand that tokens are meant for the mesh. It is
+// safe only if the issuer makes no tokens for other purposes: these could be presented to
+// the mesh.
 func WithTokensForAnyAudience() URLOption {
 	return func(e *endpoint) error {
 		e.anyAudience = true
@@ -79,22 +79,25 @@ func WithTokensForAnyAudience() URLOption {
 // [WithTokensOfAnyIssuer] and [WithTokensForAnyAudience] give them up.
 //
 // An answer has status 200 and a set as [Parse] wants it, whatever its Content-Type, or
-// status 304. Redirects are followed up to five times if they keep the scheme, the host and the port.
-// A fetch takes at most 5 s, and reads at most [MaxSize] bytes, counted after
+// status 304. Up to five redirects are followed, if they keep the scheme, the host and
+// the port. A fetch takes at most 5 s, and reads at most [MaxSize] bytes, counted after
 // decompression.
 //
-// The set is fetched again when its max-age (RFC 9111, section 5.2.2.1) ends, less its Age.
-// That is at least every 5 min and at most every 10 s, counted from the start of the last fetch. no-cache, no-store and a max-age
-// that is no number count as 0; without Cache-Control it is 5 min. An ETag is sent back.
-// All validators of a process that use the same source share its fetches, also those that fail:
-// within 10 s a read returns what the last fetch found. A fetch that fails is repeated
-// after 10 s. A token with an unknown kid may cause a fetch 10 s after the last one. A fetch ends early if its caller's context is
-// cancelled, and then does not count. The source has no goroutine, needs no Close, and keeps no
-// connection open.
+// The set is fetched again when its max-age (RFC 9111, section 5.2.2.1), less its Age,
+// has passed: at least every 5 min and at most every 10 s, counted from the start of the
+// last fetch. no-cache, no-store and a max-age that is no number count as 0. Without
+// Cache-Control it is 5 min. An ETag is sent back. A fetch that fails is repeated after
+// 10 s. A token with an unknown kid may cause a fetch 10 s after the last one.
 //
-// The source does not use [http.DefaultClient]. It verifies certificates against the system's roots, and
-// uses the proxy that HTTPS_PROXY and NO_PROXY name (see [http.ProxyFromEnvironment]); a
-// loopback address never goes through a proxy. [WithHTTPClient] changes both.
+// All validators of a process that use the same source share its fetches: within 10 s a
+// read returns what the last fetch found, or why it failed. A fetch ends early if its
+// caller's context is cancelled, and then does not count. The source has no goroutine,
+// needs no Close, and keeps no connection open.
+//
+// The source does not use [http.DefaultClient]. It verifies certificates against the
+// system's roots, and uses the proxy that HTTPS_PROXY and NO_PROXY name (see
+// [http.ProxyFromEnvironment]). A loopback address never goes through a proxy.
+// [WithHTTPClient] changes both.
 func URL(address string, demands token.Demands, options ...URLOption) (signing.Source, error) {
 	e := &endpoint{demands: demands, turn: make(chan struct{}, 1), floor: minRefresh}
 	e.client.Transport = newTransport()
@@ -117,7 +120,7 @@ func URL(address string, demands token.Demands, options ...URLOption) (signing.S
 }
 
 // newTransport returns a transport with a limit to everything. It leaves no connection
-// behind, since nobody closes a source.
+// behind, since a source is never closed.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
