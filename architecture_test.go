@@ -37,9 +37,10 @@ var mayImport = map[string][]string{
 	"internal/rights":     {},
 	"internal/setting":    {},
 	"internal/strictjson": {},
-	"internal/replica":    {"signing", "revocation", "keystore", "token"},
+	"internal/replica":    {"internal/limit", "signing", "revocation", "keystore", "token"},
+	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
 	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
+	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
 		"signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshpass/meshpass/internal/strictjson"
@@ -122,11 +123,48 @@ func (c Claims) Kind() Kind {
 //
 // Errors match [ErrClaims].
 func (u Unverified) Claims() (Claims, error) {
-	claims, err := decodeClaims(decodeText(u.parts().payload))
-	if err != nil {
-		return Claims{}, fmt.Errorf("%w: %w", ErrClaims, err)
+	return u.ClaimsUnder(Demands{LowerCase: true})
+}
+
+// ClaimsUnder is Claims for a token whose key has demands. Unless d.LowerCase is true,
+// the claims that may be spelled in lower case are other claims in that spelling, and
+// ignored. Every spelling that Claims rejects is rejected here too.
+//
+// A claim that d demands must be there, as RFC 7519 says: iss a string, aud a string or
+// an array of strings. Errors match [ErrClaims], [ErrIssuer] or [ErrAudience].
+func (u Unverified) ClaimsUnder(d Demands) (Claims, error) {
+	claims, err := decodeClaims(decodeText(u.parts().payload), &d)
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w: %w", ErrClaims, err)
 	}
-	return claims, nil
+	return claims, err
+}
+
+// demanded holds the claims that a key may demand.
+type demanded struct {
+	issuer   string
+	audience string   // one, or
+	all      []string // several
+}
+
+// check returns ErrIssuer or ErrAudience unless the claims are as demanded.
+func (f *demanded) check(d *Demands) error {
+	if d.Issuer != "" && f.issuer != d.Issuer {
+		if f.issuer == "" {
+			return fmt.Errorf("%w: iss is missing, want %q", ErrIssuer, d.Issuer)
+		}
+		return fmt.Errorf("%w: iss is %q, want %q", ErrIssuer, cut(f.issuer), d.Issuer)
+	}
+	if d.Audience == "" || f.audience == d.Audience || slices.Contains(f.all, d.Audience) {
+		return nil
+	}
+	switch shown := f.all[:min(len(f.all), 4)]; {
+	case f.audience != "":
+		return fmt.Errorf("%w: aud is %q, want %q", ErrAudience, cut(f.audience), d.Audience)
+	case len(shown) > 0:
+		return fmt.Errorf("%w: aud has %d values, %.64q first, without %q", ErrAudience, len(f.all), shown, d.Audience)
+	}
+	return fmt.Errorf("%w: aud is missing, want %q", ErrAudience, d.Audience)
 }
 
 // claim is a known claim.
@@ -145,6 +183,11 @@ const (
 	claimNotBefore
 	claimIssuedAt
 	claimID
+
+	// These are known only if they are demanded.
+	claimIssuer
+	claimAudience
+	claims
 )
 
 // claimNames holds the names as they are written. A name that differs only in
@@ -161,28 +204,31 @@ var claimNames = []string{
 	claimNotBefore: "nbf",
 	claimIssuedAt:  "iat",
 	claimID:        "jti",
+	claimIssuer:    "iss",
+	claimAudience:  "aud",
 }
 
 func (c claim) String() string { return claimNames[c] }
 
 // claimNamed returns the claim with a name, or unknownClaim. The error means
 // that a lenient reader could take the name for a known claim.
-func claimNamed(spelling string) (claim, error) {
+func claimNamed(spelling string, d *Demands) (claim, error) {
+	found := unknownClaim
 	switch spelling {
 	case "Mesh", "mesh":
-		return claimMesh, nil
+		found = claimMesh
 	case "Name", "name":
-		return claimName, nil
+		found = claimName
 	case "Tags", "tags":
-		return claimTags, nil
+		found = claimTags
 	case "Type", "type":
-		return claimType, nil
+		found = claimType
 	case "Workload", "workload":
-		return claimWorkload, nil
+		found = claimWorkload
 	case "Zone", "zone":
-		return claimZone, nil
+		found = claimZone
 	case "Scope", "scope":
-		return claimScope, nil
+		found = claimScope
 	case "exp":
 		return claimExpiresAt, nil
 	case "nbf":
@@ -191,20 +237,55 @@ func claimNamed(spelling string) (claim, error) {
 		return claimIssuedAt, nil
 	case "jti":
 		return claimID, nil
+	case "iss":
+		found = claimIssuer
+	case "aud":
+		found = claimAudience
+	default:
+		if c := foldedClaim(spelling); c.known(d) {
+			return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), c)
+		}
+		return unknownClaim, nil
 	}
-	if name := foldedName(spelling, claimNames[claimMesh:]); name != "" {
-		return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), name)
+	if !found.known(d) || found < claimIssuer && !d.LowerCase && spelling != found.String() {
+		return unknownClaim, nil
 	}
-	return unknownClaim, nil
+	return found, nil
 }
 
-func decodeClaims(text string) (Claims, error) {
+// known reports whether the claim is one of ours, or demanded.
+func (c claim) known(d *Demands) bool {
+	switch c {
+	case unknownClaim:
+		return false
+	case claimIssuer:
+		return d.Issuer != ""
+	case claimAudience:
+		return d.Audience != ""
+	}
+	return true
+}
+
+// foldedClaim returns the claim whose name equals spelling if case is ignored.
+func foldedClaim(spelling string) claim {
+	for c := claimMesh; c < claims; c++ {
+		if strings.EqualFold(spelling, c.String()) {
+			return c
+		}
+	}
+	return unknownClaim
+}
+
+// decodeClaims decodes a payload. The error matches only ErrIssuer, ErrAudience or no
+// sentinel.
+func decodeClaims(text string, d *Demands) (Claims, error) {
 	var c Claims
-	var seen [claimID + 1]bool
+	var seen [claims]bool
+	var found demanded
 	var tags, scope bool // present, even if empty
 	r := strictjson.NewReader(text)
 	err := r.Document(func(name string) error {
-		claim, err := claimNamed(name)
+		claim, err := claimNamed(name, d)
 		if err != nil {
 			return err
 		}
@@ -248,6 +329,14 @@ func decodeClaims(text string) (Claims, error) {
 			if c.ID, err = r.Text(); err == nil && c.ID != "" {
 				err = checkID(c.ID)
 			}
+		case claimIssuer:
+			found.issuer, err = r.Text()
+		case claimAudience:
+			if r.Peek() == '[' {
+				found.all, err = r.Texts()
+			} else {
+				found.audience, err = r.Text()
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("claim %s: %w", claim, err)
@@ -257,12 +346,24 @@ func decodeClaims(text string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
+	if err := found.check(d); err != nil {
+		return Claims{}, err
+	}
+	if err := c.checkKind(tags, scope); err != nil {
+		return Claims{}, err
+	}
+	return c, nil
+}
+
+// checkKind checks that the claims are those of one kind of token. tags and scope say
+// whether the token has these claims, even if they are empty.
+func (c *Claims) checkKind(tags, scope bool) error {
 	mesh, zone := c.Dataplane.Mesh != "", c.Zone.Zone != ""
 	switch {
 	case mesh && zone:
-		return Claims{}, errors.New("claims Mesh and Zone are both set, want one of them")
+		return errors.New("claims Mesh and Zone are both set, want one of them")
 	case !mesh && !zone:
-		return Claims{}, errors.New("claims Mesh and Zone are both missing, want one of them")
+		return errors.New("claims Mesh and Zone are both missing, want one of them")
 	}
 	other := unknownClaim
 	switch d := c.Dataplane; {
@@ -278,9 +379,9 @@ func decodeClaims(text string) (Claims, error) {
 		other = claimScope
 	}
 	if other != unknownClaim {
-		return Claims{}, fmt.Errorf("claim %s does not belong in a %s token", other, c.Kind())
+		return fmt.Errorf("claim %s does not belong in a %s token", other, c.Kind())
 	}
-	return c, nil
+	return nil
 }
 
 func decodeTags(r *strictjson.Reader) (map[string][]string, error) {
