@@ -56,7 +56,8 @@ type Source struct {
 }
 
 // reading says how current the keys of a source are: when the latest good read began,
-// and if a read has failed since, when that began. It is on the monotonic clock.
+// less the age of what it has found, and if a read has failed since, when that began. It
+// is on the monotonic clock.
 type reading struct {
 	confirmed, failed time.Time
 	err               error         // of the failed read
@@ -73,6 +74,7 @@ func (r *reading) latest() time.Time {
 
 func newSource(p Place) *Source {
 	s := &Source{Place: p, name: p.Source.String(), demands: p.Source.Demands(), wake: make(chan struct{}, 1)}
+	s.running = true // the first read is about to begin
 	if known, ok := p.Source.(signing.ChosenSource); ok {
 		s.chosen, s.kids = true, slices.Clone(known.KeyIDs())
 		s.held = make(map[string]*Held, len(s.kids))
@@ -209,7 +211,11 @@ func (s *Source) finish(keys signing.SourceKeys, err error, limit time.Duration)
 	s.running = false
 	overdue := s.schedule(keys, err, limit)
 	if err == nil {
-		s.reading.Store(&reading{confirmed: s.began, overdue: overdue})
+		age := max(keys.Age, 0)
+		if overdue > 0 {
+			overdue += age
+		}
+		s.reading.Store(&reading{confirmed: s.began.Add(-age), overdue: overdue})
 		return
 	}
 	r := *s.reading.Load()
