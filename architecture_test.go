@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 
 	"signing":    {"keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
+	"jwks":       {"internal/strictjson", "signing", "token"},
 
 	"internal/limit":      {},
 	"internal/expiry":     {},
@@ -49,7 +50,7 @@ var mayImport = map[string][]string{
 	"dataplane/insecure": {"dataplane"},
 
 	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
-	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},

@@ -47,6 +47,11 @@ type SourceKeys struct {
 	// once.
 	Problems []error
 
+	// Age is how long before the start of this read the keys were fetched, where validators
+	// share what a source fetches. They are that much staler. A token with an unknown kid
+	// that came after the fetch needs the next one.
+	Age time.Duration
+
 	// Refresh is the time until the next read, counted from the start of this one. A
 	// validator reads at least twice within its shorter limit of staleness, as far as
 	// OnDemand allows. Zero means that the keys never change, or after an error, that

@@ -17,6 +17,7 @@ const peerWait = time.Second
 // now?
 type Inquiry struct {
 	follower *Follower
+	arrived  time.Time // of the token
 	deadline time.Time
 	asked    []asked
 }
@@ -25,13 +26,14 @@ type Inquiry struct {
 // token arrived.
 type asked struct {
 	*Source
-	begun uint64
+	begunBefore uint64
 }
 
 // Ask makes a token with a kid, which arrives now, cause reads of the sources that may
 // have it, as far as these allow that.
 func (f *Follower) Ask(scope keystore.Scope, kid string) Inquiry {
-	q := Inquiry{follower: f, deadline: time.Now().Add(peerWait)}
+	now := time.Now()
+	q := Inquiry{follower: f, arrived: now, deadline: now.Add(peerWait)}
 	for _, s := range f.sources {
 		if s.serves(scope, kid) {
 			q.asked = append(q.asked, asked{s, s.ask(q.deadline)})
@@ -98,31 +100,33 @@ func (q Inquiry) Await(ctx context.Context, found func() bool) error {
 // missing combines the answers of all sources.
 func (q Inquiry) missing() (pending bool, err error) {
 	for _, s := range q.asked {
-		waits, unknown := s.missing(s.begun, q.deadline)
+		waits, unknown := s.missing(q)
 		pending = pending || waits
 		err = cmp.Or(err, unknown)
 	}
 	return pending, err
 }
 
-// missing tells whether the source, which does not hold a kid, has none for a token that
-// arrived when a number of reads had begun. The error says why that cannot be known.
-// pending means that a read before the deadline will tell.
-func (s *Source) missing(begun uint64, deadline time.Time) (pending bool, err error) {
+// missing tells whether the source, which does not hold the kid, has none. That is so if
+// what it holds is from after the token arrived, or if no token causes a read. The error
+// says why it cannot be known. pending means that a read before the deadline will tell.
+func (s *asked) missing(q Inquiry) (pending bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.reading.Load()
-	if s.ended > 0 && (s.onDemand == 0 || s.ended > begun) {
-		if r.failed.IsZero() {
-			return false, nil
+	failed := !r.failed.IsZero()
+	read := s.ended > s.begunBefore && !r.confirmed.Before(q.arrived)
+	if s.ended > 0 && s.onDemand == 0 || failed && s.ended > s.begunBefore || read {
+		if failed {
+			return false, unavailable(s.Source, r.err)
 		}
-		return false, unavailable(s, r.err)
+		return false, nil
 	}
-	if next := s.next(); s.running || !next.IsZero() && !next.After(deadline) {
+	if next := s.next(); s.running || !next.IsZero() && !next.After(q.deadline) {
 		return true, nil
 	}
-	if !r.failed.IsZero() {
-		return false, unavailable(s, r.err)
+	if failed {
+		return false, unavailable(s.Source, r.err)
 	}
-	return false, fmt.Errorf("%w: the keys of %s may not be read again so soon", token.ErrUnavailable, s)
+	return false, fmt.Errorf("%w: the keys of %s may not be read again so soon", token.ErrUnavailable, s.Source)
 }

@@ -58,7 +58,8 @@ type Source struct {
 }
 
 // reading says how current the keys of a source are: when the latest good read began,
-// and if a read has failed since, when that began. It is on the monotonic clock.
+// less the age of what it has found, and if a read has failed since, when that began. It
+// is on the monotonic clock.
 type reading struct {
 	confirmed, failed time.Time
 	err               error         // of the failed read
@@ -204,7 +205,11 @@ func (s *Source) finish(keys signing.SourceKeys, err error, limit time.Duration)
 	s.running, s.ended = false, s.begun
 	overdue := s.schedule(keys, err, limit)
 	if err == nil {
-		s.reading.Store(&reading{confirmed: s.began, overdue: overdue})
+		age := max(keys.Age, 0)
+		if overdue > 0 {
+			overdue += age
+		}
+		s.reading.Store(&reading{confirmed: s.began.Add(-age), overdue: overdue})
 		return
 	}
 	r := *s.reading.Load()
