@@ -213,22 +213,21 @@ func (c claim) String() string { return claimNames[c] }
 // claimNamed returns the claim with a name, or unknownClaim. The error means
 // that a lenient reader could take the name for a known claim.
 func claimNamed(spelling string, d *Demands) (claim, error) {
-	found := unknownClaim
 	switch spelling {
-	case "Mesh", "mesh":
-		found = claimMesh
-	case "Name", "name":
-		found = claimName
-	case "Tags", "tags":
-		found = claimTags
-	case "Type", "type":
-		found = claimType
-	case "Workload", "workload":
-		found = claimWorkload
-	case "Zone", "zone":
-		found = claimZone
-	case "Scope", "scope":
-		found = claimScope
+	case "Mesh":
+		return claimMesh, nil
+	case "Name":
+		return claimName, nil
+	case "Tags":
+		return claimTags, nil
+	case "Type":
+		return claimType, nil
+	case "Workload":
+		return claimWorkload, nil
+	case "Zone":
+		return claimZone, nil
+	case "Scope":
+		return claimScope, nil
 	case "exp":
 		return claimExpiresAt, nil
 	case "nbf":
@@ -237,20 +236,20 @@ func claimNamed(spelling string, d *Demands) (claim, error) {
 		return claimIssuedAt, nil
 	case "jti":
 		return claimID, nil
-	case "iss":
-		found = claimIssuer
-	case "aud":
-		found = claimAudience
-	default:
-		if c := foldedClaim(spelling); c.known(d) {
-			return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), c)
+	}
+	found := foldedClaim(spelling)
+	switch {
+	case !found.known(d):
+		return unknownClaim, nil
+	case spelling == found.String(): // iss or aud
+		return found, nil
+	case found <= claimScope && spelling == strings.ToLower(found.String()):
+		if d.LowerCase {
+			return found, nil
 		}
-		return unknownClaim, nil
+		return unknownClaim, nil // it means something else
 	}
-	if !found.known(d) || found < claimIssuer && !d.LowerCase && spelling != found.String() {
-		return unknownClaim, nil
-	}
-	return found, nil
+	return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), found)
 }
 
 // known reports whether the claim is one of ours, or demanded.

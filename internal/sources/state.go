@@ -27,6 +27,13 @@ type Held struct {
 // scope. Then the error matches token.ErrUnknownKey if several sources have the kid, and
 // token.ErrUnavailable if its source was never read; the key is one of these sources'.
 func (s *State) Find(scope keystore.Scope, kid string) (*Held, error) {
+	if len(s.held) == 0 {
+		return nil, nil // the usual case, inlined
+	}
+	return s.find(scope, kid)
+}
+
+func (s *State) find(scope keystore.Scope, kid string) (*Held, error) {
 	levels := s.levels(scope, kid)
 	for _, level := range levels {
 		var found *Held
