@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 		"signing", "revocation", "keystore", "token"},
 	"dataplane/insecure": {"dataplane"},
 
-	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
+	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	// What only tests import.
