@@ -125,6 +125,28 @@ func TestKeysOfASourceComeAndGoOneByOne(t *testing.T) {
 	})
 }
 
+func TestAKeyThatGoesFromASourceForEveryMeshEndsItsSessionsInEveryMesh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newScriptedSource("idp", map[string]int{"a": 1, "b": 2})
+		f := newFollowing(t).start(dataplane.WithSourceForEveryMesh(source))
+		sessions := map[string][]context.Context{}
+		for _, mesh := range []string{"default", "other", "new"} {
+			for kid, key := range map[string]int{"a": 1, "b": 2} {
+				verified, err := f.validator.Validate(t.Context(), mesh, issue(t, newOfflineIssuer(t, testKey(key), kid), mesh, day))
+				require.NoError(t, err)
+				sessions[kid] = append(sessions[kid], f.bound(verified))
+			}
+		}
+		source.hold(map[string]int{"b": 2})
+		f.pass(everyRefresh)
+		for i := range sessions["a"] {
+			assertEnded(t, sessions["a"][i], token.ErrUnknownKey)
+			assertOpen(t, sessions["b"][i])
+		}
+		assert.Equal(t, 1, f.log.Count("key is gone", "kid=a", "scope=*"))
+	})
+}
+
 func TestAKeyFileThatIsAwayOrUnusableLeavesTheLastKeyAndIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	whole := testKey(1).Public().PEM()
@@ -184,8 +206,10 @@ func TestAKidOfAFileNamesTheStoresKeyNeverEvenBeforeTheFileCouldBeRead(t *testin
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start(dataplane.WithSource("default", pemFile(t, "1", path)))
 		ofStore, ofFile := f.issue(30*day), f.withSerial("1", 1)
+		before := len(f.store.readsSoFar())
 		f.cannotTell(ofStore)
 		f.cannotTell(ofFile)
+		assert.Len(t, f.store.readsSoFar(), before, "the store is not asked")
 		f.refuses(f.withSerial("7", 1), token.ErrUnknownKey, "a file has one kid")
 
 		keyFile(t, path, 1)
@@ -407,6 +431,26 @@ func TestAChosenKidGoesBeforeThatOfAnotherSource(t *testing.T) {
 		f.accepts(f.withSerial("a", 1))
 		f.refuses(f.withSerial("a", 2), token.ErrSignature)
 		assert.Equal(t, 1, f.log.Count("another source has a key of the same kid", "kid=a", "source=idp"))
+	})
+}
+
+func TestAKidThatIsChosenInTwoSourcesIsUsedForNeitherNorForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chosen := func(k *signing.SourceKeys) { k.Chosen = true }
+		one, two := newScriptedSource("one", map[string]int{"1": 1}).change(chosen), newScriptedSource("two", nil).change(chosen)
+		f := newFollowing(t).start(dataplane.WithSource("default", one), dataplane.WithSource("default", two))
+		ofOne := f.withSerial("1", 1)
+		session := f.session(ofOne)
+		two.hold(map[string]int{"1": 2})
+		f.pass(everyRefresh)
+		assertEnded(t, session, token.ErrUnknownKey)
+		for _, raw := range []string{ofOne, f.withSerial("1", 2), f.issue(30 * day)} {
+			f.refuses(raw, token.ErrUnknownKey)
+		}
+		two.hold(nil)
+		f.pass(everyRefresh)
+		f.accepts(ofOne)
+		f.refuses(f.issue(30*day), token.ErrSignature)
 	})
 }
 

@@ -95,7 +95,7 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 //
 // The first two are limited to a burst of 10 and then one a second; left_out
 // counts the suppressed messages. The others are logged once per change. Those about a
-// source name it.
+// source name it; the scope "*" stands for every mesh.
 func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
 
 // WithClock sets the wall clock for exp, nbf and iat, for the age of keys (see

@@ -88,7 +88,8 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 //     and "reading a source of keys works again" at Info.
 //
 // The first two are limited to a burst of 10 and then one a second; left_out
-// counts the suppressed messages. The others are logged once per change.
+// counts the suppressed messages. The others are logged once per change. Those about a
+// source name it.
 func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
 
 // WithClock sets the wall clock for exp, nbf and iat, for the age of keys (see

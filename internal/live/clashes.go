@@ -2,6 +2,7 @@ package live
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/meshpass/meshpass/internal/sources"
@@ -21,10 +22,24 @@ type clashes struct {
 	logged map[clash]string
 }
 
-// clashesOf returns where the new keys of a source may clash.
-func (v *Validator) clashesOf(now known, c sources.Change) (all []clash) {
+// reportClashesInStore reports the clashes of the keys that a scope of the store has, and
+// of those that it had.
+func (v *Validator) reportClashesInStore(now known, scope keystore.Scope, has, had []string) {
+	if len(v.config.sources) == 0 {
+		return
+	}
+	var all []clash
+	for _, kid := range slices.Concat(has, had) {
+		all = append(all, clash{scope, kid})
+	}
+	v.reportClashes(now, all)
+}
+
+// reportClashesOfSource reports the clashes of the keys that a source has got or lost.
+func (v *Validator) reportClashesOfSource(now known, c sources.Change) {
 	scope := c.Source.Scope
-	for _, kid := range c.Added {
+	var all []clash
+	for _, kid := range slices.Concat(c.Added, c.Removed) {
 		all = append(all, clash{scope, kid})
 		if scope != sources.EveryScope {
 			continue
@@ -38,21 +53,20 @@ func (v *Validator) clashesOf(now known, c sources.Change) (all []clash) {
 			}
 		}
 	}
-	return all
+	v.reportClashes(now, all)
 }
 
-// reportClashes logs those that are clashes, each once, and forgets those that are over.
-func (v *Validator) reportClashes(now known, all ...clash) {
+// reportClashes logs those that are clashes, each once, and forgets the others.
+func (v *Validator) reportClashes(now known, all []clash) {
 	v.clashes.mu.Lock()
 	defer v.clashes.mu.Unlock()
-	for c, message := range v.clashes.logged {
-		if is, _ := v.describeClash(now, c); is != message {
-			delete(v.clashes.logged, c)
-		}
-	}
 	for _, c := range all {
 		message, attrs := v.describeClash(now, c)
-		if message == "" || v.clashes.logged[c] != "" {
+		if message == v.clashes.logged[c] {
+			continue
+		}
+		if message == "" {
+			delete(v.clashes.logged, c)
 			continue
 		}
 		if v.clashes.logged == nil {

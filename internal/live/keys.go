@@ -141,8 +141,11 @@ func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid strin
 	if err == nil && k.source == nil {
 		return k, nil // the usual case: no check and no wait
 	}
-	_, serial := signing.ParseSerial(kid)
-	inStore, inSource := serial && v.storeKeys, v.sources.MayHave(scope, kid)
+	_, inStore := signing.ParseSerial(kid)
+	if held, _ := v.sources.State().Find(scope, kid); !v.storeKeys || held != nil && held.Chosen {
+		inStore = false
+	}
+	inSource := v.sources.MayHave(scope, kid)
 	if errors.Is(err, signing.ErrNoKey) && !inStore && !inSource {
 		return signer{}, v.noKey(scope, kid)
 	}

@@ -97,7 +97,7 @@ func (v *Validator) sourceChanged(c sources.Change) {
 	if c.Empty {
 		log.Warn("the source has no key")
 	}
-	v.reportClashes(now, v.clashesOf(now, c)...)
+	v.reportClashesOfSource(now, c)
 }
 
 // keysChanged ends the sessions of a scope, or of every scope, whose keys are no longer
@@ -125,12 +125,8 @@ func (v *Validator) report(c replica.Change, now known) {
 	for _, p := range c.Problems() {
 		log.Warn("record problem", slog.String("problem", p))
 	}
-	clashes := make([]clash, 0, len(c.KeyIDs()))
-	for _, kid := range c.KeyIDs() {
-		clashes = append(clashes, clash{c.Scope, kid})
-	}
-	v.reportClashes(now, clashes...)
 	added, removed := c.Keys()
+	v.reportClashesInStore(now, c.Scope, c.KeyIDs(), removed)
 	for _, kid := range removed {
 		log.Warn(keyGone, slog.String("kid", kid))
 	}
