@@ -141,6 +141,9 @@ func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid strin
 	if err == nil && k.source == nil {
 		return k, nil // the usual case: no check and no wait
 	}
+	if err == nil {
+		return k, v.checkAsked(scope)
+	}
 	_, inStore := signing.ParseSerial(kid)
 	if held, _ := v.sources.State().Find(scope, kid); !v.storeKeys || held != nil && held.Chosen {
 		inStore = false
@@ -152,8 +155,8 @@ func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid strin
 	if err := v.checkAsked(scope); err != nil {
 		return signer{}, err
 	}
-	if err == nil || errors.Is(err, token.ErrUnknownKey) {
-		return k, err
+	if errors.Is(err, token.ErrUnknownKey) {
+		return signer{}, err
 	}
 	return v.awaitKey(ctx, scope, kid, inStore, inSource)
 }
@@ -210,7 +213,7 @@ func (v *Validator) noKey(scope keystore.Scope, kid string) error {
 	case !v.storeKeys:
 		return fmt.Errorf("%w: no public key with kid %.64q is configured%s", token.ErrUnknownKey, kid, ofMesh(scope))
 	case !serial:
-		return fmt.Errorf("%w: kid %.64q is neither configured nor a serial number", token.ErrUnknownKey, kid)
+		return fmt.Errorf("%w: no source of keys has kid %.64q, and it is no serial number", token.ErrUnknownKey, kid)
 	}
 	return fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, issue a new token", token.ErrUnknownKey, kid, ofMesh(scope))
 }

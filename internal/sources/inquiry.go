@@ -34,10 +34,8 @@ type asked struct {
 func (f *Follower) Ask(scope keystore.Scope, kid string) Inquiry {
 	now := time.Now()
 	q := Inquiry{follower: f, arrived: now, deadline: now.Add(peerWait)}
-	for _, s := range f.sources {
-		if s.serves(scope, kid) {
-			q.asked = append(q.asked, asked{s, s.ask(q.deadline)})
-		}
+	for s := range f.candidates(scope, kid) {
+		q.asked = append(q.asked, asked{s, s.ask(q.deadline)})
 	}
 	return q
 }

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -85,10 +84,8 @@ func (s *Source) String() string { return s.name }
 // Demands returns what the tokens of the keys must say. The caller must not change it.
 func (s *Source) Demands() *token.Demands { return &s.demands }
 
-// serves reports whether the source may have a key with a kid for the tokens of a scope.
-func (s *Source) serves(scope keystore.Scope, kid string) bool {
-	return (s.Scope == scope || s.Scope == EveryScope) && (!s.chosen || slices.Contains(s.kids, kid))
-}
+// mayHave reports whether the source may have a key with a kid, now or later.
+func (s *Source) mayHave(kid string) bool { return !s.chosen || slices.Contains(s.kids, kid) }
 
 // Age tells how current the keys of a source are. Take it before the State, so that an
 // old state never looks current.

@@ -5,6 +5,7 @@ package sources
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -28,7 +29,7 @@ type Place struct {
 
 // Follower follows sources until Close. Each has one goroutine, except for fixed ones.
 type Follower struct {
-	sources []*Source
+	sources map[keystore.Scope][]*Source
 	limit   time.Duration // the shorter limit of staleness
 	waiting *limit.Gate
 	on      Events
@@ -67,7 +68,8 @@ type Change struct {
 // bounds the tokens that wait.
 func New(places []Place, staleness time.Duration, waiting *limit.Gate) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
-	f := &Follower{limit: staleness, waiting: waiting, ended: ctx, stop: stop, updated: make(chan struct{})}
+	f := &Follower{sources: make(map[keystore.Scope][]*Source), limit: staleness, waiting: waiting,
+		ended: ctx, stop: stop, updated: make(chan struct{})}
 	for _, p := range places {
 		s := newSource(p)
 		if fixed, ok := p.Source.(*signing.Fixed); ok {
@@ -76,13 +78,11 @@ func New(places []Place, staleness time.Duration, waiting *limit.Gate) *Follower
 			s.reading.Store(&reading{confirmed: time.Now()})
 			s.ended = 1
 		}
-		f.sources = append(f.sources, s)
+		f.sources[p.Scope] = append(f.sources[p.Scope], s)
 	}
 	state := &State{make(map[keystore.Scope]map[string][]*Held)}
-	for _, s := range f.sources {
-		if state.held[s.Scope] == nil {
-			state = state.with(s.Scope, f.sources)
-		}
+	for scope, all := range f.sources {
+		state.held[scope] = heldBy(all)
 	}
 	f.state.Store(state)
 	return f
@@ -91,9 +91,11 @@ func New(places []Place, staleness time.Duration, waiting *limit.Gate) *Follower
 // Start begins to read.
 func (f *Follower) Start(on Events) {
 	f.on = on
-	for _, s := range f.sources {
-		if _, ok := s.Source.(*signing.Fixed); !ok {
-			f.done.Go(func() { f.run(s) })
+	for _, all := range f.sources {
+		for _, s := range all {
+			if _, ok := s.Source.(*signing.Fixed); !ok {
+				f.done.Go(func() { f.run(s) })
+			}
 		}
 	}
 }
@@ -164,7 +166,7 @@ func (f *Follower) end(s *Source, keys signing.SourceKeys, err error) {
 	if err == nil {
 		f.mu.Lock()
 		if change = s.take(keys); change.keys() {
-			f.state.Store(f.state.Load().with(s.Scope, f.sources))
+			f.state.Store(f.state.Load().with(s.Scope, f.sources[s.Scope]))
 		}
 		f.mu.Unlock()
 		change.First = s.reading.Load().confirmed.IsZero()
@@ -239,5 +241,24 @@ func (s *Source) take(keys signing.SourceKeys) Change {
 // MayHave reports whether a source may have a key with a kid for the tokens of a scope,
 // now or later.
 func (f *Follower) MayHave(scope keystore.Scope, kid string) bool {
-	return slices.ContainsFunc(f.sources, func(s *Source) bool { return s.serves(scope, kid) })
+	for range f.candidates(scope, kid) {
+		return true
+	}
+	return false
+}
+
+// candidates yields the sources that may have a key with a kid for the tokens of a scope.
+func (f *Follower) candidates(scope keystore.Scope, kid string) iter.Seq[*Source] {
+	return func(yield func(*Source) bool) {
+		for _, place := range [...]keystore.Scope{scope, EveryScope} {
+			for _, s := range f.sources[place] {
+				if s.mayHave(kid) && !yield(s) {
+					return
+				}
+			}
+			if scope == EveryScope {
+				return
+			}
+		}
+	}
 }

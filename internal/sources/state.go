@@ -112,19 +112,20 @@ func (h *Held) known() error {
 	return h.Source.neverRead()
 }
 
-// with returns a state with what a source of a scope holds now, after a read of one of
-// the sources of that scope.
+// with returns a state with what the sources of a scope hold now.
 func (s *State) with(scope keystore.Scope, all []*Source) *State {
+	next := &State{maps.Clone(s.held)}
+	next.held[scope] = heldBy(all)
+	return next
+}
+
+// heldBy returns what sources hold, by kid.
+func heldBy(all []*Source) map[string][]*Held {
 	held := make(map[string][]*Held)
 	for _, source := range all {
-		if source.Scope != scope {
-			continue
-		}
 		for kid, h := range source.held {
 			held[kid] = append(held[kid], h)
 		}
 	}
-	next := &State{maps.Clone(s.held)}
-	next.held[scope] = held
-	return next
+	return held
 }
