@@ -78,9 +78,9 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 	for _, pkg := range loadKinds(t) {
 		makers, takers := options(pkg)
 		for taker, makerNames := range map[string][]string{
-			"NewIssuer":           {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewOfflineIssuer":    {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewDisabledIssuer":   {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
+			"NewIssuer":           {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
+			"NewOfflineIssuer":    {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
+			"NewDisabledIssuer":   {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
 			"NewValidator":        {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
 			"NewOfflineValidator": {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
 			"RemoveKey":           {"WithPublishDelay", "UnlessUsed", "Forced"},

@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	// What only tests import.
 	"internal/test/engines":     {},
 	"internal/test/forge":       {},
+	"internal/test/cutoffmodel": {"internal/test/forge", "revocation", "signing", "keystore", "token"},
 	"internal/test/kumacases":   {},
 	"internal/test/logtest":     {},
 	"internal/test/kumareader":  {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore", "token"},

@@ -51,6 +51,9 @@
 // [Rotate] adds and removes keys on a schedule. Issuers and validators never create
 // a key.
 //
+// A key may be in a KMS or HSM: [AddExternalKey] adds its public half, and [WithSigners]
+// gives the issuer what signs.
+//
 // # Revocation
 //
 // [Revoke] revokes single tokens by id (jti), [Restore] removes ids from the

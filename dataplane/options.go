@@ -116,6 +116,16 @@ func WithMaxLifetime(limit time.Duration) Option { return option(setting.WithMax
 // newest key signs at once.
 func WithPublishDelay(delay time.Duration) KeyOption { return keyOption(delay) }
 
+// WithSigners gives an issuer of [NewIssuer] the keys outside the store, such as those in
+// a KMS or HSM; see [AddExternalKey]. They are found by their public halves, so that
+// rotation needs no new settings where the function asks the KMS. signing.SignersOf has
+// a fixed number of keys.
+//
+// Issue looks the key up once, and again after it has failed to sign.
+func WithSigners(signers signing.Signers) IssuerOption {
+	return issuerOption(keylife.WithSigners(signers))
+}
+
 // WithPolicy sets a function that checks each request for a token: the claims and the
 // lifetime. If policy returns an error, Issue returns it wrapped in token.ErrDenied.
 // The policy runs on the goroutine of Issue and with its context, after Issue has

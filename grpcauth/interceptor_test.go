@@ -68,9 +68,10 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		unavailable      = "the credentials could not be checked"
 	)
 	g := newGlobal(t)
-	good := g.issue(time.Hour)
-	revoked := g.issue(time.Hour)
+	revoked, cutOff := g.issue(time.Hour), g.issue(time.Hour)
 	g.revoke(revoked)
+	g.cutOff()
+	good := g.issue(time.Hour)
 	ingress, err := g.issuer.Issue(context.Background(), token.Zone{Zone: west, Scope: []string{zone.ScopeIngress}}, time.Hour)
 	require.NoError(t, err)
 	offline, err := zone.NewOfflineIssuer(zoneKey(), "configured-nowhere")
@@ -78,7 +79,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 	foreign, err := offline.Issue(context.Background(), token.Zone{Zone: west, Scope: []string{zone.ScopeCP}}, time.Hour)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		_, err := g.validator.Validate(context.Background(), west, zone.ScopeCP, revoked)
+		_, err := g.validator.Validate(context.Background(), west, zone.ScopeCP, cutOff)
 		return errors.Is(err, token.ErrRevoked)
 	}, patience, time.Millisecond)
 
@@ -108,6 +109,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		"what is no token":                {byZone, []string{"authorization", "aaaa", "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"an unknown key":                  {byZone, []string{"authorization", foreign.Token, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"a revoked token":                 {byZone, []string{"authorization", revoked, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
+		"a token before a cutoff":         {byZone, []string{"authorization", cutOff, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"another zone's token":            {byZone, []string{"authorization", good, "client-id", "east"}, codes.PermissionDenied, permissionDenied, `the token's zone is \"west\"`},
 		"another scope's token":           {byZone, []string{"authorization", ingress.Token, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"cp\"`},
 		"asking for another scope":        {grpcauth.Zone(zone.NewAuthenticator(g.validator), zone.ScopeIngress), []string{"authorization", good, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"ingress\"`},
@@ -226,17 +228,22 @@ func TestAUnaryHandlerThatItsTokensEndStopsIsAnsweredForWithTheStatus(t *testing
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGlobal(t)
-			raw := g.issue(time.Hour)
+			var end func()
 			g.service.unary = func(ctx context.Context) error {
-				g.revoke(raw)
+				end()
 				<-ctx.Done()
 				return failure(ctx)
 			}
 			g.serve(byZone(g))
-			_, err := g.client().EmptyCall(asWest(t, raw), &testpb.Empty{})
-			assert.Equal(t, codes.Unauthenticated, status.Code(err))
-			assert.Equal(t, "the credentials were not accepted", status.Convert(err).Message())
-			assert.Equal(t, 1, g.log.Count("session ended", "token revoked", "zone=west", "EmptyCall"))
+			var raw string
+			for reason, by := range map[string]func(){"on the revocation list": func() { g.revoke(raw) }, "issued before": g.cutOff} {
+				end = by
+				raw = g.issue(time.Hour)
+				_, err := g.client().EmptyCall(asWest(t, raw), &testpb.Empty{})
+				assert.Equal(t, codes.Unauthenticated, status.Code(err))
+				assert.Equal(t, "the credentials were not accepted", status.Convert(err).Message())
+				assert.Equal(t, 1, g.log.Count("session ended", "token revoked", reason, "zone=west", "EmptyCall"))
+			}
 		})
 	}
 }

@@ -91,6 +91,12 @@ func (g *global) revoke(raw string) {
 	require.NoError(g.tb, zone.Revoke(context.Background(), g.store, idOf(g.tb, raw)))
 }
 
+// cutOff revokes all tokens of zone west that were issued so far.
+func (g *global) cutOff() {
+	_, err := zone.CutOff(context.Background(), g.store, zone.Cutoff{Before: time.Now().Add(token.Skew), Zone: west})
+	require.NoError(g.tb, err)
+}
+
 func idOf(tb testing.TB, raw string) string {
 	unverified, err := token.ParseUnverified(raw)
 	require.NoError(tb, err)

@@ -3,6 +3,7 @@ package zone
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/meshpass/meshpass/internal/live"
@@ -35,6 +36,13 @@ type Validator interface {
 	// created: how many tokens it accepted, when it accepted the last one, and how
 	// many sessions are open. It leaves out removed keys and unused keys.
 	Usage() []KeyUse
+
+	// Sessions yields the token of each open bound context of this process, in no
+	// order: once for each context, also if several have the same token. It yields a
+	// context that is open from the beginning to the end exactly once, and may leave
+	// out one that begins or ends meanwhile. Between two tokens it holds no lock, so
+	// the caller may take its time. Sessions may be ranged over more than once.
+	Sessions() iter.Seq[Verified]
 
 	// Staleness returns the time since the last complete read of the store
 	// began. While the store can be read this is less than about 30 seconds,
@@ -105,7 +113,14 @@ func (v validator) Validate(ctx context.Context, zone, scope, raw string) (Verif
 	return Verified{verified}, nil
 }
 
-func (v validator) Usage() []KeyUse                  { return keyUses(v.live.Usage()) }
+func (v validator) Usage() []KeyUse { return keyUses(v.live.Usage()) }
+
+func (v validator) Sessions() iter.Seq[Verified] {
+	return func(yield func(Verified) bool) {
+		v.live.Sessions()(func(t *live.Verified) bool { return yield(Verified{t}) })
+	}
+}
+
 func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
 func (v validator) Close() error                     { return v.live.Close() }
 

@@ -29,6 +29,8 @@ import (
 	"github.com/meshpass/meshpass/dataplane/insecure"
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -230,18 +232,25 @@ func TestAStreamStaysWithItsNode(t *testing.T) {
 }
 
 func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
+	const cutoffsUnreadable = "the cutoffs of its mesh unreadable"
 	for name, c := range map[string]struct {
 		end    func(z *zoneCP, raw string)
 		code   codes.Code
 		reason string
 	}{
 		"revoked":          {func(z *zoneCP, raw string) { z.revoke(raw) }, codes.Unauthenticated, "token revoked"},
+		"cut off":          {func(z *zoneCP, _ string) { z.cutOff("dp-1") }, codes.Unauthenticated, "tokens with the name"},
 		"its key removed":  {func(z *zoneCP, _ string) { removeKey(z.tb, z.store, "default", 1) }, codes.Unauthenticated, "unknown signing key"},
 		"expired":          {func(*zoneCP, string) {}, codes.Unauthenticated, "token expired"},
 		"validator closed": {func(z *zoneCP, _ string) { require.NoError(z.tb, z.validator.Close()) }, codes.Unavailable, "validator closed"},
 		"nobody can know": {func(z *zoneCP, _ string) {
 			z.store.down.Store(true)
 			z.revoke(z.issue(token.Dataplane{}, time.Hour)) // to be read, which fails
+		}, codes.Unavailable, "token could not be checked"},
+		cutoffsUnreadable: {func(z *zoneCP, _ string) {
+			cutoffs := revocation.DataplaneCutoffs("default")
+			_, err := z.store.Create(context.Background(), keystore.Record{Scope: cutoffs.Scope, Name: cutoffs.Name, Data: []byte("{}")})
+			require.NoError(z.tb, err)
 		}, codes.Unavailable, "token could not be checked"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +272,7 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 				require.Eventually(t, func() bool {
 					return z.log.Count("level=INFO", "session ended", c.reason, "mesh=default", "name=dp-1", "jti="+idOf(t, raw)) == 1
 				}, patience, time.Millisecond)
-				if c.code == codes.Unauthenticated {
+				if c.code == codes.Unauthenticated || name == cutoffsUnreadable {
 					z.publish("2")
 					cluster, err := other.receive()
 					require.NoError(t, err, "others go on")

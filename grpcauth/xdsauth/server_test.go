@@ -120,6 +120,12 @@ func (z *zoneCP) revoke(raw string) {
 	require.NoError(z.tb, dataplane.Revoke(context.Background(), z.store, "default", idOf(z.tb, raw)))
 }
 
+// cutOff revokes all tokens of a proxy that were issued so far.
+func (z *zoneCP) cutOff(name string) {
+	_, err := dataplane.CutOff(context.Background(), z.store, "default", dataplane.Cutoff{Before: time.Now().Add(token.Skew), Name: name})
+	require.NoError(z.tb, err)
+}
+
 func idOf(tb testing.TB, raw string) string {
 	unverified, err := token.ParseUnverified(raw)
 	require.NoError(tb, err)

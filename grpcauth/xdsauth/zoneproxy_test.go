@@ -168,6 +168,21 @@ func TestTheStreamOfAZoneProxyEndsWithItsToken(t *testing.T) {
 	})
 }
 
+func TestTheStreamsOfTheProxiesOfAZoneEndWithACutoff(t *testing.T) {
+	inBoth(t, func(t *testing.T, v variant) {
+		z, zones := newZoneCP(t), newZoneTokens(t)
+		z.serve(xdsauth.WithZoneProxies(zones.authenticator, "west"))
+		ingress := z.welcome(v, zones.issue("west", time.Hour, "ingress"), zoneProxy("zi-1", "ingress", ""))
+		egress := z.welcome(v, zones.issue("west", time.Hour, "egress"), zoneProxy("ze-1", "egress", ""))
+		_, err := zone.CutOff(t.Context(), zones.store, zone.Cutoff{Before: time.Now().Add(token.Skew), Zone: "west"})
+		require.NoError(t, err)
+		assert.Equal(t, codes.Unauthenticated, endOf(ingress).Code())
+		assert.Equal(t, codes.Unauthenticated, endOf(egress).Code())
+		require.Eventually(t, func() bool { return z.log.Count("session ended", "tokens with the zone", "issued before") == 2 }, patience, time.Millisecond)
+		z.welcome(v, zones.issue("west", time.Hour, "ingress"), zoneProxy("zi-1", "ingress", ""))
+	})
+}
+
 func TestAHandlerSeesTheZoneTokenOfAZoneProxy(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z, zones := newZoneCP(t), newZoneTokens(t)

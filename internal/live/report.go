@@ -133,8 +133,16 @@ func (v *Validator) report(c replica.Change, now known) {
 	for _, kid := range added {
 		log.Info(keyNew, slog.String("kid", kid))
 	}
-	for _, n := range c.Restored() {
+	restored, pruned := c.Restored()
+	for _, n := range restored {
 		log.Warn("ids are gone from a revocation list", slog.Int("ids", n))
+	}
+	for _, n := range pruned {
+		log.Info("a revocation list was pruned: the floor among the cutoffs still revokes the ids", slog.Int("ids", n))
+	}
+	for _, gone := range c.Uncut() {
+		log.Warn("cutoffs are gone: what they alone revoked is valid again",
+			slog.String("record", gone.Name), slog.Int("cutoffs", len(gone.Texts)), slog.String("first", gone.Texts[0]))
 	}
 }
 

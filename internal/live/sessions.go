@@ -34,12 +34,14 @@ type sessions struct {
 	ids    byScope[string, *session] // one session of each ring
 	keys   byScope[signer, *keySessions]
 	queue  *expiry.Queue[*session]
+
+	cursors map[*cursor]struct{} // of listings that go on
 }
 
 // keySessions holds the sessions of one key.
 type keySessions struct {
-	some  *session // one of their ring
-	count int
+	newest *session // of their ring, in which older ones follow it
+	count  int
 }
 
 // session is one bound context. It is in the expiry queue and in two rings: of the
@@ -56,9 +58,10 @@ func (x *session) ExpiresAt() time.Time { return x.token.ExpiresAt() }
 
 func newSessions(config *Config) *sessions {
 	s := &sessions{
-		jitter: config.sessionJitter,
-		ids:    make(byScope[string, *session]),
-		keys:   make(byScope[signer, *keySessions]),
+		jitter:  config.sessionJitter,
+		ids:     make(byScope[string, *session]),
+		keys:    make(byScope[signer, *keySessions]),
+		cursors: make(map[*cursor]struct{}),
 	}
 	s.queue = expiry.New[*session](config.Now, sessionCheck, s.check)
 	return s
@@ -114,8 +117,8 @@ func (s *sessions) add(x *session) bool {
 		k = &keySessions{}
 		s.keys.put(t.scope, t.signer, k)
 	}
-	x.join(sameKey, k.some)
-	k.some = x
+	x.join(sameKey, k.newest)
+	k.newest = x
 	k.count++
 	return true
 }
@@ -149,9 +152,14 @@ func (s *sessions) unlink(x *session) {
 		}
 	}
 	k := s.keys[t.scope][t.signer]
-	k.some = x.leave(sameKey)
+	for c := range s.cursors {
+		c.pass(x, k)
+	}
+	if older := x.leave(sameKey); x == k.newest {
+		k.newest = older
+	}
 	k.count--
-	if k.some == nil {
+	if k.newest == nil {
 		s.keys.remove(t.scope, t.signer)
 	}
 }
@@ -201,7 +209,7 @@ func (s *sessions) keysChanged(scope keystore.Scope, check func(keystore.Scope, 
 func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(signer) error) (ended []ending) {
 	for key, k := range s.keys[scope] {
 		if err := reason(key); err != nil {
-			ended = append(ended, ending{k.some.ring(sameKey, k.count), err})
+			ended = append(ended, ending{k.newest.ring(sameKey, k.count), err})
 		}
 	}
 	for _, e := range ended {
@@ -245,7 +253,7 @@ func (s *sessions) cutoffsChanged(scope keystore.Scope, state *replica.State) {
 	s.mu.Lock()
 	var ended []ending
 	for _, k := range s.keys[scope] {
-		for _, x := range k.some.ring(sameKey, k.count) {
+		for _, x := range k.newest.ring(sameKey, k.count) {
 			if err := x.token.checkRevoked(state); errors.Is(err, token.ErrInvalid) {
 				ended = append(ended, ending{[]*session{x}, err})
 			}
@@ -264,6 +272,9 @@ func (s *sessions) close() {
 	s.closed = true
 	ended := s.queue.Clear()
 	s.ids, s.keys = nil, nil
+	for c := range s.cursors {
+		c.next = nil
+	}
 	s.mu.Unlock()
 	endAll([]ending{{ended, token.ErrClosed}})
 }
