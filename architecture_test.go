@@ -20,7 +20,7 @@ const module = "github.com/meshpass/meshpass"
 // user can.
 var mayImport = map[string][]string{
 	"":         {},
-	"token":    {},
+	"token":    {"internal/strictjson"},
 	"keystore": {"token"},
 	"audit":    {"token"},
 
@@ -30,14 +30,17 @@ var mayImport = map[string][]string{
 
 	"signing":    {"keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
+	"jwks":       {"internal/strictjson", "signing", "token"},
 
-	"internal/limit":   {},
-	"internal/expiry":  {},
-	"internal/rights":  {},
-	"internal/setting": {},
-	"internal/replica": {"signing", "revocation", "keystore", "token"},
-	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
+	"internal/limit":      {},
+	"internal/expiry":     {},
+	"internal/rights":     {},
+	"internal/setting":    {},
+	"internal/strictjson": {},
+	"internal/replica":    {"internal/limit", "signing", "revocation", "keystore", "token"},
+	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
+	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
+	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
 		"signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
@@ -48,8 +51,8 @@ var mayImport = map[string][]string{
 
 	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
 
-	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
-	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
+	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	"httpauth": {"internal/caller", "dataplane", "zone", "token"},
 

@@ -22,7 +22,9 @@ type Validator interface {
 	// read of the store only before the first read has ended, for an unknown serial
 	// number, and for a mesh that could not be read so far. Each wait lasts at most
 	// about one second, or 1.25 seconds if the read has only just begun, and ends
-	// with ctx. At most 1,024 tokens wait at a time; more get token.ErrUnavailable.
+	// with ctx. It also waits for a second at most for a source of keys that may have an
+	// unknown kid: see [WithSource]. At most 1,024 tokens wait at a time; more get
+	// token.ErrUnavailable.
 	//
 	// If the token is definitely not good, the error matches token.ErrInvalid and
 	// the sentinel of the check that failed. If the token could not be checked, the
@@ -45,7 +47,8 @@ type Validator interface {
 
 	// Staleness returns the time since the last complete read of the store
 	// began. While the store can be read this is less than about 30 seconds,
-	// even if nothing changes. Without a store it is 0.
+	// even if nothing changes. Without a store it is 0. It does not concern sources of
+	// keys, which age by themselves (see [WithSource]).
 	//
 	// It returns false until a complete read has succeeded. A process is ready
 	// when Staleness returns true and a duration within its limit, such as that
@@ -53,8 +56,8 @@ type Validator interface {
 	Staleness() (time.Duration, bool)
 
 	// Close ends every bound context with token.ErrClosed as its cause, stops
-	// following the store, and waits until the store is no longer in use: at
-	// most 5 seconds for a store that ignores its context. Afterwards Validate
+	// following the store and the sources of keys, and waits until they are no longer in
+	// use: at most 5 seconds for one that ignores its context. Afterwards Validate
 	// returns token.ErrClosed. Close always returns nil and may be called more
 	// than once.
 	Close() error
@@ -78,8 +81,9 @@ func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validato
 }
 
 // NewOfflineValidator returns a validator without a store. It uses its configured
-// public keys, at least one. It knows no revocations: it accepts a token until the
-// token expires.
+// public keys and other sources of keys (see [WithSource]), at least one, and follows
+// them until Close. It knows no revocations: it accepts a token until the token expires
+// or its key is gone.
 func NewOfflineValidator(options ...ValidatorOption) (Validator, error) {
 	config, err := configOf(options)
 	if err != nil {
@@ -170,9 +174,9 @@ func (t Verified) KeyID() string {
 //     clock or by the time since Bind, whichever comes first;
 //   - token.ErrRevoked: the token's id is on a revocation list, or a cutoff revokes it;
 //   - token.ErrUnknownKey: the key that signed the token was removed or
-//     replaced;
-//   - token.ErrUnavailable: the store, a revocation list or the key's record
-//     could not be read for longer than [WithSessionMaxStale];
+//     replaced, or another key has its kid now;
+//   - token.ErrUnavailable: the store, a revocation list, the key's record or its
+//     source could not be read for longer than [WithSessionMaxStale];
 //   - token.ErrClosed: the validator was closed.
 //
 // If one of these has happened since Validate, the context has already ended.

@@ -10,6 +10,9 @@
 //	key, err := signing.Generate(signing.DefaultBits)
 //	_, err = dataplane.AddKey(ctx, store, "default", key)
 //
+// A [Source] holds public keys that may change while validators use them. [PEMFile] is
+// one, and package jwks has others.
+//
 // Every signature is RS256, which is RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518,
 // section 3.3). Keys must have 2048 to 8192 bits and the public exponent 65537.
 //

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshpass/meshpass/internal/expiry"
 	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
@@ -23,9 +24,10 @@ const sessionCheck = time.Second
 // only as much as the sessions that it affects. One timer serves all of them; no
 // session has a goroutine.
 type sessions struct {
-	jitter   time.Duration
-	maxStale time.Duration
-	state    func() *replica.State // nil: there is no store
+	jitter time.Duration
+
+	// knowable says why sessions of a key could not be checked for too long.
+	knowable func(scope keystore.Scope, key signer, now time.Time) error
 
 	mu     sync.Mutex
 	closed bool
@@ -56,11 +58,10 @@ func (x *session) ExpiresAt() time.Time { return x.token.ExpiresAt() }
 
 func newSessions(config *Config) *sessions {
 	s := &sessions{
-		jitter:   config.sessionJitter,
-		maxStale: config.sessionMaxStale,
-		ids:      make(byScope[string, *session]),
-		keys:     make(byScope[signer, *keySessions]),
-		cursors:  make(map[*cursor]struct{}),
+		jitter:  config.sessionJitter,
+		ids:     make(byScope[string, *session]),
+		keys:    make(byScope[signer, *keySessions]),
+		cursors: make(map[*cursor]struct{}),
 	}
 	s.queue = expiry.New[*session](config.Now, sessionCheck, s.check)
 	return s
@@ -179,15 +180,26 @@ func endAll(endings []ending) {
 	}
 }
 
-// keysChanged ends the sessions whose keys a scope no longer has.
-func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
+// keysChanged ends the sessions of a scope, or of every scope, whose keys are no longer
+// good.
+func (s *sessions) keysChanged(scope keystore.Scope, check func(keystore.Scope, signer) error) {
 	s.mu.Lock()
-	ended := s.dropWithKeys(scope, func(key signer) error {
-		if err := key.check(state, scope); errors.Is(err, token.ErrInvalid) {
-			return err
+	var ended []ending
+	end := func(of keystore.Scope) {
+		ended = append(ended, s.dropWithKeys(of, func(key signer) error {
+			if err := check(of, key); errors.Is(err, token.ErrInvalid) {
+				return err
+			}
+			return nil
+		})...)
+	}
+	if scope != sources.EveryScope {
+		end(scope)
+	} else {
+		for of := range s.keys {
+			end(of)
 		}
-		return nil
-	})
+	}
 	s.mu.Unlock()
 	endAll(ended)
 }
@@ -291,13 +303,9 @@ func (s *sessions) check() {
 		s.unlink(x)
 	}
 	var unknown []ending
-	if s.state != nil {
-		state, now := s.state(), time.Now()
-		for scope := range s.keys {
-			unknown = append(unknown, s.dropWithKeys(scope, func(key signer) error {
-				return key.checkKnowable(state, scope, now, s.maxStale)
-			})...)
-		}
+	now := time.Now()
+	for scope := range s.keys {
+		unknown = append(unknown, s.dropWithKeys(scope, func(key signer) error { return s.knowable(scope, key, now) })...)
 	}
 	s.queue.Arm()
 	s.mu.Unlock()
