@@ -641,7 +641,17 @@ func TestAValidatorWithSourcesAloneNeedsNoStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newScriptedSource("idp", map[string]int{"1": 1})
 		f := newFollowing(t)
-		f.validator = newOfflineValidator(t, dataplane.WithSource("default", source), dataplane.WithMaxStale(time.Minute), dataplane.WithSessionMaxStale(time.Minute))
+		source.fail(sourceDown)
+		f.validator = newOfflineValidator(t, dataplane.WithSource("default", source), dataplane.WithPublicKey("default", "b", testKey(2).Public()),
+			dataplane.WithMaxStale(time.Minute), dataplane.WithSessionMaxStale(time.Minute))
+		synctest.Wait()
+		_, ready := f.validator.Staleness()
+		assert.False(t, ready)
+		source.fail(nil)
+		f.pass(time.Second)
+		stale, ready := f.validator.Staleness()
+		assert.True(t, ready)
+		assert.Equal(t, 500*time.Millisecond, stale)
 		raw := f.withSerial("1", 1)
 		session := f.session(raw)
 		f.refuses(f.withSerial("7", 1), token.ErrUnknownKey)
