@@ -511,6 +511,7 @@ func TestASerialOfASourceNeedsToKnowTheStoresKeys(t *testing.T) {
 		f.store.setList(failing)
 		f.start(dataplane.WithSource("default", newScriptedSource("idp", map[string]int{"1": 1, "a": 1})))
 		f.cannotTell(f.withSerial("1", 1))
+		f.cannotTell(f.issue(30*day), "its key is in the store")
 		f.refuses(tampered(f.withSerial("a", 1)), token.ErrSignature)
 		f.store.setList(nil)
 		f.pass(recovery)
