@@ -474,6 +474,7 @@ func TestASerialOfASourceIsUsedWhileTheStoreHasNoneOfItsOwn(t *testing.T) {
 				putKey(t, f.store.Memory, "default", 2, testKey(2))
 				synctest.Wait()
 				assertEnded(t, session, token.ErrUnknownKey)
+				assert.ErrorContains(t, context.Cause(session), "the store has one")
 				f.accepts(f.issue(30*day), "the store's key stays in use")
 				f.refuses(raw, token.ErrSignature)
 				assert.ErrorContains(t, f.check(raw), "the key of the same kid in idp is not used")
