@@ -47,8 +47,9 @@ type Validator interface {
 
 	// Staleness returns the time since the last complete read of the store
 	// began. While the store can be read this is less than about 30 seconds,
-	// even if nothing changes. Without a store it is 0. It does not concern sources of
-	// keys, which age by themselves (see [WithSource]).
+	// even if nothing changes. It does not concern sources of keys, which age by
+	// themselves (see [WithSource]). Only without a store it is the time since the last
+	// good read of the source that was not read for longest; configured keys have 0.
 	//
 	// It returns false until a complete read has succeeded. A process is ready
 	// when Staleness returns true and a duration within its limit, such as that

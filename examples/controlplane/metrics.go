@@ -36,6 +36,8 @@ var refusals = []struct {
 	{token.ErrUnknownKey, "unknown_key", false},
 	{token.ErrSignature, "signature", false},
 	{token.ErrClaims, "claims", true},
+	{token.ErrIssuer, "issuer", true},
+	{token.ErrAudience, "audience", true},
 	{token.ErrKind, "kind", true},
 	{token.ErrScope, "scope", false}, // a mesh that cannot exist is refused before the signature
 	{token.ErrRevoked, "revoked", true},
@@ -72,7 +74,7 @@ func keyID(raw string) string {
 	if err != nil {
 		return ""
 	}
-	header, err := unverified.Header()
+	header, err := unverified.HeaderOfAnyType()
 	if err != nil {
 		return ""
 	}

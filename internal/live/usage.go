@@ -115,10 +115,11 @@ func (v *Validator) Usage() []KeyUse {
 }
 
 // Staleness returns the time since the last complete read of the store began.
-// It is 0 without a store, and false until a complete read has succeeded.
+// It is that of the oldest source without a store, and false until a complete read has
+// succeeded.
 func (v *Validator) Staleness() (time.Duration, bool) {
 	if v.follower == nil {
-		return 0, true
+		return v.sources.Staleness()
 	}
 	return v.follower.Staleness()
 }
