@@ -163,6 +163,9 @@ func prepare(path string, old *file) (*fresh, error) {
 	if folder == "" {
 		folder = "."
 	}
+	if isMounted(path) {
+		return nil, fmt.Errorf("%w: %s is mounted by itself, as with subPath in Kubernetes: mount its folder", errNotReplaceable, path)
+	}
 	prefix := "." + name + ".renewal-"
 	if old != nil {
 		removeLeftovers(folder, prefix)

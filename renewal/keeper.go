@@ -222,8 +222,8 @@ func (k *Keeper) Once(ctx context.Context) (token.Issued, error) {
 // Run renews the token whenever it is due, until ctx ends, and returns the error of ctx. A
 // renewal that is under way when ctx ends has two more seconds.
 //
-// It returns at once if the file is a symbolic link or no regular file, or if the process
-// may not read it or not write to its folder: that would not change by itself. All other
+// It returns at once if the file is a symbolic link, a mount or no regular file, or if the
+// process may not read it or not write to its folder: that would not change by itself. All other
 // problems are logged, and Run goes on. That includes a refusal: another process may put a
 // new token into the file, which need not exist yet.
 func (k *Keeper) Run(ctx context.Context) error {
@@ -263,8 +263,11 @@ func (k *Keeper) try() error {
 		fresh.discard()
 		return nil
 	}
-	if isForbidden(err) {
-		return fmt.Errorf("renewal: the token file cannot be replaced: %w", err)
+	switch {
+	case errors.Is(err, errNotReplaceable):
+		return err
+	case isForbidden(err):
+		return fmt.Errorf("%w: %w", errNotReplaceable, err)
 	}
 	return nil
 }
