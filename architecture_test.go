@@ -46,6 +46,8 @@ var mayImport = map[string][]string{
 		"signing", "revocation", "keystore", "token"},
 	"dataplane/insecure": {"dataplane"},
 
+	"renewal": {"internal/rights", "token"},
+
 	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
 

@@ -24,6 +24,7 @@
 //   - config: authenticators and issuers from the settings that Kuma and Kong
 //     Mesh document
 //   - httpapi: tokens, revocation lists and public keys over HTTP, and a client
+//   - renewal: keeping the token in a file fresh
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
 //     tokens, xDS authentication (grpcauth/xdsauth), and client credentials
 //   - audit: who did what to tokens and keys, as events on log/slog
