@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,8 @@ func TestProxiesThatStartTogetherDoNotRenewTogether(t *testing.T) {
 			defer k.run(k.keeper)()
 		}
 		time.Sleep(time.Hour)
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		perMinute := map[time.Time]int{}
 		for _, at := range a.asked {
 			perMinute[at.Truncate(time.Minute)]++
@@ -169,9 +172,16 @@ func TestAServerThatAsksToWaitIsNotAskedBefore(t *testing.T) {
 }
 
 // clock is a wall clock that is wrong by some time.
-type clock struct{ wrong time.Duration }
+type clock struct{ wrong atomic.Int64 }
 
-func (c *clock) now() time.Time { return time.Now().Add(c.wrong) }
+func newClock(wrong time.Duration) *clock {
+	c := new(clock)
+	c.set(wrong)
+	return c
+}
+
+func (c *clock) set(wrong time.Duration) { c.wrong.Store(int64(wrong)) }
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.wrong.Load())) }
 
 func TestATokenIsKeptFreshWhateverTheClockDoes(t *testing.T) {
 	const year = 365 * 24 * time.Hour
@@ -182,12 +192,12 @@ func TestATokenIsKeptFreshWhateverTheClockDoes(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(lifetime, steps), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					c := &clock{steps[0]}
+					c := newClock(steps[0])
 					k := keep(t, &authority{lifetime: lifetime}, renewal.WithClock(c.now), renewal.WithPoll(lifetime/120))
 					stop := k.run(k.keeper)
 					for _, wrong := range steps {
 						synctest.Wait()
-						c.wrong = wrong
+						c.set(wrong)
 						for range 5 * 60 {
 							time.Sleep(lifetime / 60)
 							require.True(t, time.Now().Before(k.claims().ExpiresAt), "by the clock of the server")
@@ -204,12 +214,12 @@ func TestATokenIsKeptFreshWhateverTheClockDoes(t *testing.T) {
 
 func TestAClockThatContradictsAFreshTokenIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &clock{}
+		c := newClock(0)
 		k := keep(t, &authority{lifetime: time.Hour}, renewal.WithClock(c.now))
 		stop := k.run(k.keeper)
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		c.wrong = 48 * time.Hour
+		c.set(48 * time.Hour)
 		time.Sleep(5 * time.Hour)
 		stop()
 		assert.Equal(t, 1, k.log.Count("the clock of this machine differs"))
