@@ -2,6 +2,7 @@ package renewal
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,7 +135,7 @@ type Keeper struct {
 	clock      func() time.Time
 
 	// These belong to Run and Once.
-	current content   // what the file held when it was last read
+	current seen      // what the file held when it was last read
 	due     moment    // when to renew it
 	pause   pause     // after a failure
 	problem string    // with the file, as logged last
@@ -213,7 +214,7 @@ func (k *Keeper) Once(ctx context.Context) (token.Issued, error) {
 	before := k.current
 	issued, now, err := k.exchange(ctx)
 	if err == nil {
-		k.took(now, before)
+		k.took(now.seen(), before)
 	}
 	k.publish(err)
 	return issued, err
@@ -276,7 +277,7 @@ func (k *Keeper) try() error {
 func (k *Keeper) look() error {
 	now, err := readPath(k.path)
 	if err != nil {
-		k.current, k.due, k.pause = content{}, moment{}, pause{}
+		k.current, k.due, k.pause = seen{}, moment{}, pause{}
 		if problem := err.Error(); problem != k.problem {
 			k.problem = problem
 			k.log.Warn("no token to renew: waiting for one in the file", "file", k.path, "error", err)
@@ -285,18 +286,18 @@ func (k *Keeper) look() error {
 		return err
 	}
 	k.problem = ""
-	if now.raw != k.current.raw {
-		k.take(now, false)
+	if found := now.seen(); found.digest != k.current.digest {
+		k.take(found, false)
 		k.log.Info("looking after the token in the file", "file", k.path,
 			"jti", now.claims.ID, "expires", now.claims.ExpiresAt, "next", k.due.wall)
 		k.publish(nil)
 	}
-	k.warnOfEnd(content{})
+	k.warnOfEnd(seen{})
 	return nil
 }
 
 // took is take for a token that was just obtained.
-func (k *Keeper) took(now, before content) {
+func (k *Keeper) took(now, before seen) {
 	k.take(now, true)
 	k.renewed = k.clock()
 	k.log.Info("token renewed", "file", k.path, "jti", now.claims.ID, "expires", now.claims.ExpiresAt, "next", k.due.wall)
@@ -305,7 +306,7 @@ func (k *Keeper) took(now, before content) {
 }
 
 // take makes a token the one that is looked after.
-func (k *Keeper) take(now content, obtained bool) {
+func (k *Keeper) take(now seen, obtained bool) {
 	k.current, k.pause = now, pause{}
 	k.due = k.in(k.wait(now.claims.Registered, obtained))
 }
@@ -337,8 +338,17 @@ func issuedAt(c token.Registered) time.Time {
 	return c.IssuedAt
 }
 
+// seen is what a Keeper knows of a token. It does not keep the token, since a printer
+// could show it.
+type seen struct {
+	digest [sha256.Size]byte
+	claims token.Claims
+}
+
+func (c content) seen() seen { return seen{sha256.Sum256([]byte(c.raw)), c.claims} }
+
 // lifetime returns 0 if it is not known.
-func (c content) lifetime() time.Duration {
+func (c seen) lifetime() time.Duration {
 	issued := issuedAt(c.claims.Registered)
 	if issued.IsZero() {
 		return 0
@@ -356,16 +366,16 @@ func (k *Keeper) attempt(ctx context.Context) {
 	log := k.log.With("file", k.path, "jti", before.claims.ID)
 	switch {
 	case err == nil:
-		k.took(now, before)
+		k.took(now.seen(), before)
 	case errors.Is(err, ErrReplaced):
 		k.due = k.in(0) // look reads what is there now
 		log.Info("another process replaced the token while it was renewed: keeping that one")
 	default:
-		final := isRefusal(err)
-		d := k.pause.next(final, retryAfter(err))
+		refused := isRefusal(err)
+		d := k.pause.next(refused || errors.Is(err, errNotReplaceable), retryAfter(err))
 		k.due = k.in(d)
 		log = log.With("error", err, "expires", before.claims.ExpiresAt, "again_in", d.Round(time.Millisecond))
-		if final {
+		if refused {
 			log.Error("renewal refused: issue a new token and put it into the file")
 		} else {
 			log.Warn("token not renewed")
@@ -397,7 +407,11 @@ func (k *Keeper) exchange(ctx context.Context) (token.Issued, content, error) {
 	if err != nil {
 		return token.Issued{}, content{}, fmt.Errorf("%w: %w", ErrWorse, err)
 	}
-	if err := fresh.replace(old, now.data); err != nil {
+	err = fresh.replace(old, now.data)
+	if isForbidden(err) {
+		err = fmt.Errorf("%w: %w", errNotReplaceable, err)
+	}
+	if err != nil {
 		return token.Issued{}, content{}, err
 	}
 	return issued, now, nil
@@ -454,7 +468,7 @@ func compare(old, now token.Claims) error {
 
 // warnOfClock says once that the clock of this machine contradicts a token that was just
 // issued.
-func (k *Keeper) warnOfClock(fresh content) {
+func (k *Keeper) warnOfClock(fresh seen) {
 	now, c := k.now(), fresh.claims
 	wrong := !now.Before(c.ExpiresAt) || now.Before(c.NotBefore)
 	if wrong && !k.wrong {
@@ -466,7 +480,7 @@ func (k *Keeper) warnOfClock(fresh content) {
 
 // warnOfEnd says once, well before, that the lineage ends. before is the token that was
 // renewed, if there was one.
-func (k *Keeper) warnOfEnd(before content) {
+func (k *Keeper) warnOfEnd(before seen) {
 	if k.warned == k.current.claims.ID {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -152,4 +153,23 @@ func TestAFileThatIsMountedIsNotReplacedAndThatIsSaid(t *testing.T) {
 	require.ErrorContains(t, k.keeper.Run(t.Context()), "is mounted by itself")
 	assert.Equal(t, before, k.text())
 	assert.Zero(t, k.timesAsked())
+}
+
+// As in a folder with the sticky bit, where the file belongs to another user.
+func TestAFileThatTheSystemDoesNotLetGoIsTriedLessAndLess(t *testing.T) {
+	k := keep(t, hasty(), renewal.WithPoll(time.Millisecond), renewal.WithPoint(1e-6))
+	k.mount("")
+	if output, err := exec.CommandContext(t.Context(), "chattr", "+i", k.path).CombinedOutput(); err != nil {
+		t.Skipf("no file can be made immutable here: %s", output)
+	}
+	t.Cleanup(func() { require.NoError(t, exec.Command("chattr", "-i", k.path).Run()) })
+	before := k.text()
+	_, err := k.keeper.Once(t.Context())
+	require.ErrorIs(t, err, syscall.EPERM)
+	stop := k.run(k.keeper)
+	require.Eventually(t, func() bool { return k.log.Count("level=WARN", "token not renewed", "not permitted") > 0 }, time.Minute, time.Millisecond)
+	stop()
+	assert.Greater(t, time.Until(k.keeper.State().NextAttempt), 25*time.Second)
+	assert.Equal(t, before, k.text())
+	assert.Equal(t, []string{"token"}, k.files())
 }

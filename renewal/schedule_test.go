@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -398,6 +399,10 @@ func TestNoTokenReachesTheLogOrAnError(t *testing.T) {
 		assert.Positive(t, k.log.Count("cannot renew (token)"))
 		assert.NotContains(t, k.log.String(), before)
 		assert.NotContains(t, leaky.State().Err.Error(), before)
+		for _, printed := range []string{fmt.Sprintf("%+v", leaky), fmt.Sprintf("%#v", leaky), fmt.Sprintf("%+v", leaky.State())} {
+			assert.NotContains(t, printed, before[:20])
+			assert.NotContains(t, printed, strings.Trim(fmt.Sprint([]byte(before[:20])), "[]"))
+		}
 	})
 }
 
