@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	"httpauth": {"internal/caller", "dataplane", "zone", "token"},
+	"renewal":  {"internal/rights", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},

@@ -27,6 +27,7 @@
 //   - httpapi: tokens, revocation lists and public keys over HTTP, and a client
 //   - httpauth: middleware for net/http that ends streams and WebSockets with their
 //     tokens
+//   - renewal: keeping the token in a file fresh
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
 //     tokens, xDS authentication (grpcauth/xdsauth), and client credentials
 //   - audit: who did what to tokens and keys, as events on log/slog

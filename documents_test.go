@@ -55,6 +55,7 @@ var given = map[string]string{
 	"podOfPeer":     "func(context.Context) (serviceaccount.Pod, error)",
 	"pool":          "*pgxpool.Pool",
 	"raw":           "string",
+	"renew":         "renewal.Renew",
 	"roots":         "*x509.CertPool",
 	"sealer":        "sealed.Sealer",
 	"signingInput":  "[]byte",
