@@ -78,11 +78,11 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 	for _, pkg := range loadKinds(t) {
 		makers, takers := options(pkg)
 		for taker, makerNames := range map[string][]string{
-			"NewIssuer":           {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewOfflineIssuer":    {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewDisabledIssuer":   {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewValidator":        {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithoutStoreKeys", "WithUnrevocableTokens"},
-			"NewOfflineValidator": {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithoutStoreKeys", "WithUnrevocableTokens"},
+			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
+			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
+			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
+			"NewValidator":        {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithoutStoreKeys", "WithUnrevocableTokens"},
+			"NewOfflineValidator": {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithoutStoreKeys", "WithUnrevocableTokens"},
 			"RemoveKey":           {"WithPublishDelay", "UnlessUsed", "Forced"},
 		} {
 			require.Contains(t, takers, taker)

@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"token":    {},
 	"keystore": {"token"},
 	"audit":    {"token"},
+	"observe":  {"token"},
 
 	"keystore/dir":          {"internal/rights", "keystore"},
 	"keystore/sealed":       {"keystore"},
@@ -34,19 +35,20 @@ var mayImport = map[string][]string{
 	"internal/limit":   {},
 	"internal/expiry":  {},
 	"internal/rights":  {},
-	"internal/setting": {},
-	"internal/replica": {"signing", "revocation", "keystore", "token"},
-	"internal/keylife": {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
+	"internal/setting": {"observe"},
+	"internal/replica": {"observe", "signing", "revocation", "keystore", "token"},
+	"internal/keylife": {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
-		"signing", "revocation", "keystore", "token"},
+		"observe", "signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
-		"signing", "revocation", "keystore", "token"},
+		"observe", "signing", "revocation", "keystore", "token"},
 	"zone": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
-		"signing", "revocation", "keystore", "token"},
+		"observe", "signing", "revocation", "keystore", "token"},
 	"dataplane/insecure": {"dataplane"},
 
-	"config":  {"dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
+	"config":  {"dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
+	"metrics": {"observe", "token"},
 	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
 
 	// What only tests import.
@@ -68,6 +70,8 @@ var mayImport = map[string][]string{
 	"grpcauth":                   {"dataplane", "zone", "internal/limit", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
+	"metrics/prommetrics":        {"metrics", "observe"},
+	"metrics/otelmetrics":        {"metrics", "observe"},
 	"internal/ci/release":        {},
 	"internal/ci/testreport":     {},
 

@@ -29,6 +29,7 @@ type Config struct {
 	withoutStore    bool // ignore the keys in the store
 	unrevocable     bool // accept tokens without an id
 	configured      map[configuredKey]*signing.PublicKey
+	scopes          map[keystore.Scope]bool // of the configured keys
 }
 
 // configuredKey identifies a key that the operator configured. everyScope stands
@@ -160,7 +161,9 @@ func (c *Config) configure(scope keystore.Scope, kid string, key *signing.Public
 	}
 	if c.configured == nil {
 		c.configured = make(map[configuredKey]*signing.PublicKey)
+		c.scopes = make(map[keystore.Scope]bool)
 	}
 	c.configured[at] = key
+	c.scopes[scope] = scope != everyScope
 	return nil
 }

@@ -1,0 +1,150 @@
+// Package metrics counts what validators and issuers report, for a monitoring system. Its
+// modules prommetrics and otelmetrics do the rest for Prometheus and OpenTelemetry: use one
+// of them, and this package only to write a third.
+//
+// A [Tally] is an observer. It counts outcomes, takes the reports of the validators, and
+// gives all of it as values of [Instruments]:
+//
+//	tally := metrics.NewTally()
+//	validator, err := dataplane.NewValidator(store, dataplane.WithObserver(tally))
+//	for value := range tally.Values() {
+//		fmt.Println(value.Instrument.Name, value.Attributes, value.Value)
+//	}
+//
+// Peers do not make it grow: it has a counter for each mesh of the store, and for each
+// reason.
+package metrics
+
+import (
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/meshpass/meshpass/observe"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Tally counts outcomes and gathers reports. It is an observe.Observer and an
+// observe.Attacher, and safe for concurrent use. [NewTally] makes one.
+type Tally struct {
+	counts [4]counts // by operation and kind; see series
+
+	mu        sync.Mutex
+	reporters []*observe.Reporter     // pointers, to find them again
+	past      map[token.Kind]*reports // the counts of closed validators
+}
+
+// counts counts outcomes by mesh and reason.
+type counts struct {
+	mu     sync.RWMutex
+	meshes map[string]*[token.ReasonOther + 1]atomic.Uint64
+}
+
+// NewTally returns an empty tally.
+func NewTally() *Tally { return &Tally{past: make(map[token.Kind]*reports)} }
+
+// Observe implements observe.Observer.
+func (t *Tally) Observe(o observe.Outcome) {
+	t.counts[series(o.Operation, o.Kind)].of(o.Mesh)[min(o.Reason, token.ReasonOther)].Add(1)
+}
+
+func (c *counts) of(mesh string) *[token.ReasonOther + 1]atomic.Uint64 {
+	c.mu.RLock()
+	of := c.meshes[mesh]
+	c.mu.RUnlock()
+	if of != nil {
+		return of
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if of = c.meshes[mesh]; of == nil {
+		if c.meshes == nil {
+			c.meshes = make(map[string]*[token.ReasonOther + 1]atomic.Uint64)
+		}
+		of = new([token.ReasonOther + 1]atomic.Uint64)
+		c.meshes[mesh] = of
+	}
+	return of
+}
+
+// values emits the count of each reason that has occurred.
+func (c *counts) values(emit func(*Instrument, float64, ...string), of *Instrument, operation observe.Operation, kind token.Kind) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for mesh, reasons := range c.meshes {
+		for r := range reasons {
+			reason, n := token.Reason(r), reasons[r].Load()
+			if n == 0 {
+				continue
+			}
+			name := ""
+			if reason != token.ReasonNone {
+				name = reason.String()
+			}
+			emit(of, float64(n), string(kind), mesh, classOf(reason).name(operation), name)
+		}
+	}
+}
+
+// Attach implements observe.Attacher.
+func (t *Tally) Attach(r observe.Reporter) (detach func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := &r
+	t.reporters = append(t.reporters, at)
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		i := slices.Index(t.reporters, at)
+		if i < 0 {
+			return
+		}
+		t.reporters = slices.Delete(t.reporters, i, i+1)
+		last := r.Report()
+		of(t.past, last.Kind).count(last)
+	}
+}
+
+// Value is the present value of an instrument for one set of attributes.
+type Value struct {
+	Instrument *Instrument
+	Value      float64
+	Attributes []string // in the order of Instrument.Attributes
+}
+
+// Values returns the present values, after it has asked each validator for a report. If
+// several validators of a kind have reported, their counts are added up, and of what they
+// found in their stores the larger number counts. What closed validators have counted
+// is added to what open ones of the same kind report.
+func (t *Tally) Values() iter.Seq[Value] {
+	return func(yield func(Value) bool) {
+		going := true
+		emit := func(i *Instrument, value float64, attributes ...string) {
+			going = going && yield(Value{i, value, attributes})
+		}
+		for k, kind := range [...]token.Kind{token.KindDataplane, token.KindZone} {
+			t.counts[k].values(emit, validations, observe.Validate, kind)
+			t.counts[2+k].values(emit, issuances, observe.Issue, kind)
+		}
+		for kind, all := range t.reports() {
+			all.values(emit, string(kind))
+		}
+	}
+}
+
+func (t *Tally) reports() map[token.Kind]*reports {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make(map[token.Kind]*reports)
+	for _, reporter := range t.reporters {
+		r := (*reporter).Report()
+		of(all, r.Kind).add(r)
+	}
+	for kind, present := range all {
+		if past := t.past[kind]; past != nil {
+			present.addCounts(past)
+		}
+	}
+	return all
+}
