@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"internal/test/kumareader":  {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore", "token"},
 	"internal/test/verdicts":    {"dataplane", "keystore/dir", "token"},
 	"internal/test/filesystems": {},
+	"internal/test/scene":       {"internal/test/forge", "dataplane", "zone", "observe", "signing", "keystore", "token"},
 	"internal/test/storetest":   {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
 
 	// In modules of their own.

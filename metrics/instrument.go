@@ -17,7 +17,8 @@ type Instrument struct {
 type Type int
 
 const (
-	Counter Type = iota
+	Counter       Type = iota
+	UpDownCounter      // a gauge whose sum over several processes means something
 	Gauge
 	Histogram // not in Tally.Values: the observer of a monitoring system keeps it
 )
@@ -87,7 +88,7 @@ var (
 	}
 	sessions = &Instrument{
 		Name:       "meshpass.sessions",
-		Type:       Gauge,
+		Type:       UpDownCounter,
 		Unit:       "{session}",
 		Help:       "Open sessions, by the key that signed their tokens.",
 		Attributes: []string{"kind", "mesh", "kid"},

@@ -16,16 +16,16 @@ type class int
 
 const (
 	accepted class = iota // or issued
-	invalid               // an issuer has refused
+	invalid               // or refused
 	notPermitted
 	unavailable
-	other // an issuer has failed
+	other // or failed
 	numClasses
 )
 
 // IndexOf returns the index of an outcome.
 func IndexOf(o observe.Outcome) Index {
-	return Index((series(o.Operation, o.Kind))*int(numClasses) + int(classOf(o.Reason)))
+	return Index(series(o.Operation, o.Kind)*int(numClasses) + int(classOf(o.Operation, o.Reason)))
 }
 
 // series numbers the operations and kinds.
@@ -54,27 +54,29 @@ func (i Index) kind() token.Kind {
 
 func (i Index) class() class { return class(i % Index(numClasses)) }
 
-func classOf(r token.Reason) class {
-	switch r {
-	case token.ReasonNone:
+func classOf(operation observe.Operation, r token.Reason) class {
+	of := r.Class()
+	switch {
+	case r == token.ReasonNone:
 		return accepted
-	case token.ReasonNotIssuable, token.ReasonIssuingDisabled, token.ReasonDenied:
-		return invalid
-	}
-	switch r.Class() {
-	case token.Invalid:
-		return invalid
-	case token.NotPermitted:
-		return notPermitted
-	case token.Unavailable:
+	case of == token.Unavailable:
 		return unavailable
+	case operation == observe.Issue:
+		if r == token.ReasonNotIssuable || r == token.ReasonIssuingDisabled || r == token.ReasonDenied {
+			return invalid
+		}
+		return other
+	case of == token.Invalid:
+		return invalid
+	case of == token.NotPermitted:
+		return notPermitted
 	}
 	return other
 }
 
 func (c class) name(operation observe.Operation) string {
 	if operation == observe.Issue {
-		return [numClasses]string{"issued", "refused", "refused", "unavailable", "failed"}[c]
+		return [numClasses]string{"issued", "refused", "", "unavailable", "failed"}[c]
 	}
 	return [numClasses]string{"accepted", "invalid", "not_permitted", "unavailable", "other"}[c]
 }

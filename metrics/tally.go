@@ -82,7 +82,7 @@ func (c *counts) values(emit func(*Instrument, float64, ...string), of *Instrume
 			if reason != token.ReasonNone {
 				name = reason.String()
 			}
-			emit(of, float64(n), string(kind), mesh, classOf(reason).name(operation), name)
+			emit(of, float64(n), string(kind), mesh, classOf(operation, reason).name(operation), name)
 		}
 	}
 }
