@@ -85,6 +85,14 @@ func TestAnObserverIsToldTheReasonOfEachAnswer(t *testing.T) {
 			assert.Equal(t, c.want, w.last(), c.what)
 			require.Len(t, w.outcomes, answers, c.what)
 		}
+		verified := f.verified(good)
+		require.NoError(t, verified.Permits(dataplane.Proxy{Mesh: "default"}))
+		require.Len(t, w.outcomes, answers+1, "what is permitted is not reported")
+		require.ErrorIs(t, verified.Permits(dataplane.Proxy{Mesh: "default", Type: "egress"}), token.ErrNotPermitted)
+		assert.Equal(t, observe.Permit, w.outcomes[answers+1].Operation)
+		assert.Equal(t, `"default" "1" not_permitted`, w.last())
+		w.outcomes = w.outcomes[:answers]
+
 		f.store.setList(func(context.Context, keystore.Scope, string) ([]keystore.Record, error) { return nil, errStoreDown })
 		f.pass(2 * time.Hour)
 		f.cannotTell(good)

@@ -59,6 +59,12 @@ var (
 		Help:       "Answers of Issue. reason is empty for issued tokens; mesh is empty if it is known from the request alone.",
 		Attributes: []string{"kind", "mesh", "class", "reason"},
 	}
+	permitRefusals = &Instrument{
+		Name:       "meshpass.permit.refusals",
+		Unit:       "{refusal}",
+		Help:       "Peers with accepted tokens that do not permit them, such as a proxy of another name.",
+		Attributes: []string{"kind", "mesh"},
+	}
 	keyValidations = &Instrument{
 		Name:       "meshpass.key.validations",
 		Unit:       "{validation}",
@@ -139,7 +145,7 @@ var (
 func Instruments() iter.Seq[*Instrument] {
 	return func(yield func(*Instrument) bool) {
 		for _, i := range []*Instrument{
-			validations, issuances, keyValidations, keys, keyCreated, keyUnusedSince, sessions,
+			validations, issuances, permitRefusals, keyValidations, keys, keyCreated, keyUnusedSince, sessions,
 			staleness, storeReads, storeReadFailures, revokedIDs, cutoffs, recordProblems,
 		} {
 			if !yield(i) {

@@ -9,8 +9,11 @@ import (
 // class. It is less than [Indexes], so that an array can hold what belongs to each.
 type Index int
 
+// operations are those that take time.
+const operations = 2
+
 // Indexes is the number of indexes.
-const Indexes = Index(2 * 2 * numClasses)
+const Indexes = Index(operations * kinds * numClasses)
 
 type class int
 
@@ -23,22 +26,26 @@ const (
 	numClasses
 )
 
-// IndexOf returns the index of an outcome.
-func IndexOf(o observe.Outcome) Index {
-	return Index(series(o.Operation, o.Kind)*int(numClasses) + int(classOf(o.Operation, o.Reason)))
+// IndexOf returns the index of an outcome, or false for an operation whose duration is not
+// measured.
+func IndexOf(o observe.Outcome) (Index, bool) {
+	if o.Operation != observe.Validate && o.Operation != observe.Issue {
+		return 0, false
+	}
+	return Index((int(o.Operation)*kinds+numberOf(o.Kind))*int(numClasses) + int(classOf(o.Operation, o.Reason))), true
 }
 
-// series numbers the operations and kinds.
-func series(operation observe.Operation, kind token.Kind) int {
-	n := int(operation&1) * 2
+const kinds = 2
+
+func numberOf(kind token.Kind) int {
 	if kind == token.KindZone {
-		n++
+		return 1
 	}
-	return n
+	return 0
 }
 
 // Operation returns the operation of the index.
-func (i Index) Operation() observe.Operation { return observe.Operation(i / Index(2*numClasses)) }
+func (i Index) Operation() observe.Operation { return observe.Operation(i / Index(kinds*numClasses)) }
 
 // Attributes returns the values of the attributes kind and class.
 func (i Index) Attributes() (kind, class string) {
@@ -46,7 +53,7 @@ func (i Index) Attributes() (kind, class string) {
 }
 
 func (i Index) kind() token.Kind {
-	if i/Index(numClasses)%2 == 1 {
+	if i/Index(numClasses)%kinds == 1 {
 		return token.KindZone
 	}
 	return token.KindDataplane

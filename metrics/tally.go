@@ -28,7 +28,7 @@ import (
 // Tally counts outcomes and gathers reports. It is an observe.Observer and an
 // observe.Attacher, and safe for concurrent use. [NewTally] makes one.
 type Tally struct {
-	counts [4]counts // by operation and kind; see series
+	counts [3][kinds]counts // by operation
 
 	mu        sync.Mutex
 	reporters []*observe.Reporter     // pointers, to find them again
@@ -46,7 +46,10 @@ func NewTally() *Tally { return &Tally{past: make(map[token.Kind]*reports)} }
 
 // Observe implements observe.Observer.
 func (t *Tally) Observe(o observe.Outcome) {
-	t.counts[series(o.Operation, o.Kind)].of(o.Mesh)[min(o.Reason, token.ReasonOther)].Add(1)
+	if o.Operation < 0 || int(o.Operation) >= len(t.counts) { // of a later version
+		return
+	}
+	t.counts[o.Operation][numberOf(o.Kind)].of(o.Mesh)[min(o.Reason, token.ReasonOther)].Add(1)
 }
 
 func (c *counts) of(mesh string) *[token.ReasonOther + 1]atomic.Uint64 {
@@ -69,7 +72,7 @@ func (c *counts) of(mesh string) *[token.ReasonOther + 1]atomic.Uint64 {
 }
 
 // values emits the count of each reason that has occurred.
-func (c *counts) values(emit func(*Instrument, float64, ...string), of *Instrument, operation observe.Operation, kind token.Kind) {
+func (c *counts) values(emit func(*Instrument, float64, ...string), operation observe.Operation, kind token.Kind) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for mesh, reasons := range c.meshes {
@@ -82,7 +85,14 @@ func (c *counts) values(emit func(*Instrument, float64, ...string), of *Instrume
 			if reason != token.ReasonNone {
 				name = reason.String()
 			}
-			emit(of, float64(n), string(kind), mesh, classOf(operation, reason).name(operation), name)
+			switch operation {
+			case observe.Validate:
+				emit(validations, float64(n), string(kind), mesh, classOf(operation, reason).name(operation), name)
+			case observe.Issue:
+				emit(issuances, float64(n), string(kind), mesh, classOf(operation, reason).name(operation), name)
+			case observe.Permit:
+				emit(permitRefusals, float64(n), string(kind), mesh)
+			}
 		}
 	}
 }
@@ -123,9 +133,10 @@ func (t *Tally) Values() iter.Seq[Value] {
 		emit := func(i *Instrument, value float64, attributes ...string) {
 			going = going && yield(Value{i, value, attributes})
 		}
-		for k, kind := range [...]token.Kind{token.KindDataplane, token.KindZone} {
-			t.counts[k].values(emit, validations, observe.Validate, kind)
-			t.counts[2+k].values(emit, issuances, observe.Issue, kind)
+		for _, kind := range [...]token.Kind{token.KindDataplane, token.KindZone} {
+			for operation := range t.counts {
+				t.counts[operation][numberOf(kind)].values(emit, observe.Operation(operation), kind)
+			}
 		}
 		for kind, all := range t.reports() {
 			all.values(emit, string(kind))

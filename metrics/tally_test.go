@@ -66,7 +66,8 @@ func TestTallyNamesTheClassOfEachReasonByTheOperation(t *testing.T) {
 		for _, operation := range []observe.Operation{observe.Validate, observe.Issue} {
 			for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
 				o := observe.Outcome{Operation: operation, Kind: kind, Reason: reason}
-				index := metrics.IndexOf(o)
+				index, timed := metrics.IndexOf(o)
+				require.True(t, timed)
 				require.Less(t, index, metrics.Indexes)
 				ofKind, class := index.Attributes()
 				assert.Equal(t, []any{operation, string(kind), want[operation]}, []any{index.Operation(), ofKind, class}, reason)
@@ -118,10 +119,21 @@ func TestTallyNeverCountsBackwardsWhenOneOfSeveralValidatorsIsClosed(t *testing.
 	assert.Equal(t, []string{"zone,complete 9", "zone,single 0"}, values(tally, "meshpass.store.reads"))
 }
 
+func TestTallyIgnoresOperationsOfALaterVersion(t *testing.T) {
+	tally, later := metrics.NewTally(), observe.Outcome{Operation: observe.Permit + 1}
+	tally.Observe(later)
+	for v := range tally.Values() {
+		t.Errorf("%s has a value", v.Instrument.Name)
+	}
+	_, timed := metrics.IndexOf(later)
+	assert.False(t, timed)
+}
+
 func TestEachInstrumentHasAsManyValuesOfAttributesAsNames(t *testing.T) {
 	tally := metrics.NewTally()
 	tally.Observe(observe.Outcome{Kind: token.KindZone})
 	tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: observe.Issue})
+	tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: observe.Permit})
 	tally.Attach(report{Kind: token.KindZone, Loaded: true, Meshes: []observe.Mesh{{}}, Keys: []observe.Key{{KeyID: "1", Created: time.Now()}}})
 	found := map[string]bool{}
 	for v := range tally.Values() {

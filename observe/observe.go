@@ -26,8 +26,9 @@ import (
 
 // Observer is told what validators and issuers answer.
 type Observer interface {
-	// Observe is called once for each Validate and each Issue, on the goroutine of the
-	// caller, before it returns. Observe may be called concurrently. The caller waits for
+	// Observe is called once for each Validate and each Issue, and for each Permits that
+	// refuses, on the goroutine of the caller, before it returns. Later versions may report
+	// other operations. Observe may be called concurrently. The caller waits for
 	// it: a validator needs half a microsecond for a token that it remembers, so Observe
 	// should take less than a tenth of that, and must not block.
 	Observe(Outcome)
@@ -48,12 +49,13 @@ type Reporter interface {
 	Report() Report
 }
 
-// Operation is what an issuer or a validator was called for.
+// Operation is what an issuer, a validator or a verified token was called for.
 type Operation int
 
 const (
 	Validate Operation = iota
 	Issue
+	Permit // of a token that was accepted; only refusals are reported, without Took
 )
 
 // Outcome is the answer to one call. It has no token and nothing that a peer made up, so

@@ -69,6 +69,19 @@ func (v *Validator) refused(ctx context.Context, want Want, u token.Unverified, 
 	})
 }
 
+// NotPermitted tells the observers that the token does not permit a use, and returns why.
+func (t *Verified) NotPermitted(why error) error {
+	v := t.validator
+	v.config.Observe(observe.Outcome{
+		Operation: observe.Permit,
+		Kind:      v.family.Kind,
+		Mesh:      v.meshOf(t.scope),
+		KeyID:     t.signer.kid,
+		Reason:    token.ReasonNotPermitted,
+	})
+	return why
+}
+
 // meshOf returns the name of a scope, or "" if neither the store nor the configuration has
 // it: peers make names up.
 func (v *Validator) meshOf(scope keystore.Scope) string {

@@ -15,6 +15,7 @@
 //	validation.duration            kind class                   histogram, in seconds
 //	issuances                      kind mesh class error.type   answers of Issue
 //	issuance.duration              kind class                   histogram, in seconds
+//	permit.refusals                kind mesh                    accepted tokens that do not permit the peer
 //	key.validations                kind mesh kid result         accepted and refused tokens with a good signature
 //	keys                           kind mesh kid state          1 for each key: signs, verifies or unreadable
 //	key.created.timestamp          kind mesh kid                in seconds since 1970

@@ -105,7 +105,10 @@ func (o *Observer) Close() error { return o.registration.Unregister() }
 // Observe implements observe.Observer.
 func (o *Observer) Observe(outcome observe.Outcome) {
 	o.tally.Observe(outcome)
-	index := metrics.IndexOf(outcome)
+	index, timed := metrics.IndexOf(outcome)
+	if !timed {
+		return
+	}
 	options := o.options[index].Load()
 	if options == nil {
 		kind, class := index.Attributes()

@@ -51,7 +51,10 @@ func nameOf(i *metrics.Instrument) string {
 // Observe implements observe.Observer.
 func (c *Collector) Observe(o observe.Outcome) {
 	c.tally.Observe(o)
-	index := metrics.IndexOf(o)
+	index, timed := metrics.IndexOf(o)
+	if !timed {
+		return
+	}
 	child := c.children[index].Load()
 	if child == nil {
 		created := c.durations[index.Operation()].WithLabelValues(index.Attributes())

@@ -175,8 +175,11 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 			of = of[max(0, len(of)-20):]
 			proxies[mesh] = of
 		}
-		for _, proxy := range of {
-			_, _ = validator.Validate(ctx, mesh, proxy.Token)
+		for i, proxy := range of {
+			verified, err := validator.Validate(ctx, mesh, proxy.Token)
+			if err == nil && i == 0 && now > 0.2 && now < 0.35 {
+				_ = verified.Permits(dataplane.Proxy{Mesh: mesh, Name: "another"})
+			}
 		}
 		if now > 0.2 && now < 0.35 {
 			_, _ = validator.Validate(ctx, mesh, of[0].Token+"A")

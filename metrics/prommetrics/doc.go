@@ -15,6 +15,7 @@
 //	validation_duration_seconds               kind class               histogram
 //	issuances_total                           kind mesh class reason   answers of Issue
 //	issuance_duration_seconds                 kind class               histogram
+//	permit_refusals_total                     kind mesh                accepted tokens that do not permit the peer
 //	key_validations_total                     kind mesh kid result     accepted and refused tokens with a good signature
 //	keys                                      kind mesh kid state      1 for each key: signs, verifies or unreadable
 //	key_created_timestamp_seconds             kind mesh kid

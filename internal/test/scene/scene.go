@@ -59,6 +59,12 @@ func Play(t *testing.T, o observe.Observer) Reads {
 		_, stop := verified.Bind(ctx)
 		t.Cleanup(stop)
 	}
+	// Not permitted: one proxy with the token of another.
+	if err := verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-1"}); !errors.Is(err, token.ErrNotPermitted) {
+		t.Fatal(err)
+	}
+	must(0, verified.Permits(dataplane.Proxy{Mesh: "default", Name: "dp-2"}))
+
 	// Refused: one revoked, one forged, two malformed, one for a mesh that is nowhere.
 	next := must(signing.Generate(signing.DefaultBits))
 	must(0, dataplane.Revoke(ctx, store, "default", revoked.ID))
