@@ -7,11 +7,14 @@ replace github.com/meshpass/meshpass => ../..
 
 replace github.com/meshpass/meshpass/grpcauth => ../../grpcauth
 
+replace github.com/meshpass/meshpass/metrics/prommetrics => ../../metrics/prommetrics
+
 require (
 	github.com/envoyproxy/go-control-plane v0.14.0
 	github.com/envoyproxy/go-control-plane/envoy v1.39.0
 	github.com/meshpass/meshpass v0.1.0
 	github.com/meshpass/meshpass/grpcauth v0.1.0
+	github.com/meshpass/meshpass/metrics/prommetrics v0.1.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.84.0
@@ -27,7 +30,6 @@ require (
 	github.com/envoyproxy/go-control-plane/ratelimit v0.1.0 // indirect
 	github.com/envoyproxy/protoc-gen-validate v1.3.3 // indirect
 	github.com/goccy/go-json v0.10.6 // indirect
-	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/lestrrat-go/blackmagic v1.0.4 // indirect
 	github.com/lestrrat-go/httpcc v1.0.1 // indirect
 	github.com/lestrrat-go/httprc v1.0.6 // indirect
