@@ -17,6 +17,7 @@ package metrics
 
 import (
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -74,8 +75,9 @@ func (c *counts) of(mesh string) *[token.ReasonOther + 1]atomic.Uint64 {
 // values emits the count of each reason that has occurred.
 func (c *counts) values(emit func(*Instrument, float64, ...string), operation observe.Operation, kind token.Kind) {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
-	for mesh, reasons := range c.meshes {
+	meshes := maps.Clone(c.meshes) // emit may take long, and Observe must not wait for it
+	c.mu.RUnlock()
+	for mesh, reasons := range meshes {
 		for r := range reasons {
 			reason, n := token.Reason(r), reasons[r].Load()
 			if n == 0 {

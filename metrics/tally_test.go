@@ -119,6 +119,15 @@ func TestTallyNeverCountsBackwardsWhenOneOfSeveralValidatorsIsClosed(t *testing.
 	assert.Equal(t, []string{"zone,complete 9", "zone,single 0"}, values(tally, "meshpass.store.reads"))
 }
 
+func TestTallyTakesOutcomesWhileItsValuesAreRead(t *testing.T) {
+	tally := metrics.NewTally()
+	tally.Observe(observe.Outcome{Kind: token.KindZone})
+	for range tally.Values() {
+		tally.Observe(observe.Outcome{Kind: token.KindZone, Mesh: "new"})
+	}
+	assert.Len(t, values(tally, "meshpass.validations"), 2)
+}
+
 func TestTallyIgnoresOperationsOfALaterVersion(t *testing.T) {
 	tally, later := metrics.NewTally(), observe.Outcome{Operation: observe.Permit + 1}
 	tally.Observe(later)

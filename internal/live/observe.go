@@ -44,10 +44,10 @@ func (v *Validator) accepted(t *Verified, began setting.Instant, at time.Time) {
 	})
 }
 
-// refused logs why a token was not accepted, and tells the observers. t is nil if there
+// refused tells the observers why a token was not accepted, and logs it. t is nil if there
 // was no good signature.
 func (v *Validator) refused(ctx context.Context, want Want, u token.Unverified, t *Verified, began setting.Instant, err error) {
-	v.logRefusal(ctx, want, u, t, err)
+	defer v.logRefusal(ctx, want, u, t, err) // not part of the time that it took
 	reason := token.ReasonOf(err)
 	kid := ""
 	if t != nil {

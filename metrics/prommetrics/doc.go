@@ -32,7 +32,8 @@
 //
 // What a peer sends makes no new time series: mesh is empty unless the store or the
 // configuration has the mesh, and kid is that of a key. A store of 10,000 meshes has some
-// 200,000 series all the same; drop labels by relabelling if that is too much.
+// 200,000 series all the same; drop labels by relabelling if that is too much. Meshes and
+// kids can be read in them, so serve them where peers cannot reach.
 //
 // The folder of the package has a dashboard for Grafana, dashboard.json, and alert rules,
 // alerts.yaml.
