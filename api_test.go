@@ -78,17 +78,17 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 	for _, pkg := range loadKinds(t) {
 		makers, takers := options(pkg)
 		for taker, makerNames := range map[string][]string{
-			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy"},
-			"NewValidator":        {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithoutStoreKeys", "WithUnrevocableTokens"},
-			"NewOfflineValidator": {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithoutStoreKeys", "WithUnrevocableTokens"},
+			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
+			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
+			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
+			"NewValidator":        {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
+			"NewOfflineValidator": {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
 			"RemoveKey":           {"WithPublishDelay", "UnlessUsed", "Forced"},
 		} {
 			require.Contains(t, takers, taker)
 			for maker, gives := range makers {
-				if maker == "WithPublicKeyForEveryMesh" || maker == "WithBoundary" {
-					continue // zones have neither
+				if maker == "WithPublicKeyForEveryMesh" || maker == "WithSourceForEveryMesh" || maker == "WithBoundary" {
+					continue // zones have none of them
 				}
 				assert.Equal(t, slices.Contains(makerNames, maker), types.AssignableTo(gives, takers[taker]), "%s.%s(…, %s(…))", pkg.Name(), taker, maker)
 			}
@@ -112,7 +112,7 @@ func TestNoTypeOfOneKindOfTokenIsTakenForTheOther(t *testing.T) {
 var mirrored = map[string]string{
 	"Proxy": "a proxy is more than a name", "Peer": "a component of a zone has a scope",
 	"ScopeCP": "", "ScopeIngress": "", "ScopeEgress": "",
-	"WithPublicKeyForEveryMesh": "zone tokens belong to no mesh",
+	"WithPublicKeyForEveryMesh": "zone tokens belong to no mesh", "WithSourceForEveryMesh": "",
 
 	// Zone tokens have no tags, workload or type.
 	"Boundary": "", "WithBoundary": "", "AsKuma210": "", "AsKuma214": "", "AsKuma30": "", "LabelWorkload": "",

@@ -20,7 +20,7 @@ const module = "github.com/meshpass/meshpass"
 // user can.
 var mayImport = map[string][]string{
 	"":         {},
-	"token":    {},
+	"token":    {"internal/strictjson"},
 	"keystore": {"token"},
 	"audit":    {"token"},
 	"observe":  {"token"},
@@ -31,14 +31,17 @@ var mayImport = map[string][]string{
 
 	"signing":    {"keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
+	"jwks":       {"internal/strictjson", "signing", "token"},
 
-	"internal/limit":   {},
-	"internal/expiry":  {},
-	"internal/rights":  {},
-	"internal/setting": {"observe"},
-	"internal/replica": {"observe", "signing", "revocation", "keystore", "token"},
-	"internal/keylife": {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting",
+	"internal/limit":      {},
+	"internal/expiry":     {},
+	"internal/rights":     {},
+	"internal/setting":    {"observe"},
+	"internal/strictjson": {},
+	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
+	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
+	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
+	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
 		"observe", "signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
@@ -47,13 +50,18 @@ var mayImport = map[string][]string{
 		"observe", "signing", "revocation", "keystore", "token"},
 	"dataplane/insecure": {"dataplane"},
 
-	"config":  {"dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
+	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
+
+	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
 	"metrics": {"observe", "token"},
-	"httpapi": {"audit", "dataplane", "zone", "signing", "revocation", "keystore", "token"},
+	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
+
+	"httpauth": {"internal/caller", "dataplane", "zone", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},
 	"internal/test/forge":       {},
+	"internal/test/cutoffmodel": {"internal/test/forge", "revocation", "signing", "keystore", "token"},
 	"internal/test/kumacases":   {},
 	"internal/test/logtest":     {},
 	"internal/test/kumareader":  {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore", "token"},
@@ -68,7 +76,7 @@ var mayImport = map[string][]string{
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
-	"grpcauth":                   {"dataplane", "zone", "internal/limit", "token"},
+	"grpcauth":                   {"internal/caller", "dataplane", "zone", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"metrics/prommetrics":        {"metrics", "observe"},

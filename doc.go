@@ -15,6 +15,7 @@
 //     in memory; keystore/dir keeps them in a directory, keystore/postgres, etcd and
 //     kubernetes are modules of their own, and keystore/sealed encrypts any of them
 //   - signing: RSA keys, their serial numbers and record names
+//   - jwks: JSON Web Key Sets, in files or at URLs
 //   - revocation: lists of revoked token ids
 //   - dataplane: Issuer and Validator of dataplane tokens, and the check of a
 //     proxy against a token; dataplane/serviceaccount, a module of its own, takes
@@ -24,6 +25,8 @@
 //   - config: authenticators and issuers from the settings that Kuma and Kong
 //     Mesh document
 //   - httpapi: tokens, revocation lists and public keys over HTTP, and a client
+//   - httpauth: middleware for net/http that ends streams and WebSockets with their
+//     tokens
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
 //     tokens, xDS authentication (grpcauth/xdsauth), and client credentials
 //   - metrics/prommetrics and metrics/otelmetrics, modules of their own: metrics;

@@ -84,7 +84,8 @@ func WithValidatorOptions(options ...dataplane.ValidatorOption) Option {
 // NewProxyAuthenticator returns the authenticator for data plane proxies. For the type
 // dpToken it has a validator that follows the store until Close. For
 // serviceAccountToken it is the one of [WithServiceAccounts]. For none it accepts every
-// proxy. Only dpToken needs a store. Files of public keys are read once.
+// proxy. Only dpToken needs a store. The validator reads files of public keys again when
+// they change.
 //
 // For the type dpToken, meshpass.kumaVersion says what tokens are compared with: for 3.x
 // the boundary is dataplane.AsKuma30; for 2.13.10, 2.14.2 and what came later in 2.13 and
@@ -161,8 +162,8 @@ func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOpt
 }
 
 // NewZoneProxyValidator returns the validator of the zone tokens of zone proxies, for
-// scopes such as ingress and egress. It follows the store until it is closed. Files
-// of public keys are read once. The error is from [Config.Check], is about the
+// scopes such as ingress and egress. It follows the store, and files of public keys,
+// until it is closed. The error is from [Config.Check], is about the
 // arguments, says that [Config.ZoneProxyType] is not zoneToken, or that
 // meshpass.kumaVersion is 3.0 or later, where zone proxies have dataplane tokens.
 func (c Config) NewZoneProxyValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {
@@ -177,8 +178,8 @@ func (c Config) NewZoneProxyValidator(store keystore.KeyStore, options ...zone.V
 }
 
 // NewKDSValidator returns the validator of the zone tokens of control planes, for
-// zone.ScopeCP. It follows the store until it is closed. Files of public keys are
-// read once. The error is from [Config.Check], is about the arguments, or says that
+// zone.ScopeCP. It follows the store, and files of public keys, until it is closed. The
+// error is from [Config.Check], is about the arguments, or says that
 // multizone.global.kds.auth.type is not zoneToken: then every zone control plane would
 // be accepted, and the program must decide whether to serve at all.
 func (c Config) NewKDSValidator(store keystore.KeyStore, options ...zone.ValidatorOption) (zone.Validator, error) {

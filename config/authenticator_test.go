@@ -142,13 +142,15 @@ func TestProxyAuthenticatorEndsItsSessionsWhenItIsClosed(t *testing.T) {
 	require.ErrorIs(t, context.Cause(ctx), token.ErrClosed)
 }
 
-func TestProxyAuthenticatorReadsTheFileOfAKeyWhenItIsMade(t *testing.T) {
+func TestProxyAuthenticatorNeedsTheFileOfAKeyWhenItIsMadeAndKeepsTheKeyAfterwards(t *testing.T) {
 	path := inFile(t, publicPEM())
 	c := read(t, set(dpKeys, list{object{"kid": kid, "keyFile": path}}))
 	proxies, err := c.NewProxyAuthenticator(newStore(t), quiet())
 	require.NoError(t, err)
 	defer proxies.Close()
 
+	_, err = proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
+	require.NoError(t, err) // after the first read of the validator
 	require.NoError(t, os.Remove(path))
 	_, err = proxies.Authenticate(t.Context(), offlineDataplaneToken(t, token.Dataplane{Mesh: "default"}))
 	require.NoError(t, err)

@@ -47,7 +47,7 @@ func (c Config) Check() error {
 	return err
 }
 
-// loaded holds the public keys of a configuration.
+// loaded holds the options with the public keys of a configuration.
 type loaded struct {
 	version     version
 	dataplanes  []dataplane.ValidatorOption
@@ -76,9 +76,13 @@ func (c Config) load() (loaded, error) {
 
 	kds := c.Multizone.Global.KDS.Auth
 	dp, zp, cp := c.DPServer.Authn.DPProxy.DPToken.Validator, c.DPServer.Authn.ZoneProxy.ZoneToken.Validator, kds.ZoneToken.Validator
-	ofMeshes := p.keys(c, entryDPValidator, c.DPProxyType() == TypeDPToken, dp.UseSecrets, dp.PublicKeys)
-	ofZoneProxies := p.keys(c, entryZPValidator, c.ZoneProxyType() == TypeZoneToken, zp.UseSecrets, ofNoMesh(zp.PublicKeys))
-	ofZones := p.keys(c, entryKDSValidator, kds.Type == TypeZoneToken, cp.UseSecrets, ofNoMesh(cp.PublicKeys))
+	meshSources, zoneSources := p.keySources(c)
+	ofMeshes := p.keys(c, entryDPValidator, c.DPProxyType() == TypeDPToken, dp.UseSecrets, dp.PublicKeys, meshSources)
+	ofZoneProxies := p.keys(c, entryZPValidator, c.ZoneProxyType() == TypeZoneToken, zp.UseSecrets, ofNoMesh(zp.PublicKeys), zoneSources)
+	ofZones := p.keys(c, entryKDSValidator, kds.Type == TypeZoneToken, cp.UseSecrets, ofNoMesh(cp.PublicKeys), zoneSources)
+	for _, keys := range [][]loadedKeys{ofMeshes, ofZoneProxies, ofZones} {
+		p.kidTwice(keys)
+	}
 	l := loaded{
 		version:     v,
 		dataplanes:  dataplaneOptions(dp.UseSecrets, ofMeshes),

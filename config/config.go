@@ -40,6 +40,10 @@ type Config struct {
 		// says what the token of a proxy is compared with; see
 		// [Config.NewProxyAuthenticator]. Variable: MESHPASS_KUMA_VERSION.
 		KumaVersion string `json:"kumaVersion,omitempty" yaml:"kumaVersion,omitempty"`
+
+		// KeySources holds sources of public keys beside the publicKeys of Kuma: their
+		// keys may change while a control plane runs, and demand more of the tokens.
+		KeySources []KeySource `json:"keySources,omitempty" yaml:"keySources,omitempty"`
 	} `json:"meshpass" yaml:"meshpass"`
 
 	// Environment is [EnvironmentUniversal] or [EnvironmentKubernetes]. It decides
@@ -171,7 +175,8 @@ type PublicKey struct {
 
 	// Key is an RSA public key as PEM that signing.ParsePublicKey reads. KeyFile is
 	// the path of a file with the key, of at most 64 KiB; a relative path is relative
-	// to the working directory. Set exactly one of them.
+	// to the working directory. Set exactly one of them. A validator reads the file
+	// again every 500 ms: see signing.PEMFile.
 	Key     string `json:"key,omitempty" yaml:"key,omitempty"`
 	KeyFile string `json:"keyFile,omitempty" yaml:"keyFile,omitempty"`
 }

@@ -117,6 +117,16 @@ func (d *decoder) setting(value any, path string, s *setting, old bool) {
 			return
 		}
 		r.value = &keys
+	case *[]KeySource:
+		sources := []KeySource{}
+		if !d.list(value, path, func(at string, object map[string]any) {
+			var source KeySource
+			d.members(object, at, source.fields())
+			sources = append(sources, source)
+		}) {
+			return
+		}
+		r.value = &sources
 	}
 	if isEmpty(r.value) {
 		return // as in Kuma, an empty text sets nothing
@@ -131,37 +141,65 @@ func isEmpty(value any) bool {
 
 // keys reads a list of public keys.
 func (d *decoder) keys(value any, path string, known []string, to *[]MeshPublicKey) bool {
+	return d.list(value, path, func(at string, object map[string]any) {
+		var key MeshPublicKey
+		fields := map[string]any{"kid": &key.KID, "key": &key.Key, "keyFile": &key.KeyFile, "mesh": &key.Mesh}
+		maps.DeleteFunc(fields, func(name string, _ any) bool { return !slices.Contains(known, name) })
+		d.members(object, at, fields)
+		*to = append(*to, key)
+	})
+}
+
+// list reads a list of objects.
+func (d *decoder) list(value any, path string, element func(at string, object map[string]any)) bool {
 	list, ok := value.([]any)
 	if !ok {
 		d.wrongType(path, value, "a list")
 		return false
 	}
-	for i, element := range list {
+	for i, value := range list {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		object, ok := asObject(element)
-		if !ok {
-			d.wrongType(at, element, "an object")
+		if object, ok := asObject(value); ok {
+			element(at, object)
+		} else {
+			d.wrongType(at, value, "an object")
+		}
+	}
+	return true
+}
+
+// members reads the members of an object into fields: *string or *bool. A kid may be a
+// whole number.
+func (d *decoder) members(object map[string]any, at string, fields map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		value := object[name]
+		field, known := fields[name]
+		if !known {
+			d.unknown(at, name, slices.Sorted(maps.Keys(fields)), false)
 			continue
 		}
-		var key MeshPublicKey
-		fields := map[string]*string{"kid": &key.KID, "key": &key.Key, "keyFile": &key.KeyFile, "mesh": &key.Mesh}
-		for _, name := range slices.Sorted(maps.Keys(object)) {
-			value := object[name]
-			if !slices.Contains(known, name) {
-				d.unknown(at, name, known, false)
-			} else if text, ok := value.(string); ok {
-				*fields[name] = text
+		if value == nil {
+			continue
+		}
+		switch field := field.(type) {
+		case *bool:
+			if on, ok := value.(bool); ok {
+				*field = on
+			} else {
+				d.wrongType(join(at, name), value, "a boolean")
+			}
+		case *string:
+			if text, ok := value.(string); ok {
+				*field = text
 			} else if kid, ok := wholeNumber(value); ok && name == "kid" {
-				key.KID = kid
-			} else if name == "kid" && value != nil {
+				*field = kid
+			} else if name == "kid" {
 				d.wrongType(join(at, name), value, "a string or a whole number")
-			} else if value != nil {
+			} else {
 				d.wrongType(join(at, name), value, "a string")
 			}
 		}
-		*to = append(*to, key)
 	}
-	return true
 }
 
 // asObject returns the members of an object. Some YAML libraries have keys of any type;

@@ -5,6 +5,22 @@
 //
 //	meshpass:
 //	  kumaVersion: "3.0"              # or 2.13, 2.14.6, ...; without it: every version
+//	  keySources:                     # none; further public keys, which may change: see KeySource
+//	  - tokens: dataplane             # or zone
+//	    everyMesh: true               # or a mesh
+//	    jwksURL: https://idp.example.com/keys
+//	    issuer: https://idp.example.com # what the tokens must say
+//	    audience: mesh
+//	    type: at+jwt                  # without it: JWT
+//	    lowerCase: false              # true accepts claims in lower case
+//	    anyIssuer: false              # true waives the issuer
+//	    anyAudience: false            # true waives the audience
+//	  - tokens: zone
+//	    jwksFile: /keys/zones.json
+//	  - tokens: dataplane
+//	    mesh: default
+//	    kid: key-3
+//	    keyFile: /keys/key-3.pem      # or key
 //	environment: universal            # or kubernetes
 //	mode: global                      # or zone, standalone
 //	dpServer:
@@ -125,8 +141,7 @@
 //	validator, err := c.NewKDSValidator(store)
 //	defer validator.Close()
 //	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
-//	stream, err := grpcauth.StreamServerInterceptor(auth)
-//	unary, err := grpcauth.UnaryServerInterceptor(auth)
+//	options, err := grpcauth.ServerOptions(auth)
 //
 // A zone presents its token. The credentials read the file at each call:
 //
@@ -138,6 +153,10 @@
 //	}
 //
 // # Differences from Kuma
+//
+// Files of keys are read again when they change, and a key that is gone ends the sessions
+// of its tokens: Kuma reads them at the start. A file that cannot be read later leaves the
+// last key in use until dataplane.WithMaxStale has passed.
 //
 // Check refuses the same kid twice for one mesh, an empty list of keys with useSecrets
 // false, a path with an element "..", also where Kuma would shorten the path, and under

@@ -415,7 +415,7 @@ func TestMisspeltNamesInSectionsOfKumaAreRefused(t *testing.T) {
 		`config: kmesh.multizone: there is no setting "gloabl", want one of global, zone`:                set("kmesh.multizone.gloabl", object{}),
 		`config: kmesh: there is no setting "Multizone", want one of multizone`:                          set("kmesh.Multizone", object{}),
 		`config: kmesh.multizone.global.kds.auth: there is no setting "zoneToken", want one of cpToken`:  set("kmesh.multizone.global.kds.auth.zoneToken", object{}),
-		`config: meshpass: there is no setting "version", want one of kumaVersion`:                       set("meshpass.version", "3.0"),
+		`config: meshpass: there is no setting "version", want one of keySources, kumaVersion`:           set("meshpass.version", "3.0"),
 		`config: the document: there is no setting "multiZone", want one of `:                            set("multiZone.global.kds.auth.type", "zoneToken"),
 	} {
 		_, err := config.Read([]byte(document), nil)

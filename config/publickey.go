@@ -1,10 +1,9 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/meshpass/meshpass/dataplane"
@@ -14,45 +13,65 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// maxKeyFile is the maximum size of a key file, in bytes. The largest key has a few
-// thousand.
-const maxKeyFile = 64 << 10
-
-// loadedKey is a public key that was read.
-type loadedKey struct {
-	mesh, kid string
-	public    *signing.PublicKey
+// loadedKeys is a source of public keys for a mesh, or for every mesh or the zones.
+type loadedKeys struct {
+	entry     string
+	mesh, kid string // kid is empty for a key set
+	source    signing.Source
 }
 
-// keys reads the public keys of the validator in the section at entry. If used is
-// true, the section must have a source of keys.
-func (p *problems) keys(c Config, entry string, used, useSecrets bool, list []MeshPublicKey) []loadedKey {
+// asKuma is what tokens of the keys that Kuma configures must say.
+var asKuma = token.Demands{LowerCase: true}
+
+// keys reads the public keys of the validator in the section at entry. If used is true,
+// the section must have a source of keys. others are further sources of the validator.
+func (p *problems) keys(c Config, entry string, used, useSecrets bool, list []MeshPublicKey, others []loadedKeys) []loadedKeys {
 	listEntry := c.entry(entry + ".publicKeys")
-	if used && !useSecrets && len(list) == 0 {
+	if used && !useSecrets && len(list)+len(others) == 0 {
 		p.addf(strings.TrimSuffix(listEntry, ".publicKeys"), "useSecrets is false and publicKeys is empty, so no token could be valid")
 	}
-	var keys []loadedKey
+	var keys []loadedKeys
 	first := map[[2]string]int{}
 	for i, k := range list {
 		at := fmt.Sprintf("%s[%d] (kid %.64q)", listEntry, i, k.KID)
 		if err := token.CheckKeyID(k.KID); err != nil {
 			p.add(at, err)
-		} else if before, twice := first[[2]string{k.Mesh, k.KID}]; twice {
+		}
+		before, twice := first[[2]string{k.Mesh, k.KID}]
+		if twice {
 			p.addf(at, "publicKeys[%d] has the same kid%s", before, ofMesh(k.Mesh))
-		} else {
+		} else if k.KID != "" {
 			first[[2]string{k.Mesh, k.KID}] = i
 		}
 		if err := keystore.CheckScope(keystore.Scope(k.Mesh)); err != nil {
 			p.add(at+": mesh", err)
 		}
-		key, err := k.load()
+		source, err := loadKey(k.KID, k.Key, k.KeyFile, asKuma)
+		if errors.Is(err, errKID) {
+			continue // was reported
+		}
 		if err != nil {
 			p.add(at, err)
+		} else if !twice {
+			keys = append(keys, loadedKeys{at, k.Mesh, k.KID, source})
+		}
+	}
+	return append(keys, others...)
+}
+
+// kidTwice reports kids that two sources of a validator have.
+func (p *problems) kidTwice(keys []loadedKeys) {
+	first := map[[2]string]string{}
+	for _, k := range keys {
+		if k.kid == "" {
 			continue
 		}
-		keys = append(keys, loadedKey{k.Mesh, k.KID, key})
+		at := [2]string{k.mesh, k.kid}
+		if before, twice := first[at]; twice {
+			p.addf(k.entry, "%s has the same kid%s", before, ofMesh(k.mesh))
+		}
+		first[at] = k.entry
 	}
-	return keys
 }
 
 func ofMesh(mesh string) string {
@@ -62,28 +81,28 @@ func ofMesh(mesh string) string {
 	return fmt.Sprintf(" and mesh %q", mesh)
 }
 
-func dataplaneOptions(useSecrets bool, keys []loadedKey) []dataplane.ValidatorOption {
+func dataplaneOptions(useSecrets bool, keys []loadedKeys) []dataplane.ValidatorOption {
 	var options []dataplane.ValidatorOption
 	if !useSecrets {
 		options = append(options, dataplane.WithoutStoreKeys())
 	}
 	for _, k := range keys {
 		if k.mesh == "" {
-			options = append(options, dataplane.WithPublicKeyForEveryMesh(k.kid, k.public))
+			options = append(options, dataplane.WithSourceForEveryMesh(k.source))
 		} else {
-			options = append(options, dataplane.WithPublicKey(k.mesh, k.kid, k.public))
+			options = append(options, dataplane.WithSource(k.mesh, k.source))
 		}
 	}
 	return options
 }
 
-func zoneOptions(useSecrets bool, keys []loadedKey) []zone.ValidatorOption {
+func zoneOptions(useSecrets bool, keys []loadedKeys) []zone.ValidatorOption {
 	var options []zone.ValidatorOption
 	if !useSecrets {
 		options = append(options, zone.WithoutStoreKeys())
 	}
 	for _, k := range keys {
-		options = append(options, zone.WithPublicKey(k.kid, k.public))
+		options = append(options, zone.WithSource(k.source))
 	}
 	return options
 }
@@ -97,61 +116,45 @@ func ofNoMesh(keys []PublicKey) []MeshPublicKey {
 	return list
 }
 
-func (k MeshPublicKey) load() (*signing.PublicKey, error) {
+var errKID = errors.New("unusable kid")
+
+// loadKey makes the source of one key, and reads its file if it has one.
+func loadKey(kid, key, file string, demands token.Demands) (signing.Source, error) {
 	switch {
-	case k.Key != "" && k.KeyFile != "":
+	case key != "" && file != "":
 		return nil, errors.New("both key and keyFile are set, want one of them")
-	case k.Key != "":
-		key, err := signing.ParsePublicKey([]byte(k.Key))
-		if err != nil {
-			return nil, fmt.Errorf("key: %w", err)
+	case key == "" && file == "":
+		return nil, errors.New("neither key nor keyFile is set, want one of them")
+	case file != "":
+		if err := pathNotKey(file); err != nil {
+			return nil, fmt.Errorf("keyFile: %w; put a key into key", err)
 		}
-		return key, nil
-	case k.KeyFile != "":
-		key, err := readKey(k.KeyFile)
+		source, err := signing.PEMFile(kid, file, demands)
 		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errKID, err)
+		}
+		if _, err := source.Read(context.Background()); err != nil {
 			return nil, fmt.Errorf("keyFile: %w", err)
 		}
-		return key, nil
+		return source, nil
 	}
-	return nil, errors.New("neither key nor keyFile is set, want one of them")
+	public, err := signing.ParsePublicKey([]byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	source, err := signing.FixedSource(map[string]*signing.PublicKey{kid: public}, demands)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errKID, err)
+	}
+	return source, nil
 }
 
-// isKey reports whether a path is in fact a key: PEM, the base64 of PEM, or a text as
-// long as DER in base64, which has no other mark. The shortest private key has 1,500
-// bytes.
-func isKey(path string) bool {
-	return strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") || strings.HasPrefix(path, "LS0tLS1C") || len(path) > 1024
-}
-
-// readKey reads a public key from a file. The errors name the file and contain none
-// of its content.
-func readKey(path string) (*signing.PublicKey, error) {
-	if isKey(path) { // errors print paths
-		return nil, errors.New("it holds a key, want the path of a file; put a key into key")
+// pathNotKey returns an error if a path is in fact a key: PEM, the base64 of PEM, or a
+// text as long as DER in base64, which has no other mark. The shortest private key has
+// 1,500 bytes. Errors print paths.
+func pathNotKey(path string) error {
+	if strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") || strings.HasPrefix(path, "LS0tLS1C") || len(path) > 1024 {
+		return errors.New("it holds a key, want the path of a file")
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // opening a named pipe would block
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxKeyFile {
-		return nil, fmt.Errorf("%s has more than %d bytes, more than any key", path, maxKeyFile)
-	}
-	key, err := signing.ParsePublicKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
+	return nil
 }

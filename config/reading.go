@@ -186,6 +186,8 @@ func (c *Config) take(readings []reading) {
 			*field = *used.set().(*[]PublicKey)
 		case *[]MeshPublicKey:
 			*field = *used.set().(*[]MeshPublicKey)
+		case *[]KeySource:
+			*field = *used.set().(*[]KeySource)
 		}
 	}
 }

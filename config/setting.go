@@ -13,7 +13,7 @@ type setting struct {
 	// Earlier names, empty for none.
 	oldPath, oldVariable string
 
-	field func(*Config) any // *string, *bool, *Secret, *[]PublicKey or *[]MeshPublicKey
+	field func(*Config) any // *string, *bool, *Secret, *[]PublicKey, *[]MeshPublicKey or *[]KeySource
 
 	// An empty text is an error in a document. Elsewhere it sets nothing.
 	notEmpty bool
@@ -47,6 +47,7 @@ func (s *setting) renamed() bool { return strings.HasPrefix(s.oldPath, "kmesh.")
 
 const (
 	pathKumaVersion = "meshpass.kumaVersion"
+	pathKeySources  = "meshpass.keySources"
 	pathMode        = "mode"
 	pathKDSType     = entryKDSServer + ".type"
 	pathTokenInline = entryKDSClient + ".tokenInline"
@@ -61,6 +62,8 @@ const (
 var settings = []*setting{
 	{path: pathKumaVersion, variable: "MESHPASS_KUMA_VERSION",
 		field: func(c *Config) any { return &c.Meshpass.KumaVersion }},
+	{path: pathKeySources,
+		field: func(c *Config) any { return &c.Meshpass.KeySources }},
 	{path: entryEnvironment, variable: "KUMA_ENVIRONMENT",
 		field: func(c *Config) any { return &c.Environment }, notEmpty: true},
 	{path: pathMode, variable: "KUMA_MODE",

@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,122 @@ func TestIssuerDatesATokenAtTheCutoffThatItSees(t *testing.T) {
 	})
 }
 
+func TestACutoffUntilNowTakesBackWhatIsDatedAtAnEarlierOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		claims := token.Dataplane{Name: "dp-1", Workload: "backend"}
+		raw := f.issueFor(claims)
+		for _, subject := range []dataplane.Cutoff{{Workload: "backend"}, {}, {}, {Name: "dp-1"}, {KeyID: "1"}, {KeyID: "1"}} {
+			session := f.session(raw)
+			until, err := dataplane.UntilNow(t.Context(), f.store.Memory, "default", subject)
+			require.NoError(t, err)
+			f.cutOff(until)
+			synctest.Wait()
+			f.refuses(raw, token.ErrRevoked, subject)
+			assert.ErrorIs(t, context.Cause(session), token.ErrRevoked)
+			raw = f.issueFor(claims)
+			f.accepts(raw, "issued right after the cutoff")
+			_, inside := inside(t, raw)
+			assert.Equal(t, until.Before, inside.IssuedAt)
+		}
+
+		// An administrator whose clock is ahead by the skew.
+		f.cutOff(dataplane.Cutoff{Before: time.Now().Add(2 * token.Skew)})
+		raw = f.issueFor(claims)
+		f.pass(time.Second)
+		until, err := dataplane.UntilNow(t.Context(), f.store.Memory, "default", dataplane.Cutoff{Name: "dp-1"})
+		require.NoError(t, err)
+		f.cutOff(until)
+		synctest.Wait()
+		f.refuses(raw, token.ErrRevoked)
+		f.accepts(f.issueFor(claims))
+
+		_, err = dataplane.UntilNow(t.Context(), f.store.Memory, "", dataplane.Cutoff{})
+		assert.ErrorIs(t, err, keystore.ErrName)
+	})
+}
+
+func TestWhatACutoffWouldRevokeIsWhatItRevokes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(1))
+		f.start()
+		second := newValidator(t, f.store.Memory)
+		for i := range 4 {
+			f.session(f.issueFor(token.Dataplane{Name: "dp-1", Workload: "backend"}))
+			f.session(f.issueFor(token.Dataplane{Name: fmt.Sprint("dp-", i)}))
+		}
+		verified, err := second.Validate(t.Context(), "default", f.issueFor(token.Dataplane{Name: "dp-1"}))
+		require.NoError(t, err)
+		f.bound(verified)
+		other, err := f.validator.Validate(t.Context(), "other", issue(t, f.issuer, "other", day))
+		require.NoError(t, err)
+		assertOpen(t, f.bound(other))
+		f.pass(time.Minute)
+		open := func() int { return openSessions(f.validator) + openSessions(second) }
+
+		assert.Equal(t, dataplane.Affected{Sessions: -1}, dataplane.AffectedBy("default", dataplane.Cutoff{Before: time.Now()}))
+		before := time.Now()
+		assert.Zero(t, dataplane.AffectedBy("default", dataplane.Cutoff{Before: before.Add(-time.Hour)}, f.validator, second).Sessions)
+		uses := func(mesh, kid string, validations uint64) func(dataplane.KeyUse) bool {
+			return func(use dataplane.KeyUse) bool {
+				return use.Mesh == mesh && use.KeyID == kid && use.Validations == validations
+			}
+		}
+		for _, x := range []struct {
+			subject  dataplane.Cutoff
+			sessions int
+			keys     []func(dataplane.KeyUse) bool
+		}{
+			{dataplane.Cutoff{Workload: "frontend"}, 0, nil},
+			{dataplane.Cutoff{KeyID: "2"}, 0, nil},
+			{dataplane.Cutoff{Workload: "backend"}, 4, nil},
+			{dataplane.Cutoff{Name: "dp-1"}, 2, nil},
+			{dataplane.Cutoff{KeyID: "1"}, 3, []func(dataplane.KeyUse) bool{uses("default", "1", 8), uses("default", "1", 1)}},
+			{dataplane.Cutoff{}, 0, []func(dataplane.KeyUse) bool{uses("default", "1", 8), uses("default", "1", 1)}},
+		} {
+			x.subject.Before = before
+			affected := dataplane.AffectedBy("default", x.subject, f.validator, second)
+			assert.Equal(t, x.sessions, affected.Sessions, x.subject)
+			require.Len(t, affected.Keys, len(x.keys), x.subject)
+			for i, is := range x.keys {
+				assert.True(t, is(affected.Keys[i]), affected.Keys[i])
+			}
+			was := open()
+			f.cutOff(x.subject)
+			synctest.Wait()
+			assert.Equal(t, x.sessions, was-open(), x.subject)
+		}
+	})
+}
+
+func TestADryRunOfPruningCountsTheSessionsThatItsFloorWouldEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		putKey(t, f.store.Memory, "other", 1, testKey(1))
+		f.start()
+		session := f.session(f.issue(1000 * day))
+		other, err := f.validator.Validate(t.Context(), "other", issue(t, f.issuer, "other", 1000*day))
+		require.NoError(t, err)
+		assertOpen(t, f.bound(other))
+		f.pass(91 * day)
+		assertOpen(t, f.session(f.issue(1000*day)))
+		prune := func(lifetime time.Duration, dryRun bool, validators ...dataplane.Validator) int {
+			p, err := dataplane.PruneRevocations(t.Context(), f.store.Memory, "default", lifetime, dryRun, validators...)
+			require.NoError(t, err)
+			synctest.Wait()
+			return p.Sessions
+		}
+		assert.Equal(t, 0, prune(92*day, true, f.validator))
+		assert.Equal(t, 1, prune(90*day, true, f.validator))
+		assert.Equal(t, -1, prune(90*day, true))
+		assertOpen(t, session)
+		assert.Equal(t, -1, prune(90*day, false, f.validator), "only a dry run counts")
+		assertEnded(t, session, token.ErrRevoked)
+		assert.Equal(t, 2, openSessions(f.validator))
+	})
+}
+
 func TestATokenFromTheFutureIsNotValidYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()
@@ -200,6 +317,91 @@ func TestAValidatorThatReadsAPrunedListHasReadItsFloor(t *testing.T) {
 			f.accepts(younger)
 			require.NoError(t, f.validator.Close())
 		}
+	})
+}
+
+func TestCutoffsThatAreGoneAreLoggedAsAWarning(t *testing.T) {
+	own, global := revocation.DataplaneCutoffs("default"), revocation.DataplaneCutoffsGlobal("default")
+	lines := func(cutoffs ...string) []byte { return []byte(strings.Join(cutoffs, "\n")) }
+	const (
+		all    = `{"before":"2000-01-01T10:00:00Z"}`
+		later  = `{"before":"2000-01-01T11:00:00Z"}`
+		named  = `{"before":"2000-01-01T10:00:00Z","name":"dp-1"}`
+		floor  = `{"idsBefore":"1999-01-01T10:00:00Z"}`
+		lower  = `{"idsBefore":"1998-01-01T10:00:00Z"}`
+		ofName = `tokens with the name \"dp-1\" issued before 2000-01-01T10:00:00Z`
+		ofAll  = "all tokens issued before 2000-01-01T1"
+	)
+	for name, x := range map[string]struct {
+		before, after, global []byte // nil: no record
+		want                  []string
+	}{
+		"one is removed":           {lines(all, named), lines(all), nil, []string{"cutoffs=1", ofName}},
+		"the record vanishes":      {lines(floor, later, named), nil, nil, []string{"cutoffs=3", ofAll + "1"}},
+		"an earlier one comes":     {lines(later), lines(all), nil, []string{"cutoffs=1", ofAll + "1"}},
+		"the floor goes":           {lines(floor, all), lines(all), nil, []string{"cutoffs=1", "ids of version 7 from before 1999"}},
+		"the floor goes back":      {lines(floor), lines(lower), nil, []string{"cutoffs=1", "ids of version 7 from before 1999"}},
+		"a later one comes":        {lines(lower, all), lines(floor, later, named), nil, nil},
+		"others have them":         {lines(floor, all, named), nil, lines(named, floor, later), nil},
+		"others have a part":       {lines(floor, all, named), nil, lines(floor, later), []string{"cutoffs=1", ofName}},
+		"others cannot be read":    {lines(all), nil, lines("?"), nil},
+		"nothing can be read then": {lines(all), lines("?"), nil, nil},
+		"nothing was readable":     {lines("?"), lines(all), nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFollowing(t)
+				putRecord(t, f.store.Memory, own.Scope, own.Name, x.before)
+				if x.global != nil {
+					putRecord(t, f.store.Memory, global.Scope, global.Name, x.global)
+				}
+				f.start()
+				if x.after != nil {
+					replaceRecord(t, f.store.Memory, own.Scope, own.Name, x.after)
+				} else {
+					require.NoError(t, f.store.Memory.Delete(t.Context(), own.Scope, own.Name))
+				}
+				f.pass(time.Hour)
+				if x.want == nil {
+					assert.Zero(t, f.log.Count("cutoffs are gone"))
+				} else {
+					assert.Equal(t, 1, f.log.Count(append(x.want, "level=WARN", "cutoffs are gone", own.Name)...), f.log.String())
+				}
+			})
+		})
+	}
+}
+
+func TestIDsThatPruningDropsDoNotLookRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		old, older := f.issue(1000*day), f.issue(1000*day)
+		f.revoke(old)
+		f.revoke(older)
+		f.pass(91 * day)
+		young := f.issue(1000 * day)
+		f.revoke(young)
+		require.NoError(t, dataplane.Revoke(t.Context(), f.store.Memory, "default", someID))
+		f.start()
+		_, err := dataplane.PruneRevocations(t.Context(), f.store.Memory, "default", 90*day, false)
+		require.NoError(t, err)
+		f.pass(time.Minute)
+		assert.Equal(t, 1, f.log.Count("level=INFO", "a revocation list was pruned", "ids=2"))
+		assert.Zero(t, f.log.Count("level=WARN"), f.log.String())
+		f.restore(young)
+		f.pass(time.Minute)
+		assert.Equal(t, 1, f.log.Count("level=WARN", "ids are gone from a revocation list", "ids=1"))
+
+		// Both at once, as when the list vanishes.
+		_, claims := inside(t, old)
+		ref := revocation.Dataplane("default")
+		require.NoError(t, ref.Add(t.Context(), f.store.Memory, claims.ID))
+		f.pass(time.Minute)
+		require.NoError(t, f.store.Memory.Delete(t.Context(), ref.Scope, ref.Name))
+		f.pass(time.Minute)
+		assert.Equal(t, 1, f.log.Count("level=INFO", "a revocation list was pruned", "ids=1"))
+		assert.Equal(t, 2, f.log.Count("level=WARN", "ids are gone from a revocation list", "ids=1"))
+		f.refuses(old, token.ErrRevoked)
 	})
 }
 

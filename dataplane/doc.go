@@ -51,6 +51,9 @@
 // [Rotate] adds and removes keys on a schedule. Issuers and validators never create
 // a key.
 //
+// A key may be in a KMS or HSM: [AddExternalKey] adds its public half, and [WithSigners]
+// gives the issuer what signs.
+//
 // # Revocation
 //
 // [Revoke] revokes single tokens by id (jti), [Restore] removes ids from the
@@ -59,11 +62,22 @@
 //
 //	err = dataplane.Revoke(ctx, store, "default", issued.ID)
 //
+// # Other people's keys
+//
+// [WithSource] gives a validator public keys that are not in the store: of a file that
+// an operator replaces (signing.PEMFile), or of an identity provider (package jwks). They
+// may change while the validator runs. The sessions of a key that goes end, and no
+// others.
+//
+//	provider, err := jwks.URL("https://idp.example.com/keys",
+//		token.Demands{Issuer: "https://idp.example.com", Audience: "mesh"})
+//	validator, err := dataplane.NewValidator(store, dataplane.WithSource("default", provider))
+//
 // # Without a store
 //
 // [NewOfflineIssuer] signs with one private key, under a kid that the operator
-// chooses. A validator accepts such tokens if [WithPublicKey] gives it the public
-// key. It still reads revocations from its store. A validator from
+// chooses. A validator accepts such tokens if [WithPublicKey] or [WithSource] gives it the
+// public key. It still reads revocations from its store. A validator from
 // [NewOfflineValidator] has no store, so it cannot learn of a revocation.
 //
 // # Options

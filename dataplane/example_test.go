@@ -2,6 +2,9 @@ package dataplane_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log"
@@ -12,6 +15,43 @@ import (
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
+
+// kms stands for a key in a KMS or HSM: a crypto.Signer whose private half stays there.
+type kms struct{ crypto.Signer }
+
+// A key in a KMS signs, and the store has only its public half.
+func ExampleAddExternalKey() {
+	ctx, store := context.Background(), keystore.NewMemory()
+	inKMS, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := signing.NewPrivateKey(kms{inKMS})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// The issuer has the signer before the key is added, since that then signs at once.
+	issuer, err := dataplane.NewIssuer(store, dataplane.WithSigners(signing.SignersOf(key)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := dataplane.AddExternalKey(ctx, store, "default", key.Public()); err != nil {
+		log.Fatal(err)
+	}
+	issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	fmt.Println("signed by key", issued.KeyID, err)
+
+	withoutSigner, err := dataplane.NewIssuer(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = withoutSigner.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	fmt.Println("no signer:", errors.Is(err, signing.ErrNoSigner))
+	// Output:
+	// signed by key 1 <nil>
+	// no signer: true
+}
 
 // The life of a token: from the mesh's first key to its revocation.
 func Example() {

@@ -29,12 +29,15 @@ type Issuer interface {
 	//   - token.ErrDenied: the policy does not allow it, see [WithPolicy];
 	//   - token.ErrIssuingDisabled: see [NewDisabledIssuer];
 	//   - signing.ErrNoKey: the mesh has no signing key;
-	//   - signing.ErrKey: the signing key cannot be read; no older key signs in
-	//     its place;
-	//   - token.ErrUnavailable: the store could not be read.
+	//   - signing.ErrKey: the signing key cannot be read, or a KMS or HSM made a wrong
+	//     signature; no older key signs in its place;
+	//   - signing.ErrNoSigner: the key that signs is in a KMS or HSM, and the issuer
+	//     does not have its signer, see [WithSigners]; no older key signs in its place;
+	//   - token.ErrUnavailable: the store could not be read, or the KMS or HSM failed
+	//     or did not answer before ctx ended. The error of the signer is wrapped.
 	//
-	// An error of a KMS or HSM signer is returned wrapped. Each call is an audit
-	// event, in the issuer's log unless ctx has another: see package audit.
+	// Each call is an audit event, in the issuer's log unless ctx has another: see
+	// package audit.
 	Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error)
 }
 

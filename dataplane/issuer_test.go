@@ -394,14 +394,14 @@ func TestIssuerDoesNotTakeAFailingStoreForAMeshWithoutAKey(t *testing.T) {
 	issue(t, issuer, "default", day)
 }
 
-func TestIssuerReadsNothingButTheMeshsPrivateKeysAndCutoffs(t *testing.T) {
+func TestIssuerReadsNothingButTheMeshsKeysAndCutoffs(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store.Memory, "default", 1, testKey(0))
 	issue(t, newIssuer(t, store), "default", day)
 	reads := store.readsSoFar()
 	require.Len(t, reads, 3)
 	for i, want := range []storeRead{
-		{method: "List", scope: "default", name: "dataplane-token-signing-key-default"},
+		{method: "List", scope: "default", name: "dataplane-token-signing-"},
 		{method: "Get", scope: "default", name: "dataplane-token-cutoffs-default"},
 		{method: "Get", scope: keystore.Global, name: "dataplane-token-cutoffs-default"},
 	} {

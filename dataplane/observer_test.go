@@ -237,6 +237,8 @@ func TestAnObserverOfAnIssuerIsToldWhyNothingWasIssued(t *testing.T) {
 	store := newFaultStore()
 	putKey(t, store.Memory, "default", 1, testKey(0))
 	putRecord(t, store.Memory, "broken", signing.DataplaneKeys("broken").KeyName(1), []byte("not a key"))
+	_, err := dataplane.AddExternalKey(t.Context(), store.Memory, "elsewhere", testKey(0).Public()) // in a KMS
+	require.NoError(t, err)
 	deny := func(_ context.Context, claims token.Dataplane, _ time.Duration) error {
 		if claims.Name == "denied" {
 			return errors.New("no")
@@ -259,9 +261,10 @@ func TestAnObserverOfAnIssuerIsToldWhyNothingWasIssued(t *testing.T) {
 		{issuer, token.Dataplane{}, `"" "" not_issuable`},
 		{issuer, token.Dataplane{Mesh: "made-up"}, `"" "" unknown_key`},
 		{issuer, token.Dataplane{Mesh: "broken"}, `"broken" "" signer`},
+		{issuer, token.Dataplane{Mesh: "elsewhere"}, `"elsewhere" "" signer`},
 		{disabled, token.Dataplane{Mesh: "default"}, `"" "" issuing_disabled`},
 		{newOfflineIssuer(t, testKey(0), "own", dataplane.WithObserver(w)), token.Dataplane{Mesh: "default"}, `"" "own" none`},
-		{newOfflineIssuer(t, failing, "kms", dataplane.WithObserver(w)), token.Dataplane{Mesh: "default"}, `"" "" signer`},
+		{newOfflineIssuer(t, failing, "kms", dataplane.WithObserver(w)), token.Dataplane{Mesh: "default"}, `"" "" unavailable`},
 	} {
 		_, _ = c.issuer.Issue(t.Context(), c.claims, time.Hour)
 		assert.Equal(t, c.want, w.last())

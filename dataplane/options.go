@@ -79,16 +79,24 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 //     ended or the validator was closed, with the same attributes;
 //   - "record problem" at Warn: a key or list cannot be read, is misnamed or
 //     contradicts another record;
-//   - "a configured public key hides the key of the same kid in the store" at
-//     Warn;
+//   - "a configured public key hides the key of the same kid in the store", "a key
+//     of a source is not used: the store has a key of the same kid" and "a key is not
+//     used: another source has a key of the same kid" at Warn, with the sources;
 //   - "new key" at Info, and "key is gone: tokens that it signed are refused"
 //     at Warn;
+//   - "another key has this kid now: tokens of the key before are refused" at Warn,
+//     about a source;
+//   - "source problem" at Warn: a source has a key that cannot be used;
+//   - "the source has no key" at Warn;
 //   - "ids are gone from a revocation list" at Warn, with their number;
 //   - "reading the store fails: validating with the last state read" at Warn, and
-//     "reading the store works again" at Info.
+//     "reading the store works again" at Info;
+//   - "reading a source of keys fails: validating with the last keys read" at Warn,
+//     and "reading a source of keys works again" at Info.
 //
 // The first two are limited to a burst of 10 and then one a second; left_out
-// counts the suppressed messages. The others are logged once per change.
+// counts the suppressed messages. The others are logged once per change. Those about a
+// source name it; the scope "*" stands for every mesh.
 func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
 
 // WithObserver adds an observer, which is told the outcome of each Validate or Issue and,
@@ -113,6 +121,16 @@ func WithMaxLifetime(limit time.Duration) Option { return option(setting.WithMax
 // signs. If no key is that old, the oldest one signs. Without this option the
 // newest key signs at once.
 func WithPublishDelay(delay time.Duration) KeyOption { return keyOption(delay) }
+
+// WithSigners gives an issuer of [NewIssuer] the keys outside the store, such as those in
+// a KMS or HSM; see [AddExternalKey]. They are found by their public halves, so that
+// rotation needs no new settings where the function asks the KMS. signing.SignersOf has
+// a fixed number of keys.
+//
+// Issue looks the key up once, and again after it has failed to sign.
+func WithSigners(signers signing.Signers) IssuerOption {
+	return issuerOption(keylife.WithSigners(signers))
+}
 
 // WithPolicy sets a function that checks each request for a token: the claims and the
 // lifetime. If policy returns an error, Issue returns it wrapped in token.ErrDenied.
@@ -197,10 +215,39 @@ func WithSessionJitter(limit time.Duration) ValidatorOption {
 // the validator remembers none.
 func WithCache(tokens int) ValidatorOption { return ofLive(live.WithCache(tokens)) }
 
+// WithSource adds a source of public keys for the tokens of one mesh: of a file, of an
+// identity provider. Its keys may change while the validator runs: see
+// [signing.Source]. The validator reads the source until Close, on a goroutine of its
+// own. Its tokens must say what the source demands, and spell their claims as documented
+// unless the source accepts lower case.
+//
+// What a read finds is believed. The sessions of a key that is gone end, and no others.
+// While reads fail, the last keys stay. They age by themselves: [WithMaxStale] and
+// [WithSessionMaxStale] count from the last good read of their source, for its keys
+// alone.
+//
+// A kid that an operator chose, as for a configured key, goes before the store's. Any
+// other key is not used, and the log says so, while the store or another source has its
+// kid too; the key of the store stays in use.
+func WithSource(mesh string, source signing.Source) ValidatorOption {
+	if err := checkMesh(mesh); err != nil {
+		return ofLive(live.InvalidOption(err))
+	}
+	return ofLive(live.WithSource(keystore.Scope(mesh), source))
+}
+
+// WithSourceForEveryMesh adds a source of public keys for the tokens of every mesh: the
+// holders of their private keys can issue tokens for any mesh, even one that does not
+// exist yet. A chosen kid of a source for one mesh takes precedence. See [WithSource].
+func WithSourceForEveryMesh(source signing.Source) ValidatorOption {
+	return ofLive(live.WithSourceForEveryScope(source))
+}
+
 // WithPublicKey configures a public key for the tokens of one mesh, in addition
 // to the keys in the store. If the store has a key with the same kid, the
 // validator uses the configured one and logs a warning. Configuring a kid twice
-// for one mesh is an error.
+// for one mesh is an error. It is short for [WithSource] with a [signing.FixedSource]
+// that accepts claims in lower case.
 func WithPublicKey(mesh, kid string, key *signing.PublicKey) ValidatorOption {
 	if err := checkMesh(mesh); err != nil {
 		return ofLive(live.InvalidOption(err))
@@ -216,8 +263,9 @@ func WithPublicKeyForEveryMesh(kid string, key *signing.PublicKey) ValidatorOpti
 	return ofLive(live.WithPublicKeyForEveryScope(kid, key))
 }
 
-// WithoutStoreKeys accepts only tokens signed with configured keys; there must be
-// at least one. The validator still reads revocation lists from the store.
+// WithoutStoreKeys accepts only tokens signed with the keys of sources; there must be at
+// least one source or configured key. The validator still reads revocation lists from the
+// store.
 func WithoutStoreKeys() ValidatorOption { return ofLive(live.WithoutStoreKeys()) }
 
 // WithUnrevocableTokens accepts tokens without an id (jti), which some issuers

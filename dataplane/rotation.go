@@ -22,7 +22,7 @@ type Rotation struct {
 	// [signing.DefaultBits].
 	Bits int
 
-	// Logger gets the audit events, and "rotating keys failed" at Warn. Nil means
-	// slog.Default().
+	// Logger gets the audit events, "rotating keys failed" at Warn, and "the key that
+	// signs is outside the store: rotation adds no keys" at Info. Nil means slog.Default().
 	Logger *slog.Logger
 }

@@ -206,6 +206,11 @@ func (m *sessionsModel) compare(after string) {
 		}
 	}
 	require.Equal(m.t, want, have, "after %s", after)
+	listed := map[[2]string]int{}
+	for session := range m.validator.Sessions() {
+		listed[[2]string{session.Claims().Mesh, session.KeyID()}]++
+	}
+	require.Equal(m.t, want, listed, "after %s", after)
 }
 
 func TestSessionsEndWhateverTheOrderInWhichOthersEnded(t *testing.T) {

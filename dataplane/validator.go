@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/meshpass/meshpass/internal/live"
@@ -22,7 +23,9 @@ type Validator interface {
 	// read of the store only before the first read has ended, for an unknown serial
 	// number, and for a mesh that could not be read so far. Each wait lasts at most
 	// about one second, or 1.25 seconds if the read has only just begun, and ends
-	// with ctx. At most 1,024 tokens wait at a time; more get token.ErrUnavailable.
+	// with ctx. It also waits for a second at most for a source of keys that may have an
+	// unknown kid: see [WithSource]. At most 1,024 tokens wait at a time; more get
+	// token.ErrUnavailable.
 	//
 	// If the token is definitely not good, the error matches token.ErrInvalid and
 	// the sentinel of the check that failed. If the token could not be checked, the
@@ -36,9 +39,17 @@ type Validator interface {
 	// many sessions are open. It leaves out removed keys and unused keys.
 	Usage() []KeyUse
 
+	// Sessions yields the token of each open bound context of this process, in no
+	// order: once for each context, also if several have the same token. It yields a
+	// context that is open from the beginning to the end exactly once, and may leave
+	// out one that begins or ends meanwhile. Between two tokens it holds no lock, so
+	// the caller may take its time. Sessions may be ranged over more than once.
+	Sessions() iter.Seq[Verified]
+
 	// Staleness returns the time since the last complete read of the store
 	// began. While the store can be read this is less than about 30 seconds,
-	// even if nothing changes. Without a store it is 0.
+	// even if nothing changes. Without a store it is 0. It does not concern sources of
+	// keys, which age by themselves (see [WithSource]).
 	//
 	// It returns false until a complete read has succeeded. A process is ready
 	// when Staleness returns true and a duration within its limit, such as that
@@ -51,8 +62,8 @@ type Validator interface {
 	Report() observe.Report
 
 	// Close ends every bound context with token.ErrClosed as its cause, stops
-	// following the store, and waits until the store is no longer in use: at
-	// most 5 seconds for a store that ignores its context. Afterwards Validate
+	// following the store and the sources of keys, and waits until they are no longer in
+	// use: at most 5 seconds for one that ignores its context. Afterwards Validate
 	// returns token.ErrClosed. Close always returns nil and may be called more
 	// than once.
 	Close() error
@@ -76,8 +87,9 @@ func NewValidator(store keystore.KeyStore, options ...ValidatorOption) (Validato
 }
 
 // NewOfflineValidator returns a validator without a store. It uses its configured
-// public keys, at least one. It knows no revocations: it accepts a token until the
-// token expires.
+// public keys and other sources of keys (see [WithSource]), at least one, and follows
+// them until Close. It knows no revocations: it accepts a token until the token expires
+// or its key is gone.
 func NewOfflineValidator(options ...ValidatorOption) (Validator, error) {
 	config, err := configOf(options)
 	if err != nil {
@@ -116,7 +128,14 @@ func (v validator) Validate(ctx context.Context, mesh, raw string) (Verified, er
 	return Verified{verified, v.boundary}, nil
 }
 
-func (v validator) Usage() []KeyUse                  { return keyUses(v.live.Usage()) }
+func (v validator) Usage() []KeyUse { return keyUses(v.live.Usage()) }
+
+func (v validator) Sessions() iter.Seq[Verified] {
+	return func(yield func(Verified) bool) {
+		v.live.Sessions()(func(t *live.Verified) bool { return yield(Verified{t, v.boundary}) })
+	}
+}
+
 func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
 func (v validator) Report() observe.Report           { return v.live.Report() }
 func (v validator) Close() error                     { return v.live.Close() }
@@ -162,9 +181,9 @@ func (t Verified) KeyID() string {
 //     clock or by the time since Bind, whichever comes first;
 //   - token.ErrRevoked: the token's id is on a revocation list, or a cutoff revokes it;
 //   - token.ErrUnknownKey: the key that signed the token was removed or
-//     replaced;
-//   - token.ErrUnavailable: the store, a revocation list or the key's record
-//     could not be read for longer than [WithSessionMaxStale];
+//     replaced, or another key has its kid now;
+//   - token.ErrUnavailable: the store, a revocation list, the key's record or its
+//     source could not be read for longer than [WithSessionMaxStale];
 //   - token.ErrClosed: the validator was closed.
 //
 // If one of these has happened since Validate, the context has already ended.
@@ -174,7 +193,9 @@ func (t Verified) KeyID() string {
 // A handler notices the end only if it looks at the context. In gRPC a handler that
 // waits in Recv or Send waits on the context of its stream, so passing on the bound
 // context is not enough to end an idle stream. The interceptors of package
-// grpcauth, and of grpcauth/xdsauth for xDS servers, end the stream itself.
+// grpcauth, and of grpcauth/xdsauth for xDS servers, end the stream itself, as
+// package httpauth does for HTTP. The example OwnServer of xdsauth is a handler
+// that does it without them.
 //
 // A bound context uses no goroutine and is not polled; hundreds of thousands
 // are a normal number.

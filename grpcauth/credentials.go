@@ -60,7 +60,7 @@ type CredentialsOption func(*tokenCredentials)
 // WithBearer sends the token after "Bearer " (RFC 6750, section 2.1), which
 // some servers require. Servers of this package accept both forms.
 func WithBearer() CredentialsOption {
-	return func(c *tokenCredentials) { c.prefix = bearer + " " }
+	return func(c *tokenCredentials) { c.prefix = "Bearer " }
 }
 
 // WithInsecureTransport also sends the token over unencrypted connections, where

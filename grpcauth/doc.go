@@ -5,10 +5,8 @@
 // an [AuthFunc]: [Zone] for zone tokens, or [Proxy] for dataplane tokens:
 //
 //	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
-//	unary, err := grpcauth.UnaryServerInterceptor(auth)
-//	stream, err := grpcauth.StreamServerInterceptor(auth)
-//	server := grpc.NewServer(grpc.Creds(tls),
-//		grpc.ChainUnaryInterceptor(unary), grpc.ChainStreamInterceptor(stream))
+//	options, err := grpcauth.ServerOptions(auth)
+//	server := grpc.NewServer(append(options, grpc.Creds(tls))...)
 //
 // A handler gets the caller from [FromContext]:
 //
@@ -17,8 +15,9 @@
 //		return caller.Claims().Zone
 //	}
 //
-// Both interceptors are needed: gRPC runs one for unary calls only and the
-// other for streams only.
+// [ServerOptions] has two interceptors, since gRPC runs one for unary calls only and the
+// other for streams only. They refuse every call without a good token, except to services
+// in [WithOpenServices] and [WithServicesGuardedElsewhere].
 //
 // A client sends its token with the credentials of [NewTokenFileCredentials] or
 // [NewTokenCredentials].

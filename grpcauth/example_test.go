@@ -48,15 +48,11 @@ func Example() {
 
 	// The server. Its service here is the health service of grpc.
 	auth := grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP)
-	unary, err := grpcauth.UnaryServerInterceptor(auth, grpcauth.WithLogger(quiet))
+	options, err := grpcauth.ServerOptions(auth, grpcauth.WithLogger(quiet))
 	if err != nil {
 		log.Fatal(err)
 	}
-	stream, err := grpcauth.StreamServerInterceptor(auth, grpcauth.WithLogger(quiet))
-	if err != nil {
-		log.Fatal(err)
-	}
-	server := grpc.NewServer(grpc.ChainUnaryInterceptor(unary), grpc.ChainStreamInterceptor(stream, greet))
+	server := grpc.NewServer(append(options, grpc.ChainStreamInterceptor(greet))...)
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	defer server.Stop()
 	listener := bufconn.Listen(1 << 16)
@@ -117,7 +113,7 @@ func ExampleWithOpenServices() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	_, err = grpcauth.UnaryServerInterceptor(grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP),
+	_, err = grpcauth.ServerOptions(grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP),
 		grpcauth.WithOpenServices("grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"))
 	fmt.Println(err)
 	// Output: <nil>

@@ -10,10 +10,26 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/meshpass/meshpass/internal/limit"
+	"github.com/meshpass/meshpass/internal/caller"
 )
 
-// UnaryServerInterceptor returns an interceptor that authenticates unary calls.
+// ServerOptions returns the options with which a grpc.Server authenticates all calls, unary
+// calls and streams: the interceptors of [UnaryServerInterceptor] and
+// [StreamServerInterceptor]. They run in front of the interceptors of later
+// grpc.ChainUnaryInterceptor and grpc.ChainStreamInterceptor.
+//
+// The error is about the arguments.
+func ServerOptions(auth AuthFunc, options ...Option) ([]grpc.ServerOption, error) {
+	i, err := newInterceptor(auth, options)
+	if err != nil {
+		return nil, err
+	}
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(i.unary), grpc.ChainStreamInterceptor(i.stream)}, nil
+}
+
+// UnaryServerInterceptor returns an interceptor that authenticates unary calls, for
+// servers that order their interceptors themselves: streams need
+// [StreamServerInterceptor] too. [ServerOptions] returns both.
 //
 // The context of the handler ends with the session of the identity. If the handler
 // returns an error because of that, the interceptor returns the [Status] of the
@@ -29,7 +45,10 @@ func UnaryServerInterceptor(auth AuthFunc, options ...Option) (grpc.UnaryServerI
 	return i.unary, nil
 }
 
-// StreamServerInterceptor returns an interceptor that authenticates streams.
+// StreamServerInterceptor returns an interceptor that authenticates streams, for
+// servers that order their interceptors themselves: without [UnaryServerInterceptor]
+// every peer can make unary calls. [ServerOptions] returns both.
+//
 // When the session of the identity ends, it ends the stream at once with the
 // [Status] of the reason, whatever the handler does; see the package comment.
 //
@@ -43,17 +62,17 @@ func StreamServerInterceptor(auth AuthFunc, options ...Option) (grpc.StreamServe
 }
 
 type interceptor struct {
-	auth     AuthFunc
-	log      *slog.Logger
-	open     map[string]bool // services
-	refusals *limit.Reporter
+	auth    AuthFunc
+	log     *slog.Logger
+	callers caller.Log
+	passed  map[string]string // services that need no token here, with the option that says so
 }
 
 func newInterceptor(auth AuthFunc, options []Option) (*interceptor, error) {
 	if auth == nil {
 		return nil, errors.New("grpcauth: the AuthFunc is nil: Zone needs an authenticator and a scope, Proxy an authenticator and a function")
 	}
-	i := &interceptor{auth: auth, log: slog.Default(), open: make(map[string]bool)}
+	i := &interceptor{auth: auth, log: slog.Default(), passed: make(map[string]string)}
 	for _, option := range options {
 		if option == nil {
 			return nil, errors.New("grpcauth: an option is nil")
@@ -62,12 +81,12 @@ func newInterceptor(auth AuthFunc, options []Option) (*interceptor, error) {
 			return nil, fmt.Errorf("grpcauth: %w", err)
 		}
 	}
-	i.refusals = limit.NewReporter(i.log)
+	i.callers = caller.NewLog(i.log)
 	return i, nil
 }
 
 func (i *interceptor) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if i.open[serviceOf(info.FullMethod)] {
+	if i.passes(info.FullMethod) {
 		return handler(ctx, request)
 	}
 	identity, err := i.authenticate(ctx, info.FullMethod)
@@ -94,7 +113,7 @@ func causedBy(err, reason error) bool {
 }
 
 func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if i.open[serviceOf(info.FullMethod)] {
+	if i.passes(info.FullMethod) {
 		return handler(server, stream)
 	}
 	ctx := stream.Context()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/meshpass/meshpass/dataplane"
@@ -68,9 +69,10 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		unavailable      = "the credentials could not be checked"
 	)
 	g := newGlobal(t)
-	good := g.issue(time.Hour)
-	revoked := g.issue(time.Hour)
+	revoked, cutOff := g.issue(time.Hour), g.issue(time.Hour)
 	g.revoke(revoked)
+	g.cutOff()
+	good := g.issue(time.Hour)
 	ingress, err := g.issuer.Issue(context.Background(), token.Zone{Zone: west, Scope: []string{zone.ScopeIngress}}, time.Hour)
 	require.NoError(t, err)
 	offline, err := zone.NewOfflineIssuer(zoneKey(), "configured-nowhere")
@@ -78,7 +80,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 	foreign, err := offline.Issue(context.Background(), token.Zone{Zone: west, Scope: []string{zone.ScopeCP}}, time.Hour)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		_, err := g.validator.Validate(context.Background(), west, zone.ScopeCP, revoked)
+		_, err := g.validator.Validate(context.Background(), west, zone.ScopeCP, cutOff)
 		return errors.Is(err, token.ErrRevoked)
 	}, patience, time.Millisecond)
 
@@ -108,6 +110,7 @@ func TestPeersLearnACodeAndTheLogTheReasonOnce(t *testing.T) {
 		"what is no token":                {byZone, []string{"authorization", "aaaa", "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"an unknown key":                  {byZone, []string{"authorization", foreign.Token, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"a revoked token":                 {byZone, []string{"authorization", revoked, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
+		"a token before a cutoff":         {byZone, []string{"authorization", cutOff, "client-id", west}, codes.Unauthenticated, unauthenticated, ``},
 		"another zone's token":            {byZone, []string{"authorization", good, "client-id", "east"}, codes.PermissionDenied, permissionDenied, `the token's zone is \"west\"`},
 		"another scope's token":           {byZone, []string{"authorization", ingress.Token, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"cp\"`},
 		"asking for another scope":        {grpcauth.Zone(zone.NewAuthenticator(g.validator), zone.ScopeIngress), []string{"authorization", good, "client-id", west}, codes.PermissionDenied, permissionDenied, `the peer's scope is \"ingress\"`},
@@ -153,30 +156,42 @@ func TestRefusalsThatAFloodCausesAreLoggedAtALimitedRate(t *testing.T) {
 	assert.Less(t, g.log.Count("call refused"), 100)
 }
 
-func TestServicesAreLeftOpenByTheirWholeNames(t *testing.T) {
+func TestServicesArePassedByTheirWholeNames(t *testing.T) {
 	for name, c := range map[string]struct {
-		open []string
-		want codes.Code
+		names []string
+		want  codes.Code
 	}{
 		"none":                   {nil, codes.Unauthenticated},
-		"the service":            {[]string{"grpc.reflection.v1.ServerReflection", "grpc.health.v1.Health"}, codes.OK},
-		"a prefix of it":         {[]string{"grpc.health.v1", "grpc.health.v1.Heal"}, codes.Unauthenticated},
-		"a name that it begins":  {[]string{"grpc.health.v1.HealthCheck"}, codes.Unauthenticated},
-		"it in another spelling": {[]string{"grpc.health.v1.health"}, codes.Unauthenticated},
+		"the services":           {[]string{"grpc.reflection.v1.ServerReflection", "grpc.health.v1.Health"}, codes.OK},
+		"a prefix of them":       {[]string{"grpc.health.v1", "grpc.health.v1.Heal", "grpc.reflection.v1"}, codes.Unauthenticated},
+		"names that they begin":  {[]string{"grpc.health.v1.HealthCheck", "grpc.reflection.v1.ServerReflectionInfo"}, codes.Unauthenticated},
+		"them otherwise spelled": {[]string{"grpc.health.v1.health", "grpc.reflection.v1.serverReflection"}, codes.Unauthenticated},
 	} {
-		t.Run(name, func(t *testing.T) {
-			g := newGlobal(t)
-			g.serve(byZone(g), grpcauth.WithOpenServices(c.open...))
-			client := healthpb.NewHealthClient(g.conn)
-			_, err := client.Check(with(t), &healthpb.HealthCheckRequest{})
-			assert.Equal(t, c.want, status.Code(err))
-			watch, err := client.Watch(with(t), &healthpb.HealthCheckRequest{})
-			require.NoError(t, err)
-			_, err = watch.Recv()
-			assert.Equal(t, c.want, status.Code(err))
-			_, err = g.client().EmptyCall(with(t), &testpb.Empty{})
-			assert.Equal(t, codes.Unauthenticated, status.Code(err), "the others stay closed")
-		})
+		for option, pass := range map[string]func(...string) grpcauth.Option{"open": grpcauth.WithOpenServices, "guarded elsewhere": grpcauth.WithServicesGuardedElsewhere} {
+			t.Run(name+", "+option, func(t *testing.T) {
+				g := newGlobal(t)
+				g.serve(byZone(g), pass(c.names...))
+				client := healthpb.NewHealthClient(g.conn)
+				_, err := client.Check(with(t), &healthpb.HealthCheckRequest{})
+				assert.Equal(t, c.want, status.Code(err))
+				watch, err := client.Watch(with(t), &healthpb.HealthCheckRequest{})
+				require.NoError(t, err)
+				_, err = watch.Recv()
+				assert.Equal(t, c.want, status.Code(err))
+				services, err := reflectionpb.NewServerReflectionClient(g.conn).ServerReflectionInfo(with(t))
+				require.NoError(t, err)
+				_ = services.Send(&reflectionpb.ServerReflectionRequest{
+					MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}) // it fails if the stream has ended, which Recv says
+				_, err = services.Recv()
+				assert.Equal(t, c.want, status.Code(err))
+
+				_, err = g.client().EmptyCall(with(t), &testpb.Empty{})
+				assert.Equal(t, codes.Unauthenticated, status.Code(err), "unary calls of the others stay closed")
+				stream, err := g.client().FullDuplexCall(with(t))
+				require.NoError(t, err)
+				assert.Equal(t, codes.Unauthenticated, endOf(stream).Code(), "and so do their streams")
+			})
+		}
 	}
 }
 
@@ -206,15 +221,25 @@ func TestUnusableArgumentsOfInterceptorsAreRefused(t *testing.T) {
 		"a zone without a scope":       {grpcauth.Zone(zone.NewAuthenticator(g.validator), ""), grpcauth.WithOpenServices(), "AuthFunc is nil"},
 		"no logger":                    {auth, grpcauth.WithLogger(nil), "logger is nil"},
 		"an open service with no name": {auth, grpcauth.WithOpenServices(""), `"" is not a service`},
+		"a guarded method":             {auth, grpcauth.WithServicesGuardedElsewhere("/grpc.health.v1.Health/Check"), "WithServicesGuardedElsewhere: "},
+		"no option":                    {auth, nil, "option is nil"},
 		"an open method":               {auth, grpcauth.WithOpenServices("/grpc.health.v1.Health/Check"), "is not a service"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := grpcauth.UnaryServerInterceptor(c.auth, c.option)
+			_, err := grpcauth.ServerOptions(c.auth, c.option)
+			require.ErrorContains(t, err, c.want)
+			_, err = grpcauth.UnaryServerInterceptor(c.auth, c.option)
 			require.ErrorContains(t, err, c.want)
 			_, err = grpcauth.StreamServerInterceptor(c.auth, c.option)
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+func TestAServiceIsOpenOrGuardedElsewhereAndNotBoth(t *testing.T) {
+	const name = "grpc.health.v1.Health"
+	_, err := grpcauth.ServerOptions(byZone(newGlobal(t)), grpcauth.WithOpenServices(name), grpcauth.WithServicesGuardedElsewhere(name))
+	require.EqualError(t, err, "grpcauth: WithServicesGuardedElsewhere: grpc.health.v1.Health is also in WithOpenServices, want it in one of them")
 }
 
 func TestAUnaryHandlerThatItsTokensEndStopsIsAnsweredForWithTheStatus(t *testing.T) {
@@ -226,17 +251,22 @@ func TestAUnaryHandlerThatItsTokensEndStopsIsAnsweredForWithTheStatus(t *testing
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGlobal(t)
-			raw := g.issue(time.Hour)
+			var end func()
 			g.service.unary = func(ctx context.Context) error {
-				g.revoke(raw)
+				end()
 				<-ctx.Done()
 				return failure(ctx)
 			}
 			g.serve(byZone(g))
-			_, err := g.client().EmptyCall(asWest(t, raw), &testpb.Empty{})
-			assert.Equal(t, codes.Unauthenticated, status.Code(err))
-			assert.Equal(t, "the credentials were not accepted", status.Convert(err).Message())
-			assert.Equal(t, 1, g.log.Count("session ended", "token revoked", "zone=west", "EmptyCall"))
+			var raw string
+			for reason, by := range map[string]func(){"on the revocation list": func() { g.revoke(raw) }, "issued before": g.cutOff} {
+				end = by
+				raw = g.issue(time.Hour)
+				_, err := g.client().EmptyCall(asWest(t, raw), &testpb.Empty{})
+				assert.Equal(t, codes.Unauthenticated, status.Code(err))
+				assert.Equal(t, "the credentials were not accepted", status.Convert(err).Message())
+				assert.Equal(t, 1, g.log.Count("session ended", "token revoked", reason, "zone=west", "EmptyCall"))
+			}
 		})
 	}
 }

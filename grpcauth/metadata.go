@@ -2,11 +2,11 @@ package grpcauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
 	"google.golang.org/grpc/metadata"
+
+	"github.com/meshpass/meshpass/internal/caller"
 )
 
 const (
@@ -16,7 +16,7 @@ const (
 
 // ErrUnauthenticated: the peer sent no token to validate. A metadata key is
 // missing, has several values, or is malformed.
-var ErrUnauthenticated = errors.New("peer did not authenticate itself")
+var ErrUnauthenticated = caller.ErrUnauthenticated
 
 // TokenFromMetadata returns the token in the metadata "authorization" of an
 // incoming call: the bare token, or "Bearer" in any case, one space and the
@@ -29,19 +29,14 @@ func TokenFromMetadata(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	raw := value
-	if scheme, rest, found := strings.Cut(value, " "); found && strings.EqualFold(scheme, bearer) {
-		raw = rest
-	}
-	if raw == "" || strings.Contains(raw, " ") || strings.EqualFold(raw, bearer) {
+	raw, ok := caller.Token(value)
+	if !ok {
 		// The value may contain a token.
 		return "", fmt.Errorf("%w: metadata %q is neither a token nor Bearer, one space and a token",
 			ErrUnauthenticated, authorizationKey)
 	}
 	return raw, nil
 }
-
-const bearer = "Bearer"
 
 // oneValue returns the value of a key that must have exactly one value.
 func oneValue(ctx context.Context, key string) (string, error) {

@@ -31,15 +31,38 @@ func WithLogger(log *slog.Logger) Option {
 // "grpc.reflection.v1.ServerReflection". Handlers of open services find no
 // identity in the context.
 func WithOpenServices(names ...string) Option {
+	return pass("WithOpenServices", names)
+}
+
+// WithServicesGuardedElsewhere says that another interceptor of the same server
+// authenticates the calls of the named services, such as that of package xdsauth for
+// "envoy.service.discovery.v3.AggregatedDiscoveryService". This interceptor does not
+// guard them and cannot tell whether the other one exists: if it is missing, every peer
+// can call them. Names are as for [WithOpenServices], and no service may be in both.
+func WithServicesGuardedElsewhere(names ...string) Option {
+	return pass("WithServicesGuardedElsewhere", names)
+}
+
+// pass returns an option, with its name for errors, that passes on the calls of services.
+func pass(option string, names []string) Option {
 	return func(i *interceptor) error {
 		for _, name := range names {
 			if name == "" || strings.Contains(name, "/") {
-				return fmt.Errorf("WithOpenServices: %q is not a service, want a name such as grpc.health.v1.Health", name)
+				return fmt.Errorf("%s: %q is not a service, want a name such as grpc.health.v1.Health", option, name)
 			}
-			i.open[name] = true
+			if other, taken := i.passed[name]; taken && other != option {
+				return fmt.Errorf("%s: %s is also in %s, want it in one of them", option, name, other)
+			}
+			i.passed[name] = option
 		}
 		return nil
 	}
+}
+
+// passes reports whether the calls of a method need no token here.
+func (i *interceptor) passes(method string) bool {
+	_, passed := i.passed[serviceOf(method)]
+	return passed
 }
 
 // serviceOf returns the service in a full method name, parsed as grpc.Server does.

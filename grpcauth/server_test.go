@@ -14,6 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/meshpass/meshpass/grpcauth"
@@ -91,6 +92,12 @@ func (g *global) revoke(raw string) {
 	require.NoError(g.tb, zone.Revoke(context.Background(), g.store, idOf(g.tb, raw)))
 }
 
+// cutOff revokes all tokens of zone west that were issued so far.
+func (g *global) cutOff() {
+	_, err := zone.CutOff(context.Background(), g.store, zone.Cutoff{Before: time.Now().Add(token.Skew), Zone: west})
+	require.NoError(g.tb, err)
+}
+
 func idOf(tb testing.TB, raw string) string {
 	unverified, err := token.ParseUnverified(raw)
 	require.NoError(tb, err)
@@ -102,14 +109,14 @@ func idOf(tb testing.TB, raw string) string {
 // serve starts the server, with an authenticator, and connects to it.
 func (g *global) serve(auth grpcauth.AuthFunc, options ...grpcauth.Option) {
 	options = append([]grpcauth.Option{grpcauth.WithLogger(g.log.Logger())}, options...)
-	unary, err := grpcauth.UnaryServerInterceptor(auth, options...)
+	guards, err := grpcauth.ServerOptions(auth, options...)
 	require.NoError(g.tb, err)
-	stream, err := grpcauth.StreamServerInterceptor(auth, options...)
-	require.NoError(g.tb, err)
+	all := append(g.options, grpc.ChainStreamInterceptor(g.around...))
 	address := loopback.Server(g.tb, func(s *grpc.Server) {
 		testpb.RegisterTestServiceServer(s, &g.service)
 		healthpb.RegisterHealthServer(s, health.NewServer())
-	}, append(g.options, grpc.ChainUnaryInterceptor(unary), grpc.ChainStreamInterceptor(append(g.around, stream)...))...)
+		reflection.Register(s)
+	}, append(all, guards...)...)
 	g.conn = loopback.Client(g.tb, address)
 }
 

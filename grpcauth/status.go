@@ -1,11 +1,10 @@
 package grpcauth
 
 import (
-	"errors"
-
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/internal/caller"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -29,10 +28,10 @@ func Status(err error) *status.Status {
 	if err == nil {
 		return nil // a nil *Status is OK
 	}
-	switch class := token.ClassOf(err); {
-	case class == token.NotPermitted:
+	switch caller.ClassOf(err) {
+	case token.NotPermitted:
 		return permissionDenied
-	case class == token.Invalid, errors.Is(err, ErrUnauthenticated):
+	case token.Invalid:
 		return unauthenticated
 	}
 	return unavailable

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -30,12 +32,18 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 		reason string
 	}{
 		"revoked":          {func(g *global, raw string) { g.revoke(raw) }, codes.Unauthenticated, "token revoked"},
+		"cut off":          {func(g *global, _ string) { g.cutOff() }, codes.Unauthenticated, "tokens with the zone"},
 		"its key removed":  {func(g *global, _ string) { g.removeKey(1) }, codes.Unauthenticated, "unknown signing key"},
 		"expired":          {func(*global, string) {}, codes.Unauthenticated, "token expired"},
 		"validator closed": {func(g *global, _ string) { require.NoError(g.tb, g.validator.Close()) }, codes.Unavailable, "validator closed"},
 		"nobody can know": {func(g *global, _ string) {
 			g.store.down.Store(true)
 			g.revoke(g.issue(time.Hour)) // to be read, which fails
+		}, codes.Unavailable, "token could not be checked"},
+		"its cutoffs unreadable": {func(g *global, _ string) {
+			cutoffs := revocation.ZoneCutoffs()
+			_, err := g.store.Create(context.Background(), keystore.Record{Scope: cutoffs.Scope, Name: cutoffs.Name, Data: []byte("{}")})
+			require.NoError(g.tb, err)
 		}, codes.Unavailable, "token could not be checked"},
 	} {
 		t.Run(name, func(t *testing.T) {

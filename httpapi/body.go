@@ -17,7 +17,7 @@ import (
 
 const maxFaults = 10 // in one answer
 
-// field is a field of a request. Its target is a *string, a *[]string or a
+// field is a field of a request. Its target is a *string, a *bool, a *[]string or a
 // *map[string][]string.
 type field struct {
 	name   string
@@ -149,6 +149,12 @@ func (d decoder) value(field string, target any) error {
 			return orUnreadable(checkText(text))
 		}
 		want = "a string"
+	case *bool:
+		if is, ok := next.(bool); ok {
+			*target = is
+			return nil
+		}
+		want = "true or false"
 	case *[]string:
 		if next == json.Delim('[') {
 			return d.list(field, target)

@@ -400,6 +400,21 @@ func (c *Client) keys(ctx context.Context, of owner) ([]PublicKey, error) {
 	return keys, nil
 }
 
+// jwk is a public key (RFC 7517, section 4; RFC 7518, section 6.3.1).
+type jwk struct {
+	KeyType   string `json:"kty"`
+	Use       string `json:"use"`
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+	Modulus   string `json:"n"`
+	Exponent  string `json:"e"`
+}
+
+// jwkSet is a JWK set (RFC 7517, section 5).
+type jwkSet struct {
+	Keys []jwk `json:"keys"`
+}
+
 func parseKeySet(data []byte) ([]PublicKey, error) {
 	var set jwkSet
 	if err := json.Unmarshal(data, &set); err != nil {

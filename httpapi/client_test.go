@@ -231,6 +231,17 @@ func TestClientDoesNotBelieveListsThatAMeshCannotHave(t *testing.T) {
 	assert.ErrorContains(t, err, "want 200")
 }
 
+// withExternalKey adds a key in a KMS to mesh default, and serves an issuer with the options.
+func withExternalKey(t *testing.T, w *world, options ...dataplane.IssuerOption) {
+	key, err := signing.Generate(signing.DefaultBits)
+	require.NoError(t, err)
+	_, err = dataplane.AddExternalKey(t.Context(), w.store, "default", key.Public())
+	require.NoError(t, err)
+	issuer, err := dataplane.NewIssuer(w.store, options...)
+	require.NoError(t, err)
+	w.serve(t, issuer, w.zones)
+}
+
 func TestClientErrorMatchesWhatHappened(t *testing.T) {
 	all := []error{token.ErrIssuingDisabled, token.ErrNotIssuable, httpapi.ErrUnauthenticated, token.ErrDenied, signing.ErrNoKey,
 		keystore.ErrReadOnly, keystore.ErrTooLarge, keystore.ErrNameTaken, revocation.ErrUnreadable, token.ErrUnavailable, token.ErrInvalid}
@@ -253,7 +264,15 @@ func TestClientErrorMatchesWhatHappened(t *testing.T) {
 		"denied":          {"bob", nil, issue("default", time.Hour), token.ErrDenied},
 		"policy":          {"alice", policies(errors.New("no")), issue("default", time.Hour), token.ErrDenied},
 		"no key":          {"alice", nil, issue("prod", time.Hour), signing.ErrNoKey},
-		"store down":      {"alice", down, issue("default", time.Hour), token.ErrUnavailable},
+		"no signer": {"alice", func(t *testing.T, w *world) {
+			withExternalKey(t, w)
+		}, issue("default", time.Hour), nil},
+		"a signer that fails": {"alice", func(t *testing.T, w *world) {
+			withExternalKey(t, w, dataplane.WithSigners(func(context.Context, *signing.PublicKey) (*signing.PrivateKey, error) {
+				return nil, errors.New("the KMS is away")
+			}))
+		}, issue("default", time.Hour), token.ErrUnavailable},
+		"store down": {"alice", down, issue("default", time.Hour), token.ErrUnavailable},
 		"disabled": {"alice", func(t *testing.T, w *world) {
 			disabled, err := dataplane.NewDisabledIssuer()
 			require.NoError(t, err)

@@ -28,12 +28,31 @@ type wireCutoffs struct {
 	IDsBefore string       `json:"idsBefore,omitempty"` // the floor
 }
 
+// wireAffected is the answer to a dry run of CutOff.
+type wireAffected struct {
+	wireCutoff
+	DryRun   bool         `json:"dryRun"`             // always true
+	Sessions *int         `json:"sessions,omitempty"` // absent if the server does not know
+	Keys     []wireKeyUse `json:"keys,omitempty"`
+}
+
+// wireKeyUse is the use of a key by a process of the server.
+type wireKeyUse struct {
+	KeyID       string    `json:"kid"`
+	Validations uint64    `json:"validations"`
+	LastUsed    time.Time `json:"lastUsed"`
+	Sessions    int       `json:"sessions"`
+}
+
+// untilNow stands for the moment of a cutoff that the server takes.
+const untilNow = "now"
+
 func toWire(c revocation.Cutoff) wireCutoff {
 	return wireCutoff{c.Before.UTC().Format(time.RFC3339), c.Name, c.Workload, c.Zone, c.KeyID}
 }
 
 func (w wireCutoff) cutoff() (revocation.Cutoff, error) {
-	before, err := time.Parse(time.RFC3339, w.Before)
+	before, err := revocation.ParseMoment(w.Before)
 	return revocation.Cutoff{Before: before.UTC(), Name: w.Name, Workload: w.Workload, Zone: w.Zone, KeyID: w.KeyID}, err
 }
 
@@ -44,13 +63,20 @@ func readCutoff(w http.ResponseWriter, r *http.Request, what *Request) error {
 	if what.Kind == token.KindDataplane {
 		fields = []field{{"before", &c.Before}, {"name", &c.Name}, {"workload", &c.Workload}, {"kid", &c.KeyID}}
 	}
+	if what.Action == CutOff {
+		fields = append(fields, field{"dryRun", &what.DryRun})
+	}
 	if err := readBody(w, r, maxTokenRequest, fields); err != nil {
 		return err
 	}
 	var bad faults
 	var err error
-	what.Cutoff, err = c.cutoff()
+	what.UntilNow = what.Action == CutOff && c.Before == untilNow
+	if what.Cutoff, err = c.cutoff(); what.UntilNow {
+		what.Cutoff.Before, err = time.Time{}, nil
+	}
 	switch {
+	case what.UntilNow:
 	case c.Before == "":
 		bad.add("before", "is missing, want a time as in RFC 3339, such as 2026-11-29T10:00:00Z")
 	case err != nil:
@@ -98,8 +124,20 @@ func (h *handler) listCutoffs(ctx context.Context, w http.ResponseWriter, what R
 	return nil
 }
 
-// cutOff adds a cutoff, and answers with the one that is in force.
+// cutOff adds a cutoff, and answers with the one that is in force, or says what a cutoff
+// would do.
 func (h *handler) cutOff(ctx context.Context, w http.ResponseWriter, what Request) error {
+	if what.UntilNow {
+		var err error
+		if what.Cutoff, err = h.untilNow(ctx, what); err != nil {
+			return err
+		}
+	}
+	if what.DryRun {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(marshal(h.affected(what))) // fails only if the client is gone
+		return nil
+	}
 	var inForce revocation.Cutoff
 	var err error
 	if what.Kind == token.KindDataplane {
@@ -117,6 +155,43 @@ func (h *handler) cutOff(ctx context.Context, w http.ResponseWriter, what Reques
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(marshal(toWire(inForce)))
 	return nil
+}
+
+func (h *handler) untilNow(ctx context.Context, what Request) (revocation.Cutoff, error) {
+	if what.Kind == token.KindDataplane {
+		d, err := dataplane.UntilNow(ctx, h.store, what.Mesh, ofDataplanes(what.Cutoff))
+		return generalDataplane(d), err
+	}
+	z, err := zone.UntilNow(ctx, h.store, ofZoneTokens(what.Cutoff))
+	return generalZone(z), err
+}
+
+func (h *handler) affected(what Request) wireAffected {
+	answer := wireAffected{wireCutoff: toWire(sendable(what.Cutoff)), DryRun: true}
+	sessions := 0
+	if what.Kind == token.KindDataplane {
+		affected := dataplane.AffectedBy(what.Mesh, ofDataplanes(what.Cutoff), h.validators...)
+		sessions = affected.Sessions
+		for _, use := range affected.Keys {
+			answer.Keys = append(answer.Keys, wireKeyUse{use.KeyID, use.Validations, use.LastUsed.UTC(), use.Sessions})
+		}
+	} else {
+		affected := zone.AffectedBy(ofZoneTokens(what.Cutoff), h.zoneValidators...)
+		sessions = affected.Sessions
+		for _, use := range affected.Keys {
+			answer.Keys = append(answer.Keys, wireKeyUse{use.KeyID, use.Validations, use.LastUsed.UTC(), use.Sessions})
+		}
+	}
+	answer.Sessions = known(sessions)
+	return answer
+}
+
+// known returns a number for an answer, or nil if it is not known.
+func known(sessions int) *int {
+	if sessions < 0 {
+		return nil
+	}
+	return &sessions
 }
 
 func (h *handler) removeCutoff(ctx context.Context, w http.ResponseWriter, what Request) error {
@@ -160,6 +235,25 @@ func (c *Client) CutOffDataplane(ctx context.Context, mesh string, cutoff datapl
 	return ofDataplanes(inForce), err
 }
 
+// PreviewCutoffDataplane returns a cutoff that CutOffDataplane can add, and what the
+// server's process knows of the tokens that it would revoke. If cutoff.Before is zero, the
+// cutoff revokes what was issued until now, as that of dataplane.UntilNow does by the
+// clock of the server: add it right after. It changes nothing.
+//
+// affected.Sessions is -1 if the server does not know. The error matches
+// revocation.ErrCutoff if one until now cannot be made yet.
+func (c *Client) PreviewCutoffDataplane(ctx context.Context, mesh string, cutoff dataplane.Cutoff) (wouldBe dataplane.Cutoff, affected dataplane.Affected, err error) {
+	preview, general, err := c.previewCutoff(ctx, ofMesh(mesh), generalDataplane(cutoff))
+	if err != nil {
+		return dataplane.Cutoff{}, dataplane.Affected{}, err
+	}
+	affected.Sessions = orUnknown(preview.Sessions)
+	for _, use := range preview.Keys {
+		affected.Keys = append(affected.Keys, dataplane.KeyUse{Mesh: mesh, KeyID: use.KeyID, Validations: use.Validations, LastUsed: use.LastUsed, Sessions: use.Sessions})
+	}
+	return ofDataplanes(general), affected, nil
+}
+
 // RemoveCutoffDataplane removes a cutoff of a mesh, as dataplane.RemoveCutoff does. If it
 // is not there, nothing happens.
 func (c *Client) RemoveCutoffDataplane(ctx context.Context, mesh string, cutoff dataplane.Cutoff) error {
@@ -183,6 +277,19 @@ func (c *Client) CutoffsDataplane(ctx context.Context, mesh string) (cutoffs []d
 func (c *Client) CutOffZone(ctx context.Context, cutoff zone.Cutoff) (zone.Cutoff, error) {
 	inForce, err := c.cutOff(ctx, ofZones(), generalZone(cutoff))
 	return ofZoneTokens(inForce), err
+}
+
+// PreviewCutoffZone is PreviewCutoffDataplane for zone tokens.
+func (c *Client) PreviewCutoffZone(ctx context.Context, cutoff zone.Cutoff) (wouldBe zone.Cutoff, affected zone.Affected, err error) {
+	preview, general, err := c.previewCutoff(ctx, ofZones(), generalZone(cutoff))
+	if err != nil {
+		return zone.Cutoff{}, zone.Affected{}, err
+	}
+	affected.Sessions = orUnknown(preview.Sessions)
+	for _, use := range preview.Keys {
+		affected.Keys = append(affected.Keys, zone.KeyUse{KeyID: use.KeyID, Validations: use.Validations, LastUsed: use.LastUsed, Sessions: use.Sessions})
+	}
+	return ofZoneTokens(general), affected, nil
 }
 
 // RemoveCutoffZone removes a cutoff of zone tokens. If it is not there, nothing happens.
@@ -225,6 +332,56 @@ func (c *Client) cutOff(ctx context.Context, of owner, cutoff revocation.Cutoff)
 		return revocation.Cutoff{}, unusable("it is not a cutoff that covers the one that was asked for")
 	}
 	return inForce, nil
+}
+
+func (c *Client) previewCutoff(ctx context.Context, of owner, cutoff revocation.Cutoff) (answer wireAffected, wouldBe revocation.Cutoff, err error) {
+	if of.err != nil {
+		return answer, wouldBe, of.err
+	}
+	asked := sendable(cutoff)
+	body := wireAffected{wireCutoff: toWire(asked), DryRun: true}
+	if cutoff.Before.IsZero() {
+		body.Before = untilNow
+	}
+	data, err := c.do(ctx, http.MethodPost, "/cutoffs"+of.path, body, promise{http.StatusOK, []string{"application/json"}, maxListAnswer})
+	if err != nil {
+		return answer, wouldBe, err
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return answer, wouldBe, unusable("%v", err)
+	}
+	if !answer.DryRun {
+		return answer, wouldBe, unusable("it does not say that it was a dry run")
+	}
+	if wouldBe, err = answer.cutoff(); err != nil {
+		return answer, wouldBe, unusable("before is not a time")
+	}
+	if cutoff.Before.IsZero() {
+		asked.Before = wouldBe.Before
+	}
+	if !asked.Before.Equal(wouldBe.Before) {
+		return answer, wouldBe, unusable("it is about another moment")
+	}
+	if asked.Before = wouldBe.Before; asked != wouldBe {
+		return answer, wouldBe, unusable("it is about other tokens")
+	}
+	if orUnknown(answer.Sessions) < 0 && answer.Sessions != nil {
+		return answer, wouldBe, unusable("its number of sessions is negative")
+	}
+	for i, use := range answer.Keys {
+		if token.CheckKeyID(use.KeyID) != nil || use.Sessions < 0 {
+			return answer, wouldBe, unusable("keys[%d] is not the use of a key", i)
+		}
+	}
+	return answer, wouldBe, nil
+}
+
+// orUnknown returns a number of an answer, or -1 if it is not there.
+func orUnknown(sessions *int) int {
+	if sessions == nil {
+		return -1
+	}
+	return *sessions
 }
 
 func (c *Client) removeCutoff(ctx context.Context, of owner, cutoff revocation.Cutoff) error {

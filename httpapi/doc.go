@@ -8,9 +8,10 @@
 //	POST   /revocations/dataplane/{mesh}/restore   {"ids":["..."]}, restores
 //	DELETE /revocations/dataplane/{mesh}   {"ids":["..."]}, restores too; some proxies drop its body
 //	POST   /revocations/dataplane/{mesh}/lists     {"scope":"global"}, makes the list that Kuma reads
+//	POST   /revocations/dataplane/{mesh}/prune     {"lifetime","dryRun"}, drops the ids of expired tokens
 //	GET    /revocations/zone               and the others, the same for zone tokens
 //	GET    /cutoffs/dataplane/{mesh}       {"cutoffs":[{"before","name","workload","kid"}],"idsBefore"}
-//	POST   /cutoffs/dataplane/{mesh}       {"before","name"}, revokes what was issued before; also workload, kid, or none
+//	POST   /cutoffs/dataplane/{mesh}       {"before","name","dryRun"}, revokes what was issued before; also workload, kid, or none
 //	POST   /cutoffs/dataplane/{mesh}/remove        {"before","name"}, removes the cutoff
 //	GET    /cutoffs/zone                   and the others, the same for zone tokens, with zone or kid
 //	GET    /jwks/dataplane/{mesh}          the mesh's public keys
@@ -66,16 +67,28 @@
 // see revocation.MakeDataplaneGlobal. The answers to that and to GET say where each list
 // of the mesh is, as a [RevocationList].
 //
-// A cutoff has before, a time as in RFC 3339, and at most one of the other fields. The
-// answer to adding one is the cutoff that is in force for the same tokens: that one, or a
-// later one. A cutoff more than four minutes ahead of the server's clock is refused. In the
+// A cutoff has before, a time as in RFC 3339, and at most one of name, workload, zone and
+// kid. To add one that revokes what was issued until now, before is "now": see
+// dataplane.UntilNow. The answer to adding one is the cutoff that is in force for the same
+// tokens: that one, or a later one. A cutoff more than four minutes ahead of the server's
+// clock is refused. How many tokens a removed cutoff makes valid again is not known. In the
 // answer to GET, idsBefore is there if the list was pruned: see revocation.Prune.
+//
+// With dryRun true, adding a cutoff changes nothing. The answer is the cutoff, dryRun,
+// sessions, the number of open sessions that it would end, and keys, the uses of the keys
+// whose tokens it is for: see dataplane.Affected. sessions and keys are those of this
+// process, and absent without [WithDataplaneValidators] or [WithZoneValidators].
+//
+// To prune a list, lifetime is the longest validity of any token, a duration as Go writes
+// it. The answer is {"idsBefore","dropped","kept","dryRun","sessions"}: the floor, the
+// numbers of ids, and in a dry run with validators the number of open sessions whose tokens
+// the floor would revoke. If there are any, the lifetime is too short.
 //
 // # Answers
 //
 // The answer to a request for a token is 200 with the bare token as text/plain, to a
-// change of a revocation list 204, and to a read, a new list or a new cutoff 200 with JSON. Only public keys may
-// be cached. If a revocation list has problems, such as items in another form, the answers
+// change of a revocation list 204, and to a read, a new list, pruning or a new cutoff 200
+// with JSON. Only public keys may be cached. If a revocation list has problems, such as items in another form, the answers
 // about it name them in [ProblemHeader], and the answer to GET has them in its body too:
 // {"ids":["..."],"problems":["..."]}. Every error has the form of [Error], in which the
 // clients of Kuma read it; its title says what happened:
@@ -89,6 +102,7 @@
 //	405 Method not Allowed           Allow lists the methods
 //	409 Store is read-only           change revocations elsewhere, such as on the global control plane
 //	409 Name of the list is taken    the store has each name once, and the mesh has a list of its own
+//	409 Cutoffs are too far ahead    one until now can be made later: the detail says when
 //	413 Content Too Large
 //	415 Unsupported Media Type
 //	500 Revocation list unreadable   an operator must repair the record
@@ -111,6 +125,7 @@
 //
 // # Audit
 //
-// Every request for a token or for a change of a revocation list or of cutoffs is an audit event,
-// done or refused, with the actor from the authoriser. See package audit.
+// Every request for a token or for a change of a revocation list or of cutoffs is an audit
+// event, done or refused, with the actor from the authoriser. A dry run is one only if the
+// authoriser refuses it. See package audit.
 package httpapi

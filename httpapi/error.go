@@ -31,6 +31,7 @@ const (
 	titleListUnusable = "Revocation list unreadable"
 	titleListTaken    = "Name of the list is taken"
 
+	titleCutoffsAhead    = "Cutoffs are too far ahead"
 	titleCutoffsFull     = "Cutoffs are full"
 	titleCutoffsUnusable = "Cutoffs unreadable"
 )
@@ -47,6 +48,7 @@ const (
 //   - keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable: a
 //     revocation list, or cutoffs, that cannot be changed or read
 //   - keystore.ErrNameTaken: a revocation list that cannot be made
+//   - revocation.ErrCutoff: a cutoff until now that cannot be made yet
 //   - token.ErrUnavailable: 429, 502, 503 or 504; a retry may succeed
 type Error struct {
 	Type              string             `json:"type"`   // always "/std-errors"
@@ -97,6 +99,8 @@ func (e *Error) Is(target error) bool {
 		return e.Title == titleListUnusable || e.Title == titleCutoffsUnusable
 	case keystore.ErrNameTaken:
 		return e.Title == titleListTaken
+	case revocation.ErrCutoff:
+		return e.Title == titleCutoffsAhead
 	case token.ErrUnavailable:
 		return e.Status == http.StatusTooManyRequests || e.Status == http.StatusBadGateway ||
 			e.Status == http.StatusServiceUnavailable || e.Status == http.StatusGatewayTimeout
@@ -180,6 +184,10 @@ func answerTo(what Request, err error) *answer {
 		return noKey(what)
 	case what.aboutCutoffs() && (errors.Is(err, revocation.ErrUnreadable) || errors.Is(err, keystore.ErrUnreadable)):
 		return newAnswer(http.StatusInternalServerError, titleCutoffsUnusable, "an operator must repair the cutoffs")
+	case what.Action == Prune && (errors.Is(err, revocation.ErrUnreadable) || errors.Is(err, keystore.ErrUnreadable)):
+		return newAnswer(http.StatusInternalServerError, titleListUnusable, "an operator must repair the list or the cutoffs")
+	case errors.Is(err, revocation.ErrCutoff) && what.UntilNow:
+		return newAnswer(http.StatusConflict, titleCutoffsAhead, err.Error())
 	case errors.Is(err, revocation.ErrCutoff): // unless the record is unreadable, its moment is too far ahead; the rest was checked
 		return invalid(InvalidParameter{"before", "is too far ahead of the server's clock"}).(*answer)
 	case what.aboutCutoffs() && errors.Is(err, keystore.ErrTooLarge):
@@ -236,7 +244,7 @@ func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request,
 	}
 	switch a.body.Status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, section 11.6.1, asks for one
+		w.Header().Set("WWW-Authenticate", `Bearer realm="mesh"`) // RFC 6750, section 3, asks for a parameter
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	}

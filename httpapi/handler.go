@@ -37,6 +37,10 @@ const (
 	// reads: see revocation.MakeDataplaneGlobal.
 	MakeGlobalList Action = "make global list"
 
+	// Prune drops the ids of expired tokens from a revocation list, and revokes every token
+	// with an older id for ever: see revocation.Prune.
+	Prune Action = "prune"
+
 	ListCutoffs  Action = "list cutoffs"
 	CutOff       Action = "cut off"       // revoke all tokens issued before a moment
 	RemoveCutoff Action = "remove cutoff" // the tokens that it alone revokes are valid again
@@ -61,8 +65,18 @@ type Request struct {
 	// TokenIDs are the ids (jti) to Revoke or Restore, at least one.
 	TokenIDs []string
 
-	// Cutoff is the cutoff to add or remove, for CutOff and RemoveCutoff.
-	Cutoff revocation.Cutoff
+	// Cutoff is the cutoff to add or remove, for CutOff and RemoveCutoff. If UntilNow is
+	// true, its Before is zero: the handler takes the moment that UntilNow of dataplane and
+	// zone returns, which is at most four minutes ahead.
+	Cutoff   revocation.Cutoff
+	UntilNow bool
+
+	// Lifetime is the longest validity of any token, for Prune.
+	Lifetime time.Duration
+
+	// DryRun is true for a CutOff or a Prune that changes nothing: the answer says what it
+	// would do.
+	DryRun bool
 }
 
 // An Authorizer decides whether a request is allowed, and names the actor for
@@ -140,6 +154,30 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
+// WithDataplaneValidators lets dry runs of CutOff and Prune for a mesh say how many open
+// sessions of this process they would end, and how its keys are used. The handler does
+// not close the validators.
+func WithDataplaneValidators(validators ...dataplane.Validator) Option {
+	return func(h *handler) error {
+		if slices.Contains(validators, nil) {
+			return errors.New("WithDataplaneValidators: a validator is nil")
+		}
+		h.validators = append(h.validators, validators...)
+		return nil
+	}
+}
+
+// WithZoneValidators is [WithDataplaneValidators] for zone tokens.
+func WithZoneValidators(validators ...zone.Validator) Option {
+	return func(h *handler) error {
+		if slices.Contains(validators, nil) {
+			return errors.New("WithZoneValidators: a validator is nil")
+		}
+		h.zoneValidators = append(h.zoneValidators, validators...)
+		return nil
+	}
+}
+
 type handler struct {
 	store         keystore.KeyStore
 	dataplanes    dataplane.Issuer
@@ -153,6 +191,9 @@ type handler struct {
 	keys          *keySets
 	admit         func(r *http.Request, what Request) error // nil: every request
 	bodies        pool
+
+	validators     []dataplane.Validator
+	zoneValidators []zone.Validator
 }
 
 // New returns the handler. All four parameters are required: for a control plane
@@ -234,6 +275,9 @@ const restorePath = "/restore"
 // removePath ends the path under which POST removes a cutoff.
 const removePath = "/remove"
 
+// prunePath ends the path under which POST prunes a revocation list.
+const prunePath = "/prune"
+
 // listsPath ends the path under which POST makes a list of a mesh.
 const listsPath = "/lists"
 
@@ -257,8 +301,9 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	}
 	restoring := more && "/"+rest == restorePath && resource == "revocations"
 	making := more && "/"+rest == listsPath && resource == "revocations" && ofMesh
+	pruning := more && "/"+rest == prunePath && resource == "revocations"
 	removing := more && "/"+rest == removePath && resource == "cutoffs"
-	if more && !restoring && !making && !removing {
+	if more && !restoring && !making && !pruning && !removing {
 		return what, notFound()
 	}
 	var actions map[string]Action
@@ -267,6 +312,8 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 		actions = map[string]Action{http.MethodPost: Restore}
 	case making:
 		actions = map[string]Action{http.MethodPost: MakeGlobalList}
+	case pruning:
+		actions = map[string]Action{http.MethodPost: Prune}
 	case resource == "tokens":
 		actions = map[string]Action{http.MethodPost: Issue}
 	case resource == "revocations":
@@ -316,6 +363,8 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, what *Request) er
 		return readTokenIDs(w, r, what)
 	case MakeGlobalList:
 		return readListScope(w, r)
+	case Prune:
+		return readPruning(w, r, what)
 	case CutOff, RemoveCutoff:
 		return readCutoff(w, r, what)
 	}
@@ -344,6 +393,8 @@ func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request
 		return h.change(ctx, w, what)
 	case MakeGlobalList:
 		return h.makeGlobalList(ctx, w, what)
+	case Prune:
+		return h.prune(ctx, w, what)
 	case ListCutoffs:
 		return h.listCutoffs(ctx, w, what)
 	case CutOff:

@@ -3,18 +3,17 @@ package httpapi
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/meshpass/meshpass/jwks"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -30,21 +29,6 @@ const (
 )
 
 var errTooManyMeshes = fmt.Errorf("%w: clients asked for more than %d meshes without known keys within a second", token.ErrUnavailable, maxUnknownReads)
-
-// jwk is a public key (RFC 7517, section 4; RFC 7518, section 6.3.1).
-type jwk struct {
-	KeyType   string `json:"kty"`
-	Use       string `json:"use"`
-	Algorithm string `json:"alg"`
-	KeyID     string `json:"kid"`
-	Modulus   string `json:"n"`
-	Exponent  string `json:"e"`
-}
-
-// jwkSet is a JWK set (RFC 7517, section 5).
-type jwkSet struct {
-	Keys []jwk `json:"keys"`
-}
 
 // serveKeys answers with a key set.
 func (h *handler) serveKeys(ctx context.Context, w http.ResponseWriter, r *http.Request, what Request) error {
@@ -224,7 +208,10 @@ func (k *keySets) load(ctx context.Context, series signing.Series, previous *key
 	}) {
 		return &keySet{public, previous.text, previous.etag}, nil
 	}
-	set := build(public, keys)
+	set, err := build(public, keys)
+	if err != nil {
+		return previous, err
+	}
 	log.Info("built key set", slog.Int("keys", len(keys)))
 	return set, nil
 }
@@ -240,20 +227,15 @@ func text(problems []error) string {
 	return errors.Join(problems...).Error()
 }
 
-func build(public *signing.PublicSet, keys []signing.Key) *keySet {
-	var set jwkSet
+func build(public *signing.PublicSet, keys []signing.Key) (*keySet, error) {
+	byKeyID := make(map[string]*signing.PublicKey, len(keys))
 	for _, key := range keys {
-		numbers := key.Public.RSA()
-		set.Keys = append(set.Keys, jwk{
-			KeyType:   "RSA",
-			Use:       "sig",
-			Algorithm: "RS256",
-			KeyID:     key.Serial.KeyID(),
-			Modulus:   base64.RawURLEncoding.EncodeToString(numbers.N.Bytes()),
-			Exponent:  base64.RawURLEncoding.EncodeToString(big.NewInt(int64(numbers.E)).Bytes()),
-		})
+		byKeyID[key.Serial.KeyID()] = key.Public
 	}
-	text := marshal(set)
+	text, err := jwks.Format(byKeyID)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+	}
 	sum := sha256.Sum256(text)
-	return &keySet{public, text, `"` + hex.EncodeToString(sum[:16]) + `"`}
+	return &keySet{public, text, `"` + hex.EncodeToString(sum[:16]) + `"`}, nil
 }

@@ -274,6 +274,14 @@ func TestKeySetOfANewMeshIsServedOnceItHasAKey(t *testing.T) {
 	})
 }
 
+func TestKeySetHasTheKeysInAKMSToo(t *testing.T) {
+	w := newWorld(t)
+	put(t, w.store, "new", signing.DataplaneKeys("new").KeyName(1), pemOf(t, testKey(1)))
+	put(t, w.store, "new", signing.DataplaneKeys("new").ExternalKeyName(2), testKey(2).Public().PEM())
+	_, text := w.do(t, "GET", "/jwks/dataplane/new", "")
+	assert.Equal(t, map[string]string{"1": modulus(testKey(1)), "2": modulus(testKey(2))}, kids(t, text))
+}
+
 func TestKeySetETagSavesTheBody(t *testing.T) {
 	w := newWorld(t)
 	answer, _ := w.do(t, "GET", "/jwks/zone", "")

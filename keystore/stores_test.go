@@ -11,3 +11,8 @@ func TestMemoryServesTokensThroughTheirLife(t *testing.T) {
 	store := keystore.NewMemory()
 	storetest.LifeOfAToken(t, func(testing.TB) keystore.KeyStore { return store })
 }
+
+func TestMemoryLetsARevocationEndASession(t *testing.T) {
+	store := keystore.NewMemory()
+	storetest.ARevocationEndsASessionOfAnotherReplica(t, func(testing.TB) keystore.KeyStore { return store })
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -120,7 +121,8 @@ func NewCutoffs(list []Cutoff, floor time.Time) *Cutoffs {
 //	{"before":"2026-11-29T10:00:00Z"}
 //	{"before":"2026-11-29T10:00:00Z","name":"dp-1"}
 //
-// with a time as in RFC 3339 and at most one of the members name, workload, zone and kid,
+// with a time as in RFC 3339, section 5.6, with T and Z in upper case and without a leap
+// second, and at most one of the members name, workload, zone and kid,
 // or the floor that [Prune] leaves: every token is revoked whose id is a UUID of version 7
 // (RFC 9562, section 5.7) from before that time.
 //
@@ -156,9 +158,9 @@ func (c *Cutoffs) parseLine(kind token.Kind, line []byte) error {
 	for name, value := range members {
 		switch name {
 		case "before":
-			cutoff.Before, err = parseMoment(value)
+			cutoff.Before, err = ParseMoment(value)
 		case memberFloor:
-			floor, err = parseMoment(value)
+			floor, err = ParseMoment(value)
 		case ofName:
 			cutoff.Name = value
 		case ofWorkload:
@@ -226,15 +228,32 @@ func parseMembers(line []byte) (map[string]string, error) {
 	return members, nil
 }
 
-func parseMoment(text string) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%.64q is not a time as in RFC 3339, such as 2026-11-29T10:00:00Z", text)
+// moment matches a time as in RFC 3339, section 5.6: until the second, the part of a
+// second, the offset. time.Parse alone accepts more, such as T9:00:00, a comma and +24:00.
+var moment = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`)
+
+// ParseMoment reads the moment of a cutoff: a time as RFC 3339, section 5.6, writes it. A
+// part of a second counts as a whole one.
+func ParseMoment(text string) (time.Time, error) {
+	parts := moment.FindStringSubmatch(text)
+	if parts == nil {
+		return time.Time{}, notAMoment(text)
 	}
-	if at = wholeSecond(at); !canBeWritten(at) {
+	at, err := time.Parse(time.RFC3339, parts[1]+parts[3])
+	if err != nil {
+		return time.Time{}, notAMoment(text)
+	}
+	if strings.Trim(parts[2], ".0") != "" { // however small a part it is
+		at = at.Add(time.Second)
+	}
+	if at = at.UTC(); !canBeWritten(at) {
 		return time.Time{}, fmt.Errorf("%.64q is outside the years 0 to 9999 of UTC", text)
 	}
 	return at, nil
+}
+
+func notAMoment(text string) error {
+	return fmt.Errorf("%.64q is not a time as in RFC 3339, such as 2026-11-29T10:00:00Z", text)
 }
 
 // canBeWritten reports whether RFC 3339 has the moment, once it is in UTC: an offset or
@@ -380,12 +399,23 @@ func (c *Cutoffs) Latest(kid string, claims *token.Claims) time.Time {
 	return moment
 }
 
+// Lacking returns the cutoffs that none of the others covers: none of them has the subject
+// with the same moment or a later one. If these are the cutoffs of the same tokens later
+// on, what they lack is gone.
+func (c *Cutoffs) Lacking(others ...*Cutoffs) []Cutoff {
+	return slices.DeleteFunc(c.All(), func(cutoff Cutoff) bool {
+		return slices.ContainsFunc(others, func(other *Cutoffs) bool {
+			return other != nil && !other.by[cutoff.subject()].Before(cutoff.Before)
+		})
+	})
+}
+
 // IDTime returns when a token's id was made, if it is a canonical UUID of version 7 (RFC
 // 9562, section 5.7), in milliseconds.
 func IDTime(id string) (time.Time, bool) {
 	u, ok := parseUUID(id)
-	if !ok || u.high>>12&0xf != 7 || u.low>>62 != 0b10 {
+	if !ok {
 		return time.Time{}, false
 	}
-	return time.UnixMilli(int64(u.high >> 16)).UTC(), true
+	return u.made()
 }

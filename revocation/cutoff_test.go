@@ -42,6 +42,7 @@ func TestCutoffsRevokeWhatWasIssuedBeforeAndNothingElse(t *testing.T) {
 		"a second after":                 {`{"before":"2026-11-29T10:00:00Z"}`, ten.Add(time.Second), false},
 		"without an iat":                 {`{"before":"2026-11-29T10:00:00Z"}`, time.Time{}, true},
 		"a part of a second counts":      {`{"before":"2026-11-29T09:59:59.001Z"}`, ten.Add(-time.Second), true},
+		"however small a part":           {`{"before":"2026-11-29T09:59:59.00000000000001Z"}`, ten.Add(-time.Second), true},
 		"another zone of time":           {`{"before":"2026-11-29T11:00:00+01:00"}`, ten.Add(-time.Second), true},
 		"its name":                       {`{"before":"2026-11-29T10:00:00Z","name":"dp-1"}`, ten.Add(-time.Second), true},
 		"another name":                   {`{"before":"2026-11-29T10:00:00Z","name":"dp-2"}`, ten.Add(-time.Second), false},
@@ -65,7 +66,7 @@ func TestCutoffsRevokeWhatWasIssuedBeforeAndNothingElse(t *testing.T) {
 
 func TestParseCutoffsReadsNothingThatItDoesNotUnderstand(t *testing.T) {
 	for _, line := range []string{
-		`{}`, `{"name":"dp-1"}`, `{"before":""}`, `{"before":"2026-11-29T10:00:00"}`, `{"before":"2026-11-29 10:00:00Z"}`, `{"before":"2026-11-29"}`, `{"before":1764410400}`, `{"before":null}`,
+		`{}`, `{"name":"dp-1"}`, `{"before":""}`, `{"before":"2026-11-29T10:00:00"}`, `{"before":"2026-11-29 10:00:00Z"}`, `{"before":"2026-11-29"}`, `{"before":"2026-11-29T9:00:00Z"}`, `{"before":"2026-11-29T10:00:00,5Z"}`, `{"before":"2026-11-29T10:00:00+24:00"}`, `{"before":1764410400}`, `{"before":null}`,
 		`{"before":"2026-11-29T10:00:00Z","name":"a","workload":"b"}`, `{"before":"2026-11-29T10:00:00Z","name":""}`, `{"before":"2026-11-29T10:00:00Z","name":["a"]}`,
 		`{"before":"2026-11-29T10:00:00Z","before":"2026-11-28T10:00:00Z"}`, `{"before":"2026-11-29T10:00:00Z","bef\u006fre":"2026-11-28T10:00:00Z"}`,
 		`{"Before":"2026-11-29T10:00:00Z"}`, `{"before":"2026-11-29T10:00:00Z","tags":"a"}`, `{"before":"2026-11-29T10:00:00Z","zone":"west"}`,
@@ -220,21 +221,4 @@ func TestPruneDropsTheIDsOfExpiredTokensAndLeavesAFloorBelowWhichAllAreRevoked(t
 	floor, err = cutoffs.Load(t.Context(), store)
 	require.NoError(t, err)
 	assert.Equal(t, done.Floor, floor.Floor(), "a cutoff leaves it")
-}
-
-func FuzzParseCutoffs(f *testing.F) {
-	f.Add([]byte(`{"before":"2026-11-29T10:00:00Z","name":"dp-1"}`))
-	f.Add([]byte("{\"idsBefore\":\"2026-11-29T10:00:00Z\"}\n{\"before\":\"2026-11-29T10:00:00.5+01:00\",\"kid\":\"1\"}"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := revocation.ParseCutoffs(token.KindDataplane, data)
-		if err != nil {
-			require.ErrorIs(t, err, revocation.ErrUnreadable)
-			return
-		}
-		for _, cutoff := range c.All() {
-			claims := &token.Claims{Dataplane: token.Dataplane{Name: cutoff.Name, Workload: cutoff.Workload}}
-			claims.IssuedAt = cutoff.Before.Add(-time.Second)
-			require.NotEmpty(t, c.Check(cutoff.KeyID, claims), cutoff)
-		}
-	})
 }

@@ -197,6 +197,10 @@ type Pruning struct {
 	Floor   time.Time // from then on ids of version 7 are on the list; before it all of them are revoked
 	Dropped int       // ids from before Floor that leave the list
 	Kept    int       // ids that stay: later ones, and those that tell no time
+
+	// Sessions counts the open sessions whose tokens Floor would revoke, as far as a dry
+	// run was given the validators of their process. It is -1 if that is not known.
+	Sessions int
 }
 
 // pruneMargin is how long after the end of its lifetime an id stays on a list at least:
@@ -219,7 +223,7 @@ func Prune(ctx context.Context, store keystore.KeyStore, list Ref, cutoffs Cutof
 	if lifetime <= 0 {
 		return Pruning{}, fmt.Errorf("%w: a lifetime of %s, want more than 0", ErrCutoff, lifetime)
 	}
-	p := Pruning{Floor: time.Now().Add(-lifetime - pruneMargin).Truncate(time.Second).UTC()}
+	p := Pruning{Floor: time.Now().Add(-lifetime - pruneMargin).Truncate(time.Second).UTC(), Sessions: -1}
 	present, err := cutoffs.Load(ctx, store)
 	if err != nil {
 		return Pruning{}, err

@@ -42,6 +42,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/meshpass/meshpass/token"
 )
@@ -185,6 +186,21 @@ func (l *List) MissingFrom(other *List) (n int) {
 	}
 	for id := range l.others {
 		if !other.Contains(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// MissingBefore counts those of the ids that MissingFrom counts which are UUIDs of version 7
+// from before a moment. If the moment is the floor that [Prune] has left, they are still
+// revoked.
+func (l *List) MissingBefore(moment time.Time, other *List) (n int) {
+	if l == nil {
+		return 0
+	}
+	for _, u := range l.table {
+		if made, ok := u.made(); ok && made.Before(moment) && !other.has(u) {
 			n++
 		}
 	}

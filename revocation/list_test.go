@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf16"
 
@@ -154,6 +155,24 @@ func TestListTellsHowManyOfItsIDsAnotherLacks(t *testing.T) {
 	assert.Equal(t, 4, all.MissingFrom(nil))
 	assert.Zero(t, parse("").MissingFrom(all))
 	assert.Zero(t, (*revocation.List)(nil).MissingFrom(all))
+}
+
+func TestListTellsHowManyOfTheIDsThatAnotherLacksAreFromBeforeAMoment(t *testing.T) {
+	const ( // the first three of version 7
+		old, older, young = "018f0000-0000-7000-8000-000000000001", "018e0000-0000-7000-8000-000000000002", "01900000-0000-7000-8000-000000000003"
+		ofVersion4        = "018e0000-0000-4000-8000-000000000002"
+	)
+	list, err := revocation.Parse([]byte(strings.Join([]string{old, older, young, ofVersion4, "a"}, ",")))
+	require.NoError(t, err)
+	moment, _ := revocation.IDTime(young)
+	other, err := revocation.Parse([]byte(old))
+	require.NoError(t, err)
+	assert.Equal(t, 2, list.MissingBefore(moment, nil))
+	assert.Equal(t, 1, list.MissingBefore(moment, other))
+	assert.Equal(t, 3, list.MissingBefore(moment.Add(time.Millisecond), nil))
+	assert.Zero(t, list.MissingBefore(moment, list))
+	assert.Zero(t, list.MissingBefore(time.Time{}, nil))
+	assert.Zero(t, (*revocation.List)(nil).MissingBefore(moment, nil))
 }
 
 func TestListComparesIDsAsTheyAreWritten(t *testing.T) {

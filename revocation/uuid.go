@@ -3,6 +3,7 @@ package revocation
 import (
 	"fmt"
 	"hash/maphash"
+	"time"
 )
 
 // uuid is the value of an id that is a canonical UUID: lower case digits in
@@ -73,6 +74,14 @@ func parseUUID[T text](id T) (u uuid, ok bool) {
 func (u uuid) text() string {
 	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x",
 		u.high>>32, u.high>>16&0xffff, u.high&0xffff, u.low>>48, u.low&0xffff_ffff_ffff)
+}
+
+// made returns when a UUID of version 7 was made.
+func (u uuid) made() (time.Time, bool) {
+	if u.high>>12&0xf != 7 || u.low>>62 != 0b10 {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(int64(u.high >> 16)).UTC(), true
 }
 
 // hashSeed differs between processes, so that an attacker cannot choose ids

@@ -12,9 +12,13 @@ var (
 	// size, cannot be stored, or its record is misnamed.
 	ErrKey = errors.New("unusable key")
 
-	// ErrNoKey: a series has no key with the requested serial, or no private
-	// key at all.
+	// ErrNoKey: a series has no key with the requested serial, or no key at all
+	// that signs.
 	ErrNoKey = errors.New("no such signing key")
+
+	// ErrNoSigner: the private half of the key that signs is in a KMS or HSM, and
+	// the issuer was given no signer for it. No older key signs in its place.
+	ErrNoSigner = errors.New("no signer for the signing key")
 
 	// ErrInUse: a key must not be removed yet.
 	ErrInUse = errors.New("signing key is in use")

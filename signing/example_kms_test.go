@@ -24,8 +24,9 @@ func (s kmsSigner) Sign(_ io.Reader, digest []byte, options crypto.SignerOpts) (
 	return rsa.SignPKCS1v15(rand.Reader, s.service, options.HashFunc(), digest)
 }
 
-// A key in a KMS or HSM signs, and cannot be read or stored. Issue tokens with it
-// by dataplane.NewOfflineIssuer, and give its public half to validators.
+// A key in a KMS or HSM signs, and cannot be read or stored. dataplane.AddExternalKey stores
+// its public half, and dataplane.WithSigners gives it to an issuer. Without a store,
+// dataplane.NewOfflineIssuer signs with it, and validators are given its public half.
 func ExampleNewPrivateKey() {
 	service, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -40,7 +41,7 @@ func ExampleNewPrivateKey() {
 		log.Fatal(err)
 	}
 
-	public := key.Public() // for dataplane.WithPublicKey, or a file: public.PEM()
+	public := key.Public() // for dataplane.AddExternalKey, or a file: public.PEM()
 	fmt.Println("verified:", public.Verify([]byte("header.payload"), signature) == nil)
 	_, err = key.PEM()
 	fmt.Println("not storable:", errors.Is(err, signing.ErrKey))

@@ -44,15 +44,15 @@ func ExampleSeries() {
 	fmt.Println(keys.PublicKeyName(1))
 	fmt.Println(signing.ZoneKeys().KeyName(0))
 
-	serial, public, err := keys.ParseName("dataplane-token-signing-key-default-10")
-	fmt.Println(serial, public, err)
+	serial, kind, err := keys.ParseName("dataplane-token-signing-key-default-10")
+	fmt.Println(serial, kind == signing.PrivateRecord, err)
 	_, _, err = keys.ParseName("dataplane-token-signing-key-default-backup")
 	fmt.Println(errors.Is(err, signing.ErrKey))
 	// Output:
 	// dataplane-token-signing-key-default-1
 	// dataplane-token-signing-public-key-default-1
 	// zone-token-signing-key
-	// 10 false <nil>
+	// 10 true <nil>
 	// true
 }
 

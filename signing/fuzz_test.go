@@ -136,16 +136,17 @@ func FuzzKeyName(f *testing.F) {
 		for _, mesh := range []string{"default", "default-2", "a", "a-1", "", "1", "public-key"} {
 			f.Add(mesh, "dataplane-token-signing-key-default"+suffix)
 			f.Add(mesh, "dataplane-token-signing-public-key-"+mesh+suffix)
+			f.Add(mesh, "dataplane-token-signing-external-key-"+mesh+suffix)
 			f.Add(mesh, "zone-token-signing-key"+suffix)
 		}
 	}
 	f.Add("default", "dataplane-token-revocations-default")
 	f.Fuzz(func(t *testing.T, mesh, name string) {
 		for series, pattern := range map[signing.Series]string{
-			signing.DataplaneKeys(mesh): `dataplane-token-signing-(public-)?key-` + regexp.QuoteMeta(mesh),
-			signing.ZoneKeys():          `zone-token-signing-(public-)?key`,
+			signing.DataplaneKeys(mesh): `dataplane-token-signing-(public-|external-)?key-` + regexp.QuoteMeta(mesh),
+			signing.ZoneKeys():          `zone-token-signing-(public-|external-)?key`,
 		} {
-			serial, public, err := series.ParseName(name)
+			serial, kind, err := series.ParseName(name)
 
 			// The rule in other words: the name, then nothing or a dash and a number.
 			matches, compileErr := regexp.Compile(`^` + pattern + `(?:-([1-9][0-9]{0,18}))?$`)
@@ -163,18 +164,15 @@ func FuzzKeyName(f *testing.F) {
 			prefixed := len(name) >= len(series.Prefix()) && name[:len(series.Prefix())] == series.Prefix()
 			if err != nil {
 				require.Zero(t, serial)
-				require.False(t, public)
+				require.Zero(t, kind)
 				require.Equal(t, prefixed, errors.Is(err, signing.ErrKey))
 				require.Equal(t, !prefixed, errors.Is(err, signing.ErrNotKey))
 				continue
 			}
 			require.True(t, prefixed)
 			require.Equal(t, want, uint64(serial))
-			require.Equal(t, match[1] != "", public)
-			again := series.KeyName(serial)
-			if public {
-				again = series.PublicKeyName(serial)
-			}
+			require.Equal(t, map[string]signing.RecordKind{"": signing.PrivateRecord, "external-": signing.ExternalRecord, "public-": signing.PublicRecord}[match[1]], kind)
+			again := [...]string{series.KeyName(serial), series.ExternalKeyName(serial), series.PublicKeyName(serial)}[kind-signing.PrivateRecord]
 			require.Equal(t, name, again, "a key has one name")
 			parsed, ok := signing.ParseSerial(serial.KeyID())
 			require.True(t, ok)

@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -32,7 +33,7 @@ type PrivateKey struct {
 
 	// The secret is in functions instead of fields: reflection, as in fmt, reads
 	// unexported fields and bypasses methods, but cannot look into a function.
-	sign func(signingInput []byte) ([]byte, error)
+	sign func(ctx context.Context, signingInput []byte) ([]byte, error)
 	pem  func() ([]byte, error)
 }
 
@@ -54,12 +55,13 @@ func Generate(bits int) (*PrivateKey, error) {
 
 // NewPrivateKey returns a key from an *rsa.PrivateKey, which it copies and
 // validates, or from another signer with an RSA key, such as one in a KMS or
-// HSM. Such a signer must be safe for concurrent use. Each of its signatures is
-// verified before use.
+// HSM. Such a signer must be safe for concurrent use: up to 32 of its calls run at
+// once. Each of its signatures is verified before use, which takes a thirtieth of the
+// time of a signature in memory.
 //
-// Use a signer in a KMS or HSM with NewOfflineIssuer; validators get its public
-// half with WithPublicKey or as a public key record. It cannot be stored, so
-// AddKey refuses it.
+// A key in a KMS or HSM cannot be stored, so AddKey refuses it. AddExternalKey stores
+// its public half, and WithSigners gives the key to issuers. Or use it without a store:
+// NewOfflineIssuer signs with it, and validators get its public half with WithPublicKey.
 //
 // The error matches [ErrKey] if [NewPublicKey] would not accept the key, if it
 // has more than two primes, or if it is not valid.
@@ -84,19 +86,9 @@ func NewPrivateKey(s crypto.Signer) (*PrivateKey, error) {
 	}
 	return &PrivateKey{
 		public: public,
-		sign: func(signingInput []byte) ([]byte, error) {
-			signature, err := signRS256(s, signingInput)
-			if err != nil {
-				return nil, fmt.Errorf("signing with the key %s: %w", public.Fingerprint(), err)
-			}
-			if public.Verify(signingInput, signature) != nil {
-				return nil, unusable("a signature that the signer's public key "+public.Fingerprint()+" does not verify",
-					"an RS256 signature")
-			}
-			return signature, nil
-		},
+		sign:   newExternal(s, public).sign,
 		pem: func() ([]byte, error) {
-			return nil, fmt.Errorf("%w: a key in a KMS or HSM cannot be stored; issue with NewOfflineIssuer and validate with WithPublicKey", ErrKey)
+			return nil, fmt.Errorf("%w: a key in a KMS or HSM cannot be stored; AddExternalKey stores its public half, and WithSigners gives it to issuers", ErrKey)
 		},
 	}, nil
 }
@@ -142,7 +134,7 @@ func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 	}
 	return &PrivateKey{
 		public: public,
-		sign: func(signingInput []byte) ([]byte, error) {
+		sign: func(_ context.Context, signingInput []byte) ([]byte, error) {
 			signature, err := signRS256(key, signingInput)
 			if err != nil {
 				return nil, fmt.Errorf("signing with the key %s: %w", public.Fingerprint(), err)
@@ -250,15 +242,25 @@ func (k *PrivateKey) Public() *PublicKey {
 	return k.public
 }
 
-// Sign returns the RS256 signature over signingInput, which is as long as the
-// modulus. It takes about a millisecond for an RSA-2048 key in memory; a KMS or
-// HSM signer may block for longer. The error matches [ErrKey] if such a signer
-// returns a wrong signature. An error of the signer is returned wrapped.
+// Sign is [PrivateKey.SignContext] with a context that never ends.
 func (k *PrivateKey) Sign(signingInput []byte) ([]byte, error) {
+	return k.SignContext(context.Background(), signingInput)
+}
+
+// SignContext returns the RS256 signature over signingInput, which is as long as the
+// modulus. It takes about a millisecond for an RSA-2048 key in memory, and then ignores
+// ctx.
+//
+// A KMS or HSM signer may block for longer. SignContext then returns when ctx ends. The
+// call of the signer goes on, since a crypto.Signer has no context; at most 32 calls
+// of a key run at once, and further ones wait. The error matches
+// [token.ErrUnavailable] and wraps the signer's if the signer fails, and the context's if
+// that ends first. It matches [ErrKey] if the signer returns a wrong signature.
+func (k *PrivateKey) SignContext(ctx context.Context, signingInput []byte) ([]byte, error) {
 	if k.isZero() {
 		return nil, unusable("no key", "a private key that was parsed or generated")
 	}
-	return k.sign(signingInput)
+	return k.sign(ctx, signingInput)
 }
 
 // PEM returns the unencrypted key as a PEM block of type RSA PRIVATE KEY

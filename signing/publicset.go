@@ -26,8 +26,8 @@ type Key struct {
 	Serial Serial
 
 	// Created is the time at which the store created the record of the private
-	// key, or if there is none, of the public key. It is zero if the store cannot
-	// read that record.
+	// or external key, or if there is none, of the public key. It is zero if the
+	// store cannot read that record.
 	Created time.Time
 
 	// Public verifies the tokens signed with the key. It is nil if the key
@@ -38,9 +38,14 @@ type Key struct {
 	// or not, rather than only its public half.
 	Private bool
 
-	// Signs marks the private key with the highest serial, readable or not. A
-	// set with only public keys marks none. Issuers with a publish delay may
-	// still sign with an older key.
+	// External reports whether the private half is outside the store, in a KMS or
+	// HSM: there is an [ExternalRecord] with this serial, readable or not, and no
+	// private key.
+	External bool
+
+	// Signs marks the private or external key with the highest serial, readable or
+	// not. A set with only copies of public keys marks none. Issuers with a publish
+	// delay may still sign with an older key.
 	Signs bool
 
 	// Err is set if and only if Public is nil. It matches [ErrKey].
@@ -54,15 +59,15 @@ type reading struct {
 	err    error
 }
 
-func read(record keystore.Record, public bool) *reading {
+func read(record keystore.Record, kind RecordKind) *reading {
 	var key *PublicKey
 	var err error
-	if public {
-		key, err = ParsePublicKey(record.Data)
-	} else {
+	if kind == PrivateRecord {
 		var private *PrivateKey
 		private, err = ParsePrivateKey(record.Data)
 		key = private.Public()
+	} else {
+		key, err = ParsePublicKey(record.Data)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", describeRecord(record), err)
@@ -71,8 +76,8 @@ func read(record keystore.Record, public bool) *reading {
 }
 
 // PublicSet parses the keys in records and keeps their public halves. It
-// accepts every record of the series, private or public. If both exist for a
-// serial, it uses the private one, unless that cannot be read. Faulty records do
+// accepts every record of the series. If a serial has several, it uses the private
+// one, then the external one, unless that cannot be read. Faulty records do
 // not affect the other keys; [PublicSet.Problems] reports them. Records that the store
 // listed but could not read, given as unreadable, count as faulty.
 //
@@ -84,9 +89,9 @@ func (s Series) PublicSet(records []keystore.Record, unreadable []*keystore.Erro
 		previous = &PublicSet{}
 	}
 	set := &PublicSet{series: s, byKeyID: make(map[string]Key), readings: make(map[string]*reading)}
-	halves := make(map[Serial]struct{ private, public *reading })
-	add := func(record keystore.Record, read func(public bool) *reading) {
-		serial, public, err := s.ParseName(record.Name)
+	halves := make(map[Serial]recordsOfKey)
+	add := func(record keystore.Record, read func(RecordKind) *reading) {
+		serial, kind, err := s.ParseName(record.Name)
 		switch {
 		case errors.Is(err, ErrNotKey):
 			return
@@ -97,37 +102,33 @@ func (s Series) PublicSet(records []keystore.Record, unreadable []*keystore.Erro
 			set.report(err)
 			return
 		}
-		r := read(public)
+		r := read(kind)
 		set.readings[record.Name] = r
 		if r.err != nil {
 			set.report(r.err)
 		}
 		h := halves[serial]
-		if public {
-			h.public = r
-		} else {
-			h.private = r
-		}
+		h[kind] = r
 		halves[serial] = h
 	}
 	for _, record := range records {
-		add(record, func(public bool) *reading {
+		add(record, func(kind RecordKind) *reading {
 			if r := previous.readings[record.Name]; r != nil && record.Unchanged(r.record) {
 				return r
 			}
-			return read(record, public)
+			return read(record, kind)
 		})
 	}
 	for _, err := range unreadable {
 		record := keystore.Record{Scope: err.Scope, Name: err.Name}
-		add(record, func(bool) *reading { return &reading{record: record, err: unreadableKey(err)} })
+		add(record, func(RecordKind) *reading { return &reading{record: record, err: unreadableKey(err)} })
 	}
 	_, signs, err := s.Signing(records, unreadable, time.Time{})
 	if errors.Is(err, ErrNoKey) { // only public keys, or none
 		signs = -1
 	}
 	for _, serial := range slices.Sorted(maps.Keys(halves)) {
-		key := set.choose(serial, halves[serial].private, halves[serial].public, previous)
+		key := set.choose(serial, halves[serial], previous)
 		key.Signs = serial == signs
 		set.keys = append(set.keys, key)
 		set.byKeyID[serial.KeyID()] = key
@@ -135,25 +136,35 @@ func (s Series) PublicSet(records []keystore.Record, unreadable []*keystore.Erro
 	return set
 }
 
-// choose combines the records of a serial into one key, and reports
-// contradictions. At most one record is nil.
-func (set *PublicSet) choose(serial Serial, private, public *reading, previous *PublicSet) Key {
-	from := private
-	switch {
-	case private == nil:
-		from = public
-	case public == nil:
-	case private.err != nil && public.err == nil:
-		from = public
-	case private.err == nil && public.err == nil && !private.key.Equal(public.key):
-		set.report(fmt.Errorf("%s: %w", describeRecord(public.record),
-			unusable("the public key "+public.key.Fingerprint(),
-				fmt.Sprintf("that of %s, %s, which is used instead", describeRecord(private.record), private.key.Fingerprint()))))
+// recordsOfKey holds what was read for one serial, by RecordKind; nil means no record.
+type recordsOfKey [PublicRecord + 1]*reading
+
+// choose combines the records of a serial into one key, and reports contradictions.
+// There is at least one record.
+func (set *PublicSet) choose(serial Serial, of recordsOfKey, previous *PublicSet) Key {
+	var first, from *reading
+	for _, r := range of {
+		switch {
+		case r == nil:
+		case first == nil:
+			first, from = r, r
+		case from.err != nil:
+			if r.err == nil {
+				from = r
+			}
+		case r.err == nil && !r.key.Equal(from.key):
+			set.report(fmt.Errorf("%s: %w", describeRecord(r.record),
+				unusable("the public key "+r.key.Fingerprint(),
+					fmt.Sprintf("that of %s, %s, which is used instead", describeRecord(from.record), from.key.Fingerprint()))))
+		}
 	}
-	key := Key{Serial: serial, Created: from.record.Created, Public: from.key, Err: from.err}
-	if private != nil {
-		key.Private = true
-		key.Created = private.record.Created
+	key := Key{
+		Serial:   serial,
+		Created:  first.record.Created,
+		Public:   from.key,
+		Private:  of[PrivateRecord] != nil,
+		External: of[PrivateRecord] == nil && of[ExternalRecord] != nil,
+		Err:      from.err,
 	}
 	if before := previous.byKeyID[serial.KeyID()].Public; before.Equal(key.Public) {
 		key.Public = before
@@ -178,8 +189,8 @@ func (set *PublicSet) Find(kid string) (*PublicKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: kid %.64q is not the serial of a key in %s", ErrNoKey, kid, describeScope(set.series.Scope()))
 	}
-	return nil, fmt.Errorf("%w: %s has no record named %s or %s", ErrNoKey, describeScope(set.series.Scope()),
-		quoteName(set.series.KeyName(serial)), quoteName(set.series.PublicKeyName(serial)))
+	return nil, fmt.Errorf("%w: %s has no record named %s, %s or %s", ErrNoKey, describeScope(set.series.Scope()),
+		quoteName(set.series.KeyName(serial)), quoteName(set.series.ExternalKeyName(serial)), quoteName(set.series.PublicKeyName(serial)))
 }
 
 // Keys returns all keys by ascending serial, including those that cannot be

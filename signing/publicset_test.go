@@ -58,7 +58,7 @@ func TestPublicSetDoesNotFindAKidThatIsNoSerialOfIt(t *testing.T) {
 	}
 	_, err := set.Find("2")
 	assert.EqualError(t, err, `no such signing key: mesh "default" has no record named `+
-		`"dataplane-token-signing-key-default-2" or "dataplane-token-signing-public-key-default-2"`)
+		`"dataplane-token-signing-key-default-2", "dataplane-token-signing-external-key-default-2" or "dataplane-token-signing-public-key-default-2"`)
 	_, err = set.Find("key-1\n" + string(make([]byte, 1<<20)))
 	assert.Less(t, len(err.Error()), 500, "a kid is cut short")
 	assert.NotContains(t, err.Error(), "\n")
@@ -105,6 +105,40 @@ func TestPublicSetOfPublicKeysSignsWithNone(t *testing.T) {
 	keys := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.PublicKeyName(1), firstEncoded().public)}, nil, nil).Keys()
 	require.Len(t, keys, 1)
 	assert.False(t, keys[0].Signs)
+}
+
+func TestPublicSetVerifiesWithAKeyOutsideTheStoreAndSaysThatItSigns(t *testing.T) {
+	set := defaultKeys.PublicSet([]keystore.Record{
+		in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.ExternalKeyName(2), secondEncoded().public),
+	}, nil, nil)
+	assert.Empty(t, set.Problems())
+	keys := set.Keys()
+	require.Len(t, keys, 2)
+	assert.Equal(t, signing.Key{Serial: 2, Created: keys[1].Created, Public: find(t, set, "2"), External: true, Signs: true}, keys[1])
+	assert.False(t, keys[0].External)
+	assert.False(t, keys[0].Signs)
+}
+
+func TestPublicSetTakesThePrivateKeyOfASerialThatHasAlsoAnotherOutsideTheStore(t *testing.T) {
+	set := defaultKeys.PublicSet([]keystore.Record{
+		in(defaultKeys.ExternalKeyName(2), secondEncoded().public), in(defaultKeys.KeyName(2), firstEncoded().private),
+	}, nil, nil)
+	requireOneProblem(t, set, `record "dataplane-token-signing-external-key-default-2" in mesh "default"`, "which is used instead")
+	assert.True(t, set.Keys()[0].Private)
+	assert.False(t, set.Keys()[0].External)
+	assert.Equal(t, firstEncoded().public, find(t, set, "2").PEM())
+}
+
+func TestPublicSetNamesAKeyOutsideTheStoreThatCannotBeReadAsTheOneThatSigns(t *testing.T) {
+	for name, data := range map[string][]byte{"a private key": firstEncoded().private, "damaged": []byte("?")} {
+		keys := defaultKeys.PublicSet([]keystore.Record{
+			in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.ExternalKeyName(2), data),
+		}, nil, nil).Keys()
+		require.Len(t, keys, 2, name)
+		assert.True(t, keys[1].Signs, name)
+		assert.True(t, keys[1].External, name)
+		assert.ErrorIs(t, keys[1].Err, signing.ErrKey, name)
+	}
 }
 
 func TestPublicSetOfNothingIsEmpty(t *testing.T) {

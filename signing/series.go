@@ -16,10 +16,12 @@ import (
 // A record name consists of the kind, the mesh and the serial. The name for
 // serial 0 has no number:
 //
-//	dataplane-token-signing-key-{mesh}-{serial}          the private keys of a mesh
-//	dataplane-token-signing-public-key-{mesh}-{serial}   their public halves, on zones
-//	zone-token-signing-key-{serial}                      the private keys of zones, in the global scope
-//	zone-token-signing-public-key-{serial}               their public halves, on zones
+//	dataplane-token-signing-key-{mesh}-{serial}            the private keys of a mesh
+//	dataplane-token-signing-external-key-{mesh}-{serial}   the public halves of its keys in a KMS or HSM
+//	dataplane-token-signing-public-key-{mesh}-{serial}     the public halves of both, on zones
+//	zone-token-signing-key-{serial}                        the private keys of zones, in the global scope
+//	zone-token-signing-external-key-{serial}               the public halves of their keys in a KMS or HSM
+//	zone-token-signing-public-key-{serial}                 the public halves of both, on zones
 type Series struct {
 	kind token.Kind
 	mesh string // empty for zone keys
@@ -29,6 +31,22 @@ type Series struct {
 // The mesh must be a scope that [keystore.CheckScope] accepts. It must not be
 // empty, which would be the global scope.
 func DataplaneKeys(mesh string) Series { return Series{kind: token.KindDataplane, mesh: mesh} }
+
+// RecordKind tells what a record of a series holds.
+type RecordKind int
+
+const (
+	// PrivateRecord: a private key. It signs.
+	PrivateRecord RecordKind = iota + 1
+
+	// ExternalRecord: the public half of a key whose private half is outside the
+	// store, in a KMS or HSM. It signs too, where an issuer has the signer.
+	ExternalRecord
+
+	// PublicRecord: a copy of the public half of a key that is in another store. It
+	// only verifies.
+	PublicRecord
+)
 
 // ZoneKeys returns the series that signs zone tokens.
 func ZoneKeys() Series { return Series{kind: token.KindZone} }
@@ -40,22 +58,24 @@ func (s Series) Kind() token.Kind { return s.kind }
 // [keystore.Global] for zone keys.
 func (s Series) Scope() keystore.Scope { return keystore.Scope(s.mesh) }
 
-// Prefix returns the common prefix of all record names of the series, private
-// and public. To list only the private keys, use [Series.KeyName] of 0 as the
-// prefix. Both prefixes also match other records; the functions of this package
-// ignore or report those.
+// Prefix returns the common prefix of all record names of the series. It also
+// matches other records; the functions of this package ignore or report those.
 func (s Series) Prefix() string { return string(s.kind) + "-token-signing-" }
 
 // KeyName returns the record name of a private key. The name of serial 0 is the
 // prefix of all others.
-func (s Series) KeyName(serial Serial) string { return s.name("key", serial) }
+func (s Series) KeyName(serial Serial) string { return s.recordName(PrivateRecord, serial) }
+
+// ExternalKeyName returns the record name of a key in a KMS or HSM. The name of
+// serial 0 is the prefix of all others.
+func (s Series) ExternalKeyName(serial Serial) string { return s.recordName(ExternalRecord, serial) }
 
 // PublicKeyName returns the record name of a public key. The name of serial 0 is
 // the prefix of all others.
-func (s Series) PublicKeyName(serial Serial) string { return s.name("public-key", serial) }
+func (s Series) PublicKeyName(serial Serial) string { return s.recordName(PublicRecord, serial) }
 
-func (s Series) name(half string, serial Serial) string {
-	name := s.Prefix() + half
+func (s Series) recordName(kind RecordKind, serial Serial) string {
+	name := s.Prefix() + [...]string{PrivateRecord: "key", ExternalRecord: "external-key", PublicRecord: "public-key"}[kind]
 	if s.kind == token.KindDataplane {
 		name += "-" + s.mesh
 	}
@@ -66,58 +86,62 @@ func (s Series) name(half string, serial Serial) string {
 }
 
 // ParseName returns the serial in the name of a record in the series' scope, and
-// whether the key is public. The error matches [ErrNotKey] if the name does not
+// what the record holds. The error matches [ErrNotKey] if the name does not
 // start with [Series.Prefix]: the record is not a signing key, which is no fault.
 // It matches [ErrKey] if the name has the prefix but is for another mesh or does
 // not end in a canonical serial. Such a record is not used; tell an operator.
-func (s Series) ParseName(name string) (serial Serial, public bool, err error) {
+func (s Series) ParseName(name string) (Serial, RecordKind, error) {
 	if !strings.HasPrefix(name, s.Prefix()) {
-		return 0, false, fmt.Errorf("%w: %s", ErrNotKey, quoteName(name))
+		return 0, 0, fmt.Errorf("%w: %s", ErrNotKey, quoteName(name))
 	}
-	// Neither of the two names is a prefix of the other.
-	number, ok := strings.CutPrefix(name, s.KeyName(0))
-	if !ok {
-		number, public = strings.CutPrefix(name, s.PublicKeyName(0))
-		ok = public
-	}
-	if ok && number == "" {
-		return 0, public, nil
-	}
-	if kid, dashed := strings.CutPrefix(number, "-"); ok && dashed {
-		// Serial 0 has only the name without a number.
-		if serial, ok := ParseSerial(kid); ok && serial != 0 {
-			return serial, public, nil
+	for kind := PrivateRecord; kind <= PublicRecord; kind++ { // no name is a prefix of another
+		number, ok := strings.CutPrefix(name, s.recordName(kind, 0))
+		if !ok {
+			continue
+		}
+		if number == "" {
+			return 0, kind, nil
+		}
+		if kid, dashed := strings.CutPrefix(number, "-"); dashed {
+			// Serial 0 has only the name without a number.
+			if serial, ok := ParseSerial(kid); ok && serial != 0 {
+				return serial, kind, nil
+			}
 		}
 	}
-	return 0, false, unusable("a key record named "+quoteName(name)+" in "+describeScope(s.Scope()),
-		fmt.Sprintf("%q or %q, alone or with a dash and a serial of at least 1", s.KeyName(0), s.PublicKeyName(0)))
+	return 0, 0, unusable("a key record named "+quoteName(name)+" in "+describeScope(s.Scope()),
+		fmt.Sprintf("%q, %q or %q, alone or with a dash and a serial of at least 1", s.KeyName(0), s.ExternalKeyName(0), s.PublicKeyName(0)))
 }
 
-// Signing returns the record of the private key that signs: among the keys that
-// were created at or before createdBy, the one with the highest serial. If all keys
-// are newer, it is the one with the lowest serial. So every validator knows a key
-// before it signs. A zero createdBy accepts keys of any age.
+// Signing returns the record of the key that signs, which is a [PrivateRecord] or an
+// [ExternalRecord]: among the keys that were created at or before createdBy, the one with
+// the highest serial. If all keys are newer, it is the one with the lowest serial. So
+// every validator knows a key before it signs. A zero createdBy accepts keys of any age.
 //
 // records and unreadable are what a list of the store returned. If the key that signs
 // is among the unreadable ones, which count as old, the error matches [ErrKey] and says
 // why it cannot be read. Signing does not parse the key: if it is corrupt, the caller
 // must fail rather than sign with an older key. Other records are ignored;
-// [Series.PublicSet] reports them. The error matches [ErrNoKey] if there is no private
-// key.
+// [Series.PublicSet] reports them. The error matches [ErrNoKey] if there is no key that
+// signs.
 func (s Series) Signing(records []keystore.Record, unreadable []*keystore.Error, createdBy time.Time) (keystore.Record, Serial, error) {
-	var signing keystore.Record
-	var reason error                 // why signing cannot be read
-	chosen, old := Serial(-1), false // old: created at or before createdBy
-	consider := func(record keystore.Record, isOld bool, err error) {
+	type candidate struct {
+		record keystore.Record
+		kind   RecordKind
+		old    bool  // created at or before createdBy
+		err    error // why it cannot be read
+	}
+	keys := make(map[Serial]candidate)
+	consider := func(record keystore.Record, old bool, err error) {
 		if record.Scope != s.Scope() {
 			return
 		}
-		serial, public, notKey := s.ParseName(record.Name)
-		if notKey != nil || public {
+		serial, kind, notKey := s.ParseName(record.Name)
+		if notKey != nil || kind == PublicRecord {
 			return
 		}
-		if chosen < 0 || isOld && (!old || serial > chosen) || !isOld && !old && serial < chosen {
-			signing, reason, chosen, old = record, err, serial, isOld
+		if other, ok := keys[serial]; !ok || kind < other.kind { // validators use the private key too
+			keys[serial] = candidate{record, kind, old, err}
 		}
 	}
 	for _, record := range records {
@@ -126,14 +150,21 @@ func (s Series) Signing(records []keystore.Record, unreadable []*keystore.Error,
 	for _, err := range unreadable {
 		consider(keystore.Record{Scope: err.Scope, Name: err.Name}, true, unreadableKey(err))
 	}
+	var signs candidate
+	chosen := Serial(-1)
+	for serial, key := range keys {
+		if chosen < 0 || key.old && (!signs.old || serial > chosen) || !key.old && !signs.old && serial < chosen {
+			signs, chosen = key, serial
+		}
+	}
 	switch {
 	case chosen < 0:
 		return keystore.Record{}, 0, fmt.Errorf("%w: %s has no record named %q (EnsureKey creates the first one)",
 			ErrNoKey, describeScope(s.Scope()), s.KeyName(0)+"-{serial}")
-	case reason != nil:
-		return keystore.Record{}, chosen, fmt.Errorf("the key that signs: %w", reason)
+	case signs.err != nil:
+		return keystore.Record{}, chosen, fmt.Errorf("the key that signs: %w", signs.err)
 	}
-	return signing, chosen, nil
+	return signs.record, chosen, nil
 }
 
 // unreadableKey returns the error of a key whose record the store cannot read.

@@ -38,19 +38,18 @@ func TestSeriesAreEqualIfTheyAreTheSameKeys(t *testing.T) {
 
 func TestSeriesReadsBackEveryNameThatItGives(t *testing.T) {
 	for _, series := range []signing.Series{signing.ZoneKeys(), signing.DataplaneKeys("default"), signing.DataplaneKeys("a-1"),
-		signing.DataplaneKeys("public-key"), signing.DataplaneKeys("public-key-a"), signing.DataplaneKeys("1"), signing.DataplaneKeys("0")} {
+		signing.DataplaneKeys("public-key"), signing.DataplaneKeys("public-key-a"), signing.DataplaneKeys("external-key"), signing.DataplaneKeys("key"), signing.DataplaneKeys("1"), signing.DataplaneKeys("0")} {
 		for _, want := range []signing.Serial{0, 1, 9, 10, math.MaxInt64} {
-			for _, public := range []bool{false, true} {
-				name, half := series.KeyName(want), series.KeyName(0)
-				if public {
-					name, half = series.PublicKeyName(want), series.PublicKeyName(0)
-				}
+			for kind, nameOf := range map[signing.RecordKind]func(signing.Serial) string{
+				signing.PrivateRecord: series.KeyName, signing.ExternalRecord: series.ExternalKeyName, signing.PublicRecord: series.PublicKeyName,
+			} {
+				name := nameOf(want)
 				assert.Contains(t, name, series.Prefix())
-				assert.Contains(t, name, half)
-				serial, isPublic, err := series.ParseName(name)
+				assert.Contains(t, name, nameOf(0))
+				serial, isKind, err := series.ParseName(name)
 				require.NoError(t, err, name)
 				assert.Equal(t, want, serial, name)
-				assert.Equal(t, public, isPublic, name)
+				assert.Equal(t, kind, isKind, name)
 			}
 		}
 	}
@@ -61,15 +60,15 @@ func TestSeriesSaysThatANameOnlyLooksLikeAKey(t *testing.T) {
 		"-1\n", "-0x1", "-1e1", "-1_0", "-١", "2-1", "2", "x", " ", "\x00", ".pem", "/1", "/../x",
 		"-9223372036854775808", "-18446744073709551617", "-99999999999999999999", "-00000000000000000001"}
 	for _, series := range []signing.Series{signing.DataplaneKeys("default"), signing.ZoneKeys()} {
-		for _, base := range []string{series.KeyName(0), series.PublicKeyName(0)} {
+		for _, base := range []string{series.KeyName(0), series.ExternalKeyName(0), series.PublicKeyName(0)} {
 			for _, suffix := range suffixes {
 				t.Run(fmt.Sprintf("%q", base+suffix), func(t *testing.T) {
-					serial, public, err := series.ParseName(base + suffix)
+					serial, kind, err := series.ParseName(base + suffix)
 					assert.ErrorIs(t, err, signing.ErrKey)
 					assert.NotErrorIs(t, err, signing.ErrNotKey)
 					assert.ErrorContains(t, err, fmt.Sprintf("%q", base+suffix))
 					assert.Zero(t, serial)
-					assert.False(t, public)
+					assert.Zero(t, kind)
 				})
 			}
 		}
@@ -78,7 +77,7 @@ func TestSeriesSaysThatANameOnlyLooksLikeAKey(t *testing.T) {
 
 func TestSeriesHasNoKeysWithNamesOfOtherMeshes(t *testing.T) {
 	for _, name := range []string{
-		"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-other", "dataplane-token-signing-public-key-other-1",
+		"dataplane-token-signing-key-other-1", "dataplane-token-signing-key-other", "dataplane-token-signing-public-key-other-1", "dataplane-token-signing-external-key-other-1",
 		"dataplane-token-signing-key-default-2-1", "dataplane-token-signing-public-key-default-2-1",
 		"dataplane-token-signing-key-default2-1", "dataplane-token-signing-key-defaul-1", "dataplane-token-signing-key-Default-1",
 		"dataplane-token-signing-key-1", "dataplane-token-signing-key--1", "dataplane-token-signing-key-", "dataplane-token-signing-key",
@@ -107,15 +106,15 @@ func TestSeriesDoesNotTakeNamesOfOtherThingsForMisnamedKeys(t *testing.T) {
 
 func TestSeriesOfMeshADashOneStaysApartFromSerialOneOfMeshA(t *testing.T) {
 	const name = "dataplane-token-signing-key-a-1"
-	serial, public, err := signing.DataplaneKeys("a").ParseName(name)
+	serial, kind, err := signing.DataplaneKeys("a").ParseName(name)
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(1), serial)
-	assert.False(t, public)
+	assert.Equal(t, signing.PrivateRecord, kind)
 
-	serial, public, err = signing.DataplaneKeys("a-1").ParseName(name)
+	serial, kind, err = signing.DataplaneKeys("a-1").ParseName(name)
 	require.NoError(t, err)
 	assert.Equal(t, signing.Serial(0), serial)
-	assert.False(t, public)
+	assert.Equal(t, signing.PrivateRecord, kind)
 }
 
 func record(scope keystore.Scope, name string, data []byte) keystore.Record {
@@ -141,11 +140,40 @@ func TestSeriesLetsAnUnnumberedKeySignWhereItIsTheOnlyOne(t *testing.T) {
 	assert.Equal(t, "zone-token-signing-key", latest.Name)
 }
 
-func TestSeriesLetsOnlyWellNamedPrivateKeysOfTheScopeSign(t *testing.T) {
+func TestSeriesLetsAKeyOutsideTheStoreSignByItsNumber(t *testing.T) {
+	series := signing.DataplaneKeys("default")
+	records := []keystore.Record{
+		record("default", series.ExternalKeyName(9), nil), record("default", series.KeyName(2), nil), record("default", series.PublicKeyName(10), nil),
+	}
+	latest, serial, err := series.Signing(records, nil, time.Time{})
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(9), serial)
+	assert.Equal(t, records[0], latest)
+
+	latest, serial, err = series.Signing(append(records, record("default", series.KeyName(10), nil)), nil, time.Time{})
+	require.NoError(t, err)
+	assert.Equal(t, signing.Serial(10), serial)
+	assert.Equal(t, series.KeyName(10), latest.Name)
+}
+
+func TestSeriesLetsThePrivateKeySignWhereASerialHasBoth(t *testing.T) {
+	series := signing.DataplaneKeys("default")
+	old, young := record("default", series.ExternalKeyName(9), nil), record("default", series.KeyName(9), nil)
+	young.Created = old.Created.Add(time.Hour)
+	for _, records := range [][]keystore.Record{{old, young}, {young, old}} {
+		latest, _, err := series.Signing(records, nil, old.Created)
+		require.NoError(t, err)
+		assert.Equal(t, series.KeyName(9), latest.Name, "validators use it too")
+	}
+}
+
+func TestSeriesLetsOnlyWellNamedKeysOfTheScopeSign(t *testing.T) {
 	series := signing.DataplaneKeys("default")
 	passedOver := []keystore.Record{
 		record("default", series.PublicKeyName(20), nil),
 		record("default", series.KeyName(0)+"-0021", nil),
+		record("default", series.ExternalKeyName(0)+"-0021", nil),
+		record("other", series.ExternalKeyName(25), nil),
 		record("default", series.KeyName(0)+"-22-backup", nil),
 		record("default", "dataplane-token-signing-key-default-2-23", nil),
 		record("default", "dataplane-token-signing-key-other-24", nil),
@@ -199,6 +227,7 @@ func TestSeriesLetsNoKeySignThatIsNotKnownEverywhereUnlessItIsTheOnlyOne(t *test
 		"a lower serial was made later":    {[]keystore.Record{key(1, monday.Add(day)), key(2, monday)}, 2},
 		"a public key counts for nothing":  {[]keystore.Record{key(1, monday), {Scope: keystore.Global, Name: series.PublicKeyName(2), Created: monday}}, 1},
 		"there is one, and it is too new":  {[]keystore.Record{key(7, monday.Add(day))}, 7},
+		"a key in a KMS is too new":        {[]keystore.Record{key(1, monday), {Scope: keystore.Global, Name: series.ExternalKeyName(2), Created: monday.Add(1)}}, 1},
 		"the too new ones come in between": {[]keystore.Record{key(1, monday), key(2, monday.Add(day)), key(3, monday)}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {

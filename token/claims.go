@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/meshpass/meshpass/internal/strictjson"
 )
 
 // MaxIDLength is the maximum length of a jti, in bytes.
@@ -120,11 +123,48 @@ func (c Claims) Kind() Kind {
 //
 // Errors match [ErrClaims].
 func (u Unverified) Claims() (Claims, error) {
-	claims, err := decodeClaims(decodeText(u.parts().payload))
-	if err != nil {
-		return Claims{}, fmt.Errorf("%w: %w", ErrClaims, err)
+	return u.ClaimsUnder(Demands{LowerCase: true})
+}
+
+// ClaimsUnder is Claims for a token whose key has demands. Unless d.LowerCase is true,
+// the claims that may be spelled in lower case are other claims in that spelling, and
+// ignored. Every spelling that Claims rejects is rejected here too.
+//
+// A claim that d demands must be there, as RFC 7519 says: iss a string, aud a string or
+// an array of strings. Errors match [ErrClaims], [ErrIssuer] or [ErrAudience].
+func (u Unverified) ClaimsUnder(d Demands) (Claims, error) {
+	claims, err := decodeClaims(decodeText(u.parts().payload), &d)
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w: %w", ErrClaims, err)
 	}
-	return claims, nil
+	return claims, err
+}
+
+// demanded holds the claims that a key may demand.
+type demanded struct {
+	issuer   string
+	audience string   // one, or
+	all      []string // several
+}
+
+// check returns ErrIssuer or ErrAudience unless the claims are as demanded.
+func (f *demanded) check(d *Demands) error {
+	if d.Issuer != "" && f.issuer != d.Issuer {
+		if f.issuer == "" {
+			return fmt.Errorf("%w: iss is missing, want %q", ErrIssuer, d.Issuer)
+		}
+		return fmt.Errorf("%w: iss is %q, want %q", ErrIssuer, cut(f.issuer), d.Issuer)
+	}
+	if d.Audience == "" || f.audience == d.Audience || slices.Contains(f.all, d.Audience) {
+		return nil
+	}
+	switch shown := f.all[:min(len(f.all), 4)]; {
+	case f.audience != "":
+		return fmt.Errorf("%w: aud is %q, want %q", ErrAudience, cut(f.audience), d.Audience)
+	case len(shown) > 0:
+		return fmt.Errorf("%w: aud has %d values, %.64q first, without %q", ErrAudience, len(f.all), shown, d.Audience)
+	}
+	return fmt.Errorf("%w: aud is missing, want %q", ErrAudience, d.Audience)
 }
 
 // claim is a known claim.
@@ -143,6 +183,11 @@ const (
 	claimNotBefore
 	claimIssuedAt
 	claimID
+
+	// These are known only if they are demanded.
+	claimIssuer
+	claimAudience
+	claims
 )
 
 // claimNames holds the names as they are written. A name that differs only in
@@ -159,27 +204,29 @@ var claimNames = []string{
 	claimNotBefore: "nbf",
 	claimIssuedAt:  "iat",
 	claimID:        "jti",
+	claimIssuer:    "iss",
+	claimAudience:  "aud",
 }
 
 func (c claim) String() string { return claimNames[c] }
 
 // claimNamed returns the claim with a name, or unknownClaim. The error means
 // that a lenient reader could take the name for a known claim.
-func claimNamed(spelling string) (claim, error) {
+func claimNamed(spelling string, d *Demands) (claim, error) {
 	switch spelling {
-	case "Mesh", "mesh":
+	case "Mesh":
 		return claimMesh, nil
-	case "Name", "name":
+	case "Name":
 		return claimName, nil
-	case "Tags", "tags":
+	case "Tags":
 		return claimTags, nil
-	case "Type", "type":
+	case "Type":
 		return claimType, nil
-	case "Workload", "workload":
+	case "Workload":
 		return claimWorkload, nil
-	case "Zone", "zone":
+	case "Zone":
 		return claimZone, nil
-	case "Scope", "scope":
+	case "Scope":
 		return claimScope, nil
 	case "exp":
 		return claimExpiresAt, nil
@@ -190,49 +237,84 @@ func claimNamed(spelling string) (claim, error) {
 	case "jti":
 		return claimID, nil
 	}
-	if name := foldedName(spelling, claimNames[claimMesh:]); name != "" {
-		return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), name)
+	found := foldedClaim(spelling)
+	switch {
+	case !found.known(d):
+		return unknownClaim, nil
+	case spelling == found.String(): // iss or aud
+		return found, nil
+	case found <= claimScope && spelling == strings.ToLower(found.String()):
+		if d.LowerCase {
+			return found, nil
+		}
+		return unknownClaim, nil // it means something else
 	}
-	return unknownClaim, nil
+	return unknownClaim, fmt.Errorf("%q is not a way to spell claim %s", cut(spelling), found)
 }
 
-func decodeClaims(text string) (Claims, error) {
+// known reports whether the claim is one of ours, or demanded.
+func (c claim) known(d *Demands) bool {
+	switch c {
+	case unknownClaim:
+		return false
+	case claimIssuer:
+		return d.Issuer != ""
+	case claimAudience:
+		return d.Audience != ""
+	}
+	return true
+}
+
+// foldedClaim returns the claim whose name equals spelling if case is ignored.
+func foldedClaim(spelling string) claim {
+	for c := claimMesh; c < claims; c++ {
+		if strings.EqualFold(spelling, c.String()) {
+			return c
+		}
+	}
+	return unknownClaim
+}
+
+// decodeClaims decodes a payload. The error matches only ErrIssuer, ErrAudience or no
+// sentinel.
+func decodeClaims(text string, d *Demands) (Claims, error) {
 	var c Claims
-	var seen [claimID + 1]bool
+	var seen [claims]bool
+	var found demanded
 	var tags, scope bool // present, even if empty
-	r := reader{text: text}
-	err := r.document(func(name string) error {
-		claim, err := claimNamed(name)
+	r := strictjson.NewReader(text)
+	err := r.Document(func(name string) error {
+		claim, err := claimNamed(name, d)
 		if err != nil {
 			return err
 		}
 		if claim == unknownClaim {
-			return r.skip()
+			return r.Skip()
 		}
 		if seen[claim] {
 			return fmt.Errorf("claim %s appears twice, once as %q", claim, name)
 		}
 		seen[claim] = true
-		if r.word("null") {
+		if r.Word("null") {
 			return nil
 		}
 		switch claim {
 		case claimMesh:
-			c.Dataplane.Mesh, err = r.string()
+			c.Dataplane.Mesh, err = r.Text()
 		case claimName:
-			c.Dataplane.Name, err = r.string()
+			c.Dataplane.Name, err = r.Text()
 		case claimTags:
 			tags = true
 			c.Dataplane.Tags, err = decodeTags(&r)
 		case claimType:
-			c.Dataplane.Type, err = r.string()
+			c.Dataplane.Type, err = r.Text()
 		case claimWorkload:
-			c.Dataplane.Workload, err = r.string()
+			c.Dataplane.Workload, err = r.Text()
 		case claimZone:
-			c.Zone.Zone, err = r.string()
+			c.Zone.Zone, err = r.Text()
 		case claimScope:
 			scope = true
-			c.Zone.Scope, err = r.strings()
+			c.Zone.Scope, err = r.Texts()
 		case claimExpiresAt:
 			c.ExpiresAt, err = decodeTime(&r)
 			if err == nil && c.ExpiresAt.Unix() == 0 {
@@ -243,8 +325,16 @@ func decodeClaims(text string) (Claims, error) {
 		case claimIssuedAt:
 			c.IssuedAt, err = decodeTime(&r)
 		case claimID:
-			if c.ID, err = r.string(); err == nil && c.ID != "" {
+			if c.ID, err = r.Text(); err == nil && c.ID != "" {
 				err = checkID(c.ID)
+			}
+		case claimIssuer:
+			found.issuer, err = r.Text()
+		case claimAudience:
+			if r.Peek() == '[' {
+				found.all, err = r.Texts()
+			} else {
+				found.audience, err = r.Text()
 			}
 		}
 		if err != nil {
@@ -255,12 +345,24 @@ func decodeClaims(text string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
+	if err := found.check(d); err != nil {
+		return Claims{}, err
+	}
+	if err := c.checkKind(tags, scope); err != nil {
+		return Claims{}, err
+	}
+	return c, nil
+}
+
+// checkKind checks that the claims are those of one kind of token. tags and scope say
+// whether the token has these claims, even if they are empty.
+func (c *Claims) checkKind(tags, scope bool) error {
 	mesh, zone := c.Dataplane.Mesh != "", c.Zone.Zone != ""
 	switch {
 	case mesh && zone:
-		return Claims{}, errors.New("claims Mesh and Zone are both set, want one of them")
+		return errors.New("claims Mesh and Zone are both set, want one of them")
 	case !mesh && !zone:
-		return Claims{}, errors.New("claims Mesh and Zone are both missing, want one of them")
+		return errors.New("claims Mesh and Zone are both missing, want one of them")
 	}
 	other := unknownClaim
 	switch d := c.Dataplane; {
@@ -276,18 +378,18 @@ func decodeClaims(text string) (Claims, error) {
 		other = claimScope
 	}
 	if other != unknownClaim {
-		return Claims{}, fmt.Errorf("claim %s does not belong in a %s token", other, c.Kind())
+		return fmt.Errorf("claim %s does not belong in a %s token", other, c.Kind())
 	}
-	return c, nil
+	return nil
 }
 
-func decodeTags(r *reader) (map[string][]string, error) {
+func decodeTags(r *strictjson.Reader) (map[string][]string, error) {
 	var tags map[string][]string
-	err := r.object(func(name string) error {
+	err := r.Object(func(name string) error {
 		var values []string
-		if !r.word("null") {
+		if !r.Word("null") {
 			var err error
-			if values, err = r.strings(); err != nil {
+			if values, err = r.Texts(); err != nil {
 				return fmt.Errorf("tag %q: %w", cut(name), err)
 			}
 		}
@@ -304,8 +406,8 @@ func decodeTags(r *reader) (map[string][]string, error) {
 const maxSeconds = 253402300799
 
 // decodeTime reads a NumericDate (RFC 7519, section 2).
-func decodeTime(r *reader) (time.Time, error) {
-	number, err := r.number()
+func decodeTime(r *strictjson.Reader) (time.Time, error) {
+	number, err := r.Number()
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -26,7 +26,7 @@ func TestClaimsOfTheDocumentationsSampleAreThoseOfAZoneToken(t *testing.T) {
 	require.NoError(t, err)
 	header, err := u.Header()
 	require.NoError(t, err)
-	assert.Equal(t, token.Header{KeyID: "1"}, header)
+	assert.Equal(t, token.Header{KeyID: "1", Type: "JWT"}, header)
 	claims, err := u.Claims()
 	require.NoError(t, err)
 	assert.Equal(t, token.KindZone, claims.Kind())

@@ -42,6 +42,12 @@ var (
 	// ErrClaims: the payload does not hold the claims of a mesh token.
 	ErrClaims = refusal("unacceptable claims")
 
+	// ErrIssuer: the token's iss is not the one that its key demands.
+	ErrIssuer = refusal("token of another issuer")
+
+	// ErrAudience: the token's aud does not contain the value that its key demands.
+	ErrAudience = refusal("token for another audience")
+
 	// ErrKind: a zone token was presented as a dataplane token, or the reverse.
 	// It occurs only if one key serves both kinds; otherwise the result is
 	// ErrUnknownKey or ErrSignature.
@@ -88,3 +94,14 @@ func (c *classed) Error() string { return c.text }
 func (c *classed) Unwrap() error { return c.class }
 
 func refusal(text string) error { return &classed{text, ErrInvalid} }
+
+// maxQuoted is the maximum number of bytes of a token that an error quotes.
+const maxQuoted = 64
+
+// cut shortens text that goes into an error.
+func cut(text string) string {
+	if len(text) > maxQuoted {
+		return text[:maxQuoted] + "..."
+	}
+	return text
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/meshpass/meshpass/internal/strictjson"
 )
 
 // MaxKeyIDLength is the maximum length of a kid, in bytes.
@@ -19,6 +21,9 @@ type Header struct {
 	// KeyID is the kid, which names the signing key: 1 to [MaxKeyIDLength]
 	// printable ASCII characters.
 	KeyID string
+
+	// Type is the typ, or empty if there is none.
+	Type string
 }
 
 // Header decodes the protected header: a strict JSON object with alg "RS256", a
@@ -29,11 +34,51 @@ type Header struct {
 //
 // Errors match [ErrHeader].
 func (u Unverified) Header() (Header, error) {
+	header, err := u.HeaderOfAnyType()
+	if err != nil {
+		return Header{}, err
+	}
+	if err := header.CheckType(Demands{}); err != nil {
+		return Header{}, err
+	}
+	return header, nil
+}
+
+// HeaderOfAnyType is Header for a token whose key is not known yet: the key decides
+// which typ is acceptable. It accepts any string that is not empty. Call
+// [Header.CheckType] once the key is known.
+func (u Unverified) HeaderOfAnyType() (Header, error) {
 	header, err := decodeHeader(decodeText(u.parts().header))
 	if err != nil {
 		return Header{}, fmt.Errorf("%w: %w", ErrHeader, err)
 	}
 	return header, nil
+}
+
+// CheckType returns an error that matches [ErrHeader] unless the typ is what d demands.
+// Without a demand that is "JWT" in any case, or no typ. A demanded typ must be there, in
+// any case, with or without "application/" before it (RFC 7515, section 4.1.9).
+func (h Header) CheckType(d Demands) error {
+	switch {
+	case d.Type == "":
+		if h.Type != "" && !strings.EqualFold(h.Type, "JWT") {
+			return fmt.Errorf("%w: typ is %q, want \"JWT\" or no typ", ErrHeader, cut(h.Type))
+		}
+	case h.Type == "":
+		return fmt.Errorf("%w: typ is missing, want %q", ErrHeader, d.Type)
+	case !strings.EqualFold(mediaType(h.Type), mediaType(d.Type)):
+		return fmt.Errorf("%w: typ is %q, want %q", ErrHeader, cut(h.Type), d.Type)
+	}
+	return nil
+}
+
+// mediaType returns a typ in its short form.
+func mediaType(typ string) string {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) && !strings.Contains(typ[len(prefix):], "/") {
+		return typ[len(prefix):]
+	}
+	return typ
 }
 
 // refusedParameters holds the parameters of RFC 7515, section 4.1, RFC 7516,
@@ -45,13 +90,13 @@ var knownParameters = append([]string{"alg", "kid", "typ"}, refusedParameters...
 func decodeHeader(text string) (Header, error) {
 	var header Header
 	var alg, kid bool
-	r := reader{text: text}
-	err := r.document(func(name string) error {
+	r := strictjson.NewReader(text)
+	err := r.Document(func(name string) error {
 		var value string
 		var err error
 		switch name {
 		case "alg", "kid", "typ":
-			if value, err = r.string(); err != nil {
+			if value, err = r.Text(); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		default:
@@ -61,7 +106,7 @@ func decodeHeader(text string) (Header, error) {
 			if known := foldedName(name, knownParameters); known != "" {
 				return fmt.Errorf("%q is not a way to spell %s", cut(name), known)
 			}
-			return r.skip()
+			return r.Skip()
 		}
 		switch {
 		case name == "alg" && value != algorithm:
@@ -72,8 +117,10 @@ func decodeHeader(text string) (Header, error) {
 			kid = true
 			header.KeyID = value
 			return CheckKeyID(value)
-		case !strings.EqualFold(value, "JWT"):
-			return fmt.Errorf("typ is %q, want \"JWT\" or no typ", cut(value))
+		case value == "":
+			return errors.New("typ is \"\", want a type or no typ")
+		default:
+			header.Type = value
 		}
 		return nil
 	})

@@ -38,7 +38,7 @@ func TestHeaderThatOtherIssuersWriteIsAccepted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			header, err := parse(t, c.header, goodPayload).Header()
 			require.NoError(t, err)
-			assert.Equal(t, token.Header{KeyID: c.keyID}, header)
+			assert.Equal(t, c.keyID, header.KeyID)
 		})
 	}
 }

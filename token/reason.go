@@ -16,6 +16,8 @@ const (
 	ReasonUnknownKey // also: there is no key to sign with
 	ReasonSignature
 	ReasonClaims
+	ReasonIssuer
+	ReasonAudience
 	ReasonKind
 	ReasonScope
 	ReasonRevoked
@@ -29,7 +31,7 @@ const (
 	ReasonNotIssuable
 	ReasonIssuingDisabled
 	ReasonDenied
-	ReasonSigner // the signing key cannot be used, or its KMS or HSM failed
+	ReasonSigner // the signing key cannot be read, or the issuer has no signer for it
 	ReasonOther  // of no error of this package
 )
 
@@ -46,6 +48,8 @@ var reasons = [...]struct {
 	ReasonUnknownKey:      {"unknown_key", Invalid, ErrUnknownKey},
 	ReasonSignature:       {"signature", Invalid, ErrSignature},
 	ReasonClaims:          {"claims", Invalid, ErrClaims},
+	ReasonIssuer:          {"issuer", Invalid, ErrIssuer},
+	ReasonAudience:        {"audience", Invalid, ErrAudience},
 	ReasonKind:            {"kind", Invalid, ErrKind},
 	ReasonScope:           {"scope", NotPermitted, ErrScope},
 	ReasonRevoked:         {"revoked", Invalid, ErrRevoked},

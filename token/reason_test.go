@@ -18,7 +18,8 @@ import (
 func TestEachErrorHasItsReasonAndTheReasonItsClass(t *testing.T) {
 	for err, want := range map[error]string{
 		token.ErrMalformed: "malformed", token.ErrHeader: "header", token.ErrUnknownKey: "unknown_key",
-		token.ErrSignature: "signature", token.ErrClaims: "claims", token.ErrKind: "kind", token.ErrScope: "scope",
+		token.ErrSignature: "signature", token.ErrIssuer: "issuer", token.ErrAudience: "audience",
+		token.ErrClaims: "claims", token.ErrKind: "kind", token.ErrScope: "scope",
 		token.ErrRevoked: "revoked", token.ErrExpired: "expired", token.ErrNotYetValid: "not_yet_valid",
 		token.ErrLifetime: "lifetime", token.ErrInvalid: "invalid", token.ErrNotPermitted: "not_permitted",
 		token.ErrUnavailable: "unavailable", token.ErrClosed: "closed", token.ErrNotIssuable: "not_issuable",

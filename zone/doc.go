@@ -35,7 +35,7 @@
 //
 // # Keys, revocation, offline
 //
-// Keys, rotation, revocation and offline use work as in package dataplane, but
+// Keys, their sources, rotation, revocation and offline use work as in package dataplane, but
 // globally: zone keys belong to no mesh, and they do not verify dataplane tokens.
 //
 //	err = zone.Revoke(ctx, store, issued.ID)

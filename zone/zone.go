@@ -31,11 +31,11 @@ var family = &replica.Family{
 }
 
 // EnsureKey creates the first zone signing key, RSA-2048 with serial 1, if
-// there is no signing key, and returns the newest key. Call it when the global
-// control plane is set up. All replicas may call it at the same time: one creates
-// the key and all return it.
+// there is no signing key, and returns the newest key, which may be one of
+// [AddExternalKey]. Call it when the global control plane is set up. All replicas may
+// call it at the same time: one creates the key and all return it.
 //
-// The error matches signing.ErrKey if the private half of the newest key cannot
+// The error matches signing.ErrKey if the record of the newest key cannot
 // be read, and signing.ErrNoKey if the store holds only public keys, as the store
 // of a zone does: another control plane creates the private keys. Errors of the
 // store are returned as they are.
@@ -47,7 +47,7 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error
 // or after their [WithPublishDelay]. The older keys still verify.
 //
 // The error matches signing.ErrKey if the key is in a KMS or HSM and so cannot
-// be stored. It matches signing.ErrNoKey if there is no signing key yet (see
+// be stored: see [AddExternalKey]. It matches signing.ErrNoKey if there is no signing key yet (see
 // [EnsureKey]) or if the store holds only public keys, as the store of a zone
 // does. It matches keystore.ErrExists if another caller added the same serial at
 // the same time. It matches keystore.ErrNameTaken if the store allows each name
@@ -56,8 +56,26 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 	return keylife.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
 
-// RemoveKey removes a zone key, both the private and the public half. From then
-// on validators reject every token signed with it, and every session bound to
+// AddExternalKey adds a key in a KMS or HSM under the next serial: it stores the public
+// half, with which validators verify. If there is no zone key, it is the first, with
+// serial 1; do not call [EnsureKey] then. Issuers sign with the key at once, or after
+// their [WithPublishDelay], and need its signer by then: give it to them with [WithSigners]
+// first. Without it they issue nothing. Keys of [AddKey] and AddExternalKey may follow one
+// another.
+//
+// If the newest key is this one already, AddExternalKey returns it and adds nothing. So
+// all replicas can call it when they start.
+//
+// The error matches signing.ErrKey if an older key, or one with its private half in the
+// store, is this one; signing.ErrNoKey if the store holds only copies of public keys, as
+// the store of a zone does; and keystore.ErrExists and keystore.ErrNameTaken as for
+// [AddKey].
+func AddExternalKey(ctx context.Context, store keystore.KeyStore, key *signing.PublicKey) (signing.Key, error) {
+	return keylife.AddExternalKey(ctx, store, signing.ZoneKeys(), key)
+}
+
+// RemoveKey removes a zone key, both the private and the public half. A key in a KMS or
+// HSM stays there; the zones no longer use it. From then on validators reject every token signed with it, and every session bound to
 // such a token ends.
 //
 // The error matches signing.ErrInUse if the key is the one that signs, or if
@@ -86,7 +104,8 @@ func RemoveAllKeys(ctx context.Context, store keystore.KeyStore) error {
 // Rotate rotates the zone keys until ctx ends. It adds a key when the newest
 // one has reached the age Rotation.Every, and removes an old one five minutes
 // after every token signed with it has expired. It does not create the first
-// key: see [EnsureKey]. The issuers must have the same [WithMaxLifetime] and
+// key: see [EnsureKey]. If the newest key is one of [AddExternalKey], Rotate adds none,
+// which it logs once; it still removes old ones. The issuers must have the same [WithMaxLifetime] and
 // [WithPublishDelay] as the schedule.
 //
 // Rotate blocks and returns the error of ctx. It returns at once only if an

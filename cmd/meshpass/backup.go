@@ -71,11 +71,11 @@ func (a *app) restoreCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Restore a store in a folder from a backup",
-		Long: `Replaces all keys and revocation lists of a store in a folder by those of a file that "meshpass backup" has made. It checks
-the whole file first. The store may be in use: its readers see the state before or the restored one.
+		Long: `Replaces all keys, revocation lists and cutoffs of a store in a folder by those of a file that "meshpass backup" has made.
+It checks the whole file first. The store may be in use: its readers see the state before or the restored one.
 
-Ids that are revoked now stay revoked, though the backup does not have them. With --forget-revocations they become valid
-again; the command lists them. Keys are those of the backup: a key that was removed since verifies again. The command
+What is revoked now, by its id or by a cutoff, stays revoked, though the backup does not have it. With --forget-revocations
+it becomes valid again, except for ids that were pruned; the command lists ids and cutoffs. Keys are those of the backup: a key that was removed since verifies again. The command
 lists these too.
 
 Do not copy files into a folder that is in use: this command is the way that lets no revoked token in.`,
@@ -89,7 +89,7 @@ Do not copy files into a folder that is in use: this command is the way that let
 			return nil
 		},
 	}
-	command.Flags().BoolVar(&forget, "forget-revocations", false, "take the revocation lists as they are in the backup: ids revoked since are valid again")
+	command.Flags().BoolVar(&forget, "forget-revocations", false, "take the revocation lists and cutoffs as they are in the backup: what was revoked since is valid again")
 	command.RunE = func(command *cobra.Command, args []string) error {
 		from, err := a.open(args[0])
 		if err != nil {

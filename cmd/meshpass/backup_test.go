@@ -69,6 +69,63 @@ func TestRestoreKeepsTheRevocationsOfAnEncryptedStore(t *testing.T) {
 	require.Equal(t, revokedSince+"\n", c.done(encrypted("revocations", "list", "--mesh", "default")...))
 }
 
+func TestRestoreKeepsTheCutoffsAndTheFloorSinceTheBackup(t *testing.T) {
+	const (
+		earlier = "2026-01-01T10:00:00Z"
+		since   = "2026-01-02T10:00:00Z"
+	)
+	for _, encrypted := range []bool{false, true} {
+		for _, forget := range []bool{false, true} {
+			c := newTool(t)
+			with := func(args ...string) []string { return args }
+			if encrypted {
+				c.write("key", strings.Repeat("k", 32))
+				with = func(args ...string) []string { return append(args, "--encryption-key-file", "key") }
+			}
+			c.done(with("keys", "add", "--first", "--mesh", "default")...)
+			add := func(before string, args ...string) {
+				c.done(with(append([]string{"cutoffs", "add", "--before", before, "--yes"}, args...)...)...)
+			}
+			add(earlier, "--mesh", "default", "--name", "dp-1")
+			add(earlier, "--mesh", "default")
+			c.done("backup", "--output", "keys.tar")
+			add(since, "--mesh", "default")
+			add(since, "--zone-tokens", "--zone", "west")
+			c.done(with("revocations", "prune", "--mesh", "default", "--lifetime", "24h")...)
+			list := func(of ...string) (string, string) {
+				r := c.run(with(append([]string{"cutoffs", "list"}, of...)...)...)
+				require.Equal(t, exitDone, r.status, r.err)
+				return r.out, r.err
+			}
+			mesh, floor := list("--mesh", "default")
+			zones, _ := list("--zone-tokens")
+			require.Contains(t, floor, "was pruned")
+
+			restore := []string{"restore", "keys.tar"}
+			if forget {
+				restore = append(restore, "--forget-revocations")
+			}
+			r := c.run(with(restore...)...)
+			require.Equal(t, exitDone, r.status, r.err)
+			restored, stillFloor := list("--mesh", "default")
+			require.Equal(t, floor, stillFloor, "the ids below it are on no list any more")
+			zonesNow, _ := list("--zone-tokens")
+			if forget {
+				require.Contains(t, r.err, `valid again, by "dataplane-token-cutoffs-default": all tokens issued before `+since)
+				require.Contains(t, r.err, `valid again, by "zone-token-cutoffs": tokens with the zone "west" issued before `+since)
+				require.NotContains(t, restored, since)
+				require.Contains(t, restored, earlier+"  all")
+				require.Empty(t, zonesNow)
+			} else {
+				require.Contains(t, r.err, `still revoked, by "dataplane-token-cutoffs-default", though not in the backup: all tokens issued before `+since)
+				require.ElementsMatch(t, strings.Split(mesh, "\n"), strings.Split(restored, "\n"))
+				require.Equal(t, zones, zonesNow)
+			}
+			require.Contains(t, restored, earlier+"  name dp-1")
+		}
+	}
+}
+
 func TestRestoreMakesAStoreWhereThereIsNone(t *testing.T) {
 	c := newToolWithKeys(t)
 	raw := c.done("generate", "dataplane-token", "--mesh", "default", "--valid-for", "1h")

@@ -25,8 +25,8 @@ const controlPlanesHelp = `Give the address of a control plane's REST API with -
   http://HOST:PORT      without TLS: others on the network can read the tokens
   unix:PATH             through a Unix socket on this machine
 
-A control plane issues tokens, lists, adds and removes revocations and cutoffs, and lists its public keys. A Kuma control
-plane only issues tokens. Add and remove signing keys, and prune revocations, in the store.
+A control plane issues tokens, lists, adds, removes and prunes revocations, lists, adds and removes cutoffs, and lists its
+public keys. A Kuma control plane only issues tokens. Add and remove signing keys in the store.
 
 If it requires authentication, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
 
@@ -172,6 +172,43 @@ func (c *controlPlane) cutoffs(ctx context.Context, of owner) (all cutoffs, err 
 	}
 	all.floor = floor
 	return all, c.explainCutoffs(err)
+}
+
+func (c *controlPlane) preview(ctx context.Context, of owner, cutoff revocation.Cutoff) (preview, error) {
+	var found preview
+	if of.mesh == "" {
+		z, affected, err := c.PreviewCutoffZone(ctx, zoneCutoff(cutoff))
+		if err != nil {
+			return preview{}, c.explainCutoffs(err)
+		}
+		found.cutoff, found.sessions = revocation.Cutoff{Before: z.Before, Zone: z.Zone, KeyID: z.KeyID}, affected.Sessions
+		for _, use := range affected.Keys {
+			found.uses = append(found.uses, keyUse{use.KeyID, use.Validations, use.LastUsed})
+		}
+		return found, nil
+	}
+	d, affected, err := c.PreviewCutoffDataplane(ctx, of.mesh, dataplaneCutoff(cutoff))
+	if err != nil {
+		return preview{}, c.explainCutoffs(err)
+	}
+	found.cutoff, found.sessions = revocation.Cutoff{Before: d.Before, Name: d.Name, Workload: d.Workload, KeyID: d.KeyID}, affected.Sessions
+	for _, use := range affected.Keys {
+		found.uses = append(found.uses, keyUse{use.KeyID, use.Validations, use.LastUsed})
+	}
+	return found, nil
+}
+
+func (c *controlPlane) prune(ctx context.Context, of owner, lifetime time.Duration, dryRun bool) (p revocation.Pruning, err error) {
+	if of.mesh == "" {
+		p, err = c.PruneZone(ctx, lifetime, dryRun)
+	} else {
+		p, err = c.PruneDataplane(ctx, of.mesh, lifetime, dryRun)
+	}
+	var answer *httpapi.Error
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return p, advise(fmt.Errorf("%s: the control plane does not prune revocations: %w", c.name, err), "Kuma and older versions do not; check the address, or use the store, with --store")
+	}
+	return p, c.explain(err)
 }
 
 func (c *controlPlane) cutOff(ctx context.Context, of owner, cutoff revocation.Cutoff) (revocation.Cutoff, error) {

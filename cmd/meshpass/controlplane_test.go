@@ -22,7 +22,7 @@ import (
 
 // newControlPlane returns the REST API of a control plane, which knows one operator
 // by a bearer token. Its store is in the folder keys.
-func newControlPlane(t *testing.T) http.Handler {
+func newControlPlane(t *testing.T, options ...httpapi.Option) http.Handler {
 	t.Helper()
 	store, err := dir.Open("keys")
 	require.NoError(t, err)
@@ -38,7 +38,7 @@ func newControlPlane(t *testing.T) http.Handler {
 			return "operator", errors.New("not for you")
 		}
 		return "operator", nil
-	}, httpapi.WithLogger(slog.New(slog.DiscardHandler)))
+	}, append(options, httpapi.WithLogger(slog.New(slog.DiscardHandler)))...)
 	require.NoError(t, err)
 	return handler
 }

@@ -14,11 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
-	"github.com/meshpass/meshpass/zone"
 )
 
 func (a *app) cutoffsCommand() *cobra.Command {
@@ -97,12 +95,14 @@ func (a *app) addCutoffCommand(which *choice) *cobra.Command {
 		Use:   "add",
 		Short: "Revoke the tokens that were issued before a moment",
 		Long: `Adds a cutoff: it revokes every token that was issued before a moment. Open streams with such tokens end. The command
-says in words which tokens these are, and asks.
+says in words which tokens these are, and asks. A control plane also says how many open sessions of its process would end,
+and how the keys are used; a store does not know that.
 
 --before is "now", a time such as 2026-11-29T10:00:00Z, or an age such as 2h or 30d. "now" is two minutes after the time of
-this machine, so that the cutoff covers tokens of machines whose clocks are ahead. Issuers that see the cutoff date new
-tokens at it, so a new token is good at once. Other issuers, such as zones and Kuma, lose the tokens that they issue in these
-two minutes.`,
+the machine that knows the present cutoffs: this one, or the control plane. So the cutoff covers tokens of machines whose
+clocks are ahead. If a token may be dated at an earlier cutoff that is still ahead, "now" is one second after that one.
+Issuers that see the cutoff date new tokens at it, so a new token is good at once. Other issuers, such as zones and Kuma,
+lose the tokens that they issue before that moment.`,
 		Example: `  meshpass cutoffs add --mesh default --name dp-1 --before now --yes
   meshpass cutoffs add --mesh default --kid 1 --before 2h --yes
   meshpass cutoffs add --zone-tokens --zone west --before 2026-11-29T10:00:00Z --yes`,
@@ -124,14 +124,18 @@ two minutes.`,
 		if before == "" {
 			return usagef(`before which moment? Give --before now, a time such as 2026-11-29T10:00:00Z, or an age such as 2h`)
 		}
-		if c.Before, err = a.moment(before); err != nil {
-			return err
+		if before != "now" {
+			if c.Before, err = a.moment(before); err != nil {
+				return err
+			}
 		}
-		a.say("this revokes %s: %s (%s)%s", of.tokens(), c, inWords(c.Before.Sub(a.now())), lackNote(c))
+		if err := a.sayAffected(command, of, c); err != nil {
+			return fmt.Errorf("no cutoff was added: %w", err)
+		}
 		if err := a.confirm(yes); err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command)
+		ctx, cancel, err := a.begin(command) // anew: to answer takes time
 		if err != nil {
 			return err
 		}
@@ -141,6 +145,13 @@ two minutes.`,
 			return err
 		}
 		defer done()
+		if c.Before.IsZero() { // by now later than when the question was asked
+			untilNow, err := to.preview(ctx, of, c)
+			if err != nil {
+				return fmt.Errorf("no cutoff was added: %w", err)
+			}
+			c = untilNow.cutoff
+		}
 		inForce, err := to.cutOff(ctx, of, c)
 		if err != nil {
 			return fmt.Errorf("no cutoff was added: %w", err)
@@ -154,6 +165,48 @@ two minutes.`,
 		return nil
 	}
 	return command
+}
+
+// preview is a cutoff that can be added, and what a process knows of what it would revoke.
+type preview struct {
+	cutoff   revocation.Cutoff
+	sessions int // open ones that would end; -1: not known
+	uses     []keyUse
+}
+
+// keyUse is how a process has used a key.
+type keyUse struct {
+	kid      string
+	accepted uint64 // tokens
+	last     time.Time
+}
+
+// sayAffected says what a cutoff would revoke, in a connection of its own.
+func (a *app) sayAffected(command *cobra.Command, of owner, c revocation.Cutoff) error {
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	to, done, err := a.connect(ctx, connecting{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	p, err := to.preview(ctx, of, c)
+	if err != nil {
+		return err
+	}
+	a.say("this revokes %s: %s (%s)%s", of.tokens(), p.cutoff, inWords(p.cutoff.Before.Sub(a.now())), lackNote(c))
+	if p.sessions < 0 {
+		a.say("how many open sessions end is not known: %s does not know them", to)
+		return nil
+	}
+	a.say("open sessions that end, in the process of %s: %d", to, p.sessions)
+	for _, use := range p.uses {
+		a.say("it has accepted tokens of key %s %s, the last one %s", plain(use.kid), count(time.Duration(use.accepted), 1, "time"), inWords(use.last.Sub(a.now())))
+	}
+	return nil
 }
 
 func (a *app) removeCutoffCommand(which *choice) *cobra.Command {
@@ -185,7 +238,7 @@ good again, until they expire. How many these are is not known. The command says
 			return err
 		}
 		if before != "" {
-			if c.Before, err = time.Parse(time.RFC3339, before); err != nil {
+			if c.Before, err = revocation.ParseMoment(before); err != nil {
 				return usagef("--before: %.64q is not a time such as 2026-11-29T10:00:00Z", before)
 			}
 		}
@@ -302,13 +355,10 @@ func (c cutoffs) copyTo(ctx context.Context, store keystore.KeyStore, of owner) 
 	return err
 }
 
-// moment reads the moment of a cutoff: "now", a time or an age.
+// moment reads the moment of a cutoff that is not "now": a time or an age.
 func (a *app) moment(text string) (time.Time, error) {
 	now := a.now()
-	if text == "now" {
-		return now.Add(token.Skew), nil
-	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
+	if at, err := revocation.ParseMoment(text); err == nil {
 		if at.After(now.Add(2 * token.Skew)) {
 			return time.Time{}, usagef("--before: %s is more than %s ahead", text, inMinutes(2*token.Skew))
 		}
@@ -318,7 +368,7 @@ func (a *app) moment(text string) (time.Time, error) {
 	if err != nil || age <= 0 {
 		return time.Time{}, usagef(`--before: %.64q is not "now", a time such as 2026-11-29T10:00:00Z, or an age such as 2h or 30d`, text)
 	}
-	return now.Add(-age), nil
+	return now.Add(-age).Add(time.Second - 1).Truncate(time.Second), nil // a part of a second counts as a whole one
 }
 
 func inMinutes(d time.Duration) string { return count(d, time.Minute, "minute") }
@@ -374,7 +424,8 @@ a mesh, which Kuma reads.
 
 --lifetime is the longest validity of any token. The command first writes a floor: the time of now less the lifetime and 15
 minutes. Every token with an id of version 7 from before the floor is revoked from then on, also one that is valid for longer
-than --lifetime. The floor is permanent and never goes back. Start with --dry-run, which changes nothing.`,
+than --lifetime. The floor is permanent and never goes back. Start with --dry-run, which changes nothing. A control plane also
+says how many open sessions of its process have tokens that the floor would revoke.`,
 		Example: `  meshpass revocations prune --mesh default --lifetime 90d --dry-run
   meshpass revocations prune --zone-tokens --lifetime 2160h`,
 		Args: noArguments,
@@ -397,25 +448,28 @@ than --lifetime. The floor is permanent and never goes back. Start with --dry-ru
 			return err
 		}
 		defer cancel()
-		from, done, err := a.connectStore(ctx, "prune revocations", connecting{})
+		from, done, err := a.connect(ctx, connecting{})
 		if err != nil {
 			return err
 		}
 		defer done()
-		var p revocation.Pruning
-		if of.mesh == "" {
-			p, err = zone.PruneRevocations(ctx, from.KeyStore, time.Duration(longest), dryRun)
-		} else {
-			p, err = dataplane.PruneRevocations(ctx, from.KeyStore, of.mesh, time.Duration(longest), dryRun)
-		}
+		p, err := from.prune(ctx, of, time.Duration(longest), dryRun)
 		if err != nil {
-			return from.explainCutoffs(err, of)
+			return err
 		}
 		floor, dropped := p.Floor.Format(time.RFC3339), count(time.Duration(p.Dropped), 1, "id")
 		kept := count(time.Duration(p.Kept), 1, "id")
 		if dryRun {
 			a.say("pruning would drop %s of %s and keep %s", dropped, of, kept)
 			a.say("it would revoke every token with an id of version 7 from before %s for ever, also those that are still valid: how many these are is not known", floor)
+			switch {
+			case p.Sessions < 0:
+				a.say("how many open sessions have such tokens is not known: %s does not know them", from)
+			case p.Sessions == 0:
+				a.say("no open session in the process of %s has such a token", from)
+			default:
+				a.say("warning: open sessions with such tokens, in the process of %s: %d; state a longer --lifetime to keep them", from, p.Sessions)
+			}
 		} else {
 			a.say("dropped %s of %s and kept %s", dropped, of, kept)
 			a.say("every token with an id of version 7 from before %s is revoked from now on", floor)

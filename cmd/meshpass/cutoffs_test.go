@@ -2,16 +2,22 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/token"
 )
 
 // answering calls the tool on a terminal, where a person answers its question.
@@ -56,6 +62,16 @@ func TestCutoffsRevokeWhatTheyNameAndNothingElse(t *testing.T) {
 			r = c.run(with("cutoffs", "add", "--mesh", "default", "--name", "dp-1", "--before", "2h", "--yes")...)
 			require.Contains(t, r.err, "a later cutoff")
 			require.Equal(t, list, c.done(with("cutoffs", "list", "--mesh", "default")...))
+
+			c.now = func() time.Time { return time.Now().Truncate(time.Second).Add(400 * time.Millisecond) }
+			r = c.run(with("cutoffs", "add", "--mesh", "default", "--kid", "7", "--before", "2h", "--yes")...)
+			c.now = time.Now
+			require.Equal(t, exitDone, r.status, r.err)
+			require.NotContains(t, r.err, "later cutoff", "the cutoff itself is none, though it is made for a whole second")
+			moments := regexp.MustCompile(`20\d\d-\S+Z`).FindAllString(r.err, -1)
+			require.Len(t, moments, 2)
+			require.Equal(t, moments[0], moments[1], "what is made is what was announced")
+			c.done(with("cutoffs", "remove", "--mesh", "default", "--kid", "7", "--yes")...)
 
 			c.done(with("cutoffs", "add", "--zone-tokens", "--before", "now", "--yes")...)
 			require.Equal(t, exitRefused, inspect(ofZone))
@@ -153,7 +169,74 @@ func TestCutoffsOfAControlPlaneWithoutThemAreAClearErrorAndInspectSaysThatItDidN
 	r := c.runWith(c.done("generate", "dataplane-token"), append([]string{"inspect"}, flags...)...)
 	require.Equal(t, exitDone, r.status)
 	require.Contains(t, r.err, "so they were not checked")
-	require.Contains(t, c.fails(exitUsage, append([]string{"revocations", "prune", "--mesh", "default", "--lifetime", "1h"}, flags...)...), "a control plane cannot prune revocations")
+}
+
+func TestAControlPlaneThatDoesNotPruneSaysSo(t *testing.T) {
+	c := newToolWithKeys(t)
+	server := httptest.NewServer(http.NotFoundHandler()) // as a Kuma, of these paths
+	defer server.Close()
+	prune := []string{"revocations", "prune", "--mesh", "default", "--lifetime", "1h", "--control-plane", server.URL}
+	require.Contains(t, c.fails(exitFailed, prune...), "does not prune revocations")
+}
+
+// TestAControlPlaneSaysHowManyOpenSessionsWouldEnd and a store says that it does not know.
+func TestAControlPlaneSaysHowManyOpenSessionsWouldEnd(t *testing.T) {
+	c := newToolWithKeys(t)
+	store, err := dir.Open("keys")
+	require.NoError(t, err)
+	validator, err := dataplane.NewValidator(store)
+	require.NoError(t, err)
+	defer validator.Close()
+	server := httptest.NewServer(newControlPlane(t, httpapi.WithDataplaneValidators(validator)))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	over := func(args ...string) string {
+		c.t.Helper()
+		r := c.run(append(args, "--control-plane", server.URL, "--auth-token-file", "operator.token")...)
+		require.Equal(t, exitDone, r.status, r.err)
+		return r.err
+	}
+	verified, err := validator.Validate(t.Context(), "default", strings.TrimSpace(c.done("generate", "dataplane-token", "--name", "dp-1")))
+	require.NoError(t, err)
+	session, stop := verified.Bind(t.Context())
+	defer stop()
+
+	dry := []string{"revocations", "prune", "--mesh", "default", "--lifetime", "1h", "--dry-run"}
+	require.Contains(t, over(dry...), "no open session in the process of "+server.URL+" has such a token")
+	require.Contains(t, c.run(dry...).err, "how many open sessions have such tokens is not known: ")
+	require.Contains(t, over("revocations", "prune", "--zone-tokens", "--lifetime", "1h", "--dry-run"), "how many open sessions have such tokens is not known: "+server.URL)
+	require.Contains(t, over("revocations", "prune", "--mesh", "default", "--lifetime", "1h"), `dropped 0 ids of mesh "default"`)
+
+	says := over("cutoffs", "add", "--mesh", "default", "--name", "dp-2", "--before", "now", "--yes")
+	require.Contains(t, says, "open sessions that end, in the process of "+server.URL+": 0\n")
+	require.NotContains(t, says, "accepted tokens of key")
+	r := c.run("cutoffs", "add", "--mesh", "default", "--kid", "1", "--before", "now")
+	require.Contains(t, r.err, "how many open sessions end is not known: ")
+	require.NoError(t, context.Cause(session))
+	says = over("cutoffs", "add", "--mesh", "default", "--kid", "1", "--before", "now", "--yes")
+	require.Contains(t, says, "open sessions that end, in the process of "+server.URL+": 1\n")
+	require.Regexp(t, `it has accepted tokens of key 1 1 time, the last one (now|\d+ seconds? ago)`, says)
+	require.Contains(t, says, `revoked for mesh "default": tokens with the kid "1" issued before 20`)
+	<-session.Done()
+	require.ErrorIs(t, context.Cause(session), token.ErrRevoked)
+}
+
+// TestCutoffsUntilNowAreEachPastTheOneBefore works on a store and on a control plane.
+func TestCutoffsUntilNowAreEachPastTheOneBefore(t *testing.T) {
+	c := newToolWithKeys(t)
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	for _, flags := range [][]string{nil, {"--control-plane", server.URL, "--auth-token-file", "operator.token"}} {
+		for _, subject := range [][]string{{"--name", "dp-1"}, {}, {"--kid", "1"}} {
+			raw := c.done("generate", "dataplane-token", "--name", "dp-1")
+			r := c.run(append(append([]string{"cutoffs", "add", "--mesh", "default", "--before", "now", "--yes"}, subject...), flags...)...)
+			require.Equal(t, exitDone, r.status, r.err)
+			require.Equal(t, exitRefused, c.runWith(raw, "inspect").status, "it is dated at the cutoff before")
+		}
+	}
+	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-cutoffs-default"), `{"before":"`+time.Now().Add(3*token.Skew).UTC().Format(time.RFC3339)+`"}`)
+	require.Contains(t, c.fails(exitFailed, "cutoffs", "add", "--mesh", "default", "--before", "now", "--yes"), "can be made from")
 }
 
 func TestRevocationsPruneDropsOldIDsOnceAndADryRunChangesNothing(t *testing.T) {

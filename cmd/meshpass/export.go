@@ -34,12 +34,12 @@ of the zones, or all. "kumactl apply -f" takes the file. The mesh must exist the
 With --kubernetes the file is for "kubectl apply --server-side -f". Never leave out --server-side: kubectl would copy
 each private key into an annotation of its Secret, where more people can read it.
 
-The file holds private keys, also those of an encrypted store. With --public-only it has their public halves instead:
-that is what a zone needs.
+The file holds private keys, also those of an encrypted store. With --public-only it has their public halves instead,
+also those of keys in a KMS or HSM: that is what a zone needs.
 
 Of the two revocation lists that a mesh may have, Kuma reads only the global one; a warning says which ids that one
 lacks. On Kubernetes a name exists once, so with --kubernetes the ids of both go into the global one. Kuma knows no
-cutoffs: a warning names those that stay behind.
+cutoffs and no keys in a KMS or HSM: a warning names those that stay behind.
 
 A key or a list that cannot be read is left. The command names it, and its exit status is then 1.`,
 		Example: `  meshpass export --mesh default --output secrets.yaml
@@ -176,7 +176,7 @@ func (e *exporting) wants(scope keystore.Scope, name string) bool {
 func (e *exporting) add(r keystore.Record) {
 	if kind, _, ok := revocation.ParseCutoffsName(r.Name); ok {
 		if cutoffs, err := revocation.ParseCutoffs(kind, r.Data); err != nil || len(cutoffs.All()) > 0 {
-			e.app.say("warning: %s are cutoffs, which stay here: Kuma does not know them and accepts the tokens that they revoke", named(r))
+			e.app.say("warning: %s are cutoffs, which stay here: Kuma does not know them and accepts the tokens that they revoke; in another store of Meshpass, add them with \"meshpass cutoffs add\"", named(r))
 		}
 		return
 	}
@@ -185,6 +185,10 @@ func (e *exporting) add(r keystore.Record) {
 		return
 	}
 	name := named(r)
+	if what == externalKey && !e.publicOnly {
+		e.app.say("warning: %s is the public half of a key in a KMS or HSM and stays here: Kuma does not know it and refuses the tokens that it signs; give it to Kuma's settings (publicKeys)", name)
+		return
+	}
 	if err == nil {
 		r, err = checkContent(r, what, serial, e.publicOnly)
 	}

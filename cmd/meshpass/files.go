@@ -85,14 +85,14 @@ func (a *app) readSigningKey(path string) (*signing.PrivateKey, error) {
 }
 
 // readPublicKey reads a public key: PEM, base64 of PEM, or DER.
-func (a *app) readPublicKey(path string) (*signing.PublicKey, error) {
+func (a *app) readPublicKey(flag, path string) (*signing.PublicKey, error) {
 	data, err := a.read(path)
 	if err != nil {
-		return nil, fmt.Errorf("--public-key-path: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	key, err := signing.ParsePublicKey(plainPEM(data))
 	if err != nil {
-		return nil, advise(fmt.Errorf("--public-key-path: %s: %w", path, err),
+		return nil, advise(fmt.Errorf("%s: %s: %w", flag, path, err),
 			"make the public key of a signing key with: meshpass generate public-key --signing-key-path key.pem")
 	}
 	return key, nil

@@ -80,6 +80,8 @@ func TestHelpHasExamplesThatWork(t *testing.T) {
 	c.done("keys", "add", "--first", "--zone-tokens")
 	c.done("generate", "signing-key", "--format", "pem", "--output", "key.pem")
 	c.done("generate", "public-key", "--signing-key-path", "key.pem", "--output", "key.pub")
+	c.write("kms.key", c.done("generate", "signing-key"))
+	c.done("generate", "public-key", "--signing-key-path", "kms.key", "--output", "kms.pem")
 	c.done("generate", "dataplane-token", "--output", "dp-1.token")
 	c.done("generate", "dataplane-token", "--signing-key-path", "key.pem", "--kid", "key-1", "--output", "offline.token")
 	require.NoError(t, os.Mkdir("tokens", 0o700))

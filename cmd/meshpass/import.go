@@ -157,30 +157,30 @@ func (i *importing) take(ctx context.Context, m manifest) error {
 	return i.takeKey(ctx, name, record, serial)
 }
 
-// otherHalf returns the name of the record with the other half of a key, if the store has
-// that of another key: the two would make each other unusable.
+// otherHalf returns the name of a record that the store has for the same serial and that
+// holds another key: the two would make each other unusable.
 func (i *importing) otherHalf(ctx context.Context, record keystore.Record, serial signing.Serial) (other string, err error) {
-	series := seriesOf(record.Scope)
-	other = series.KeyName(serial)
-	if record.Name == other {
-		other = series.PublicKeyName(serial)
-	}
-	present, err := i.to.Get(ctx, record.Scope, other)
-	if errors.Is(err, keystore.ErrNotFound) || errors.Is(err, keystore.ErrUnreadable) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	ours, err := publicHalf(present.Data)
-	if err != nil {
-		return "", nil // it is unusable already
-	}
 	theirs, err := publicHalf(record.Data)
-	if err != nil || ours.Equal(theirs) {
+	if err != nil {
 		return "", nil
 	}
-	return other, nil
+	series := seriesOf(record.Scope)
+	for _, name := range []string{series.KeyName(serial), series.ExternalKeyName(serial), series.PublicKeyName(serial)} {
+		if name == record.Name {
+			continue
+		}
+		present, err := i.to.Get(ctx, record.Scope, name)
+		if errors.Is(err, keystore.ErrNotFound) || errors.Is(err, keystore.ErrUnreadable) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if ours, err := publicHalf(present.Data); err == nil && !ours.Equal(theirs) { // else it is unusable already
+			return name, nil
+		}
+	}
+	return "", nil
 }
 
 func publicHalf(data []byte) (*signing.PublicKey, error) {

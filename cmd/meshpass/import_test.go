@@ -163,7 +163,7 @@ func TestImportLeavesWhatItCannotUseAndSaysWhy(t *testing.T) {
 		"a public key for a private": {fails, secret("GlobalSecret", "", "zone-token-signing-key-1", encoded(string(publicPEM(t, key)))), "unusable key"},
 		"a private key for a public": {fails, secret("GlobalSecret", "", "zone-token-signing-public-key-1", encoded(key)), "private key"},
 		"a list that is none":        {fails, secret("GlobalSecret", "", "zone-token-revocations", encoded("\x01\x02")), "unreadable list"},
-		"a key of another mesh":      {fails, secret("Secret", "default", "dataplane-token-signing-key-other-1", encoded(key)), `"dataplane-token-signing-key-default" or`},
+		"a key of another mesh":      {fails, secret("Secret", "default", "dataplane-token-signing-key-other-1", encoded(key)), `"dataplane-token-signing-key-default", `},
 		"a name that Kuma reads":     {fails, secret("Secret", "default", "dataplane-token-signing-key-default-0011", encoded(key)), "a serial of at least 1"},
 		"a key of a mesh, global":    {fails, secret("GlobalSecret", "", "dataplane-token-signing-key-default-1", encoded(key)), "belongs into its mesh"},
 		"a key of the zones, mesh":   {fails, secret("Secret", "default", "zone-token-signing-key-1", encoded(key)), "belongs into the global scope"},

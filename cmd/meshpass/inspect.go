@@ -71,7 +71,7 @@ The exit status is 3 if the token would be refused, by Meshpass or by one of the
 		}
 		var configured map[string]*signing.PublicKey
 		if kid != "" {
-			public, err := a.readPublicKey(publicKeyPath)
+			public, err := a.readPublicKey("--public-key-path", publicKeyPath)
 			if err != nil {
 				return err
 			}

@@ -33,7 +33,8 @@ func (a *app) listKeysCommand(which *choice) *cobra.Command {
 		Use:   "list",
 		Short: "List the keys",
 		Long: `Lists each key: its number (the kid of tokens), when it was added, its size, whether it signs or only verifies, and the
-fingerprint of its public half. A control plane lists only public keys.`,
+fingerprint of its public half. A key is in the store, in a KMS or HSM, or elsewhere if only its public half was copied
+here. A control plane lists only public keys.`,
 		Example: `  meshpass keys list --mesh default
   meshpass keys list --zone-tokens`,
 		Args: noArguments,
@@ -83,18 +84,22 @@ fingerprint of its public half. A control plane lists only public keys.`,
 func (a *app) addKeyCommand(which *choice) *cobra.Command {
 	var first bool
 	var bits int
-	var signingKeyPath string
+	var signingKeyPath, publicPath string
 	command := &cobra.Command{
 		Use:   "add",
 		Short: "Add the next key, which then signs",
 		Long: `Makes a key with the next number. It signs at once, or after the publish delay of your control plane. The older keys
 still verify.
 
+--public adds a key in a KMS or HSM by its public half. Only control planes that have the signer issue tokens from then
+on: give it to them first. A key that is the newest already is not added again.
+
 --first makes the first key of a mesh, or of zone tokens. It does nothing if there is a key already.`,
 		Example: `  meshpass keys add --first --mesh default
   meshpass keys add --first --zone-tokens
   meshpass keys add --mesh default
-  meshpass keys add --mesh default --signing-key-path key.pem`,
+  meshpass keys add --mesh default --signing-key-path key.pem
+  meshpass keys add --mesh default --public kms.pem`,
 		Args: noArguments,
 	}
 	flags := command.Flags()
@@ -102,6 +107,7 @@ still verify.
 	flags.BoolVar(&first, "first", false, "make the first key, and the folder or tables of the store, unless they exist")
 	flags.IntVar(&bits, "bits", signing.DefaultBits, "size of the key: 2048, 3072 or 4096")
 	textFlag(flags, &signingKeyPath, "signing-key-path", "", "file", "add the private key in this file instead of making one (\"-\" is standard input)")
+	textFlag(flags, &publicPath, "public", "", "file", "add the key in a KMS or HSM whose public half is in this file (PEM or DER)")
 	completes(command, "bits", cobra.ShellCompDirectiveNoFileComp, bitSizes...)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		of, err := which.owner()
@@ -114,16 +120,21 @@ still verify.
 			return usagef("--first makes a key of %d bits: leave out --bits and --signing-key-path, or add your key afterwards", signing.DefaultBits)
 		case given("bits") && signingKeyPath != "":
 			return usagef("--bits is the size of a new key: leave it out with --signing-key-path")
+		case publicPath != "" && (given("bits") || signingKeyPath != ""):
+			return usagef("--public adds a key that is elsewhere: leave out --bits and --signing-key-path")
 		}
 		var private *signing.PrivateKey
-		if signingKeyPath != "" {
-			if private, err = a.readSigningKey(signingKeyPath); err != nil {
-				return err
-			}
-		} else if !first {
-			if private, err = generateKey(bits); err != nil {
-				return err
-			}
+		var public *signing.PublicKey
+		switch {
+		case publicPath != "":
+			public, err = a.readPublicKey("--public", publicPath)
+		case signingKeyPath != "":
+			private, err = a.readSigningKey(signingKeyPath)
+		case !first:
+			private, err = generateKey(bits)
+		}
+		if err != nil {
+			return err
 		}
 		ctx, cancel, err := a.begin(command)
 		if err != nil {
@@ -141,6 +152,15 @@ still verify.
 		}
 		var added signing.Key
 		switch {
+		case public != nil && first && len(before.keys) > 0:
+			a.say("there is a key for %s already, number %s: nothing to do", of, before.keys[len(before.keys)-1].kid)
+			return nil
+		case public != nil && !first && len(before.keys) == 0:
+			err = signing.ErrNoKey // AddExternalKey would make the first one, also of a mistyped mesh
+		case public != nil && of.mesh == "":
+			added, err = zone.AddExternalKey(ctx, to.KeyStore, public)
+		case public != nil:
+			added, err = dataplane.AddExternalKey(ctx, to.KeyStore, of.mesh, public)
 		case first && of.mesh == "":
 			added, err = zone.EnsureKey(ctx, to.KeyStore)
 		case first:
@@ -156,6 +176,10 @@ still verify.
 		switch {
 		case first && len(before.keys) > 0:
 			a.say("there is a key for %s already, number %s: nothing to do", of, added.Serial.KeyID())
+		case len(before.keys) > 0 && before.keys[len(before.keys)-1].kid == added.Serial.KeyID():
+			a.say("the key is key %s of %s already: nothing to do", added.Serial.KeyID(), of)
+		case first && public != nil:
+			a.say("added key %s of %s: it signs, in a KMS or HSM", added.Serial.KeyID(), of)
 		case first:
 			a.say("made key %s of %s: it signs", added.Serial.KeyID(), of)
 		case len(before.keys) == 0: // another process has made the first one since

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/signing"
 )
 
 func TestKeysAreRotatedInThreeSteps(t *testing.T) {
@@ -63,6 +65,70 @@ func TestKeysAddTakesAKeyMadeElsewhere(t *testing.T) {
 	require.Regexp(t, `(?m)^2 +\S+ +3072 +signs`, c.done("keys", "list", "--zone-tokens"))
 	c.done("keys", "add", "--zone-tokens", "--bits", "4096")
 	require.Regexp(t, `(?m)^3 +\S+ +4096 +signs`, c.done("keys", "list", "--zone-tokens"))
+}
+
+func TestKeysAddTakesTheKeyOfAKMSByItsPublicHalf(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write("kms.key", c.done("generate", "signing-key"))
+	c.write("kms.pem", c.done("generate", "public-key", "--signing-key-path", "kms.key")) // as the KMS gives it
+	key, err := signing.ParsePublicKey([]byte(c.read("kms.pem")))
+	require.NoError(t, err)
+	c.write("pkix.pem", string(key.PKIX()))
+	c.done("generate", "dataplane-token", "--output", "old.token")
+
+	require.Contains(t, c.run("keys", "add", "--mesh", "default", "--public", "pkix.pem").err, `added key 2 of mesh "default"; next`)
+	require.Contains(t, c.run("keys", "add", "--mesh", "default", "--public", "kms.pem").err, "key 2 of mesh \"default\" already: nothing to do")
+	require.Regexp(t, `(?m)^1 +\S+ +2048 +verifies +SHA256:\S+
+2 +\S+ +2048 +signs, in a KMS or HSM +`+regexp.QuoteMeta(key.Fingerprint())+`$`, c.done("keys", "list", "--mesh", "default"))
+	failed := c.fails(exitFailed, "generate", "dataplane-token")
+	require.Contains(t, failed, "no signer for the signing key")
+	require.Contains(t, failed, "--control-plane")
+	require.Contains(t, c.done("inspect", "old.token"), "accepted", "the old key still verifies")
+	require.Contains(t, c.fails(exitFailed, "keys", "remove", "2", "--mesh", "default", "--force"), "add the next key first")
+
+	c.done("generate", "dataplane-token", "--signing-key-path", "kms.key", "--kid", "2", "--output", "kms.token") // as the KMS signs
+	require.Contains(t, c.done("inspect", "kms.token"), "accepted")
+	c.done("keys", "add", "--mesh", "default")
+	require.Regexp(t, `(?m)^2 +\S+ +2048 +verifies, is in a KMS or HSM +`, c.done("keys", "list", "--mesh", "default"))
+	c.done("keys", "remove", "2", "--mesh", "default")
+	require.Equal(t, exitRefused, c.run("inspect", "kms.token").status)
+}
+
+func TestKeysAddMakesTheKeyOfAKMSTheFirstOneOnlyOnRequest(t *testing.T) {
+	c := newTool(t)
+	c.write("kms.key", c.done("generate", "signing-key"))
+	c.write("kms.pem", c.done("generate", "public-key", "--signing-key-path", "kms.key"))
+	c.done("keys", "add", "--first", "--zone-tokens")
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--public", "kms.pem", "--mesh", "default"), "meshpass keys add --first --mesh default")
+	require.Contains(t, c.run("keys", "add", "--first", "--public", "kms.pem", "--mesh", "default").err, `added key 1 of mesh "default": it signs, in a KMS or HSM`)
+	require.Contains(t, c.run("keys", "add", "--first", "--public", "kms.pem", "--mesh", "default").err, "number 1: nothing to do")
+	require.Contains(t, c.run("keys", "add", "--first", "--public", "kms.pem", "--zone-tokens").err, "number 1: nothing to do")
+	require.Contains(t, c.run("keys", "add", "--first", "--mesh", "default").err, "number 1: nothing to do")
+	for _, also := range [][]string{{"--bits", "2048"}, {"--signing-key-path", "kms.key"}} {
+		require.Contains(t, c.fails(exitUsage, append([]string{"keys", "add", "--mesh", "default", "--public", "kms.pem"}, also...)...), "leave out")
+	}
+	wrong := c.fails(exitFailed, "keys", "add", "--mesh", "default", "--public", "kms.key")
+	require.Contains(t, wrong, "--public: kms.key: ")
+	require.Contains(t, wrong, "it must stay secret")
+}
+
+func TestExportLeavesTheKeyOfAKMSAndCopiesItForAZone(t *testing.T) {
+	c := newToolWithKeys(t)
+	c.write("kms.key", c.done("generate", "signing-key"))
+	c.write("kms.pem", c.done("generate", "public-key", "--signing-key-path", "kms.key"))
+	c.done("keys", "add", "--mesh", "default", "--public", "kms.pem")
+
+	r := c.run("export", "--mesh", "default")
+	require.Equal(t, exitDone, r.status)
+	require.NotContains(t, r.out, "external-key")
+	require.Contains(t, r.err, `warning: "dataplane-token-signing-external-key-default-2" of mesh "default"`)
+	require.Contains(t, r.err, "publicKeys")
+	c.done("export", "--mesh", "default", "--public-only", "--output", "zone.yaml")
+	c.done("import", "zone.yaml", "--store", "dir:./zone")
+	c.done("generate", "dataplane-token", "--signing-key-path", "kms.key", "--kid", "2", "--output", "kms.token")
+	require.Contains(t, c.done("inspect", "kms.token", "--store", "dir:./zone"), "accepted")
+	require.Regexp(t, `(?m)^2 +\S+ +2048 +verifies, public key only`, c.done("keys", "list", "--mesh", "default", "--store", "dir:./zone"))
+	require.Contains(t, c.fails(exitFailed, "keys", "add", "--mesh", "default", "--public", "kms.pem", "--store", "dir:./zone"), "see \"meshpass keys list")
 }
 
 func TestKeysListShowsAnUnreadableKeyWithTheReason(t *testing.T) {

@@ -207,10 +207,11 @@ func manifestOf(r *resource) manifest {
 type content string
 
 const (
-	foreign    content = "" // no record of this library
-	privateKey content = "private key"
-	publicKey  content = "public key"
-	list       content = "revocation list"
+	foreign     content = "" // no record of this library
+	privateKey  content = "private key"
+	externalKey content = "key in a KMS or HSM"
+	publicKey   content = "public key"
+	list        content = "revocation list"
 )
 
 // contentOf says by its name and scope what a record holds. The error says what is wrong
@@ -225,12 +226,12 @@ func contentOf(scope keystore.Scope, name string) (content, signing.Serial, erro
 		}
 		return list, 0, nil
 	}
-	serial, public, err := seriesOf(scope).ParseName(name)
+	serial, kind, err := seriesOf(scope).ParseName(name)
 	switch {
-	case err == nil && public:
-		return publicKey, serial, nil
 	case err == nil:
-		return privateKey, serial, nil
+		return map[signing.RecordKind]content{
+			signing.PrivateRecord: privateKey, signing.ExternalRecord: externalKey, signing.PublicRecord: publicKey,
+		}[kind], serial, nil
 	case !errors.Is(err, signing.ErrNotKey):
 		return foreign, 0, err
 	case strings.HasPrefix(name, signing.DataplaneKeys("").Prefix()):
@@ -250,21 +251,29 @@ func seriesOf(scope keystore.Scope) signing.Series {
 }
 
 // checkContent says why a record cannot be used. With publicOnly it makes the public
-// half of a private key.
+// half of a key that signs.
 func checkContent(r keystore.Record, what content, serial signing.Serial, publicOnly bool) (keystore.Record, error) {
 	switch what {
 	case list:
 		_, err := revocation.Parse(r.Data)
 		return r, err
-	case publicKey:
-		_, err := signing.ParsePublicKey(r.Data)
-		return r, err
+	case publicKey, externalKey:
+		public, err := signing.ParsePublicKey(r.Data)
+		if err != nil || what == publicKey || !publicOnly {
+			return r, err
+		}
+		return copyOf(public, r.Scope, serial), nil
 	}
 	private, err := signing.ParsePrivateKey(r.Data)
 	if err != nil || !publicOnly {
 		return r, err
 	}
-	return keystore.Record{Scope: r.Scope, Name: seriesOf(r.Scope).PublicKeyName(serial), Data: private.Public().PEM()}, nil
+	return copyOf(private.Public(), r.Scope, serial), nil
+}
+
+// copyOf returns the record of a zone that verifies with a key.
+func copyOf(public *signing.PublicKey, scope keystore.Scope, serial signing.Serial) keystore.Record {
+	return keystore.Record{Scope: scope, Name: seriesOf(scope).PublicKeyName(serial), Data: public.PEM()}
 }
 
 // writeManifest writes a record as a resource of Kuma or, if a namespace is given, as a

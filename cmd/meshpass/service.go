@@ -27,8 +27,10 @@ type service interface {
 	restore(ctx context.Context, of owner, ids []string) error
 	makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) // the lists after it
 	cutoffs(ctx context.Context, of owner) (cutoffs, error)
+	preview(ctx context.Context, of owner, c revocation.Cutoff) (preview, error) // until now if c.Before is zero
 	cutOff(ctx context.Context, of owner, c revocation.Cutoff) (inForce revocation.Cutoff, err error)
 	removeCutoff(ctx context.Context, of owner, c revocation.Cutoff) error
+	prune(ctx context.Context, of owner, lifetime time.Duration, dryRun bool) (revocation.Pruning, error)
 	keys(ctx context.Context, of owner) (keyList, error)
 	String() string // its address, without secrets
 }
@@ -87,6 +89,14 @@ func (o owner) series() signing.Series {
 		return signing.ZoneKeys()
 	}
 	return signing.DataplaneKeys(o.mesh)
+}
+
+// kind returns the kind of the owner's tokens, and their scope.
+func (o owner) kind() (token.Kind, keystore.Scope) {
+	if o.mesh == "" {
+		return token.KindZone, keystore.Global
+	}
+	return token.KindDataplane, keystore.Scope(o.mesh)
 }
 
 // list names the record with the owner's revocations. A mesh may have a second one of
@@ -280,12 +290,8 @@ func (s *storeService) restore(ctx context.Context, of owner, ids []string) erro
 }
 
 func (s *storeService) cutoffs(ctx context.Context, of owner) (cutoffs, error) {
-	kind, scope := token.KindDataplane, keystore.Scope(of.mesh)
-	if of.mesh == "" {
-		kind, scope = token.KindZone, keystore.Global
-	}
 	var all cutoffs
-	for _, ref := range revocation.CutoffsOf(kind, scope) {
+	for _, ref := range revocation.CutoffsOf(of.kind()) {
 		found, err := ref.Load(ctx, s.KeyStore)
 		if err != nil {
 			return cutoffs{}, s.explainCutoffs(err, of)
@@ -296,6 +302,24 @@ func (s *storeService) cutoffs(ctx context.Context, of owner) (cutoffs, error) {
 		}
 	}
 	return all, nil
+}
+
+func (s *storeService) preview(ctx context.Context, of owner, c revocation.Cutoff) (preview, error) {
+	var err error
+	if c.Before.IsZero() {
+		kind, scope := of.kind()
+		c, err = revocation.UntilNow(ctx, s.KeyStore, kind, scope, c)
+	}
+	return preview{cutoff: c, sessions: -1}, s.explainCutoffs(err, of)
+}
+
+func (s *storeService) prune(ctx context.Context, of owner, lifetime time.Duration, dryRun bool) (p revocation.Pruning, err error) {
+	if of.mesh == "" {
+		p, err = zone.PruneRevocations(ctx, s.KeyStore, lifetime, dryRun)
+	} else {
+		p, err = dataplane.PruneRevocations(ctx, s.KeyStore, of.mesh, lifetime, dryRun)
+	}
+	return p, s.explainCutoffs(err, of)
 }
 
 func (s *storeService) cutOff(ctx context.Context, of owner, c revocation.Cutoff) (revocation.Cutoff, error) {
@@ -353,8 +377,12 @@ func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 			row.use = "signs, but is unreadable"
 		case k.Public == nil:
 			row.use = "unreadable"
+		case k.Signs && k.External:
+			row.use = "signs, in a KMS or HSM"
 		case k.Signs:
 			row.use = "signs"
+		case k.External:
+			row.use = "verifies, is in a KMS or HSM"
 		case !k.Private:
 			row.use = "verifies, public key only"
 		}
@@ -389,6 +417,8 @@ func (s *storeService) explain(err error, of owner) error {
 		return advise(err, "if the records of this store are not encrypted, leave out --encryption-key-file")
 	case errors.Is(err, signing.ErrNoKey):
 		return advise(err, `"meshpass keys list %s" shows the keys`, of.flag())
+	case errors.Is(err, signing.ErrNoSigner):
+		return advise(err, "have a control plane that has the signer make the token, with --control-plane")
 	case errors.Is(err, signing.ErrKey):
 		return advise(err, `see "meshpass keys list %s"`, of.flag())
 	case errors.Is(err, keystore.ErrReadOnly):

@@ -100,8 +100,9 @@ func TestStoreOnEtcdServesOperators(t *testing.T) {
 	require.Empty(t, c.done("keys", "list", "--mesh", "default", "--store", other), "a prefix is a store of its own")
 }
 
-func TestStoreOnKubernetesServesOperators(t *testing.T) {
-	c := newTool(t)
+// storeOnKubernetes starts a cluster, and returns the URL of a store in it.
+func storeOnKubernetes(t *testing.T, c *tool) string {
+	t.Helper()
 	cluster := engines.NewKubernetes(t)
 	encode := base64.StdEncoding.EncodeToString
 	c.write("kubeconfig", fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "admin",
@@ -119,7 +120,13 @@ func TestStoreOnKubernetesServesOperators(t *testing.T) {
 
 	path, err := filepath.Abs("kubeconfig")
 	require.NoError(t, err)
-	c.env["MESHPASS_STORE"] = "kubernetes://mesh-system?context=admin&kubeconfig=" + url.QueryEscape(path)
+	return "kubernetes://mesh-system?context=admin&kubeconfig=" + url.QueryEscape(path)
+}
+
+func TestStoreOnKubernetesServesOperators(t *testing.T) {
+	c := newTool(t)
+	c.env["MESHPASS_STORE"] = storeOnKubernetes(t, c)
+	encode := base64.StdEncoding.EncodeToString
 	lifeOfAToken(t, c)
 
 	c.write("global.yaml", "type: GlobalSecret\nname: dataplane-token-revocations-default\ndata: "+encode([]byte("global"))+"\n"+

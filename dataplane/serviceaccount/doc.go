@@ -70,7 +70,7 @@
 //		}
 //		return verified, nil
 //	}
-//	stream, err := grpcauth.StreamServerInterceptor(auth)
+//	options, err := grpcauth.ServerOptions(auth)
 //
 // Handlers get it from grpcauth.FromContext[serviceaccount.Verified].
 package serviceaccount

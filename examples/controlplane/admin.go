@@ -34,7 +34,7 @@ func authorizeAll(*http.Request, httpapi.Request) (actor string, err error) {
 // the next snapshot of the global control plane would overwrite the change.
 func authorizeInZone(_ *http.Request, what httpapi.Request) (actor string, err error) {
 	switch what.Action {
-	case httpapi.Revoke, httpapi.Restore, httpapi.MakeGlobalList:
+	case httpapi.Revoke, httpapi.Restore, httpapi.MakeGlobalList, httpapi.Prune:
 		return actorOperator, httpapi.Denied("a zone gets its revocation lists from the global control plane: change them there")
 	case httpapi.CutOff, httpapi.RemoveCutoff:
 		return actorOperator, httpapi.Denied("a zone gets its cutoffs from the global control plane: change them there")

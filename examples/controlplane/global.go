@@ -71,12 +71,12 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 		Help: "Open streams of zones that have no token. Turn on zone authentication when there are none.",
 	}, func() float64 { return float64(auth.open()) }))
 
-	intercept, err := grpcauth.StreamServerInterceptor(auth.authenticate, grpcauth.WithLogger(log))
+	guards, err := grpcauth.ServerOptions(auth.authenticate, grpcauth.WithLogger(log))
 	if err != nil {
 		return err
 	}
 	published := newPublisher(store, log)
-	server := grpc.NewServer(serverOptions(creds, intercept)...)
+	server := grpc.NewServer(serverOptions(creds, guards)...)
 	server.RegisterService(&zoneSyncDesc, &globalServer{published, log})
 
 	admin, err := newAdmin(store, dataplanes, zones, authorizeAll, log)

@@ -13,8 +13,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // serveGlobal serves zones in this process, with a certificate of a name.
@@ -23,13 +26,13 @@ func serveGlobal(t *testing.T, ca *authority, name string, auth *zoneAuthenticat
 	require.NoError(t, ca.issue(name, file))
 	creds, err := serverTLS(file)
 	require.NoError(t, err)
-	intercept, err := grpcauth.StreamServerInterceptor(auth.authenticate, grpcauth.WithLogger(quiet))
+	guards, err := grpcauth.ServerOptions(auth.authenticate, grpcauth.WithLogger(quiet))
 	require.NoError(t, err)
 	published := newPublisher(store, quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	followed := make(chan error, 1)
 	go func() { followed <- published.run(ctx) }()
-	server := grpc.NewServer(serverOptions(creds, intercept)...)
+	server := grpc.NewServer(serverOptions(creds, guards)...)
 	server.RegisterService(&zoneSyncDesc, &globalServer{published, quiet})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -75,6 +78,61 @@ func TestZoneDoesNotTalkToAGlobalThatItsCADoesNotVouchFor(t *testing.T) {
 	posing := serveGlobal(t, ca, zoneName("east"), auth, globalStore(t))
 	_, err = zoneClient(t, posing, caFile, "").open(ctx)
 	require.ErrorContains(t, err, zoneName("east"), "another zone's certificate will not do")
+}
+
+func TestACutoffAtTheGlobalEndsSessionsInAZoneOnceTheZoneHasIt(t *testing.T) {
+	auth, _ := zoneAuth(t, authNone)
+	ca, caFile := authorityIn(t)
+	global := globalStore(t)
+	client := zoneClient(t, serveGlobal(t, ca, globalName, auth, global), caFile, "")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- client.run(ctx) }()
+
+	proxies, err := dataplane.NewIssuer(global)
+	require.NoError(t, err)
+	zones, err := zone.NewIssuer(global)
+	require.NoError(t, err)
+	ofProxy, err := proxies.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	require.NoError(t, err)
+	ofIngress, err := zones.Issue(ctx, token.Zone{Zone: "west", Scope: []string{zone.ScopeIngress}}, time.Hour)
+	require.NoError(t, err)
+	byMesh, err := dataplane.NewValidator(client.store, dataplane.WithLogger(quiet))
+	require.NoError(t, err)
+	defer byMesh.Close()
+	byZone, err := zone.NewValidator(client.store, zone.WithLogger(quiet))
+	require.NoError(t, err)
+	defer byZone.Close()
+	var proxy dataplane.Verified
+	var ingress zone.Verified
+	validate := func() bool {
+		var errProxy, errIngress error
+		proxy, errProxy = byMesh.Validate(ctx, "default", ofProxy.Token)
+		ingress, errIngress = byZone.Validate(ctx, "west", zone.ScopeIngress, ofIngress.Token)
+		return errProxy == nil && errIngress == nil
+	}
+	require.Eventually(t, validate, time.Minute, 10*time.Millisecond)
+	sessionOfProxy, release := proxy.Bind(ctx)
+	defer release()
+	sessionOfIngress, release := ingress.Bind(ctx)
+	defer release()
+
+	cutoff, err := dataplane.CutOff(ctx, global, "default", dataplane.Cutoff{Before: time.Now().Add(token.Skew), Name: "dp-1"})
+	require.NoError(t, err)
+	<-sessionOfProxy.Done()
+	require.ErrorIs(t, context.Cause(sessionOfProxy), token.ErrRevoked)
+	require.NoError(t, sessionOfIngress.Err())
+	cutoffOfZone, err := zone.CutOff(ctx, global, zone.Cutoff{Before: time.Now().Add(token.Skew), Zone: "west"})
+	require.NoError(t, err)
+	<-sessionOfIngress.Done()
+	require.ErrorIs(t, context.Cause(sessionOfIngress), token.ErrRevoked)
+
+	require.NoError(t, dataplane.RemoveCutoff(ctx, global, "default", cutoff))
+	require.NoError(t, zone.RemoveCutoff(ctx, global, cutoffOfZone))
+	require.Eventually(t, validate, time.Minute, 10*time.Millisecond)
+	cancel()
+	require.NoError(t, <-ended)
 }
 
 func TestZoneKeepsItsStreamWhenABadTokenReplacesAGoodOne(t *testing.T) {

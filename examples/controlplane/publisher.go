@@ -81,7 +81,7 @@ func (p *publisher) publish(ctx context.Context) error {
 	p.changed = make(chan struct{})
 	p.log.Info("publishing keys and revocations", "records", len(s.Records))
 	for _, problem := range problems {
-		p.log.Warn("a key is not published", "reason", problem.Error())
+		p.log.Warn("a record is published as unusable", "reason", problem.Error())
 	}
 	return nil
 }

@@ -33,14 +33,14 @@ type addresses struct {
 	metrics string // host and port
 }
 
-// serverOptions returns the options of a control plane's gRPC server.
-func serverOptions(creds credentials.TransportCredentials, auth grpc.StreamServerInterceptor) []grpc.ServerOption {
-	return []grpc.ServerOption{
+// serverOptions returns the options of a control plane's gRPC server, with those that
+// authenticate its peers.
+func serverOptions(creds credentials.TransportCredentials, guards []grpc.ServerOption) []grpc.ServerOption {
+	return append(guards,
 		grpc.Creds(creds),
-		grpc.ChainStreamInterceptor(auth),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval / 2}),
-	}
+	)
 }
 
 // serve serves gRPC, the operator and /metrics until ctx ends. Then it ends open streams.

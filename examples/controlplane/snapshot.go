@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,56 +43,79 @@ const (
 // the revoked tokens.
 var governed = []string{dataplaneCutoffs, zoneCutoffs, dataplaneRevocations, zoneRevocations, dataplaneKeys, zoneKeys}
 
+// unusable is the content of a record that the global control plane has and cannot use. No
+// zone can read it as a key, a list or cutoffs either, and so a zone could not know what
+// depends on it, as the global control plane could not. Everything else is sent as it is.
+var unusable = []byte{0}
+
 // readSnapshot reads a snapshot from a store. It reads private keys, but keeps only their
-// public halves. problems describes keys that cannot be used and are left out.
+// public halves. problems describes the records that are sent as unusable.
 func readSnapshot(ctx context.Context, store keystore.KeyStore) (s snapshot, problems []error, err error) {
-	add := func(series signing.Series, records []keystore.Record) {
-		set := series.PublicSet(records, nil, nil)
-		problems = append(problems, set.Problems()...)
-		for _, key := range set.Keys() {
-			if key.Err == nil {
-				s.Records = append(s.Records, publicRecord{series.Scope(), series.PublicKeyName(key.Serial), key.Public.PEM()})
-			}
-		}
+	list := func(scope keystore.Scope, prefix string) ([]keystore.Record, []*keystore.Error, error) {
+		records, err := store.List(ctx, scope, prefix)
+		unreadable, err := keystore.SplitUnreadable(err)
+		return records, unreadable, err
 	}
 	// Cutoffs are read after the lists: pruning writes the floor and then drops ids, so a list
 	// without them comes with the floor.
 	for _, prefix := range []string{dataplaneRevocations, zoneRevocations, dataplaneCutoffs, zoneCutoffs} {
-		lists, err := store.List(ctx, keystore.AllScopes, prefix)
+		lists, unreadable, err := list(keystore.AllScopes, prefix)
 		if err != nil {
 			return snapshot{}, nil, err
 		}
 		for _, list := range lists {
 			s.Records = append(s.Records, publicRecord{list.Scope, list.Name, list.Data})
 		}
+		for _, err := range unreadable {
+			mesh := err.Scope
+			if errors.Is(err, keystore.ErrScopeUnknown) { // it concerns the mesh in its name
+				mesh = keystore.Scope(strings.TrimPrefix(err.Name, prefix))
+			}
+			s.Records = append(s.Records, publicRecord{mesh, err.Name, unusable})
+			problems = append(problems, err)
+		}
 	}
-	ofZones, err := store.List(ctx, keystore.Global, signing.ZoneKeys().Prefix())
+	add := func(series signing.Series, records []keystore.Record, unreadable []*keystore.Error) {
+		set := series.PublicSet(records, unreadable, nil)
+		problems = append(problems, set.Problems()...)
+		for _, key := range set.Keys() {
+			data := unusable
+			if key.Err == nil {
+				data = key.Public.PEM()
+			}
+			s.Records = append(s.Records, publicRecord{series.Scope(), series.PublicKeyName(key.Serial), data})
+		}
+	}
+	ofZones, unreadable, err := list(keystore.Global, signing.ZoneKeys().Prefix())
 	if err != nil {
 		return snapshot{}, nil, err
 	}
-	add(signing.ZoneKeys(), ofZones)
+	add(signing.ZoneKeys(), ofZones, unreadable)
 	// The prefix is the same for every mesh.
-	ofMeshes, err := store.List(ctx, keystore.AllScopes, signing.DataplaneKeys("default").Prefix())
+	ofMeshes, unreadable, err := list(keystore.AllScopes, signing.DataplaneKeys("default").Prefix())
 	if err != nil {
 		return snapshot{}, nil, err
 	}
-	for len(ofMeshes) > 0 { // sorted by scope
-		mesh := ofMeshes[0].Scope
-		end := slices.IndexFunc(ofMeshes, func(r keystore.Record) bool { return r.Scope != mesh })
-		if end < 0 {
-			end = len(ofMeshes)
-		}
-		if mesh != keystore.Global { // which has no keys of meshes
-			add(signing.DataplaneKeys(string(mesh)), ofMeshes[:end])
-		}
-		ofMeshes = ofMeshes[end:]
+	records, faults := map[keystore.Scope][]keystore.Record{}, map[keystore.Scope][]*keystore.Error{}
+	meshes := map[keystore.Scope]bool{}
+	for _, r := range ofMeshes {
+		records[r.Scope], meshes[r.Scope] = append(records[r.Scope], r), true
+	}
+	for _, err := range unreadable {
+		faults[err.Scope], meshes[err.Scope] = append(faults[err.Scope], err), true
+	}
+	delete(meshes, keystore.Global) // which has no keys of meshes
+	for _, mesh := range slices.Sorted(maps.Keys(meshes)) {
+		add(signing.DataplaneKeys(string(mesh)), records[mesh], faults[mesh])
 	}
 	return s, problems, nil
 }
 
 // applyTo makes the governed records of a store equal to the snapshot, and returns how many
-// records it wrote or deleted. No other process may write them at the same time. If it fails,
-// part of it may be done; the caller can repeat it.
+// records it wrote or deleted. A record that is there and cannot be read stays as it is: the
+// zone's validators report it, and could not know what depends on it. No other process may
+// write governed records at the same time. If applyTo fails, part of it may be done; the caller
+// can repeat it.
 func (s snapshot) applyTo(ctx context.Context, store keystore.KeyStore) (changes int, err error) {
 	type id struct {
 		scope keystore.Scope
@@ -107,10 +131,14 @@ func (s snapshot) applyTo(ctx context.Context, store keystore.KeyStore) (changes
 	var existing []keystore.Record
 	for _, prefix := range governed {
 		records, err := store.List(ctx, keystore.AllScopes, prefix)
+		unreadable, err := keystore.SplitUnreadable(err)
 		if err != nil {
 			return 0, err
 		}
 		existing = append(existing, records...)
+		for _, err := range unreadable {
+			delete(wanted, id{err.Scope, err.Name})
+		}
 	}
 	there := map[id]keystore.Record{}
 	for _, r := range existing {

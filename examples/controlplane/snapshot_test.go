@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -29,11 +31,15 @@ func globalStore(t *testing.T) keystore.KeyStore {
 	return store
 }
 
-// sent reads a snapshot and takes it over the wire.
+// sent reads a snapshot without problems and takes it over the wire.
 func sent(t *testing.T, store keystore.KeyStore) snapshot {
 	s, problems, err := readSnapshot(t.Context(), store)
 	require.NoError(t, err)
 	require.Empty(t, problems)
+	return onTheWire(t, s)
+}
+
+func onTheWire(t *testing.T, s snapshot) snapshot {
 	encoded, err := s.encode()
 	require.NoError(t, err)
 	decoded, err := decodeSnapshot(encoded)
@@ -139,6 +145,81 @@ func TestSnapshotBringsAZoneCutoffsAndTakesThemBack(t *testing.T) {
 	_, err = sent(t, global).applyTo(t.Context(), atZone)
 	require.NoError(t, err)
 	require.NoError(t, validate())
+}
+
+func TestSnapshotWithARecordThatCannotBeReadLetsAZoneKnowNothingOfWhatDependsOnIt(t *testing.T) {
+	inner := globalStore(t)
+	global := storetest.NewSpoilt(inner)
+	issuer, err := dataplane.NewIssuer(inner)
+	require.NoError(t, err)
+	tokens := map[string]string{}
+	for _, mesh := range []string{"default", "default-2"} {
+		issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: mesh}, time.Hour)
+		require.NoError(t, err)
+		tokens[mesh] = issued.Token
+		_, err = dataplane.CutOff(t.Context(), inner, mesh, dataplane.Cutoff{Before: time.Now().Add(-time.Hour)})
+		require.NoError(t, err)
+	}
+	require.NoError(t, dataplane.Revoke(t.Context(), inner, "default-2", "id-4"))
+	stray := keystore.Record{Scope: "default", Name: revocation.DataplaneCutoffs("default-2").Name}
+	_, err = inner.Create(t.Context(), stray)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name   string
+		reason error
+		scope  keystore.Scope // as the store says it
+	}{
+		{revocation.DataplaneCutoffs("default-2").Name, errors.New("of another user"), "default-2"},
+		{revocation.Dataplane("default-2").Name, errors.New("of another user"), "default-2"},
+		{revocation.DataplaneCutoffs("default-2").Name, keystore.ErrScopeUnknown, "default"},
+		{signing.DataplaneKeys("default-2").KeyName(1), errors.New("of another user"), "default-2"},
+	} {
+		global.Spoil(c.scope, c.name, c.reason)
+		s, problems, err := readSnapshot(t.Context(), global)
+		require.NoError(t, err)
+		require.Len(t, problems, 1)
+		require.ErrorIs(t, problems[0], c.reason)
+		global.Spoil(c.scope, c.name, nil)
+
+		atZone := keystore.NewMemory()
+		_, err = onTheWire(t, s).applyTo(t.Context(), atZone)
+		require.NoError(t, err)
+		validator, err := dataplane.NewValidator(atZone, dataplane.WithLogger(quiet))
+		require.NoError(t, err)
+		_, err = validator.Validate(t.Context(), "default", tokens["default"])
+		require.NoError(t, err, c.name)
+		_, err = validator.Validate(t.Context(), "default-2", tokens["default-2"])
+		require.ErrorIs(t, err, token.ErrUnavailable, c.name)
+
+		_, err = sent(t, global).applyTo(t.Context(), atZone)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			_, err = validator.Validate(t.Context(), "default-2", tokens["default-2"])
+			return err == nil
+		}, time.Minute, time.Millisecond, c.name)
+		require.NoError(t, validator.Close())
+	}
+}
+
+func TestSnapshotReachesAZoneBesideARecordThatTheZoneCannotRead(t *testing.T) {
+	global, atZone := globalStore(t), storetest.NewSpoilt(keystore.NewMemory())
+	_, err := sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	atZone.Spoil("default", revocation.Dataplane("default").Name, errors.New("of another user"))
+	for _, mesh := range []string{"default", "default-2"} {
+		require.NoError(t, dataplane.Revoke(t.Context(), global, mesh, "id-5"))
+	}
+	changes, err := sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	require.Equal(t, 1, changes)
+	list, err := dataplane.Revoked(t.Context(), atZone, "default-2")
+	require.NoError(t, err)
+	require.Equal(t, []string{"id-5"}, list.IDs())
+
+	atZone.Spoil("default", revocation.Dataplane("default").Name, nil)
+	changes, err = sent(t, global).applyTo(t.Context(), atZone)
+	require.NoError(t, err)
+	require.Equal(t, 1, changes)
 }
 
 // ordered remembers the order of the names that are written.

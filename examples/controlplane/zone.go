@@ -83,11 +83,11 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	client := &globalClient{zone: *name, address: *global, creds: globalCreds, tokenFile: *tokenFile, store: store, log: log}
 	registerContact(registry, client)
 
-	auth, err := xdsauth.StreamServerInterceptor(proxies, xdsauth.WithLogger(log))
+	guards, err := xdsauth.ServerOptions(proxies, xdsauth.WithLogger(log))
 	if err != nil {
 		return err
 	}
-	server := grpc.NewServer(serverOptions(creds, auth)...)
+	server := grpc.NewServer(serverOptions(creds, guards)...)
 	if err := registerADS(ctx, server, *mesh, log); err != nil {
 		return err
 	}

@@ -25,14 +25,20 @@ import (
 // joseRequest and joseReply are what testdata/jose/tokens.mjs reads and writes.
 type (
 	joseRequest struct {
-		KeyID      string           `json:"kid"`
-		PrivateKey string           `json:"privateKey"`
-		PublicKey  string           `json:"publicKey"`
-		Sign       []map[string]any `json:"sign"`
-		Verify     []string         `json:"verify"`
+		KeyID      string          `json:"kid"`
+		PrivateKey string          `json:"privateKey"`
+		PublicKey  string          `json:"publicKey"`
+		KeySet     json.RawMessage `json:"keySet"`
+		Sign       []joseToken     `json:"sign"`
+		Verify     []string        `json:"verify"`
+	}
+	joseToken struct {
+		Payload map[string]any `json:"payload"`
+		Type    string         `json:"typ"`
 	}
 	joseReply struct {
-		Signed   []string `json:"signed"`
+		KeySet   json.RawMessage `json:"keySet"`
+		Signed   []string        `json:"signed"`
 		Verified []struct {
 			Payload json.RawMessage   `json:"payload"`
 			Header  map[string]string `json:"header"`
@@ -42,13 +48,15 @@ type (
 )
 
 // runJose runs the script with Node, in a folder where the package is installed.
-func runJose(t *testing.T, folder string, key interop.Key, sign []map[string]any, verify []string) joseReply {
+func runJose(t *testing.T, folder string, key interop.Key, sign []joseToken, verify []string) joseReply {
 	t.Helper()
 	pkcs8, err := key.PKCS8() // the only form of a private key that jose reads from PEM
 	require.NoError(t, err)
 	pkix, err := key.PKIX()
 	require.NoError(t, err)
-	request, err := json.Marshal(joseRequest{key.ID, string(pkcs8), string(pkix), sign, verify})
+	keySet, err := key.JWKS()
+	require.NoError(t, err)
+	request, err := json.Marshal(joseRequest{key.ID, string(pkcs8), string(pkix), keySet, sign, verify})
 	require.NoError(t, err)
 
 	var output, problems bytes.Buffer
@@ -128,7 +136,7 @@ func TestJoseAndMeshpassUnderstandEachOther(t *testing.T) {
 			}
 			expired := k.claims
 			expired.ExpiresAt = time.Now().Add(-10 * time.Minute)
-			reply := runJose(t, folder, k.key, []map[string]any{payloadOf(k.claims), payloadOf(expired)}, verify)
+			reply := runJose(t, folder, k.key, []joseToken{{payloadOf(k.claims), "JWT"}, {payloadOf(expired), "JWT"}}, verify)
 
 			require.Empty(t, reply.Verified[0].Error, "jose refuses our token")
 			require.JSONEq(t, payloadText(t, ours), string(reply.Verified[0].Payload))

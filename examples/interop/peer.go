@@ -3,12 +3,11 @@ package interop
 import (
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
-	"math/big"
 	"time"
 
+	"github.com/meshpass/meshpass/jwks"
+	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -69,17 +68,13 @@ func (k Key) PKIX() ([]byte, error) {
 }
 
 // JWKS returns the public key as a JSON Web Key Set with one key (RFC 7517, section
-// 5, and RFC 7518, section 6.3.1).
+// 5), as Meshpass writes it.
 func (k Key) JWKS() ([]byte, error) {
-	number := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.Bytes()) }
-	return json.Marshal(map[string]any{"keys": []map[string]string{{
-		"kty": "RSA",
-		"use": "sig",
-		"alg": "RS256",
-		"kid": k.ID,
-		"n":   number(k.RSA.N),
-		"e":   number(big.NewInt(int64(k.RSA.E))),
-	}}})
+	public, err := signing.NewPublicKey(&k.RSA.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return jwks.Format(map[string]*signing.PublicKey{k.ID: public})
 }
 
 // private holds the claims of a token other than the registered ones of RFC 7519, for

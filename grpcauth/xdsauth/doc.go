@@ -1,13 +1,13 @@
 // Package xdsauth authenticates the proxies of an xDS server with dataplane
 // tokens, and ends their streams when their tokens do.
 //
-// Its interceptor works with any server of Envoy's xDS version 3, state of the
+// It works with any server of Envoy's xDS version 3, state of the
 // world or delta, aggregated or not, such as
 // github.com/envoyproxy/go-control-plane:
 //
 //	validator, err := dataplane.NewValidator(store, dataplane.WithBoundary(dataplane.AsKuma30()))
-//	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator))
-//	server := grpc.NewServer(grpc.Creds(tls), grpc.ChainStreamInterceptor(auth))
+//	options, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(validator))
+//	server := grpc.NewServer(append(options, grpc.Creds(tls))...)
 //	discovery.RegisterAggregatedDiscoveryServiceServer(server, xds.NewServer(ctx, cache, nil))
 //
 // A proxy opens a stream with its token in the metadata "authorization", either
@@ -37,13 +37,21 @@
 // interceptor sees the metadata, each request before the server does, and the end
 // of the session. It returns the status itself.
 //
+// A server of your own that binds the token itself must end its idle streams itself: see
+// the example OwnServer.
+//
 // # Unary methods
 //
 // Services that are not aggregated also have unary methods, such as
 // EndpointDiscoveryService.FetchEndpoints. gRPC runs stream interceptors for
-// streams only: a server that registers such a service needs
-// [UnaryServerInterceptor] too, or every peer can call these methods. The
-// aggregated service has no unary methods.
+// streams only, so [ServerOptions] has [UnaryServerInterceptor] too. Without it every
+// peer can call these methods.
+//
+// # Other services
+//
+// On a server that has other services too, name those that need no token in
+// [WithOpenServices], and those that another interceptor authenticates in
+// [WithServicesGuardedElsewhere]. All others are refused.
 //
 // # Memory
 //

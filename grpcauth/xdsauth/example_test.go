@@ -20,7 +20,7 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// A control plane puts the interceptor in front of go-control-plane's server.
+// A control plane puts the interceptors in front of go-control-plane's server.
 func Example() {
 	store := keystore.NewMemory()
 	validator, err := dataplane.NewValidator(store, dataplane.WithBoundary(dataplane.AsKuma30()))
@@ -29,14 +29,14 @@ func Example() {
 	}
 	defer validator.Close()
 
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator),
+	options, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(validator),
 		xdsauth.WithFirstRequestTimeout(5*time.Second),
 		xdsauth.WithOpenServices("grpc.health.v1.Health"))
 	if err != nil {
 		log.Fatal(err)
 	}
 	cache := cachev3.NewSnapshotCache(true, cachev3.IDHash{}, nil)
-	server := grpc.NewServer(grpc.ChainStreamInterceptor(auth)) // and grpc.Creds, for TLS
+	server := grpc.NewServer(options...) // and grpc.Creds, for TLS
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, serverv3.NewServer(context.Background(), cache, nil))
 	defer server.Stop()
 	for service := range server.GetServiceInfo() {
@@ -63,7 +63,7 @@ func ExampleWithResolver() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	_, err = xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithResolver(resolve))
+	_, err = xdsauth.ServerOptions(dataplane.NewAuthenticator(validator), xdsauth.WithResolver(resolve))
 	fmt.Println(err)
 	// Output: <nil>
 }
@@ -86,7 +86,7 @@ func ExampleWithStoredProxies() {
 		log.Fatal(err)
 	}
 	defer validator.Close()
-	_, err = xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithStoredProxies(lookup))
+	_, err = xdsauth.ServerOptions(dataplane.NewAuthenticator(validator), xdsauth.WithStoredProxies(lookup))
 	fmt.Println(err)
 	// Output: <nil>
 }
@@ -105,7 +105,7 @@ func ExampleWithZoneProxies() {
 		log.Fatal(err)
 	}
 	defer zones.Close()
-	_, err = xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(dataplanes),
+	_, err = xdsauth.ServerOptions(dataplane.NewAuthenticator(dataplanes),
 		xdsauth.WithZoneProxies(zone.NewAuthenticator(zones), "west"))
 	fmt.Println(err)
 	// Output: <nil>

@@ -17,7 +17,33 @@ import (
 
 const defaultTimeout = 10 * time.Second
 
-// StreamServerInterceptor returns an interceptor that authenticates an xDS
+// ServerOptions returns the options with which a grpc.Server authenticates all xDS calls,
+// streams and the unary calls of services that are not aggregated: the interceptors of
+// [StreamServerInterceptor] and [UnaryServerInterceptor]. They run in front of the
+// interceptors of later grpc.ChainUnaryInterceptor and grpc.ChainStreamInterceptor.
+//
+// Calls of other services of the server are refused, unless [WithOpenServices] or
+// [WithServicesGuardedElsewhere] names them.
+//
+// The error is about the arguments.
+func ServerOptions(proxies dataplane.Authenticator, options ...Option) ([]grpc.ServerOption, error) {
+	a, err := newAuthenticator(proxies, options)
+	if err != nil {
+		return nil, err
+	}
+	unary, err := a.unary()
+	if err != nil {
+		return nil, err
+	}
+	stream, err := a.stream()
+	if err != nil {
+		return nil, err
+	}
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(unary), grpc.ChainStreamInterceptor(stream)}, nil
+}
+
+// StreamServerInterceptor returns an interceptor for servers that order their interceptors
+// themselves; [ServerOptions] returns both. It authenticates an xDS
 // stream by the token in its metadata, or as the authenticator does it. It passes
 // on requests only if the token permits their node, and ends the stream with the
 // token's session, as grpcauth.StreamServerInterceptor does. The codes are those of
@@ -38,6 +64,10 @@ func StreamServerInterceptor(proxies dataplane.Authenticator, options ...Option)
 	if err != nil {
 		return nil, err
 	}
+	return a.stream()
+}
+
+func (a *authenticator) stream() (grpc.StreamServerInterceptor, error) {
 	intercept, err := grpcauth.StreamServerInterceptor(a.authenticate, a.options...)
 	if err != nil {
 		return nil, err
@@ -52,10 +82,9 @@ func StreamServerInterceptor(proxies dataplane.Authenticator, options ...Option)
 	}, nil
 }
 
-// UnaryServerInterceptor returns an interceptor that authenticates unary xDS
-// calls, such as FetchClusters, as StreamServerInterceptor does with the first
-// request of a stream. Services that are not aggregated need both interceptors:
-// gRPC runs stream interceptors for streams only.
+// UnaryServerInterceptor returns an interceptor for servers that order their interceptors
+// themselves; [ServerOptions] returns both. It authenticates unary xDS calls, such as
+// FetchClusters, as StreamServerInterceptor does with the first request of a stream.
 //
 // The error is about the arguments.
 func UnaryServerInterceptor(proxies dataplane.Authenticator, options ...Option) (grpc.UnaryServerInterceptor, error) {
@@ -63,6 +92,10 @@ func UnaryServerInterceptor(proxies dataplane.Authenticator, options ...Option) 
 	if err != nil {
 		return nil, err
 	}
+	return a.unary()
+}
+
+func (a *authenticator) unary() (grpc.UnaryServerInterceptor, error) {
 	intercept, err := grpcauth.UnaryServerInterceptor(a.authenticate, a.options...)
 	if err != nil {
 		return nil, err

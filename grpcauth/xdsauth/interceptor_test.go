@@ -29,6 +29,8 @@ import (
 	"github.com/meshpass/meshpass/dataplane/insecure"
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -230,18 +232,25 @@ func TestAStreamStaysWithItsNode(t *testing.T) {
 }
 
 func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
+	const cutoffsUnreadable = "the cutoffs of its mesh unreadable"
 	for name, c := range map[string]struct {
 		end    func(z *zoneCP, raw string)
 		code   codes.Code
 		reason string
 	}{
 		"revoked":          {func(z *zoneCP, raw string) { z.revoke(raw) }, codes.Unauthenticated, "token revoked"},
+		"cut off":          {func(z *zoneCP, _ string) { z.cutOff("dp-1") }, codes.Unauthenticated, "tokens with the name"},
 		"its key removed":  {func(z *zoneCP, _ string) { removeKey(z.tb, z.store, "default", 1) }, codes.Unauthenticated, "unknown signing key"},
 		"expired":          {func(*zoneCP, string) {}, codes.Unauthenticated, "token expired"},
 		"validator closed": {func(z *zoneCP, _ string) { require.NoError(z.tb, z.validator.Close()) }, codes.Unavailable, "validator closed"},
 		"nobody can know": {func(z *zoneCP, _ string) {
 			z.store.down.Store(true)
 			z.revoke(z.issue(token.Dataplane{}, time.Hour)) // to be read, which fails
+		}, codes.Unavailable, "token could not be checked"},
+		cutoffsUnreadable: {func(z *zoneCP, _ string) {
+			cutoffs := revocation.DataplaneCutoffs("default")
+			_, err := z.store.Create(context.Background(), keystore.Record{Scope: cutoffs.Scope, Name: cutoffs.Name, Data: []byte("{}")})
+			require.NoError(z.tb, err)
 		}, codes.Unavailable, "token could not be checked"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +272,7 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 				require.Eventually(t, func() bool {
 					return z.log.Count("level=INFO", "session ended", c.reason, "mesh=default", "name=dp-1", "jti="+idOf(t, raw)) == 1
 				}, patience, time.Millisecond)
-				if c.code == codes.Unauthenticated {
+				if c.code == codes.Unauthenticated || name == cutoffsUnreadable {
 					z.publish("2")
 					cluster, err := other.receive()
 					require.NoError(t, err, "others go on")
@@ -277,9 +286,9 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 func TestAServerThatDoesNotHeedTheEndIsLeftBehind(t *testing.T) {
 	z := newZoneCP(t)
 	stubborn := &stubbornServer{release: make(chan struct{}), left: make(chan error, 1)}
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
-	z.serveXDS(stubborn, auth)
+	z.serveXDS(stubborn, guards)
 	raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	p := z.open(variants[0], raw)
 	require.NoError(t, p.request(node("default.dp-1", nil)))
@@ -430,9 +439,9 @@ func TestOtherServicesAreRefusedUnlessLeftOpen(t *testing.T) {
 func TestAnInsecureServerTakesProxiesWithoutATokenAndStillHoldsThemToTheirNode(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z := newZoneCP(t)
-		auth, err := xdsauth.StreamServerInterceptor(insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
+		guards, err := xdsauth.ServerOptions(insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
 		require.NoError(t, err)
-		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), auth)
+		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 		p, err := v.open(t.Context(), z.conn)
 		require.NoError(t, err)
 		require.NoError(t, p.request(node("default.dp-1", nil)))

@@ -128,7 +128,7 @@ func newLoad(tb testing.TB, v variant, store keystore.KeyStore, n int) *load {
 	validator, err := dataplane.NewValidator(store, dataplane.WithLogger(quiet), dataplane.WithLeeway(0))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { validator.Close() })
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(quiet))
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(quiet))
 	require.NoError(tb, err)
 
 	l := &load{tb: tb, variant: v, store: store, version: 1, raws: tokens(tb, n), heard: make(chan hearing, n), ended: make(chan ending, n)}
@@ -136,7 +136,7 @@ func newLoad(tb testing.TB, v variant, store keystore.KeyStore, n int) *load {
 	l.zone.publish("1")
 	address := loopback.Server(tb, func(s *grpc.Server) {
 		discoveryv3.RegisterAggregatedDiscoveryServiceServer(s, serverv3.NewServer(context.Background(), l.zone.snapshots, nil))
-	}, grpc.ChainStreamInterceptor(auth))
+	}, guards...)
 	for range min(n, 100) {
 		l.conns = append(l.conns, loopback.Client(tb, address))
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
-// Option is an option of [StreamServerInterceptor] and [UnaryServerInterceptor].
+// Option is an option of [ServerOptions], [StreamServerInterceptor] and
+// [UnaryServerInterceptor].
 type Option func(*authenticator) error
 
 // WithResolver sets the function that turns a node into the proxy that the token
@@ -99,6 +100,16 @@ func WithLogger(log *slog.Logger) Option {
 func WithOpenServices(names ...string) Option {
 	return func(a *authenticator) error {
 		a.options = append(a.options, grpcauth.WithOpenServices(names...))
+		return nil
+	}
+}
+
+// WithServicesGuardedElsewhere says that another interceptor of the same server
+// authenticates the calls of the named services, as grpcauth.WithServicesGuardedElsewhere
+// does. This interceptor does not guard them.
+func WithServicesGuardedElsewhere(names ...string) Option {
+	return func(a *authenticator) error {
+		a.options = append(a.options, grpcauth.WithServicesGuardedElsewhere(names...))
 		return nil
 	}
 }

@@ -120,6 +120,12 @@ func (z *zoneCP) revoke(raw string) {
 	require.NoError(z.tb, dataplane.Revoke(context.Background(), z.store, "default", idOf(z.tb, raw)))
 }
 
+// cutOff revokes all tokens of a proxy that were issued so far.
+func (z *zoneCP) cutOff(name string) {
+	_, err := dataplane.CutOff(context.Background(), z.store, "default", dataplane.Cutoff{Before: time.Now().Add(token.Skew), Name: name})
+	require.NoError(z.tb, err)
+}
+
 func idOf(tb testing.TB, raw string) string {
 	unverified, err := token.ParseUnverified(raw)
 	require.NoError(tb, err)
@@ -131,18 +137,18 @@ func idOf(tb testing.TB, raw string) string {
 // serve starts go-control-plane's server and connects to it.
 func (z *zoneCP) serve(options ...xdsauth.Option) {
 	options = append([]xdsauth.Option{xdsauth.WithLogger(z.log.Logger())}, options...)
-	auth, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), options...)
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), options...)
 	require.NoError(z.tb, err)
 	server := serverv3.NewServer(context.Background(), z.snapshots, z.callbacks)
-	z.serveXDS(server, auth)
+	z.serveXDS(server, guards)
 }
 
-func (z *zoneCP) serveXDS(server serverv3.Server, auth grpc.StreamServerInterceptor, unary ...grpc.UnaryServerInterceptor) {
+func (z *zoneCP) serveXDS(server serverv3.Server, options []grpc.ServerOption) {
 	address := loopback.Server(z.tb, func(s *grpc.Server) {
 		discoveryv3.RegisterAggregatedDiscoveryServiceServer(s, server)
 		clusterservicev3.RegisterClusterDiscoveryServiceServer(s, server)
 		healthpb.RegisterHealthServer(s, health.NewServer())
-	}, grpc.ChainStreamInterceptor(auth), grpc.ChainUnaryInterceptor(unary...))
+	}, options...)
 	z.conn = loopback.Client(z.tb, address)
 }
 

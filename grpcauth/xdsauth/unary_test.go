@@ -24,15 +24,15 @@ import (
 
 func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 	z := newZoneCP(t)
-	stream, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator))
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
-	unary, err := xdsauth.UnaryServerInterceptor(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
-	require.NoError(t, err)
-	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), stream, unary)
-	raw, revoked := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour), z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
+	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
+	revoked, cutOff := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour), z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	z.revoke(revoked)
+	z.cutOff("dp-1")
+	raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	require.Eventually(t, func() bool {
-		_, err := z.validator.Validate(t.Context(), "default", revoked)
+		_, err := z.validator.Validate(t.Context(), "default", cutOff)
 		return err != nil
 	}, patience, time.Millisecond)
 
@@ -41,12 +41,13 @@ func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 		node *corev3.Node
 		want codes.Code
 	}{
-		"its own node":      {raw, node("default.dp-1", nil), codes.OK},
-		"another node":      {raw, node("default.dp-2", nil), codes.PermissionDenied},
-		"a node without id": {raw, node("", nil), codes.PermissionDenied},
-		"no node":           {raw, nil, codes.PermissionDenied},
-		"no token":          {"", node("default.dp-1", nil), codes.Unauthenticated},
-		"a revoked token":   {revoked, node("default.dp-1", nil), codes.Unauthenticated},
+		"its own node":            {raw, node("default.dp-1", nil), codes.OK},
+		"another node":            {raw, node("default.dp-2", nil), codes.PermissionDenied},
+		"a node without id":       {raw, node("", nil), codes.PermissionDenied},
+		"no node":                 {raw, nil, codes.PermissionDenied},
+		"no token":                {"", node("default.dp-1", nil), codes.Unauthenticated},
+		"a revoked token":         {revoked, node("default.dp-1", nil), codes.Unauthenticated},
+		"a token before a cutoff": {cutOff, node("default.dp-1", nil), codes.Unauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

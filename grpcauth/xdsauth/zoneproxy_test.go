@@ -168,6 +168,21 @@ func TestTheStreamOfAZoneProxyEndsWithItsToken(t *testing.T) {
 	})
 }
 
+func TestTheStreamsOfTheProxiesOfAZoneEndWithACutoff(t *testing.T) {
+	inBoth(t, func(t *testing.T, v variant) {
+		z, zones := newZoneCP(t), newZoneTokens(t)
+		z.serve(xdsauth.WithZoneProxies(zones.authenticator, "west"))
+		ingress := z.welcome(v, zones.issue("west", time.Hour, "ingress"), zoneProxy("zi-1", "ingress", ""))
+		egress := z.welcome(v, zones.issue("west", time.Hour, "egress"), zoneProxy("ze-1", "egress", ""))
+		_, err := zone.CutOff(t.Context(), zones.store, zone.Cutoff{Before: time.Now().Add(token.Skew), Zone: "west"})
+		require.NoError(t, err)
+		assert.Equal(t, codes.Unauthenticated, endOf(ingress).Code())
+		assert.Equal(t, codes.Unauthenticated, endOf(egress).Code())
+		require.Eventually(t, func() bool { return z.log.Count("session ended", "tokens with the zone", "issued before") == 2 }, patience, time.Millisecond)
+		z.welcome(v, zones.issue("west", time.Hour, "ingress"), zoneProxy("zi-1", "ingress", ""))
+	})
+}
+
 func TestAHandlerSeesTheZoneTokenOfAZoneProxy(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z, zones := newZoneCP(t), newZoneTokens(t)
@@ -187,11 +202,9 @@ func TestAHandlerSeesTheZoneTokenOfAZoneProxy(t *testing.T) {
 func TestUnaryRequestsOfZoneProxiesAreHeldToTheirTokensToo(t *testing.T) {
 	z, zones := newZoneCP(t), newZoneTokens(t)
 	option := xdsauth.WithZoneProxies(zones.authenticator, "west")
-	stream, err := xdsauth.StreamServerInterceptor(dataplane.NewAuthenticator(z.validator), option)
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), option, xdsauth.WithLogger(z.log.Logger()))
 	require.NoError(t, err)
-	unary, err := xdsauth.UnaryServerInterceptor(dataplane.NewAuthenticator(z.validator), option, xdsauth.WithLogger(z.log.Logger()))
-	require.NoError(t, err)
-	z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), stream, unary)
+	z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), guards)
 	for proxyType, want := range map[string]codes.Code{"ingress": codes.OK, "egress": codes.PermissionDenied} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", zones.issue("west", time.Hour, "ingress"))
 		_, err := clusterservicev3.NewClusterDiscoveryServiceClient(z.conn).FetchClusters(ctx,
@@ -203,10 +216,10 @@ func TestUnaryRequestsOfZoneProxiesAreHeldToTheirTokensToo(t *testing.T) {
 func TestWhereProxiesNeedNoTokenZoneProxiesDo(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z, zones := newZoneCP(t), newZoneTokens(t)
-		auth, err := xdsauth.StreamServerInterceptor(insecure.Authenticator{},
+		guards, err := xdsauth.ServerOptions(insecure.Authenticator{},
 			xdsauth.WithZoneProxies(zones.authenticator, "west"), xdsauth.WithLogger(z.log.Logger()))
 		require.NoError(t, err)
-		z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), auth)
+		z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), guards)
 		z.welcome(v, "", node("default.dp-1", nil))
 		z.welcome(v, zones.issue("west", time.Hour, "ingress"), zoneProxy("zi-1", "ingress", ""))
 		p := z.open(v, "")

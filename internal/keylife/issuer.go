@@ -31,7 +31,8 @@ const IssuedBefore = 5 * time.Second
 type Config struct {
 	setting.Common
 	publishDelay time.Duration
-	policy       Policy // nil: everything is allowed
+	policy       Policy          // nil: everything is allowed
+	signers      signing.Signers // nil: there are none
 }
 
 // Option changes the settings of an issuer.
@@ -62,6 +63,20 @@ func WithPublishDelay(delay time.Duration) Option {
 	return func(c *Config) error {
 		c.publishDelay = delay
 		return checkPublishDelay(delay)
+	}
+}
+
+// WithSigners gives an issuer the keys outside the store.
+func WithSigners(signers signing.Signers) Option {
+	return func(c *Config) error {
+		if signers == nil {
+			return errors.New("WithSigners: the function is nil")
+		}
+		if c.signers != nil {
+			return errors.New("WithSigners: given twice")
+		}
+		c.signers = signers
+		return nil
 	}
 }
 
@@ -131,6 +146,9 @@ func NewOfflineIssuer(family *replica.Family, private *signing.PrivateKey, kid s
 	if err := token.CheckKeyID(kid); err != nil {
 		return nil, err
 	}
+	if config.signers != nil {
+		return nil, errors.New("NewOfflineIssuer: WithSigners is for NewIssuer; an offline issuer has one key")
+	}
 	return &Issuer{family: family, config: config, private: private, kid: kid}, nil
 }
 
@@ -173,13 +191,13 @@ func (i *Issuer) observe(scope keystore.Scope, issued token.Issued, began settin
 		Reason:    token.ReasonOf(err),
 		Took:      began.Until(time.Now()),
 	}
-	if i.store != nil && (err == nil || errors.Is(err, signing.ErrKey)) { // else only the request may have the mesh
+	if i.store != nil && (err == nil || errors.Is(err, signing.ErrKey) || errors.Is(err, signing.ErrNoSigner)) { // else only the request may have the mesh
 		o.Mesh = string(scope)
 	}
 	switch {
 	case errors.Is(err, signing.ErrNoKey):
 		o.Reason = token.ReasonUnknownKey
-	case o.Reason == token.ReasonOther: // all else that can fail is the key, or what holds it
+	case o.Reason == token.ReasonOther: // all else that can fail is the key
 		o.Reason = token.ReasonSigner
 	}
 	i.config.Observe(o)
@@ -220,7 +238,13 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	if err := i.heedCutoffs(ctx, scope, kid, &claims, now); err != nil {
 		return token.Issued{}, err
 	}
-	raw, err := token.Encode(kid, claims, private.Sign)
+	raw, err := token.Encode(kid, claims, func(signingInput []byte) ([]byte, error) {
+		signature, err := private.SignContext(ctx, signingInput)
+		if err != nil {
+			i.forget(scope) // a signer that failed is looked up again
+		}
+		return signature, err
+	})
 	if err != nil {
 		return token.Issued{}, err
 	}
@@ -234,15 +258,13 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		return i.private, i.kid, nil
 	}
 	series, _ := i.family.Keys(scope)
-	listed, err := list(ctx, i.store, series, series.KeyName(0))
+	listed, err := listKeys(ctx, i.store, series)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
 	}
 	record, serial, err := listed.signing(publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
-		i.mu.Lock()
-		delete(i.keys, scope) // forget private keys that the store has removed
-		i.mu.Unlock()
+		i.forget(scope) // the store has removed the key
 		return nil, "", err
 	}
 	kid, now := serial.KeyID(), time.Now()
@@ -250,7 +272,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	known := i.keys[scope]
 	i.mu.Unlock()
 	if !record.Unchanged(known.record) {
-		private, err := parseSigningKey(record)
+		private, err := i.findSigningKey(ctx, series, serial, record)
 		if err != nil {
 			return nil, "", err
 		}
@@ -267,12 +289,58 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	return known.private, kid, nil
 }
 
-func parseSigningKey(record keystore.Record) (*signing.PrivateKey, error) {
-	private, err := signing.ParsePrivateKey(record.Data)
-	if err != nil {
-		return nil, fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
+func (i *Issuer) forget(scope keystore.Scope) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.keys, scope)
+}
+
+// findSigningKey returns the private key in a record or, if that is an external key, the
+// one of the signers.
+func (i *Issuer) findSigningKey(ctx context.Context, series signing.Series, serial signing.Serial, record keystore.Record) (*signing.PrivateKey, error) {
+	halves, err := parseSigningKey(series, record)
+	if err != nil || halves.private != nil {
+		return halves.private, err
+	}
+	which := fmt.Sprintf("key %d, %s, record %q, which signs", serial, halves.public.Fingerprint(), record.Name)
+	if i.config.signers == nil {
+		return nil, fmt.Errorf("%w: %s, is in a KMS or HSM, and this issuer has no signers", signing.ErrNoSigner, which)
+	}
+	private, err := i.config.signers(ctx, halves.public)
+	switch {
+	case errors.Is(err, signing.ErrNoSigner):
+		return nil, fmt.Errorf("%s, is in a KMS or HSM, and this issuer does not have it: %w", which, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: looking for the signer of %s: %w", token.ErrUnavailable, which, err)
+	case private.Public() == nil:
+		return nil, fmt.Errorf("%w: %s, is in a KMS or HSM, and this issuer does not have it", signing.ErrNoSigner, which)
+	case !private.Public().Equal(halves.public):
+		return nil, fmt.Errorf("%w: found the signer of %s, wanted that of %s", signing.ErrKey, private.Public().Fingerprint(), which)
 	}
 	return private, nil
+}
+
+// keyHalves is what a record of a key that signs holds: the private key or, if that is
+// outside the store, its public half.
+type keyHalves struct {
+	private *signing.PrivateKey
+	public  *signing.PublicKey
+}
+
+func parseSigningKey(series signing.Series, record keystore.Record) (keyHalves, error) {
+	var halves keyHalves
+	_, kind, err := series.ParseName(record.Name)
+	switch {
+	case err != nil:
+	case kind == signing.ExternalRecord:
+		halves.public, err = signing.ParsePublicKey(record.Data)
+	default:
+		halves.private, err = signing.ParsePrivateKey(record.Data)
+	}
+	if err != nil {
+		return keyHalves{}, fmt.Errorf("the newest signing key, record %q, cannot sign: %w", record.Name, err)
+	}
+	return halves, nil
 }
 
 // heedCutoffs dates a token at the latest cutoff that concerns it, if that is later than

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -26,9 +27,9 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	if err != nil {
 		return signing.Key{}, err
 	}
-	key, err = create(ctx, store, series, audit.CreateKey, 1, private)
-	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
-		return signingKey(ctx, store, series) // another caller was first
+	key, err = createPrivate(ctx, store, series, audit.CreateKey, 1, private)
+	if anotherWasFirst(err) {
+		return signingKey(ctx, store, series)
 	}
 	return key, err
 }
@@ -42,37 +43,120 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	if err != nil {
 		return signing.Key{}, err
 	}
-	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Signs }) {
-		if len(keys) > 0 {
-			return signing.Key{}, fmt.Errorf("adding a key: %w", errPublicOnly)
-		}
-		return signing.Key{}, fmt.Errorf("adding a key: %w: EnsureKey creates the first one", signing.ErrNoKey)
+	next, err := nextSerial(keys)
+	if err == nil && len(keys) == 0 {
+		err = fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
-	latest := keys[len(keys)-1].Serial
-	next := latest + 1
-	if next < latest {
-		return signing.Key{}, fmt.Errorf("adding a key: serial %d is the highest possible", latest)
+	if err != nil {
+		return signing.Key{}, fmt.Errorf("adding a key: %w", err)
 	}
-	key, err := create(ctx, store, series, audit.AddKey, next, private)
-	if errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken) {
+	key, err := createPrivate(ctx, store, series, audit.AddKey, next, private)
+	if anotherWasFirst(err) {
 		return signing.Key{}, fmt.Errorf("adding key %d: another caller added it at the same time: %w", next, err)
 	}
 	return key, err
 }
 
-func create(ctx context.Context, store keystore.KeyStore, series signing.Series, action audit.Action, serial signing.Serial, private *signing.PrivateKey) (signing.Key, error) {
+// AddExternalKey adds the public half of a key outside the store under the next serial
+// of a series, or under serial 1 if the series has none. If the newest key is this one
+// already, it returns that.
+func AddExternalKey(ctx context.Context, store keystore.KeyStore, series signing.Series, public *signing.PublicKey) (signing.Key, error) {
+	if public.Bits() == 0 {
+		return signing.Key{}, errors.New("AddExternalKey: the key is nil")
+	}
+	keys, err := Keys(ctx, store, series)
+	if err != nil {
+		return signing.Key{}, err
+	}
+	if present, ok, err := findExternal(keys, public); ok || err != nil {
+		return present, err
+	}
+	next, err := nextSerial(keys)
+	if err != nil {
+		return signing.Key{}, fmt.Errorf("adding a key: %w", err)
+	}
+	action := audit.AddKey
+	if len(keys) == 0 {
+		action = audit.CreateKey
+	}
+	key, err := create(ctx, store, series, action, signing.Key{Serial: next, Public: public, External: true}, public.PEM())
+	if !anotherWasFirst(err) {
+		return key, err
+	}
+	if keys, listErr := Keys(ctx, store, series); listErr == nil {
+		if present, ok, _ := findExternal(keys, public); ok {
+			return present, nil // another caller added the same key
+		}
+	}
+	return signing.Key{}, fmt.Errorf("adding key %d: another caller added it at the same time: %w", next, err)
+}
+
+// findExternal returns the newest key if it is the external one with this public half.
+// Another key with this public half is an error: a process with old settings would
+// otherwise make an old key sign again.
+func findExternal(keys []signing.Key, public *signing.PublicKey) (newest signing.Key, ok bool, err error) {
+	for i, key := range keys {
+		switch {
+		case !public.Equal(key.Public):
+		case key.External && i == len(keys)-1:
+			return key, true, nil
+		default:
+			return signing.Key{}, false, fmt.Errorf("adding a key: %w: found the key of serial %d, wanted a new one", signing.ErrKey, key.Serial)
+		}
+	}
+	return signing.Key{}, false, nil
+}
+
+// nextSerial returns the serial after the highest, or 1 if there are no keys.
+func nextSerial(keys []signing.Key) (signing.Serial, error) {
+	if len(keys) == 0 {
+		return 1, nil
+	}
+	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Signs }) {
+		return 0, errPublicOnly
+	}
+	latest := keys[len(keys)-1].Serial
+	if latest == math.MaxInt64 {
+		return 0, fmt.Errorf("serial %d is the highest possible", latest)
+	}
+	return latest + 1, nil
+}
+
+func createPrivate(ctx context.Context, store keystore.KeyStore, series signing.Series, action audit.Action, serial signing.Serial, private *signing.PrivateKey) (signing.Key, error) {
 	pem, err := private.PEM()
 	if err != nil {
 		return signing.Key{}, err
 	}
-	record, err := store.Create(ctx, keystore.Record{Scope: series.Scope(), Name: series.KeyName(serial), Data: pem})
-	if !errors.Is(err, keystore.ErrExists) || errors.Is(err, keystore.ErrNameTaken) { // else another caller created it
-		logKey(ctx, action, series, serial, err)
+	return create(ctx, store, series, action, signing.Key{Serial: serial, Public: private.Public(), Private: true}, pem)
+}
+
+// create creates the record of a key that signs.
+func create(ctx context.Context, store keystore.KeyStore, series signing.Series, action audit.Action, key signing.Key, data []byte) (signing.Key, error) {
+	name, other := series.KeyName(key.Serial), series.ExternalKeyName(key.Serial)
+	if key.External {
+		name, other = other, name
+	}
+	record, err := store.Create(ctx, keystore.Record{Scope: series.Scope(), Name: name, Data: data})
+	if err == nil {
+		// The two kinds of key have different names: the store cannot tell that two
+		// callers take the same serial at the same time.
+		if _, missing := store.Get(ctx, series.Scope(), other); missing == nil || errors.Is(missing, keystore.ErrUnreadable) {
+			err = errors.Join(fmt.Errorf("%w: record %q", keystore.ErrExists, other), store.Delete(ctx, series.Scope(), name))
+		}
+	}
+	if !anotherWasFirst(err) {
+		logKey(ctx, action, series, key.Serial, err)
 	}
 	if err != nil {
 		return signing.Key{}, err
 	}
-	return signing.Key{Serial: serial, Created: record.Created, Public: private.Public(), Private: true, Signs: true}, nil
+	key.Created, key.Signs = record.Created, true
+	return key, nil
+}
+
+// anotherWasFirst reports whether err says that another caller has created the record.
+func anotherWasFirst(err error) bool {
+	return errors.Is(err, keystore.ErrExists) && !errors.Is(err, keystore.ErrNameTaken)
 }
 
 // Removal holds the conditions for removing a key. The zero Removal refuses to
@@ -92,7 +176,7 @@ type Use struct {
 	Since    time.Time // a use after this time counts
 }
 
-// RemoveKey removes both halves of a key, so that validators reject its tokens.
+// RemoveKey removes all records of a key, so that validators reject its tokens.
 func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial, r Removal) error {
 	if err := checkPublishDelay(r.PublishDelay); err != nil {
 		return err
@@ -116,20 +200,21 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	return fmt.Errorf("removing key %d: %w", serial, err)
 }
 
-// checkNotNewest refuses to remove the newest key of a store that makes keys, since
+// checkNotNewest refuses to remove the newest key of a store that adds keys, since
 // the next key would get its serial: tokens of the new key would then be checked with
 // the old one until each validator has read the store.
 func checkNotNewest(keys []signing.Key, serial signing.Serial) error {
-	if keys[len(keys)-1].Serial == serial && slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Private }) {
+	if keys[len(keys)-1].Serial == serial && slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Signs }) {
 		return fmt.Errorf("%w: it is the newest, and its serial must not be given again; add the next key first", signing.ErrInUse)
 	}
 	return nil
 }
 
-// remove deletes both halves of a key.
+// remove deletes all records of a key.
 func remove(ctx context.Context, store keystore.KeyStore, series signing.Series, serial signing.Serial) error {
 	err := errors.Join(
 		store.Delete(ctx, series.Scope(), series.KeyName(serial)),
+		store.Delete(ctx, series.Scope(), series.ExternalKeyName(serial)),
 		store.Delete(ctx, series.Scope(), series.PublicKeyName(serial)))
 	logKey(ctx, audit.RemoveKey, series, serial, err)
 	if err != nil {
@@ -197,11 +282,7 @@ func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Serie
 	if store == nil {
 		return listing{}, errors.New("the store is nil")
 	}
-	return list(ctx, store, series, series.Prefix())
-}
-
-func list(ctx context.Context, store keystore.KeyStore, series signing.Series, prefix string) (listing, error) {
-	records, err := store.List(ctx, series.Scope(), prefix)
+	records, err := store.List(ctx, series.Scope(), series.Prefix())
 	unreadable, err := keystore.SplitUnreadable(err)
 	return listing{series, records, unreadable}, err
 }
@@ -220,7 +301,7 @@ func (l listing) signing(createdBy time.Time) (keystore.Record, signing.Serial, 
 var errPublicOnly = fmt.Errorf("%w: the store holds only public keys; the control plane that published them creates the signing keys", signing.ErrNoKey)
 
 // signingKey returns the newest key that signs, or signing.ErrNoKey. If its
-// private half cannot be read, it returns an error, whatever the public half.
+// record cannot be read, it returns an error, whatever a copy of its public half.
 func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Series) (signing.Key, error) {
 	listed, err := listKeys(ctx, store, series)
 	if err != nil {
@@ -234,7 +315,7 @@ func signingKey(ctx context.Context, store keystore.KeyStore, series signing.Ser
 	if err != nil {
 		return signing.Key{}, err
 	}
-	if _, err := parseSigningKey(record); err != nil {
+	if _, err := parseSigningKey(series, record); err != nil {
 		return signing.Key{}, err
 	}
 	return keys[slices.IndexFunc(keys, func(key signing.Key) bool { return key.Serial == serial })], nil

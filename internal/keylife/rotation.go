@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -32,8 +31,8 @@ type Rotation struct {
 	// signing.DefaultBits.
 	Bits int
 
-	// Logger gets the audit events, and "rotating keys failed" at Warn. Nil means
-	// slog.Default().
+	// Logger gets the audit events, "rotating keys failed" at Warn, and "the key that
+	// signs is outside the store: rotation adds no keys" at Info. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -79,10 +78,15 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 		ctx = audit.WithLogger(ctx, r.Logger)
 	}
 	log := r.Logger.With(slog.String("scope", string(series.Scope())))
+	told := signing.Serial(-1) // the external key that the log has named
 	for {
 		step, cancel := context.WithTimeout(ctx, rotationRetry)
-		due, err := r.step(step, store, series)
+		due, external, err := r.step(step, store, series)
 		cancel()
+		if external >= 0 && external != told {
+			log.Info("the key that signs is outside the store: rotation adds no keys", slog.String("kid", external.KeyID()))
+			told = external
+		}
 		pause := min(time.Until(due), rotationCheck)
 		if err != nil {
 			log.Warn("rotating keys failed", slog.String("error", err.Error()))
@@ -101,38 +105,42 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 
 // step adds and removes the keys that are due, and returns when the next step
 // is due. Several replicas may do so at once: only one can create the next
-// serial, and removing a key twice is not an error.
-func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series) (due time.Time, err error) {
+// serial, and removing a key twice is not an error. If the key that signs is outside the
+// store, step adds none and returns its serial as external, which is otherwise -1.
+func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series) (due time.Time, external signing.Serial, err error) {
+	external = -1
 	keys, err := Keys(ctx, store, series)
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, external, err
 	}
 	newest := slices.IndexFunc(keys, func(key signing.Key) bool { return key.Signs })
 	if newest < 0 {
-		return time.Time{}, fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
+		return time.Time{}, external, fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
 	if keys[newest].Created.IsZero() { // how old it is cannot be told
-		return time.Time{}, fmt.Errorf("the newest key %d: %w", keys[newest].Serial, keys[newest].Err)
+		return time.Time{}, external, fmt.Errorf("the newest key %d: %w", keys[newest].Serial, keys[newest].Err)
 	}
 	now := time.Now()
 	due = keys[newest].Created.Add(r.Every)
-	if !due.After(now) {
-		if keys[len(keys)-1].Serial == math.MaxInt64 {
-			return time.Time{}, fmt.Errorf("serial %d is the highest possible", keys[len(keys)-1].Serial)
+	if keys[newest].External {
+		external, due = keys[newest].Serial, now.Add(rotationCheck)
+	} else if !due.After(now) {
+		next, err := nextSerial(keys)
+		if err != nil {
+			return time.Time{}, external, err
 		}
 		private, err := signing.Generate(r.Bits)
 		if err != nil {
-			return time.Time{}, err
+			return time.Time{}, external, err
 		}
-		_, err = create(ctx, store, series, audit.AddKey, keys[len(keys)-1].Serial+1, private)
-		if err != nil && (errors.Is(err, keystore.ErrNameTaken) || !errors.Is(err, keystore.ErrExists)) { // else another replica has added it
-			return time.Time{}, err
+		if _, err = createPrivate(ctx, store, series, audit.AddKey, next, private); err != nil && !anotherWasFirst(err) {
+			return time.Time{}, external, err
 		}
 		due = now.Add(r.Every)
 	}
 	for i, key := range keys[:len(keys)-1] { // the newest key stays
 		next := keys[i+1]
-		if !key.Private || !next.Private || next.Created.IsZero() { // when the key last signed cannot be told
+		if !signsHere(key) || !signsHere(next) || next.Created.IsZero() { // when the key last signed cannot be told
 			continue
 		}
 		unused := next.Created.Add(r.PublishDelay).Add(r.MaxLifetime).Add(rotationMargin)
@@ -145,11 +153,14 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 			continue // another replica was first
 		}
 		if err != nil {
-			return time.Time{}, err
+			return time.Time{}, external, err
 		}
 	}
-	return due, nil
+	return due, external, nil
 }
+
+// signsHere reports whether the key is no mere copy: it signs, or has signed.
+func signsHere(key signing.Key) bool { return key.Private || key.External }
 
 func minTime(a, b time.Time) time.Time {
 	if b.Before(a) {

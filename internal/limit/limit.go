@@ -1,11 +1,12 @@
-// Package limit limits the rate of events, and of log messages that any peer can
-// cause.
+// Package limit limits the rate of events, the log messages that any peer can cause, and
+// how many goroutines wait.
 package limit
 
 import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -70,4 +71,22 @@ func (r *Reporter) Report(ctx context.Context, level slog.Level, message string,
 		attrs = append(attrs, slog.Int("left_out", leftOut))
 	}
 	r.log.LogAttrs(ctx, level, message, attrs...)
+}
+
+// Gate bounds how many goroutines wait at once.
+type Gate struct {
+	most    int32
+	waiting atomic.Int32
+}
+
+// NewGate returns a gate for at most most goroutines.
+func NewGate(most int32) *Gate { return &Gate{most: most} }
+
+// Enter counts a goroutine until it calls leave. It returns false if there are too many.
+func (g *Gate) Enter() (leave func(), ok bool) {
+	if g.waiting.Add(1) > g.most {
+		g.waiting.Add(-1)
+		return nil, false
+	}
+	return func() { g.waiting.Add(-1) }, true
 }

@@ -37,8 +37,8 @@ func (h *headerMemo) put(encoded string, header token.Header) {
 			}
 		} // full: start over
 	}
-	// Clone both, so that the memo does not keep the token in memory.
-	header.KeyID = strings.Clone(header.KeyID)
+	// Clone all, so that the memo does not keep the token in memory.
+	header.KeyID, header.Type = strings.Clone(header.KeyID), strings.Clone(header.Type)
 	next[strings.Clone(encoded)] = header
 	h.m.Store(&next)
 }

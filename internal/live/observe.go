@@ -86,10 +86,10 @@ func (t *Verified) NotPermitted(why error) error {
 	return why
 }
 
-// meshOf returns the name of a scope, or "" if neither the store nor the configuration has
-// it: peers make names up.
+// meshOf returns the name of a scope, or "" if neither the store nor a source of keys
+// has it: peers make names up.
 func (v *Validator) meshOf(scope keystore.Scope) string {
-	if v.follower != nil && v.follower.State().Has(scope) || v.config.scopes[scope] {
+	if v.follower != nil && v.follower.State().Has(scope) || v.sources.State().Has(scope) {
 		return string(scope)
 	}
 	return ""
@@ -127,9 +127,7 @@ func (v *Validator) Report() observe.Report {
 			})
 		}
 	}
-	for at := range v.config.configured {
-		of(at.scope, at.kid)
-	}
+	v.sources.State().Keys(func(scope keystore.Scope, kid string) { of(scope, kid) })
 	lastUsed := map[*observe.Key]time.Time{}
 	v.uses.each(func(scope keystore.Scope, key signer, use *keyUse) {
 		k := of(scope, key.kid)

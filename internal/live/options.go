@@ -1,13 +1,16 @@
 package live
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/meshpass/meshpass/internal/setting"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
-	"github.com/meshpass/meshpass/token"
 )
 
 const (
@@ -28,18 +31,11 @@ type Config struct {
 	cache           int  // tokens
 	withoutStore    bool // ignore the keys in the store
 	unrevocable     bool // accept tokens without an id
-	configured      map[configuredKey]*signing.PublicKey
-	scopes          map[keystore.Scope]bool // of the configured keys
+	sources         []sources.Place
 }
 
-// configuredKey identifies a key that the operator configured. everyScope stands
-// for every mesh.
-type configuredKey struct {
-	scope keystore.Scope
-	kid   string
-}
-
-const everyScope = keystore.AllScopes
+// staleness returns the shorter limit of staleness.
+func (c *Config) staleness() time.Duration { return min(c.maxStale, c.sessionMaxStale) }
 
 // Option changes the settings of a validator.
 type Option func(*Config) error
@@ -126,20 +122,43 @@ func WithUnrevocableTokens() Option {
 	}
 }
 
+// WithSource adds a source of keys for the tokens of one scope.
+func WithSource(scope keystore.Scope, source signing.Source) Option {
+	return func(c *Config) error {
+		if err := keystore.CheckScope(scope); err != nil {
+			return fmt.Errorf("WithSource: %w", err)
+		}
+		return c.addSource(scope, source)
+	}
+}
+
+// WithSourceForEveryScope adds a source of keys for the tokens of every scope.
+func WithSourceForEveryScope(source signing.Source) Option {
+	return func(c *Config) error { return c.addSource(sources.EveryScope, source) }
+}
+
 // WithPublicKey configures a key for the tokens of one scope.
 func WithPublicKey(scope keystore.Scope, kid string, key *signing.PublicKey) Option {
 	return func(c *Config) error {
-		if err := keystore.CheckScope(scope); err != nil {
+		source, err := fixed(kid, key)
+		if err != nil {
+			return err
+		}
+		if err := WithSource(scope, source)(c); err != nil {
 			return fmt.Errorf("public key %q: %w", kid, err)
 		}
-		return c.configure(scope, kid, key)
+		return nil
 	}
 }
 
 // WithPublicKeyForEveryScope configures a key for the tokens of every scope.
 func WithPublicKeyForEveryScope(kid string, key *signing.PublicKey) Option {
 	return func(c *Config) error {
-		return c.configure(everyScope, kid, key)
+		source, err := fixed(kid, key)
+		if err != nil {
+			return err
+		}
+		return c.addSource(sources.EveryScope, source)
 	}
 }
 
@@ -148,22 +167,27 @@ func InvalidOption(err error) Option {
 	return func(*Config) error { return err }
 }
 
-func (c *Config) configure(scope keystore.Scope, kid string, key *signing.PublicKey) error {
-	if err := token.CheckKeyID(kid); err != nil {
-		return fmt.Errorf("public key: %w", err)
+func fixed(kid string, key *signing.PublicKey) (*signing.Fixed, error) {
+	return signing.FixedSource(map[string]*signing.PublicKey{kid: key}, demandsOfStore)
+}
+
+func (c *Config) addSource(scope keystore.Scope, source signing.Source) error {
+	if value := reflect.ValueOf(source); !value.IsValid() || value.Kind() == reflect.Pointer && value.IsNil() {
+		return errors.New("WithSource: the source is nil")
 	}
-	if key.Bits() == 0 {
-		return fmt.Errorf("public key %q: the key is nil", kid)
+	if added, ok := source.(signing.ChosenSource); ok {
+		for _, p := range c.sources {
+			before, ok := p.Source.(signing.ChosenSource)
+			if !ok || p.Scope != scope {
+				continue
+			}
+			for _, kid := range added.KeyIDs() {
+				if slices.Contains(before.KeyIDs(), kid) {
+					return fmt.Errorf("public key %q: configured twice", kid)
+				}
+			}
+		}
 	}
-	at := configuredKey{scope, kid}
-	if _, twice := c.configured[at]; twice {
-		return fmt.Errorf("public key %q: configured twice", kid)
-	}
-	if c.configured == nil {
-		c.configured = make(map[configuredKey]*signing.PublicKey)
-		c.scopes = make(map[keystore.Scope]bool)
-	}
-	c.configured[at] = key
-	c.scopes[scope] = scope != everyScope
+	c.sources = append(c.sources, sources.Place{Scope: scope, Source: source})
 	return nil
 }

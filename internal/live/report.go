@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -31,7 +33,7 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 	if want.Zone != "" {
 		attrs = append(attrs, slog.String("zone", shorten(want.Zone)))
 	}
-	if header, err := u.Header(); err == nil {
+	if header, err := u.HeaderOfAnyType(); err == nil {
 		attrs = append(attrs, slog.String("kid", header.KeyID))
 	}
 	if t != nil && t.claims.ID != "" {
@@ -48,7 +50,8 @@ func shorten(s string) string {
 
 // changed handles a change of a scope. It ends the affected sessions first.
 func (v *Validator) changed(c replica.Change) {
-	v.sessions.keysChanged(c.Scope, c.State)
+	now := v.with(c.State)
+	v.keysChanged(c.Scope, now)
 	lists, cutoffs := c.Lists()
 	for _, list := range lists {
 		v.sessions.listChanged(list.Owner, list.List, c.State)
@@ -56,42 +59,104 @@ func (v *Validator) changed(c replica.Change) {
 	for _, owner := range cutoffs {
 		v.sessions.cutoffsChanged(owner, c.State)
 	}
-	v.uses.forget(c.Scope, c.State)
-	v.report(c)
+	v.report(c, now)
 }
 
+func (v *Validator) sourceEvents() sources.Events {
+	return sources.Events{Changed: v.sourceChanged, Reads: v.reportSourceReads}
+}
+
+// explain adds to the error of a signature that a source has a key of the same kid, which
+// is not used.
+func (v *Validator) explain(scope keystore.Scope, k signer, err error) error {
+	if held, _ := v.sources.State().Find(scope, k.kid); held != nil && held.Source != k.source {
+		return fmt.Errorf("%w: the key of the same kid in %s is not used", err, held.Source)
+	}
+	return err
+}
+
+// sourceChanged handles a change of a source. It ends the affected sessions first.
+func (v *Validator) sourceChanged(c sources.Change) {
+	now := v.known()
+	v.keysChanged(c.Source.Scope, now)
+	log := v.sourceLog(c.Source)
+	for _, p := range c.Problems {
+		log.Warn("source problem", slog.String("problem", p))
+	}
+	for _, kid := range c.Removed {
+		log.Warn(keyGone, slog.String("kid", kid))
+	}
+	for _, kid := range c.Replaced {
+		log.Warn("another key has this kid now: tokens of the key before are refused", slog.String("kid", kid))
+	}
+	if !c.First {
+		for _, kid := range c.Added {
+			log.Info(keyNew, slog.String("kid", kid))
+		}
+	}
+	if c.Empty {
+		log.Warn("the source has no key")
+	}
+	v.reportClashesOfSource(now, c)
+}
+
+// keysChanged ends the sessions of a scope, or of every scope, whose keys are no longer
+// good.
+func (v *Validator) keysChanged(scope keystore.Scope, now known) {
+	check := func(of keystore.Scope, k signer) error { return v.checkKey(now, of, k) }
+	v.sessions.keysChanged(scope, check)
+	v.uses.forget(scope, check)
+}
+
+// knowable says why sessions of a key could not be checked for too long.
+func (v *Validator) knowable(scope keystore.Scope, k signer, now time.Time) error {
+	age := k.source.Age()
+	return v.checkKnowable(v.known().store, age, scope, k, now)
+}
+
+const (
+	keyNew  = "new key"
+	keyGone = "key is gone: tokens that it signed are refused"
+)
+
 // report logs each change of a scope once.
-func (v *Validator) report(c replica.Change) {
+func (v *Validator) report(c replica.Change, now known) {
 	log := v.config.Log.With(slog.String("kind", string(v.family.Kind)), slog.String("scope", string(c.Scope)))
 	for _, p := range c.Problems() {
 		log.Warn("record problem", slog.String("problem", p))
 	}
-	v.reportHidden(c, log)
 	added, removed := c.Keys()
+	v.reportClashesInStore(now, c.Scope, c.KeyIDs(), removed)
 	for _, kid := range removed {
-		log.Warn("key is gone: tokens that it signed are refused", slog.String("kid", kid))
+		log.Warn(keyGone, slog.String("kid", kid))
 	}
 	for _, kid := range added {
-		log.Info("new key", slog.String("kid", kid))
+		log.Info(keyNew, slog.String("kid", kid))
 	}
-	for _, n := range c.Restored() {
+	restored, pruned := c.Restored()
+	for _, n := range restored {
 		log.Warn("ids are gone from a revocation list", slog.Int("ids", n))
+	}
+	for _, n := range pruned {
+		log.Info("a revocation list was pruned: the floor among the cutoffs still revokes the ids", slog.Int("ids", n))
+	}
+	for _, gone := range c.Uncut() {
+		log.Warn("cutoffs are gone: what they alone revoked is valid again",
+			slog.String("record", gone.Name), slog.Int("cutoffs", len(gone.Texts)), slog.String("first", gone.Texts[0]))
 	}
 }
 
-// reportHidden logs the keys of the store that a configured key hides.
-func (v *Validator) reportHidden(c replica.Change, log *slog.Logger) {
-	if v.config.withoutStore || len(v.config.configured) == 0 {
+// sourceLog returns a logger for messages about a source.
+func (v *Validator) sourceLog(s *sources.Source) *slog.Logger {
+	return v.config.Log.With(slog.String("kind", string(v.family.Kind)), slog.String("scope", string(s.Scope)), slog.String("source", s.String()))
+}
+
+func (v *Validator) reportSourceReads(s *sources.Source, err error) {
+	if err != nil {
+		v.sourceLog(s).Warn("reading a source of keys fails: validating with the last keys read", slog.String("error", err.Error()))
 		return
 	}
-	for _, kid := range c.KeyIDs() {
-		if v.configuredKey(c.Scope, kid) == nil {
-			continue
-		}
-		if _, reported := v.collided.LoadOrStore(configuredKey{c.Scope, kid}, struct{}{}); !reported {
-			log.Warn("a configured public key hides the key of the same kid in the store", slog.String("kid", kid))
-		}
-	}
+	v.sourceLog(s).Info("reading a source of keys works again")
 }
 
 func (v *Validator) reportReads(err error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshpass/meshpass/internal/expiry"
 	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
@@ -23,21 +24,24 @@ const sessionCheck = time.Second
 // only as much as the sessions that it affects. One timer serves all of them; no
 // session has a goroutine.
 type sessions struct {
-	jitter   time.Duration
-	maxStale time.Duration
-	state    func() *replica.State // nil: there is no store
+	jitter time.Duration
+
+	// knowable says why sessions of a key could not be checked for too long.
+	knowable func(scope keystore.Scope, key signer, now time.Time) error
 
 	mu     sync.Mutex
 	closed bool
 	ids    byScope[string, *session] // one session of each ring
 	keys   byScope[signer, *keySessions]
 	queue  *expiry.Queue[*session]
+
+	cursors map[*cursor]struct{} // of listings that go on
 }
 
 // keySessions holds the sessions of one key.
 type keySessions struct {
-	some  *session // one of their ring
-	count int
+	newest *session // of their ring, in which older ones follow it
+	count  int
 }
 
 // session is one bound context. It is in the expiry queue and in two rings: of the
@@ -54,10 +58,10 @@ func (x *session) ExpiresAt() time.Time { return x.token.ExpiresAt() }
 
 func newSessions(config *Config) *sessions {
 	s := &sessions{
-		jitter:   config.sessionJitter,
-		maxStale: config.sessionMaxStale,
-		ids:      make(byScope[string, *session]),
-		keys:     make(byScope[signer, *keySessions]),
+		jitter:  config.sessionJitter,
+		ids:     make(byScope[string, *session]),
+		keys:    make(byScope[signer, *keySessions]),
+		cursors: make(map[*cursor]struct{}),
 	}
 	s.queue = expiry.New[*session](config.Now, sessionCheck, s.check)
 	return s
@@ -113,8 +117,8 @@ func (s *sessions) add(x *session) bool {
 		k = &keySessions{}
 		s.keys.put(t.scope, t.signer, k)
 	}
-	x.join(sameKey, k.some)
-	k.some = x
+	x.join(sameKey, k.newest)
+	k.newest = x
 	k.count++
 	return true
 }
@@ -148,9 +152,14 @@ func (s *sessions) unlink(x *session) {
 		}
 	}
 	k := s.keys[t.scope][t.signer]
-	k.some = x.leave(sameKey)
+	for c := range s.cursors {
+		c.pass(x, k)
+	}
+	if older := x.leave(sameKey); x == k.newest {
+		k.newest = older
+	}
 	k.count--
-	if k.some == nil {
+	if k.newest == nil {
 		s.keys.remove(t.scope, t.signer)
 	}
 }
@@ -171,15 +180,26 @@ func endAll(endings []ending) {
 	}
 }
 
-// keysChanged ends the sessions whose keys a scope no longer has.
-func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
+// keysChanged ends the sessions of a scope, or of every scope, whose keys are no longer
+// good.
+func (s *sessions) keysChanged(scope keystore.Scope, check func(keystore.Scope, signer) error) {
 	s.mu.Lock()
-	ended := s.dropWithKeys(scope, func(key signer) error {
-		if err := key.check(state, scope); errors.Is(err, token.ErrInvalid) {
-			return err
+	var ended []ending
+	end := func(of keystore.Scope) {
+		ended = append(ended, s.dropWithKeys(of, func(key signer) error {
+			if err := check(of, key); errors.Is(err, token.ErrInvalid) {
+				return err
+			}
+			return nil
+		})...)
+	}
+	if scope != sources.EveryScope {
+		end(scope)
+	} else {
+		for of := range s.keys {
+			end(of)
 		}
-		return nil
-	})
+	}
 	s.mu.Unlock()
 	endAll(ended)
 }
@@ -189,7 +209,7 @@ func (s *sessions) keysChanged(scope keystore.Scope, state *replica.State) {
 func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(signer) error) (ended []ending) {
 	for key, k := range s.keys[scope] {
 		if err := reason(key); err != nil {
-			ended = append(ended, ending{k.some.ring(sameKey, k.count), err})
+			ended = append(ended, ending{k.newest.ring(sameKey, k.count), err})
 		}
 	}
 	for _, e := range ended {
@@ -233,7 +253,7 @@ func (s *sessions) cutoffsChanged(scope keystore.Scope, state *replica.State) {
 	s.mu.Lock()
 	var ended []ending
 	for _, k := range s.keys[scope] {
-		for _, x := range k.some.ring(sameKey, k.count) {
+		for _, x := range k.newest.ring(sameKey, k.count) {
 			if err := x.token.checkRevoked(state); errors.Is(err, token.ErrInvalid) {
 				ended = append(ended, ending{[]*session{x}, err})
 			}
@@ -252,6 +272,9 @@ func (s *sessions) close() {
 	s.closed = true
 	ended := s.queue.Clear()
 	s.ids, s.keys = nil, nil
+	for c := range s.cursors {
+		c.next = nil
+	}
 	s.mu.Unlock()
 	endAll([]ending{{ended, token.ErrClosed}})
 }
@@ -280,13 +303,9 @@ func (s *sessions) check() {
 		s.unlink(x)
 	}
 	var unknown []ending
-	if s.state != nil {
-		state, now := s.state(), time.Now()
-		for scope := range s.keys {
-			unknown = append(unknown, s.dropWithKeys(scope, func(key signer) error {
-				return key.checkKnowable(state, scope, now, s.maxStale)
-			})...)
-		}
+	now := time.Now()
+	for scope := range s.keys {
+		unknown = append(unknown, s.dropWithKeys(scope, func(key signer) error { return s.knowable(scope, key, now) })...)
 	}
 	s.queue.Arm()
 	s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -71,15 +71,25 @@ func (u *useTable) each(f func(keystore.Scope, signer, *keyUse)) {
 	}
 }
 
-// forget deletes the counters of the keys that are no longer in a scope.
-func (u *useTable) forget(scope keystore.Scope, s *replica.State) {
+// forget deletes the counters of the keys of a scope, or of every scope, that are no
+// longer good.
+func (u *useTable) forget(scope keystore.Scope, check func(keystore.Scope, signer) error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key, use := range u.all[scope] {
-		if errors.Is(key.check(s, scope), token.ErrInvalid) {
-			use.forgotten.Store(true)
-			u.all.remove(scope, key)
+	forget := func(of keystore.Scope) {
+		for key, use := range u.all[of] {
+			if errors.Is(check(of, key), token.ErrInvalid) {
+				use.forgotten.Store(true)
+				u.all.remove(of, key)
+			}
 		}
+	}
+	if scope != sources.EveryScope {
+		forget(scope)
+		return
+	}
+	for of := range u.all {
+		forget(of)
 	}
 }
 

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/internal/setting"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -24,17 +26,20 @@ type Validator struct {
 	family   *replica.Family
 	config   Config
 	follower *replica.Follower // nil: there is no store
-	refusals *limit.Reporter
-	sessions *sessions
-	cache    *cache // nil: none
-	closed   atomic.Bool
-	ended    chan struct{} // closed when Close is done
-	headers  headerMemo
-	uses     useTable
-	made     time.Time
-	detach   []func()
+	sources  *sources.Follower
 
-	collided sync.Map // configuredKey -> struct{}: logged that the store has it too
+	storeKeys bool        // the keys of the store verify tokens
+	waiting   *limit.Gate // of tokens that wait for a read
+	refusals  *limit.Reporter
+	sessions  *sessions
+	cache     *cache // nil: none
+	closed    atomic.Bool
+	ended     chan struct{} // closed when Close is done
+	headers   headerMemo
+	uses      useTable
+	clashes   clashes
+	made      time.Time
+	detach    []func()
 }
 
 // Want describes the use for which a token is validated.
@@ -49,35 +54,40 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 	if store == nil {
 		return nil, errors.New("NewValidator: the store is nil (without a store, use NewOfflineValidator)")
 	}
-	if config.withoutStore && len(config.configured) == 0 {
-		return nil, errors.New("WithoutStoreKeys: no public key is configured (use WithPublicKey)")
+	if config.withoutStore && len(config.sources) == 0 {
+		return nil, errors.New("WithoutStoreKeys: no public key is configured (use WithPublicKey or WithSource)")
 	}
 	v := newValidator(family, config)
+	v.storeKeys = !config.withoutStore
 	prefixes := []string{family.Prefix}
 	if config.withoutStore {
 		// In this order: a list is pruned after the floor was written among the cutoffs.
 		prefixes = []string{revocation.NamePrefix(family.Kind), revocation.CutoffsPrefix(family.Kind)}
 	}
-	v.sessions.state = func() *replica.State { return v.follower.State() }
-	v.follower = replica.Follow(family, store, prefixes, min(config.maxStale, config.sessionMaxStale), replica.Events{Changed: v.changed, Reads: v.reportReads})
+	v.follower = replica.Follow(family, store, prefixes, config.staleness(), v.waiting, replica.Events{Changed: v.changed, Reads: v.reportReads})
+	v.sources.Start(v.sourceEvents())
 	v.attach()
 	return v, nil
 }
 
-// NewOfflineValidator returns a validator with configured keys only.
+// NewOfflineValidator returns a validator with the keys of sources only.
 func NewOfflineValidator(family *replica.Family, config Config) (*Validator, error) {
-	if len(config.configured) == 0 {
-		return nil, errors.New("NewOfflineValidator: no public key is configured (use WithPublicKey)")
+	if len(config.sources) == 0 {
+		return nil, errors.New("NewOfflineValidator: no public key is configured (use WithPublicKey or WithSource)")
 	}
 	v := newValidator(family, config)
+	v.sources.Start(v.sourceEvents())
 	v.attach()
 	return v, nil
 }
 
 func newValidator(family *replica.Family, config Config) *Validator {
+	waiting := limit.NewGate(maxWaiting)
 	v := &Validator{
 		family:   family,
 		config:   config,
+		waiting:  waiting,
+		sources:  sources.New(config.sources, config.staleness(), waiting),
 		refusals: limit.NewReporter(config.Log),
 		cache:    newCache(config.cache),
 		ended:    make(chan struct{}),
@@ -85,10 +95,14 @@ func newValidator(family *replica.Family, config Config) *Validator {
 		made:     config.Now(),
 	}
 	v.sessions = newSessions(&v.config)
+	v.sessions.knowable = v.knowable
 	return v
 }
 
-// Close ends all sessions and stops following the store. Afterwards Validate
+// maxWaiting is how many tokens wait at once for reads of the store or of sources.
+const maxWaiting = 1024
+
+// Close ends all sessions and stops following the store and the sources. Afterwards Validate
 // returns token.ErrClosed.
 func (v *Validator) Close() error {
 	if v.closed.Swap(true) {
@@ -97,9 +111,12 @@ func (v *Validator) Close() error {
 	}
 	defer close(v.ended)
 	v.sessions.close()
+	var followers sync.WaitGroup
+	followers.Go(v.sources.Close)
 	if v.follower != nil {
-		v.follower.Close()
+		followers.Go(v.follower.Close)
 	}
+	followers.Wait()
 	for _, detach := range v.detach {
 		detach()
 	}
@@ -152,25 +169,29 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string, began s
 	}
 	header, remembered := v.headers.get(u.EncodedHeader())
 	if !remembered {
-		if header, err = u.Header(); err != nil {
+		if header, err = u.HeaderOfAnyType(); err != nil {
 			return nil, u, err
 		}
 	}
-	key, ofStore, err := v.findKey(ctx, want.Scope, header.KeyID)
+	k, err := v.findKey(ctx, want.Scope, header.KeyID)
 	if err != nil {
 		return nil, u, err
 	}
+	demands := k.demands()
+	if err := header.CheckType(*demands); err != nil {
+		return nil, u, err
+	}
 	buffer := signatures.Get().(*[signing.MaxBits / 8]byte)
-	err = key.Verify(view(u.SigningInput()), u.AppendSignature(buffer[:0]))
+	err = k.key.Verify(view(u.SigningInput()), u.AppendSignature(buffer[:0]))
 	signatures.Put(buffer)
 	if err != nil {
-		return nil, u, err
+		return nil, u, v.explain(want.Scope, k, err)
 	}
 	if !remembered {
 		v.headers.put(u.EncodedHeader(), header)
 	}
-	t := &Verified{validator: v, scope: want.Scope, signer: signer{header.KeyID, key, ofStore}}
-	if t.claims, err = u.Claims(); err != nil {
+	t := &Verified{validator: v, scope: want.Scope, signer: k}
+	if t.claims, err = u.ClaimsUnder(*demands); err != nil {
 		return t, u, err
 	}
 	return t, u, v.decide(ctx, want, t, began)
@@ -190,7 +211,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified, began se
 	if err := v.checkScope(want, claims); err != nil {
 		return err
 	}
-	at, unknown := v.checkStore(ctx, t)
+	at, unknown := v.checkKnown(ctx, t)
 	if unknown != nil && !errors.Is(unknown, token.ErrUnavailable) {
 		return unknown
 	}
@@ -209,67 +230,6 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified, began se
 	use.count(now)
 	v.accepted(t, began, at)
 	return nil
-}
-
-// findKey returns the key with a kid, configured or from the store.
-func (v *Validator) findKey(ctx context.Context, scope keystore.Scope, kid string) (key *signing.PublicKey, ofStore bool, err error) {
-	if key := v.configuredKey(scope, kid); key != nil {
-		return key, false, v.checkAsked(scope)
-	}
-	key, err = v.findStoreKey(ctx, scope, kid)
-	return key, true, err
-}
-
-func (v *Validator) findStoreKey(ctx context.Context, scope keystore.Scope, kid string) (*signing.PublicKey, error) {
-	if v.follower == nil || v.config.withoutStore {
-		return nil, fmt.Errorf("%w: no public key with kid %.64q is configured%s", token.ErrUnknownKey, kid, ofMesh(scope))
-	}
-	if s := v.follower.State(); s != nil {
-		if key, err := s.Key(scope, kid); err == nil {
-			return key, nil // the usual case: no check and no wait
-		}
-	}
-	if _, ok := signing.ParseSerial(kid); !ok {
-		return nil, fmt.Errorf("%w: kid %.64q is neither configured nor a serial number", token.ErrUnknownKey, kid)
-	}
-	if err := v.checkAsked(scope); err != nil {
-		return nil, err
-	}
-	s, err := v.follower.Loaded(ctx)
-	if err != nil {
-		return nil, err
-	}
-	key, err := s.Key(scope, kid)
-	if err == nil {
-		return key, nil
-	}
-	if errors.Is(err, signing.ErrNoKey) {
-		find := func() (*signing.PublicKey, error) { return v.follower.State().Key(scope, kid) }
-		found := func() bool { _, err := find(); return err == nil }
-		if err := v.follower.Reread(ctx, scope, found); err != nil {
-			return nil, err
-		}
-		if key, err = find(); err == nil {
-			return key, nil
-		}
-	}
-	switch {
-	case errors.Is(err, signing.ErrNoKey) && v.follower.MayLag():
-		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s, but the store's answers may lag behind", token.ErrUnavailable, kid, ofMesh(scope))
-	case errors.Is(err, signing.ErrNoKey):
-		return nil, fmt.Errorf("%w: there is no key with kid %.64q%s; if it was removed, issue a new token", token.ErrUnknownKey, kid, ofMesh(scope))
-	}
-	return nil, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
-}
-
-func (v *Validator) configuredKey(scope keystore.Scope, kid string) *signing.PublicKey {
-	if len(v.config.configured) == 0 {
-		return nil
-	}
-	if key := v.config.configured[configuredKey{scope, kid}]; key != nil {
-		return key
-	}
-	return v.config.configured[configuredKey{everyScope, kid}]
 }
 
 // checkAsked rejects a scope that cannot have tokens of the family, before it
@@ -319,33 +279,35 @@ func (v *Validator) checkScope(want Want, claims *token.Claims) error {
 	return fmt.Errorf("%w: its scopes are %.64q%s, want %.64q", token.ErrScope, scopes, more, want.ZoneScope)
 }
 
-// checkStore makes the checks that depend on the store: the key and the
-// revocation lists. It uses one state for all checks. With two, a read that
+// checkKnown makes the checks that depend on the store and the sources: the key and the
+// revocation lists. It uses one state of each for all checks. With two, a read that
 // succeeds between them would make an old answer look current.
 //
 // It also returns the time of the answer by the system's clock, so that the other
 // checks need not read the clock, which is slow.
-func (v *Validator) checkStore(ctx context.Context, t *Verified) (time.Time, error) {
+func (v *Validator) checkKnown(ctx context.Context, t *Verified) (time.Time, error) {
+	age := t.signer.source.Age()
 	if v.follower == nil {
-		return time.Now(), nil
+		now := time.Now()
+		return now, cmp.Or(t.check(v.with(nil)), age.Check(now, v.config.maxStale))
 	}
 	s, err := v.follower.Loaded(ctx)
 	now := time.Now()
 	if err != nil {
+		if gone := v.checkKey(v.with(nil), t.scope, t.signer); errors.Is(gone, token.ErrInvalid) {
+			return now, gone
+		}
 		return now, err
 	}
 	tooOld := s.CheckAge(t.scope, now, v.config.maxStale)
-	if tooOld != nil && v.follower.MayRead(t.scope) && t.check(s) == nil {
+	if tooOld != nil && v.follower.MayRead(t.scope) && t.check(v.with(s)) == nil {
 		if s, err = v.reread(ctx, t.scope); err != nil {
 			return time.Now(), err
 		}
 		now = time.Now()
 		tooOld = s.CheckAge(t.scope, now, v.config.maxStale)
 	}
-	if err := t.check(s); err != nil {
-		return now, err
-	}
-	return now, tooOld
+	return now, cmp.Or(t.check(v.with(s)), tooOld, age.Check(now, v.config.maxStale))
 }
 
 // reread returns the state after another read of a scope.

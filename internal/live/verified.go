@@ -36,15 +36,15 @@ func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFun
 	return t.validator.sessions.bind(ctx, t)
 }
 
-// check checks an accepted token against a state. The error is of class
+// check checks an accepted token against what is known. The error is of class
 // token.ErrInvalid if its key is gone or it is revoked, and of class
-// token.ErrUnavailable if the state does not know that.
-func (t *Verified) check(s *replica.State) error {
-	unknown := t.signer.check(s, t.scope)
-	if errors.Is(unknown, token.ErrInvalid) {
+// token.ErrUnavailable if that cannot be known.
+func (t *Verified) check(now known) error {
+	unknown := t.validator.checkKey(now, t.scope, t.signer)
+	if errors.Is(unknown, token.ErrInvalid) || now.store == nil {
 		return unknown
 	}
-	if err := t.checkRevoked(s); err != nil {
+	if err := t.checkRevoked(now.store); err != nil {
 		return err
 	}
 	return unknown
@@ -62,12 +62,10 @@ func (t *Verified) recheck() error {
 	if err := v.checkTimes(&t.claims, v.config.Now()); err != nil {
 		return err
 	}
-	if v.follower == nil {
-		return nil
-	}
-	s := v.follower.State()
-	if err := t.check(s); errors.Is(err, token.ErrInvalid) {
+	age := t.signer.source.Age()
+	now := v.known()
+	if err := t.check(now); errors.Is(err, token.ErrInvalid) {
 		return err
 	}
-	return t.signer.checkKnowable(s, t.scope, time.Now(), v.config.sessionMaxStale)
+	return v.checkKnowable(now.store, age, t.scope, t.signer, time.Now())
 }

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"time"
+
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 )
@@ -75,23 +77,79 @@ func (c Change) Lists() (lists []List, cutoffs []keystore.Scope) {
 	return lists, cutoffs
 }
 
-// Restored returns the number of ids that are gone from each list. It leaves out
-// lists that have lost none, or that cannot be read.
-func (c Change) Restored() []int {
-	var counts []int
+// Restored returns the number of ids that are gone from each list: those whose tokens are
+// valid again, and those that stay revoked, since they are from before the floor among the
+// cutoffs. It leaves out lists that have lost none, or that cannot be read.
+func (c Change) Restored() (restored, pruned []int) {
 	if c.prev == nil {
-		return nil
+		return nil, nil
 	}
 	for id, l := range c.prev.lists {
 		var now *list
 		if c.next != nil {
 			now = c.next.lists[id]
 		}
-		if n := l.missingFrom(now); n > 0 {
-			counts = append(counts, n)
+		all, below := l.missingFrom(now, c.State.floor(id.owner))
+		if all > below {
+			restored = append(restored, all-below)
+		}
+		if below > 0 {
+			pruned = append(pruned, below)
 		}
 	}
-	return counts
+	return restored, pruned
+}
+
+// Uncut is what cutoffs revoked that are gone.
+type Uncut struct {
+	Name  string   // of the record
+	Texts []string // about each cutoff, and about a floor that is gone or lower
+}
+
+// Uncut returns the cutoffs that are gone from each record, unless another record has
+// them, or another record of the same tokens cannot be read.
+func (c Change) Uncut() (all []Uncut) {
+	if c.prev == nil {
+		return nil
+	}
+	for id, l := range c.prev.lists {
+		if !id.cutoffs || l.cutoffs == nil || c.next != nil && c.next.lists[id] == l {
+			continue
+		}
+		var now []*revocation.Cutoffs
+		unreadable := false
+		for _, other := range c.State.lists(id) {
+			if other != nil {
+				now = append(now, other.cutoffs)
+				unreadable = unreadable || other.err != nil
+			}
+		}
+		if unreadable {
+			continue
+		}
+		gone := Uncut{Name: l.record.Name}
+		for _, cutoff := range l.cutoffs.Lacking(now...) {
+			gone.Texts = append(gone.Texts, cutoff.String())
+		}
+		if floor := l.cutoffs.Floor(); c.State.floor(id.owner).Before(floor) {
+			gone.Texts = append(gone.Texts, "ids of version 7 from before "+floor.Format(time.RFC3339))
+		}
+		if len(gone.Texts) > 0 {
+			all = append(all, gone)
+		}
+	}
+	return all
+}
+
+// floor returns the moment before which every id of version 7 of an owner's tokens is
+// revoked, or the zero time.
+func (s *State) floor(owner keystore.Scope) (latest time.Time) {
+	for _, l := range s.lists(listID{owner, true}) {
+		if l != nil && l.cutoffs.Floor().After(latest) {
+			latest = l.cutoffs.Floor()
+		}
+	}
+	return latest
 }
 
 func (c *content) allProblems() []string {

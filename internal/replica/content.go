@@ -69,16 +69,20 @@ func describe(id listID, r keystore.Record) string {
 	return fmt.Sprintf("%s %q in scope %q", what, r.Name, r.Scope)
 }
 
-// missingFrom counts the ids of the list that are not on a later one, which may be
-// nil. If either list cannot be read, the result is 0.
-func (l *list) missingFrom(later *list) int {
-	switch {
-	case l == later || later != nil && later.err != nil:
-		return 0
-	case later == nil:
-		return l.ids.Len()
+// missingFrom counts the ids of the list that are not on a later one, which may be nil, and
+// those of them that are below a floor. If either list cannot be read, the result is 0.
+func (l *list) missingFrom(later *list, floor time.Time) (all, below int) {
+	if l == later || later != nil && later.err != nil {
+		return 0, 0
 	}
-	return l.ids.MissingFrom(later.ids)
+	var ids *revocation.List
+	if later != nil {
+		ids = later.ids
+	}
+	if all = l.ids.MissingFrom(ids); all > 0 && !floor.IsZero() {
+		below = l.ids.MissingBefore(floor, ids)
+	}
+	return all, below
 }
 
 // parse parses the records of a scope. It reuses the unchanged parts of prev, so

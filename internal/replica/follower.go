@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/keystore"
 )
 
@@ -55,7 +56,7 @@ type Follower struct {
 	wake    chan struct{}
 	answers chan answer
 
-	waiting atomic.Int32 // tokens that wait for a read
+	waiting *limit.Gate // of tokens that wait for a read
 
 	complete, single reads
 
@@ -93,13 +94,14 @@ type Events struct {
 // the prefixes: all records of the family, or only its lists. No prefix begins with
 // another. It notices within maxStale, or within half a minute if that is shorter, that
 // the store can no longer be read or that the watch has stopped silently.
-func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale time.Duration, on Events) *Follower {
+func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale time.Duration, waiting *limit.Gate, on Events) *Follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &Follower{
 		family:   family,
 		store:    store,
 		prefixes: prefixes,
 		maxStale: maxStale,
+		waiting:  waiting,
 		on:       on,
 		ended:    ctx,
 		stop:     stop,

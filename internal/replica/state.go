@@ -60,6 +60,27 @@ func (s *State) Key(scope keystore.Scope, kid string) (*signing.PublicKey, error
 	return own.keys.Find(kid)
 }
 
+// Known returns an error of class token.ErrUnavailable if the keys of a scope were never
+// read.
+func (s *State) Known(scope keystore.Scope) error {
+	r := s.full.merge(s.own(scope))
+	if !r.confirmed.IsZero() {
+		return nil
+	}
+	return fmt.Errorf("%w: the store was never read: %w", token.ErrUnavailable, r.cause())
+}
+
+// ScopesWith returns the scopes that have a key with a kid, readable or not.
+func (s *State) ScopesWith(kid string) []keystore.Scope {
+	var found []keystore.Scope
+	for scope := range s.scopes {
+		if _, err := s.Key(scope, kid); !errors.Is(err, signing.ErrNoKey) {
+			found = append(found, scope)
+		}
+	}
+	return found
+}
+
 // CheckKey returns token.ErrUnknownKey if the key with a kid is gone or differs from
 // the given key, and an error of class token.ErrUnavailable if its record cannot be
 // read.

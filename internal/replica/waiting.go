@@ -14,7 +14,6 @@ const (
 	peerWait   = time.Second            // the longest wait of a token for a read
 	peerGrace  = 250 * time.Millisecond // extra, for a read that began less than this ago
 	beginGrace = 10 * time.Millisecond  // extra, for a read that has not begun
-	maxWaiting = 1024                   // tokens that wait at once
 )
 
 // demand is shared by all tokens that wait for the same read.
@@ -54,12 +53,12 @@ func (f *Follower) Loaded(ctx context.Context) (*State, error) {
 	if s := f.current.Load(); s != nil {
 		return s, nil
 	}
-	leave, err := f.enter()
-	if err != nil {
-		return nil, err
+	leave, ok := f.waiting.Enter()
+	if !ok {
+		return nil, errTooMany
 	}
 	defer leave()
-	err = f.await(ctx, nil, func() bool { return f.current.Load() != nil })
+	err := f.await(ctx, nil, func() bool { return f.current.Load() != nil })
 	return f.current.Load(), err
 }
 
@@ -73,9 +72,9 @@ func (f *Follower) MayRead(scope keystore.Scope) bool {
 // enough returns true for a new state. If there is no such read, or it fails,
 // the error matches token.ErrUnavailable.
 func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func() bool) error {
-	leave, err := f.enter()
-	if err != nil {
-		return err
+	leave, ok := f.waiting.Enter()
+	if !ok {
+		return errTooMany
 	}
 	defer leave()
 	f.mu.Lock()
@@ -91,7 +90,7 @@ func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func
 	f.mu.Unlock()
 	f.signal()
 
-	err = f.await(ctx, d, enough)
+	err := f.await(ctx, d, enough)
 
 	f.mu.Lock()
 	d.waiters--
@@ -102,14 +101,7 @@ func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func
 	return err
 }
 
-// enter counts a waiting token, up to maxWaiting.
-func (f *Follower) enter() (leave func(), err error) {
-	if f.waiting.Add(1) > maxWaiting {
-		f.waiting.Add(-1)
-		return nil, fmt.Errorf("%w: too many tokens are waiting for a read of the store", token.ErrUnavailable)
-	}
-	return func() { f.waiting.Add(-1) }, nil
-}
+var errTooMany = fmt.Errorf("%w: too many tokens are waiting for a read of the store", token.ErrUnavailable)
 
 // await waits until the read of d is done or enough returns true, for at most
 // peerWait. If the rate limit on reads has delayed the read until then, await adds

@@ -31,6 +31,20 @@ func TestDirLetsARevocationEndASessionOfAnotherProcess(t *testing.T) {
 	storetest.ARevocationEndsASessionOfAnotherReplica(t, openerOfDir(t))
 }
 
+func TestAFolderInThePlaceOfAFileIsOneUnreadableRecord(t *testing.T) {
+	path := t.TempDir()
+	open := func(tb testing.TB) keystore.KeyStore {
+		store, err := dir.Open(path)
+		require.NoError(tb, err)
+		return store
+	}
+	storetest.OneUnreadableRecordIsOneUnreadableRecord(t, open, func(tb testing.TB, scope keystore.Scope, name string) {
+		file := filepath.Join(path, "meshes", string(scope), name)
+		require.NoError(tb, os.Remove(file))
+		require.NoError(tb, os.Mkdir(file, 0o700))
+	})
+}
+
 func BenchmarkDirRevocation(b *testing.B) { storetest.BenchmarkRevocation(b, openerOfDir(b)) }
 
 func TestDirLosesNothingAcknowledgedWhileItsFolderIsAway(t *testing.T) {

@@ -197,6 +197,13 @@ func TestValidatorOnALaggingStandbyCouldNotKnowAKeyThatItLacks(t *testing.T) {
 		func(tb testing.TB) { execute(tb, standby.URL(), "SELECT pg_wal_replay_resume()") })
 }
 
+func TestARevocationOnThePrimaryEndsSessionsOfAValidatorOnAStandby(t *testing.T) {
+	primary := engines.NewPostgres(t)
+	migrate(t, primary.URL())
+	standby := primary.NewStandby(t)
+	storetest.ARevocationEndsASessionOnACopy(t, opener(primary.URL()), opener(standby.URL()))
+}
+
 func TestStoreDropsAConnectionWhoseErrorSaysThatItIsOver(t *testing.T) {
 	url := newSchema(t, engines.SharedPostgres(t).URL())
 	migrate(t, url)

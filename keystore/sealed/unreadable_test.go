@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/sealed"
 )
@@ -66,6 +67,18 @@ func TestListReturnsTheOthersBesideRecordsThatCannotBeOpenedAndNamesThese(t *tes
 		require.Len(t, records, 1)
 	}
 	require.NoError(t, writer.Delete(t.Context(), "default", "c-altered"), "it can be removed")
+}
+
+func TestOnePlantedRecordIsOneUnreadableRecord(t *testing.T) {
+	inner := keystore.NewMemory()
+	open := func(tb testing.TB) keystore.KeyStore {
+		store, err := sealed.New(inner, aesgcm(t, 1))
+		require.NoError(tb, err)
+		return store
+	}
+	storetest.OneUnreadableRecordIsOneUnreadableRecord(t, open, func(_ testing.TB, scope keystore.Scope, name string) {
+		put(t, inner, scope, name, []byte("planted"))
+	})
 }
 
 // halfReadable is a store that cannot read one of its records.

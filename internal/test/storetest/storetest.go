@@ -1,7 +1,7 @@
 // Package storetest holds the tests that every store on an engine runs beside
 // keystoretest: the life of a token, with the constructors that a user calls; first keys
-// made by many processes; revocations that reach other replicas; outages of the engine;
-// and the cost of many meshes.
+// made by many processes; revocations, by id and by cutoff, that reach other replicas; outages
+// of the engine; and the cost of many meshes.
 package storetest
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/sealed"
+	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -102,6 +103,7 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	wantError(t, err, token.ErrRevoked)
 	must(t, dataplane.Restore(ctx, store, mesh, doomed.Registered().ID))
 	eventually(t, "a restored token is good", func() (dataplane.Verified, error) { return validate(revoked) })
+	aCutoffCountsForProxies(t, mesh, store, issuer, validator)
 
 	added, err := dataplane.AddKey(ctx, store, mesh, privateKey(t, forge.Key()))
 	must(t, err)
@@ -128,6 +130,25 @@ func lifeOfAProxy(t *testing.T, mesh string, open Opener) {
 	if again.Serial != 2 {
 		t.Errorf("EnsureKey returned serial %d after the rotation, want 2", again.Serial)
 	}
+
+	inKMS, err := signing.Generate(signing.DefaultBits)
+	must(t, err)
+	added, err = dataplane.AddExternalKey(ctx, store, mesh, inKMS.Public())
+	must(t, err)
+	if added.Serial != 3 {
+		t.Errorf("the key in a KMS has serial %d, want 3", added.Serial)
+	}
+	_, err = issuer.Issue(ctx, claims, day)
+	wantError(t, err, signing.ErrNoSigner)
+	issuer, err = dataplane.NewIssuer(store, quiet, dataplane.WithSigners(signing.SignersOf(inKMS)))
+	must(t, err)
+	third := issue()
+	eventually(t, "a token of the key in a KMS is good", func() (dataplane.Verified, error) { return validate(third) })
+	must(t, dataplane.RemoveKey(ctx, store, mesh, 2))
+	eventually(t, "a token of the key before it is refused", func() (struct{}, error) {
+		_, err := validate(second)
+		return struct{}{}, want(err, token.ErrUnknownKey)
+	})
 }
 
 func lifeOfAZone(t *testing.T, open Opener) {
@@ -161,6 +182,7 @@ func lifeOfAZone(t *testing.T, open Opener) {
 
 	bound, stop := verified.Bind(ctx)
 	defer stop()
+	aCutoffCountsForZones(t, store, issuer, validator)
 	must(t, zone.Revoke(ctx, store, verified.Registered().ID))
 	wantEnd(t, bound, token.ErrRevoked)
 	must(t, zone.RemoveKey(ctx, store, 1))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
@@ -14,14 +15,15 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// OneUnreadableRecordIsOneUnreadableRecord breaks an old key of a mesh, and then its
-// revocation list. spoil puts a record that cannot be read in the place of a good one. The
-// storage holds no records yet.
+// OneUnreadableRecordIsOneUnreadableRecord breaks an old key of a mesh, then its revocation
+// list, and then its cutoffs. spoil puts a record that cannot be read in the place of a good
+// one. The storage holds no records yet.
 //
 // A list must hold the other records and name the broken one, Get must not take it for a
 // missing one, and Delete must remove it. A validator that starts then must serve the
-// tokens of the other keys, and know nothing about those of the broken key; without the
-// list, nothing about the mesh's.
+// tokens of the other keys, and know nothing about those of the broken key. Without the list
+// or the cutoffs it must know nothing about the mesh's tokens, except for those that the
+// other record revokes, and so must a validator that runs already.
 func OneUnreadableRecordIsOneUnreadableRecord(t *testing.T, open Opener, spoil func(tb testing.TB, scope keystore.Scope, name string)) {
 	const mesh = "default"
 	ctx := audit.WithLogger(t.Context(), discard)
@@ -43,7 +45,7 @@ func OneUnreadableRecordIsOneUnreadableRecord(t *testing.T, open Opener, spoil f
 	}
 	must(t, dataplane.Revoke(ctx, store, mesh, revoked.ID))
 	oldKey, newKey := signing.DataplaneKeys(mesh).KeyName(1), signing.DataplaneKeys(mesh).KeyName(2)
-	list := revocation.Dataplane(mesh).Name
+	list, cutoffs := revocation.Dataplane(mesh).Name, revocation.DataplaneCutoffs(mesh).Name
 
 	spoil(t, mesh, oldKey)
 	wantUnreadable(t, store, mesh, oldKey, newKey, list)
@@ -56,37 +58,65 @@ func OneUnreadableRecordIsOneUnreadableRecord(t *testing.T, open Opener, spoil f
 	wantError(t, validate(revoked.Token), token.ErrRevoked)
 	wantError(t, validate(old.Token), token.ErrUnavailable)
 
-	spoil(t, mesh, list)
-	wantUnreadable(t, store, mesh, list, newKey)
-	validator = newValidator(t, open(t))
-	wantError(t, validate(good.Token), token.ErrUnavailable)
-	wantError(t, validate(revoked.Token), token.ErrUnavailable)
-	_, err = validator.Validate(ctx, "prod", other.Token)
+	named, err := issuer.Issue(ctx, token.Dataplane{Mesh: mesh, Name: "cut-off"}, day)
 	must(t, err)
+	revoke := map[string]func() error{
+		list: func() error { return dataplane.Revoke(ctx, store, mesh, revoked.ID) },
+		cutoffs: func() error {
+			_, err := dataplane.CutOff(ctx, store, mesh, dataplane.Cutoff{Before: time.Now().Add(token.Skew), Name: "cut-off"})
+			return err
+		},
+	}
+	must(t, revoke[cutoffs]())
+	running := validator
+	for _, c := range []struct{ spoilt, readable, revokedBySpoilt, revokedByReadable string }{
+		{list, cutoffs, revoked.Token, named.Token},
+		{cutoffs, list, named.Token, revoked.Token},
+	} {
+		spoil(t, mesh, c.spoilt)
+		wantUnreadable(t, store, mesh, c.spoilt, c.readable, newKey)
+		validator = running
+		eventually(t, "nothing is known about the mesh", func() (struct{}, error) {
+			return struct{}{}, want(validate(good.Token), token.ErrUnavailable)
+		})
+		for _, validator = range []dataplane.Validator{running, newValidator(t, open(t))} {
+			wantError(t, validate(good.Token), token.ErrUnavailable)
+			wantError(t, validate(c.revokedByReadable), token.ErrRevoked)
+			_, err = validator.Validate(ctx, "prod", other.Token)
+			must(t, err)
+		}
+		wantError(t, validate(c.revokedBySpoilt), token.ErrUnavailable) // the new validator never saw what revokes it
+		must(t, store.Delete(ctx, mesh, c.spoilt))
+		eventually(t, "the good token is good without the record", func() (struct{}, error) { return struct{}{}, validate(good.Token) })
+		must(t, revoke[c.spoilt]())
+	}
 
-	must(t, store.Delete(ctx, mesh, list))
-	must(t, store.Delete(ctx, mesh, oldKey))
+	for _, name := range []string{oldKey, list, cutoffs} {
+		must(t, store.Delete(ctx, mesh, name))
+	}
 	records, err := store.List(ctx, mesh, "")
 	must(t, err)
 	if len(records) != 1 || records[0].Name != newKey {
 		t.Errorf("the mesh has the records %v, want %s alone", records, newKey)
 	}
-	eventually(t, "the good token is good without a list", func() (struct{}, error) { return struct{}{}, validate(good.Token) })
+	eventually(t, "all tokens of the key are good", func() (struct{}, error) {
+		return struct{}{}, errors.Join(validate(good.Token), validate(revoked.Token), validate(named.Token))
+	})
 	eventually(t, "the token of the removed key is refused", func() (struct{}, error) {
 		return struct{}{}, want(validate(old.Token), token.ErrUnknownKey)
 	})
 }
 
-// OneListWithoutAScopeConcernsItsMesh takes from the revocation list of a mesh, with
-// unscope, what says to which mesh it belongs. Validators, those that run and those that
-// start then, must know nothing about the tokens of that mesh, and serve another. The
-// storage holds no records yet.
+// OneListWithoutAScopeConcernsItsMesh takes from the revocation list of a mesh, and from the
+// cutoffs of another, with unscope, what says to which mesh they belong. Validators, those
+// that run and those that start then, must know nothing about the tokens of these meshes,
+// and serve a third. The storage holds no records yet.
 func OneListWithoutAScopeConcernsItsMesh(t *testing.T, open Opener, unscope func(tb testing.TB, scope keystore.Scope, name string)) {
 	ctx := audit.WithLogger(t.Context(), discard)
 	store := open(t)
 	tokens := map[string]string{}
 	var running dataplane.Validator
-	for _, mesh := range []string{"prod", "default"} {
+	for _, mesh := range []string{"prod", "staging", "default"} {
 		issuer, validator := issuerAndValidator(t, store, open(t), mesh)
 		issued, err := issuer.Issue(ctx, token.Dataplane{Mesh: mesh}, day)
 		must(t, err)
@@ -94,11 +124,16 @@ func OneListWithoutAScopeConcernsItsMesh(t *testing.T, open Opener, unscope func
 	}
 	must(t, dataplane.Revoke(ctx, store, "prod", "some-id"))
 	unscope(t, "prod", revocation.Dataplane("prod").Name)
+	_, err := dataplane.CutOff(ctx, store, "staging", dataplane.Cutoff{Before: time.Now().Add(-day)})
+	must(t, err)
+	unscope(t, "staging", revocation.DataplaneCutoffs("staging").Name)
 	for _, validator := range []dataplane.Validator{running, newValidator(t, open(t))} {
-		eventually(t, "nothing is known about the mesh", func() (struct{}, error) {
-			_, err := validator.Validate(ctx, "prod", tokens["prod"])
-			return struct{}{}, want(err, token.ErrUnavailable)
-		})
+		for _, mesh := range []string{"prod", "staging"} {
+			eventually(t, "nothing is known about the mesh "+mesh, func() (struct{}, error) {
+				_, err := validator.Validate(ctx, mesh, tokens[mesh])
+				return struct{}{}, want(err, token.ErrUnavailable)
+			})
+		}
 		_, err := validator.Validate(ctx, "default", tokens["default"])
 		must(t, err)
 	}

@@ -2,6 +2,7 @@ package etcdtest
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -17,7 +18,11 @@ func TestStoreServesTokensThroughTheirLife(t *testing.T) {
 }
 
 func TestStoreLetsARevocationEndASessionOfAnotherReplica(t *testing.T) {
-	storetest.ARevocationEndsASessionOfAnotherReplica(t, startCluster(t, 3).opener())
+	for _, members := range []int{1, 3} {
+		t.Run(fmt.Sprint(members, " members"), func(t *testing.T) {
+			storetest.ARevocationEndsASessionOfAnotherReplica(t, startCluster(t, members).opener())
+		})
+	}
 }
 
 func TestStoreGivesManyProcessesOneFirstKey(t *testing.T) {

@@ -3,26 +3,28 @@
 //   kid         the key's id
 //   privateKey  PEM, PKCS#8
 //   publicKey   PEM, PKIX (which jose calls SPKI)
-//   sign        payloads to sign
+//   keySet      the JSON Web Key Set to check tokens with
+//   sign        tokens to sign: {"payload": ..., "typ": ...}
 //   verify      tokens to check
 //
 // and writes one to its standard output, with a result for each:
 //
+//   keySet      a JSON Web Key Set with the public key
 //   signed      tokens
 //   verified    {"payload": ..., "header": ...} or {"error": the code}
 import { createLocalJWKSet, exportJWK, importPKCS8, importSPKI, jwtVerify, SignJWT } from 'jose'
 
 let input = ''
 for await (const chunk of process.stdin) input += chunk
-const { kid, privateKey, publicKey, sign, verify } = JSON.parse(input)
+const { kid, privateKey, publicKey, keySet, sign, verify } = JSON.parse(input)
 
 const signingKey = await importPKCS8(privateKey, 'RS256')
 const jwk = await exportJWK(await importSPKI(publicKey, 'RS256', { extractable: true }))
-const keys = createLocalJWKSet({ keys: [{ ...jwk, kid, alg: 'RS256', use: 'sig' }] })
+const keys = createLocalJWKSet(keySet)
 
 const signed = []
-for (const payload of sign) {
-  signed.push(await new SignJWT(payload).setProtectedHeader({ alg: 'RS256', kid, typ: 'JWT' }).sign(signingKey))
+for (const { payload, typ } of sign) {
+  signed.push(await new SignJWT(payload).setProtectedHeader({ alg: 'RS256', kid, typ }).sign(signingKey))
 }
 
 const verified = []
@@ -38,4 +40,4 @@ for (const token of verify) {
     verified.push({ error: error.code ?? String(error) })
   }
 }
-console.log(JSON.stringify({ signed, verified }))
+console.log(JSON.stringify({ keySet: { keys: [{ ...jwk, kid, alg: 'RS256', use: 'sig' }] }, signed, verified }))

@@ -1,4 +1,6 @@
-package token
+// Package strictjson reads JSON that a peer sent, such as a token or a key set. It accepts
+// less than encoding/json: see [Reader].
+package strictjson
 
 import (
 	"errors"
@@ -8,27 +10,28 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is the maximum nesting of objects and arrays, the outermost
+// MaxDepth is the maximum nesting of objects and arrays, the outermost
 // included.
-const maxDepth = 8
+const MaxDepth = 8
 
-// maxQuoted is the maximum number of bytes of a token that an error quotes.
-const maxQuoted = 64
-
-// reader reads JSON (RFC 8259) more strictly than the RFC requires: no
-// duplicate name in an object, no unpaired surrogate, at most maxDepth levels.
-// The strings that it returns are slices of text unless they contain an escape.
+// Reader reads JSON (RFC 8259) more strictly than the RFC requires: no
+// duplicate name in an object, no unpaired surrogate, at most MaxDepth levels.
+// The strings that it returns are slices of the text unless they contain an escape.
 //
-// Each method that reads a value starts at its first character.
-type reader struct {
+// Each method that reads a value starts at its first character. Errors quote one
+// character or the name of a member, escaped and cut.
+type Reader struct {
 	text  string
 	pos   int
 	depth int
 }
 
-// document reads a text that is one object and nothing else. It calls member as
-// object does.
-func (r *reader) document(member func(name string) error) error {
+// NewReader returns a reader at the start of a text.
+func NewReader(text string) Reader { return Reader{text: text} }
+
+// Document reads a text that is one object and nothing else. It calls member as
+// Object does.
+func (r *Reader) Document(member func(name string) error) error {
 	if strings.HasPrefix(r.text, "\ufeff") {
 		return errors.New("starts with a byte order mark, want a JSON object")
 	}
@@ -36,7 +39,7 @@ func (r *reader) document(member func(name string) error) error {
 		return errors.New("not valid UTF-8")
 	}
 	r.space()
-	if err := r.object(member); err != nil {
+	if err := r.Object(member); err != nil {
 		return err
 	}
 	r.space()
@@ -46,28 +49,28 @@ func (r *reader) document(member func(name string) error) error {
 	return nil
 }
 
-// object reads an object. For each member it calls member, which must read the
+// Object reads an object. For each member it calls member, which must read the
 // value.
-func (r *reader) object(member func(name string) error) error {
+func (r *Reader) Object(member func(name string) error) error {
 	if err := r.open('{', "a JSON object"); err != nil {
 		return err
 	}
-	if r.peek() == '}' {
+	if r.Peek() == '}' {
 		r.close()
 		return nil
 	}
 	var seen names
 	for {
 		at := r.pos
-		name, err := r.string()
+		name, err := r.Text()
 		if err != nil {
 			return err
 		}
 		if !seen.add(name) {
-			return fmt.Errorf("name %q appears twice in one object, again at byte %d", cut(name), at)
+			return fmt.Errorf("name %.64q appears twice in one object, again at byte %d", name, at)
 		}
 		r.space()
-		if r.peek() != ':' {
+		if r.Peek() != ':' {
 			return r.unexpected("':'")
 		}
 		r.pos++
@@ -81,12 +84,12 @@ func (r *reader) object(member func(name string) error) error {
 	}
 }
 
-// array reads an array. For each element it calls element, which must read it.
-func (r *reader) array(element func() error) error {
+// Array reads an array. For each element it calls element, which must read it.
+func (r *Reader) Array(element func() error) error {
 	if err := r.open('[', "a JSON array"); err != nil {
 		return err
 	}
-	if r.peek() == ']' {
+	if r.Peek() == ']' {
 		r.close()
 		return nil
 	}
@@ -100,12 +103,12 @@ func (r *reader) array(element func() error) error {
 	}
 }
 
-func (r *reader) open(bracket byte, want string) error {
-	if r.peek() != bracket {
+func (r *Reader) open(bracket byte, want string) error {
+	if r.Peek() != bracket {
 		return r.unexpected(want)
 	}
-	if r.depth == maxDepth {
-		return fmt.Errorf("more than %d levels deep at byte %d", maxDepth, r.pos)
+	if r.depth == MaxDepth {
+		return fmt.Errorf("more than %d levels deep at byte %d", MaxDepth, r.pos)
 	}
 	r.depth++
 	r.pos++
@@ -113,15 +116,15 @@ func (r *reader) open(bracket byte, want string) error {
 	return nil
 }
 
-func (r *reader) close() {
+func (r *Reader) close() {
 	r.depth--
 	r.pos++
 }
 
 // more reads the character after an element: a comma or the closing bracket.
-func (r *reader) more(bracket byte, want string) (bool, error) {
+func (r *Reader) more(bracket byte, want string) (bool, error) {
 	r.space()
-	switch r.peek() {
+	switch r.Peek() {
 	case ',':
 		r.pos++
 		r.space()
@@ -133,12 +136,12 @@ func (r *reader) more(bracket byte, want string) (bool, error) {
 	return false, r.unexpected(want)
 }
 
-// strings reads an array of strings; an empty one is nil.
-func (r *reader) strings() ([]string, error) {
+// Texts reads an array of strings; an empty one is nil.
+func (r *Reader) Texts() ([]string, error) {
 	var few [8]string // most lists are short: one allocation, of the right size
 	list := few[:0]
-	err := r.array(func() error {
-		s, err := r.string()
+	err := r.Array(func() error {
+		s, err := r.Text()
 		list = append(list, s)
 		return err
 	})
@@ -148,9 +151,9 @@ func (r *reader) strings() ([]string, error) {
 	return append(make([]string, 0, len(list)), list...), nil
 }
 
-// string reads a string.
-func (r *reader) string() (string, error) {
-	if r.peek() != '"' {
+// Text reads a string.
+func (r *Reader) Text() (string, error) {
+	if r.Peek() != '"' {
 		return "", r.unexpected("a string")
 	}
 	start := r.pos + 1
@@ -170,7 +173,7 @@ func (r *reader) string() (string, error) {
 }
 
 // unescape reads the rest of a string that starts with before.
-func (r *reader) unescape(before string) (string, error) {
+func (r *Reader) unescape(before string) (string, error) {
 	var s strings.Builder
 	s.WriteString(before)
 	for r.pos < len(r.text) {
@@ -196,9 +199,9 @@ func (r *reader) unescape(before string) (string, error) {
 }
 
 // escape reads an escape sequence, or two that make a surrogate pair.
-func (r *reader) escape() (rune, error) {
+func (r *Reader) escape() (rune, error) {
 	r.pos++
-	c := r.peek()
+	c := r.Peek()
 	if c == 'u' {
 		return r.unicodeEscape()
 	}
@@ -211,7 +214,7 @@ func (r *reader) escape() (rune, error) {
 	return rune("\"\\/\b\f\n\r\t"[i]), nil
 }
 
-func (r *reader) unicodeEscape() (rune, error) {
+func (r *Reader) unicodeEscape() (rune, error) {
 	at := r.pos
 	char, err := r.hex4()
 	if err != nil || !utf16.IsSurrogate(char) {
@@ -231,11 +234,11 @@ func (r *reader) unicodeEscape() (rune, error) {
 }
 
 // hex4 reads the letter u and four hexadecimal digits.
-func (r *reader) hex4() (rune, error) {
+func (r *Reader) hex4() (rune, error) {
 	var char rune
 	for range 4 {
 		r.pos++
-		switch c := r.peek(); {
+		switch c := r.Peek(); {
 		case c >= '0' && c <= '9':
 			char = char<<4 | rune(c-'0')
 		case c >= 'a' && c <= 'f':
@@ -250,26 +253,26 @@ func (r *reader) hex4() (rune, error) {
 	return char, nil
 }
 
-// number reads a number and returns its text.
-func (r *reader) number() (string, error) {
+// Number reads a number and returns its text.
+func (r *Reader) Number() (string, error) {
 	start := r.pos
-	if r.peek() == '-' {
+	if r.Peek() == '-' {
 		r.pos++
 	}
-	if r.peek() == '0' {
+	if r.Peek() == '0' {
 		r.pos++
 	} else if !r.digits() {
 		return "", r.unexpected("a number")
 	}
-	if r.peek() == '.' {
+	if r.Peek() == '.' {
 		r.pos++
 		if !r.digits() {
 			return "", r.unexpected("a digit after the decimal point")
 		}
 	}
-	if c := r.peek(); c == 'e' || c == 'E' {
+	if c := r.Peek(); c == 'e' || c == 'E' {
 		r.pos++
-		if c := r.peek(); c == '+' || c == '-' {
+		if c := r.Peek(); c == '+' || c == '-' {
 			r.pos++
 		}
 		if !r.digits() {
@@ -280,7 +283,7 @@ func (r *reader) number() (string, error) {
 }
 
 // digits skips digits and reports whether there were any.
-func (r *reader) digits() bool {
+func (r *Reader) digits() bool {
 	i := r.pos
 	for i < len(r.text) && r.text[i] >= '0' && r.text[i] <= '9' {
 		i++
@@ -290,9 +293,9 @@ func (r *reader) digits() bool {
 	return some
 }
 
-// word skips a word at the current position and reports whether it was there.
+// Word skips a word at the current position and reports whether it was there.
 // After a longer word the next read fails.
-func (r *reader) word(word string) bool {
+func (r *Reader) Word(word string) bool {
 	if !strings.HasPrefix(r.text[r.pos:], word) {
 		return false
 	}
@@ -300,29 +303,29 @@ func (r *reader) word(word string) bool {
 	return true
 }
 
-// skip reads a value of any kind, as strictly as any other.
-func (r *reader) skip() error {
-	switch c := r.peek(); {
+// Skip reads a value of any kind, as strictly as any other.
+func (r *Reader) Skip() error {
+	switch c := r.Peek(); {
 	case c == '{':
-		return r.object(func(string) error { return r.skip() })
+		return r.Object(func(string) error { return r.Skip() })
 	case c == '[':
-		return r.array(r.skip)
+		return r.Array(r.Skip)
 	case c == '"':
-		_, err := r.string()
+		_, err := r.Text()
 		return err
 	case c == '-' || c >= '0' && c <= '9':
-		_, err := r.number()
+		_, err := r.Number()
 		return err
-	case r.word("true") || r.word("false") || r.word("null"):
+	case r.Word("true") || r.Word("false") || r.Word("null"):
 		return nil
 	}
 	return r.unexpected("a JSON value")
 }
 
 // space skips white space.
-func (r *reader) space() {
+func (r *Reader) space() {
 	for {
-		switch r.peek() {
+		switch r.Peek() {
 		case ' ', '\t', '\n', '\r':
 			r.pos++
 		default:
@@ -331,16 +334,16 @@ func (r *reader) space() {
 	}
 }
 
-// peek returns the current byte, or 0 at the end of the text: no value starts
+// Peek returns the current byte, or 0 at the end of the text: no value starts
 // with it or contains it.
-func (r *reader) peek() byte {
+func (r *Reader) Peek() byte {
 	if r.pos < len(r.text) {
 		return r.text[r.pos]
 	}
 	return 0
 }
 
-func (r *reader) unexpected(want string) error {
+func (r *Reader) unexpected(want string) error {
 	if r.pos >= len(r.text) {
 		return fmt.Errorf("the text ends at byte %d, want %s", r.pos, want)
 	}
@@ -373,12 +376,4 @@ func (s *names) add(name string) bool {
 	before := len(s.many)
 	s.many[name] = struct{}{}
 	return len(s.many) > before
-}
-
-// cut shortens text that goes into an error.
-func cut(text string) string {
-	if len(text) > maxQuoted {
-		return text[:maxQuoted] + "..."
-	}
-	return text
 }

@@ -1,4 +1,4 @@
-package dataplane_test
+package cutoffmodel
 
 import (
 	"cmp"
@@ -8,14 +8,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/meshpass/meshpass/dataplane"
-	"github.com/meshpass/meshpass/internal/test/storetest"
+	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -25,22 +23,23 @@ import (
 const (
 	longestLifetime = 2 * time.Hour    // of the tokens of this test
 	pollBound       = 31 * time.Second // within which a validator without a watch knows a change
+	leeway          = 30 * time.Second // of validators, by default
 )
 
-// revokedState is what the records of a mesh say, as the documents describe them.
+// revokedState is what the records of a scope say, as the documents describe them.
 type revokedState struct {
 	keys    map[signing.Serial]bool
 	ids     map[string]bool
-	cutoffs [2]map[dataplane.Cutoff]time.Time // in the mesh's scope and the global one, by subject
+	cutoffs [2]map[revocation.Cutoff]time.Time // in the scope and, for a mesh, the global one, by subject
 	floor   time.Time
 }
 
 func (s revokedState) clone() revokedState {
-	return revokedState{maps.Clone(s.keys), maps.Clone(s.ids), [2]map[dataplane.Cutoff]time.Time{maps.Clone(s.cutoffs[0]), maps.Clone(s.cutoffs[1])}, s.floor}
+	return revokedState{maps.Clone(s.keys), maps.Clone(s.ids), [2]map[revocation.Cutoff]time.Time{maps.Clone(s.cutoffs[0]), maps.Clone(s.cutoffs[1])}, s.floor}
 }
 
 // add adds a cutoff to one of the two records. The later one of a subject counts.
-func (s revokedState) add(record int, subject dataplane.Cutoff, before time.Time) {
+func (s revokedState) add(record int, subject revocation.Cutoff, before time.Time) {
 	if before.After(s.cutoffs[record][subject]) {
 		s.cutoffs[record][subject] = before
 	}
@@ -71,25 +70,26 @@ func (s revokedState) cutAt(x *revocable) (latest [2]time.Time) {
 	return latest
 }
 
-// revocable is a token of mesh default.
+// revocable is a token of the scope.
 type revocable struct {
-	raw, id, kid   string
-	name, workload string
-	made           time.Time // by the true clock
-	idTime         time.Time // zero: the id does not tell it
-	iat, exp       time.Time // iat may be zero
-	verified       map[*clockedValidator]dataplane.Verified
+	Claims
+	raw, id, kid string
+	made         time.Time // by the true clock
+	idTime       time.Time // zero: the id does not tell it
+	iat, exp     time.Time // iat may be zero
+	verified     map[*clockedValidator]Verified
 }
 
-func (x *revocable) concernedBy(subject dataplane.Cutoff) bool {
-	return (subject.Name == "" || subject.Name == x.name) &&
-		(subject.Workload == "" || subject.Workload == x.workload) &&
+func (x *revocable) concernedBy(subject revocation.Cutoff) bool {
+	return (subject.Name == "" || subject.Name == x.Name) &&
+		(subject.Workload == "" || subject.Workload == x.Workload) &&
+		(subject.Zone == "" || subject.Zone == x.Zone) &&
 		(subject.KeyID == "" || subject.KeyID == x.kid)
 }
 
 // clockedValidator is a validator whose clock is apart from the true one.
 type clockedValidator struct {
-	dataplane.Validator
+	Validator
 	name       string
 	apart      time.Duration
 	ofStore    bool     // it uses the store's keys
@@ -100,6 +100,8 @@ type clockedValidator struct {
 // faults are what is wrong with a token, each nil or an error: its key, its id, the
 // cutoffs of either record, its time.
 type faults [5]error
+
+func (f faults) have(fault error) bool { return slices.Contains(f[:], fault) }
 
 // wrong returns what is wrong with a token in a state.
 func (v *clockedValidator) wrong(s revokedState, x *revocable) (f faults) {
@@ -120,7 +122,7 @@ func (v *clockedValidator) wrong(s revokedState, x *revocable) (f faults) {
 	if x.iat.Before(cut[1]) {
 		f[3] = token.ErrRevoked
 	}
-	if !time.Now().Add(v.apart).Before(x.exp.Add(defaultLeeway)) {
+	if !time.Now().Add(v.apart).Before(x.exp.Add(leeway)) {
 		f[4] = token.ErrExpired
 	}
 	return f
@@ -148,12 +150,13 @@ type savedStore struct {
 
 // cutoffModel says which tokens are good and which sessions are open.
 type cutoffModel struct {
+	Kind
 	t          *testing.T
 	draw       *rand.Rand
 	store      *keystore.Memory
-	issuers    []dataplane.Issuer
-	offline    []dataplane.Issuer // do not see the cutoffs
-	apart      []time.Duration    // the clocks of both
+	issuers    []Issuer
+	offline    []Issuer        // do not see the cutoffs
+	apart      []time.Duration // the clocks of both
 	validators []*clockedValidator
 
 	now         revokedState
@@ -164,41 +167,65 @@ type cutoffModel struct {
 	understates bool // pruning may state less than the longest lifetime
 }
 
-func newCutoffModel(t *testing.T, seed uint64) *cutoffModel {
+func newCutoffModel(t *testing.T, kind Kind, seed uint64) *cutoffModel {
 	m := &cutoffModel{
+		Kind:        kind,
 		t:           t,
 		draw:        rand.New(rand.NewPCG(seed, 0)),
 		store:       keystore.NewMemory(),
-		now:         revokedState{map[signing.Serial]bool{1: true}, map[string]bool{}, [2]map[dataplane.Cutoff]time.Time{{}, {}}, time.Time{}},
+		now:         revokedState{map[signing.Serial]bool{1: true}, map[string]bool{}, [2]map[revocation.Cutoff]time.Time{{}, {}}, time.Time{}},
 		understates: seed%2 == 0,
 	}
-	putKey(t, m.store, "default", 1, testKey(1))
-	if seed%4 < 2 { // as beside a Kuma
-		require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), m.store, "default"))
+	data, err := testKey(1).PEM()
+	m.must(err)
+	m.create(m.store, keystore.Record{Scope: m.Keys.Scope(), Name: m.Keys.KeyName(1), Data: data})
+	if m.MakeGlobalList != nil && seed%4 < 2 { // as beside a Kuma
+		m.must(m.MakeGlobalList(t.Context(), m.store))
 	}
 	// No two clocks are further apart than the skew. Operators have the true one.
 	slowest := -time.Duration(m.draw.Int64N(int64(token.Skew) + 1))
 	for _, apart := range []time.Duration{slowest, 0, slowest + token.Skew} {
 		m.apart = append(m.apart, apart)
-		m.issuers = append(m.issuers, newIssuer(t, m.store, dataplane.WithClock(clockApart(apart))))
-		m.offline = append(m.offline, newOfflineIssuer(t, testKey(2), "own", dataplane.WithClock(clockApart(apart))))
+		issuer, err := m.NewIssuer(m.store, clockApart(apart))
+		m.must(err)
+		m.issuers = append(m.issuers, issuer)
+		offline, err := m.NewOfflineIssuer(testKey(2), "own", clockApart(apart))
+		m.must(err)
+		m.offline = append(m.offline, offline)
 	}
-	own := dataplane.WithPublicKey("default", "own", testKey(2).Public())
-	m.follow(m.store, &clockedValidator{name: "remembering", ofStore: true, configured: []string{"own"}}, own)
-	m.follow(m.store, &clockedValidator{name: "slow", apart: slowest, ofStore: true}, dataplane.WithCache(0))
+	own := map[string]*signing.PublicKey{"own": testKey(2).Public()}
+	m.follow(m.store, &clockedValidator{name: "remembering", ofStore: true, configured: []string{"own"}}, Settings{Cache: 4096, Configured: own})
+	m.follow(m.store, &clockedValidator{name: "slow", apart: slowest, ofStore: true}, Settings{})
 	m.follow(m.store, &clockedValidator{name: "configured", apart: slowest + token.Skew, configured: []string{"own", "1"}},
-		own, dataplane.WithPublicKey("default", "1", testKey(1).Public()), dataplane.WithoutStoreKeys())
-	m.follow(struct{ keystore.KeyStore }{m.store}, &clockedValidator{name: "polling", ofStore: true, bound: pollBound})
+		Settings{Cache: 4096, Configured: map[string]*signing.PublicKey{"own": testKey(2).Public(), "1": testKey(1).Public()}, WithoutStoreKeys: true})
+	m.follow(struct{ keystore.KeyStore }{m.store}, &clockedValidator{name: "polling", ofStore: true, bound: pollBound}, Settings{Cache: 4096})
 	synctest.Wait()
 	return m
+}
+
+func (m *cutoffModel) must(err error) {
+	m.t.Helper()
+	m.holds(err == nil, "error %v, want none", err)
+}
+
+// holds ends the test with a message, unless what it is about holds.
+func (m *cutoffModel) holds(what bool, otherwise string, args ...any) {
+	m.t.Helper()
+	if !what {
+		m.t.Fatalf(otherwise, args...)
+	}
 }
 
 func clockApart(d time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(d) }
 }
 
-func (m *cutoffModel) follow(store keystore.KeyStore, v *clockedValidator, options ...dataplane.ValidatorOption) {
-	v.Validator = newValidator(m.t, store, append(options, dataplane.WithClock(clockApart(v.apart)))...)
+func (m *cutoffModel) follow(store keystore.KeyStore, v *clockedValidator, settings Settings) {
+	settings.Clock = clockApart(v.apart)
+	validator, err := m.NewValidator(store, settings)
+	m.must(err)
+	m.t.Cleanup(func() { m.must(validator.Close()) })
+	v.Validator = validator
 	m.validators = append(m.validators, v)
 }
 
@@ -222,20 +249,15 @@ func (m *cutoffModel) states(v *clockedValidator) []revokedState {
 }
 
 func (m *cutoffModel) newToken() *revocable {
-	return &revocable{
-		name:     oneOf(m, "", "dp-1", "dp-2"),
-		workload: oneOf(m, "", "backend", "frontend"),
-		made:     time.Now(),
-		verified: map[*clockedValidator]dataplane.Verified{},
-	}
+	return &revocable{Claims: oneOf(m, m.Tokens...), made: time.Now(), verified: map[*clockedValidator]Verified{}}
 }
 
 func oneOf[T any](m *cutoffModel, from ...T) T { return from[m.draw.IntN(len(from))] }
 
-func (m *cutoffModel) issueBy(issuer dataplane.Issuer, apart time.Duration) *revocable {
+func (m *cutoffModel) issueBy(issuer Issuer, apart time.Duration) *revocable {
 	x, lifetime := m.newToken(), oneOf(m, 10*time.Minute, time.Hour, longestLifetime)
-	issued, err := issuer.Issue(m.t.Context(), token.Dataplane{Mesh: "default", Name: x.name, Workload: x.workload}, lifetime)
-	require.NoError(m.t, err)
+	issued, err := issuer(m.t.Context(), x.Claims, lifetime)
+	m.must(err)
 	clock := time.Now().Add(apart)
 	x.raw, x.id, x.kid = issued.Token, issued.ID, issued.KeyID
 	x.idTime = clock.Truncate(time.Millisecond)
@@ -253,7 +275,7 @@ func (m *cutoffModel) issue() {
 			x.iat = cut
 		}
 	}
-	require.Zero(m.t, m.validators[0].wrong(m.now, x), "the model refuses what an issuer who saw the cutoffs has just issued")
+	m.holds(m.validators[0].wrong(m.now, x) == faults{}, "the model refuses what an issuer who saw the cutoffs has just issued")
 }
 
 func (m *cutoffModel) issueOffline() {
@@ -272,9 +294,26 @@ func (m *cutoffModel) issueElsewhere() {
 		x.iat = x.made.Truncate(time.Second).Add(-time.Duration(m.draw.IntN(300)) * time.Second)
 		iat = fmt.Sprintf(`,"iat":%d`, x.iat.Unix())
 	}
-	x.raw = signPayload(m.t, keyOf(serial), x.kid, fmt.Sprintf(`{"Mesh":"default","Name":"%s","Workload":"%s","jti":"%s","exp":%d%s}`, x.name, x.workload, x.id, x.exp.Unix(), iat))
+	x.raw = forge.Token(`{"alg":"RS256","kid":"`+x.kid+`","typ":"JWT"}`, fmt.Sprintf(`{%s,"jti":"%s","exp":%d%s}`, m.Payload(x.Claims), x.id, x.exp.Unix(), iat), func(input []byte) []byte {
+		signature, err := keyOf(serial).Sign(input)
+		m.must(err)
+		return signature
+	})
 	m.tokens = append(m.tokens, x)
 }
+
+// The keys are made when the tests run; nobody's key is kept here.
+var testKeys = [3]func() *signing.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey)}
+
+func newKey() *signing.PrivateKey {
+	key, err := signing.Generate(signing.MinBits)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func testKey(n int) *signing.PrivateKey { return testKeys[n]() }
 
 // keyOf returns the key of a serial, which is always the same.
 func keyOf(serial signing.Serial) *signing.PrivateKey { return testKey(int(serial % 3)) }
@@ -282,7 +321,7 @@ func keyOf(serial signing.Serial) *signing.PrivateKey { return testKey(int(seria
 func (m *cutoffModel) revoke() {
 	if len(m.tokens) > 0 {
 		x := oneOf(m, m.tokens...)
-		require.NoError(m.t, dataplane.Revoke(m.t.Context(), m.store, "default", x.id))
+		m.must(m.Revoke(m.t.Context(), m.store, x.id))
 		m.change(func(s *revokedState) { s.ids[x.id] = true })
 	}
 }
@@ -290,37 +329,68 @@ func (m *cutoffModel) revoke() {
 func (m *cutoffModel) restoreID() {
 	if ids := slices.Sorted(maps.Keys(m.now.ids)); len(ids) > 0 {
 		id := oneOf(m, ids...)
-		require.NoError(m.t, dataplane.Restore(m.t.Context(), m.store, "default", id))
+		m.must(m.Restore(m.t.Context(), m.store, id))
 		m.change(func(s *revokedState) { delete(s.ids, id) })
 	}
 }
 
 func (m *cutoffModel) cutOff() {
-	subject := oneOf(m, dataplane.Cutoff{}, dataplane.Cutoff{Name: "dp-1"}, dataplane.Cutoff{Workload: "backend"}, dataplane.Cutoff{KeyID: "1"}, dataplane.Cutoff{KeyID: "own"})
-	c, untilNow := subject, m.draw.IntN(2) == 0
-	if c.Before = time.Now().Add(token.Skew); !untilNow {
+	subject := oneOf(m, m.Subjects...)
+	c, before := subject, m.now
+	untilNow := false
+	switch m.draw.IntN(4) {
+	case 0:
 		c.Before = time.Now().Add(-time.Duration(m.draw.Int64N(int64(30 * time.Minute))))
+	case 1: // as far ahead as a cutoff can be made
+		c.Before = time.Now().Add(time.Duration(m.draw.Int64N(int64(2*token.Skew - time.Second))))
+	default:
+		var err error
+		if c, err = m.UntilNow(m.t.Context(), m.store, subject); err != nil {
+			m.holds(errors.Is(err, revocation.ErrCutoff) && before.anyAfter(time.Now().Add(2*token.Skew-time.Second)), "%v", err)
+			return
+		}
+		untilNow = true
 	}
-	record := m.draw.IntN(2)
+	records := revocation.CutoffsOf(m.Keys.Kind(), m.Keys.Scope())
+	record := m.draw.IntN(len(records))
+	var err error
 	if record == 0 {
-		_, err := dataplane.CutOff(m.t.Context(), m.store, "default", c)
-		require.NoError(m.t, err)
+		err = m.CutOff(m.t.Context(), m.store, c)
 	} else {
-		_, err := revocation.DataplaneCutoffsGlobal("default").Add(m.t.Context(), m.store, revocation.Cutoff{Before: c.Before, Name: c.Name, Workload: c.Workload, KeyID: c.KeyID})
-		require.NoError(m.t, err)
+		_, err = records[record].Add(m.t.Context(), m.store, c)
 	}
+	m.must(err)
 	m.change(func(s *revokedState) {
 		s.add(record, subject, c.Before.Add(time.Second-1).Truncate(time.Second).UTC())
 	})
 	for _, x := range m.tokens {
-		if untilNow && x.concernedBy(subject) && time.Since(x.made) >= time.Second { // cutoffs count in seconds
-			require.Contains(m.t, m.validators[0].wrong(m.now, x), token.ErrRevoked, "the model accepts what was issued before a cutoff until now")
+		if untilNow && x.concernedBy(subject) && !before.hasForgotten(x) {
+			m.holds(m.validators[0].wrong(m.now, x).have(token.ErrRevoked), "the model accepts %s, issued before %s", x, c)
 		}
 	}
 }
 
+// anyAfter reports whether there is a cutoff with a moment after at.
+func (s revokedState) anyAfter(at time.Time) bool {
+	for _, cutoffs := range s.cutoffs {
+		for _, before := range cutoffs {
+			if before.After(at) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasForgotten reports whether a token is dated at a cutoff far ahead that is gone, removed
+// or put back.
+func (s revokedState) hasForgotten(x *revocable) bool {
+	cut := s.cutAt(x)
+	return !x.iat.Before(time.Now().Add(token.Skew)) && x.iat.After(cut[0]) && x.iat.After(cut[1])
+}
+
 func (m *cutoffModel) removeCutoff() {
-	var present []dataplane.Cutoff
+	var present []revocation.Cutoff
 	for _, cutoffs := range m.now.cutoffs {
 		for c, before := range cutoffs {
 			c.Before = before
@@ -331,12 +401,12 @@ func (m *cutoffModel) removeCutoff() {
 		return
 	}
 	// A seed always draws the same.
-	slices.SortFunc(present, func(a, b dataplane.Cutoff) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortFunc(present, func(a, b revocation.Cutoff) int { return cmp.Compare(a.String(), b.String()) })
 	c := oneOf(m, present...)
-	require.NoError(m.t, dataplane.RemoveCutoff(m.t.Context(), m.store, "default", c))
+	m.must(m.RemoveCutoff(m.t.Context(), m.store, c))
 	m.change(func(s *revokedState) {
 		for _, cutoffs := range s.cutoffs {
-			maps.DeleteFunc(cutoffs, func(subject dataplane.Cutoff, before time.Time) bool {
+			maps.DeleteFunc(cutoffs, func(subject revocation.Cutoff, before time.Time) bool {
 				subject.Before = before
 				return subject == c
 			})
@@ -346,10 +416,10 @@ func (m *cutoffModel) removeCutoff() {
 
 func (m *cutoffModel) cutOffOthers() {
 	before := time.Now().Add(token.Skew)
-	_, err := dataplane.CutOff(m.t.Context(), m.store, "other", dataplane.Cutoff{Before: before})
-	require.NoError(m.t, err)
-	_, err = revocation.ZoneCutoffs().Add(m.t.Context(), m.store, revocation.Cutoff{Before: before})
-	require.NoError(m.t, err)
+	for _, ref := range m.OtherCutoffs {
+		_, err := ref.Add(m.t.Context(), m.store, revocation.Cutoff{Before: before})
+		m.must(err)
+	}
 }
 
 func (m *cutoffModel) prune() {
@@ -357,8 +427,7 @@ func (m *cutoffModel) prune() {
 	if m.understates && m.draw.IntN(2) == 0 {
 		lifetime = time.Minute
 	}
-	_, err := dataplane.PruneRevocations(m.t.Context(), m.store, "default", lifetime, false)
-	require.NoError(m.t, err)
+	m.must(m.Prune(m.t.Context(), m.store, lifetime))
 	m.change(func(s *revokedState) {
 		if floor := time.Now().Add(-lifetime - 15*time.Minute).Truncate(time.Second); floor.After(s.floor) {
 			s.floor = floor
@@ -366,29 +435,29 @@ func (m *cutoffModel) prune() {
 	})
 	for _, x := range m.tokens {
 		if !m.understates && x.idTime.Before(m.now.floor) && !x.idTime.IsZero() {
-			require.Contains(m.t, m.validators[1].wrong(m.now, x), token.ErrExpired, "the floor revokes a token that has not expired")
+			m.holds(m.validators[1].wrong(m.now, x).have(token.ErrExpired), "the floor revokes a token that has not expired")
 		}
 	}
 }
 
 func (m *cutoffModel) addKey() {
 	next := slices.Max(slices.Collect(maps.Keys(m.now.keys))) + 1
-	key, err := dataplane.AddKey(m.t.Context(), m.store, "default", keyOf(next))
-	require.NoError(m.t, err)
-	require.Equal(m.t, next, key.Serial)
+	key, err := m.AddKey(m.t.Context(), m.store, keyOf(next))
+	m.must(err)
+	m.holds(key.Serial == next, "the new key has serial %d, want %d", key.Serial, next)
 	m.change(func(s *revokedState) { s.keys[next] = true })
 }
 
 func (m *cutoffModel) removeKey() {
 	if len(m.now.keys) > 1 {
 		oldest := slices.Min(slices.Collect(maps.Keys(m.now.keys)))
-		require.NoError(m.t, dataplane.RemoveKey(m.t.Context(), m.store, "default", oldest, dataplane.Forced()))
+		m.must(m.RemoveKey(m.t.Context(), m.store, oldest))
 		m.change(func(s *revokedState) { delete(s.keys, oldest) })
 	}
 }
 
 func (m *cutoffModel) backUp() {
-	m.backups = append(m.backups, savedStore{listAll(m.t, m.store), m.now.clone()})
+	m.backups = append(m.backups, savedStore{m.all(m.store), m.now.clone()})
 }
 
 // putBack puts an older state back as it is, which validators believe, and later the
@@ -418,22 +487,22 @@ func (m *cutoffModel) restoreBackup() {
 func (m *cutoffModel) restore(b savedStore) {
 	merged, ctx := keystore.NewMemory(), m.t.Context()
 	for _, r := range b.records {
-		putRecord(m.t, merged, r.Scope, r.Name, r.Data)
+		m.create(merged, r)
 	}
-	for _, ref := range revocation.CutoffsOf(token.KindDataplane, "default") {
+	for _, ref := range revocation.CutoffsOf(m.Keys.Kind(), m.Keys.Scope()) {
 		cutoffs, err := ref.Load(ctx, m.store)
-		require.NoError(m.t, err)
+		m.must(err)
 		_, _, err = ref.Keep(ctx, merged, cutoffs)
-		require.NoError(m.t, err)
+		m.must(err)
 	}
-	for _, ref := range []revocation.Ref{revocation.Dataplane("default"), revocation.DataplaneGlobal("default")} {
+	for _, ref := range m.Lists {
 		list, err := ref.Load(ctx, m.store)
-		require.NoError(m.t, err)
+		m.must(err)
 		if ids := list.IDs(); len(ids) > 0 {
-			require.NoError(m.t, ref.Add(ctx, merged, ids...))
+			m.must(ref.Add(ctx, merged, ids...))
 		}
 	}
-	m.put(listAll(m.t, merged))
+	m.put(m.all(merged))
 	m.change(func(s *revokedState) {
 		present := *s
 		*s = b.state.clone()
@@ -443,22 +512,35 @@ func (m *cutoffModel) restore(b savedStore) {
 
 // put makes the store hold these records and no other.
 func (m *cutoffModel) put(records []keystore.Record) {
-	present := map[[2]string]bool{}
-	for _, r := range listAll(m.t, m.store) {
-		present[[2]string{string(r.Scope), r.Name}] = true
+	present := map[[2]string]keystore.Record{}
+	for _, r := range m.all(m.store) {
+		present[[2]string{string(r.Scope), r.Name}] = r
 	}
 	for _, r := range records {
 		at := [2]string{string(r.Scope), r.Name}
-		if present[at] {
-			replaceRecord(m.t, m.store, r.Scope, r.Name, r.Data)
+		if there, ok := present[at]; ok {
+			there.Data = r.Data
+			_, err := m.store.Update(m.t.Context(), there)
+			m.must(err)
 		} else {
-			putRecord(m.t, m.store, r.Scope, r.Name, r.Data)
+			m.create(m.store, r)
 		}
 		delete(present, at)
 	}
-	for at := range present {
-		require.NoError(m.t, m.store.Delete(m.t.Context(), keystore.Scope(at[0]), at[1]))
+	for _, r := range present {
+		m.must(m.store.Delete(m.t.Context(), r.Scope, r.Name))
 	}
+}
+
+func (m *cutoffModel) create(store keystore.KeyStore, r keystore.Record) {
+	_, err := store.Create(m.t.Context(), keystore.Record{Scope: r.Scope, Name: r.Name, Data: r.Data})
+	m.must(err)
+}
+
+func (m *cutoffModel) all(store keystore.KeyStore) []keystore.Record {
+	records, err := store.List(m.t.Context(), keystore.AllScopes, "")
+	m.must(err)
+	return records
 }
 
 // bind binds a session to what a validator verified, perhaps long ago.
@@ -510,15 +592,15 @@ func (m *cutoffModel) ask(x *revocable, after string) {
 	for _, v := range m.validators {
 		// To ask may take a second, if the key is unknown.
 		good, reasons := m.allowed(v, x, nil)
-		verified, err := v.Validate(m.t.Context(), "default", x.raw)
+		verified, err := v.Validate(m.t.Context(), x.Claims, x.raw)
 		late, reasons := m.allowed(v, x, reasons)
 		if err == nil {
 			x.verified[v] = verified
-			require.True(m.t, good || late, "after %s: %s validator accepts %s, want %v", after, v.name, x, errors.Join(reasons...))
+			m.holds(good || late, "after %s: %s validator accepts %s, want %v", after, v.name, x, errors.Join(reasons...))
 			continue
 		}
-		require.True(m.t, matches(err, reasons), "after %s: %s validator says of %s: %v, want %v", after, v.name, x, err, errors.Join(reasons...))
-		require.ErrorIs(m.t, err, token.ErrInvalid)
+		m.holds(matches(err, reasons), "after %s: %s validator says of %s: %v, want %v", after, v.name, x, err, errors.Join(reasons...))
+		m.holds(errors.Is(err, token.ErrInvalid), "after %s: %s validator says of %s: %v, which is no definite refusal", after, v.name, x, err)
 	}
 }
 
@@ -546,7 +628,7 @@ func (m *cutoffModel) hasEnded(s *revocableSession, after string) bool {
 	wrong := s.of.wrong(m.now, s.token)
 	s.reasons = append(s.reasons, wrong[:]...)
 	if cause := context.Cause(s.ctx); cause != nil {
-		require.True(m.t, matches(cause, s.reasons), "after %s: session of the %s validator with %s ended: %v, want %v", after, s.of.name, s.token, cause, errors.Join(s.reasons...))
+		m.holds(matches(cause, s.reasons), "after %s: session of the %s validator with %s ended: %v, want %v", after, s.of.name, s.token, cause, errors.Join(s.reasons...))
 		return true
 	}
 	switch {
@@ -555,22 +637,13 @@ func (m *cutoffModel) hasEnded(s *revocableSession, after string) bool {
 	case s.badSince.IsZero():
 		s.badSince = time.Now()
 	}
-	require.False(m.t, wrong != faults{} && time.Since(s.badSince) >= s.of.bound, "after %s: session of the %s validator with %s is open, want %v", after, s.of.name, s.token, errors.Join(wrong[:]...))
+	m.holds(wrong == faults{} || time.Since(s.badSince) < s.of.bound, "after %s: session of the %s validator with %s is open, want %v", after, s.of.name, s.token, errors.Join(wrong[:]...))
 	return false
 }
 
 // String describes a token without its text.
 func (x *revocable) String() string {
-	return fmt.Sprintf("the token %s of key %s for name %q, workload %q, issued at %s", x.id, x.kid, x.name, x.workload, x.iat)
-}
-
-func TestValidatorsRefuseWhatIsRevokedAndNothingElseInWhateverOrder(t *testing.T) {
-	for range storetest.Repeat(15, 300) {
-		seed := rand.Uint64()
-		t.Run(fmt.Sprintf("seed %#x", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newCutoffModel(t, seed).run(100) })
-		})
-	}
+	return fmt.Sprintf("the token %s of key %s for %+v, issued at %s", x.id, x.kid, x.Claims, x.iat)
 }
 
 func (m *cutoffModel) run(steps int) {
