@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/setting":    {"observe"},
 	"internal/strictjson": {},
 	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
-	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
+	"internal/sources":    {"internal/limit", "observe", "signing", "keystore", "token"},
 	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
 		"observe", "signing", "revocation", "keystore", "token"},

@@ -155,7 +155,7 @@ func TestTheReportHasWhatTheValidatorKnows(t *testing.T) {
 			{Mesh: "default", KeyID: "1", Created: at(made.Add(-time.Minute)), Refused: 1, UnusedSince: at(made)},
 			{Mesh: "default", KeyID: "2", Created: at(made), Accepted: 2, UnusedSince: at(used), Sessions: 1},
 			{Mesh: "default", KeyID: "3", Created: at(made), State: observe.Unreadable, UnusedSince: at(made)},
-			{Mesh: "default", KeyID: "own", UnusedSince: at(made)},
+			{Mesh: "default", KeyID: "own", State: observe.OfSource, UnusedSince: at(made)},
 		}, r.Keys)
 
 		f.store.setList(func(context.Context, keystore.Scope, string) ([]keystore.Record, error) { return nil, errStoreDown })
@@ -170,6 +170,34 @@ func TestTheReportHasWhatTheValidatorKnows(t *testing.T) {
 	})
 }
 
+func TestTheReportHasTheSourcesThatAreReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		idp, never := newScriptedSource("idp", map[string]int{"key-1": 1}), newScriptedSource("never", nil)
+		never.fail(func(context.Context) error { return errStoreDown })
+		f := newFollowing(t).start(dataplane.WithSourceForEveryMesh(idp), dataplane.WithSource("default", never),
+			dataplane.WithPublicKey("default", "own", testKey(2).Public()))
+		good := len(idp.readsSoFar())
+		idp.fail(func(context.Context) error { return errStoreDown })
+		f.pass(time.Minute)
+		f.accepts(f.withSerial("key-1", 1))
+
+		r := f.validator.Report()
+		require.Len(t, r.Sources, 2)
+		assert.Equal(t, observe.Source{Name: "idp", Loaded: true, Staleness: time.Minute,
+			Reads: observe.Reads{Total: uint64(len(idp.readsSoFar())), Failed: uint64(len(idp.readsSoFar()) - good)}}, r.Sources[0])
+		assert.Equal(t, "never", r.Sources[1].Name)
+		assert.Equal(t, "default", r.Sources[1].Mesh)
+		assert.False(t, r.Sources[1].Loaded)
+		assert.Equal(t, r.Sources[1].Reads.Total, r.Sources[1].Reads.Failed)
+		assert.Equal(t, []observe.Key{
+			{KeyID: "key-1", State: observe.OfSource},
+			{Mesh: "default", KeyID: "1", State: observe.Signs},
+			{Mesh: "default", KeyID: "key-1", State: observe.OfSource, Accepted: 1},
+			{Mesh: "default", KeyID: "own", State: observe.OfSource},
+		}, withoutTimes(r.Keys))
+	})
+}
+
 func TestAReportNamesNoKeyAndNoMeshThatPeersMakeUp(t *testing.T) {
 	w := &witness{}
 	validator := newOfflineValidator(t, dataplane.WithObserver(w), dataplane.WithPublicKeyForEveryMesh("own", testKey(2).Public()))
@@ -177,7 +205,7 @@ func TestAReportNamesNoKeyAndNoMeshThatPeersMakeUp(t *testing.T) {
 	for i := range 2000 {
 		require.ErrorIs(t, check(t, validator, fmt.Sprint("made-up-", i), good), token.ErrScope)
 	}
-	assert.Equal(t, []observe.Key{{KeyID: "own", Refused: 2000}}, withoutTimes(validator.Report().Keys))
+	assert.Equal(t, []observe.Key{{KeyID: "own", State: observe.OfSource, Refused: 2000}}, withoutTimes(validator.Report().Keys))
 	for _, o := range w.outcomes {
 		require.Empty(t, o.Mesh)
 	}

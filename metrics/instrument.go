@@ -75,7 +75,7 @@ var (
 		Name:       "meshpass.keys",
 		Type:       Gauge,
 		Unit:       "{key}",
-		Help:       "1 for each key. state is signs for the newest, verifies for others, or unreadable.",
+		Help:       "1 for each key. state is signs for the newest, verifies for others, unreadable, or source for those that are not of the store.",
 		Attributes: []string{"kind", "mesh", "kid", "state"},
 	}
 	keyCreated = &Instrument{
@@ -118,6 +118,25 @@ var (
 		Help:       "Failed reads of the store by validators, complete or of a single mesh.",
 		Attributes: []string{"kind", "extent"},
 	}
+	sourceStaleness = &Instrument{
+		Name:       "meshpass.source.staleness",
+		Type:       Gauge,
+		Unit:       "s",
+		Help:       "Time since a source of public keys, such as a JWKS, was last read. There is none before the first read has succeeded.",
+		Attributes: []string{"kind", "mesh", "source"},
+	}
+	sourceReads = &Instrument{
+		Name:       "meshpass.source.reads",
+		Unit:       "{read}",
+		Help:       "Reads of a source of public keys, failed ones included.",
+		Attributes: []string{"kind", "mesh", "source"},
+	}
+	sourceReadFailures = &Instrument{
+		Name:       "meshpass.source.read.failures",
+		Unit:       "{read}",
+		Help:       "Failed reads of a source of public keys.",
+		Attributes: []string{"kind", "mesh", "source"},
+	}
 	revokedIDs = &Instrument{
 		Name:       "meshpass.revoked.ids",
 		Type:       Gauge,
@@ -146,7 +165,7 @@ func Instruments() iter.Seq[*Instrument] {
 	return func(yield func(*Instrument) bool) {
 		for _, i := range []*Instrument{
 			validations, issuances, permitRefusals, keyValidations, keys, keyCreated, keyUnusedSince, sessions,
-			staleness, storeReads, storeReadFailures, revokedIDs, cutoffs, recordProblems,
+			staleness, storeReads, storeReadFailures, sourceStaleness, sourceReads, sourceReadFailures, revokedIDs, cutoffs, recordProblems,
 		} {
 			if !yield(i) {
 				return

@@ -14,7 +14,10 @@ type reports struct {
 	complete, single observe.Reads
 	meshes           map[string]observe.Mesh
 	keys             map[keyName]observe.Key
+	sources          map[sourceName]observe.Source
 }
+
+type sourceName struct{ mesh, name string }
 
 type keyName struct{ mesh, kid string }
 
@@ -22,7 +25,8 @@ type keyName struct{ mesh, kid string }
 func of(all map[token.Kind]*reports, kind token.Kind) *reports {
 	r := all[kind]
 	if r == nil {
-		r = &reports{meshes: make(map[string]observe.Mesh), keys: make(map[keyName]observe.Key)}
+		r = &reports{meshes: make(map[string]observe.Mesh), keys: make(map[keyName]observe.Key),
+			sources: make(map[sourceName]observe.Source)}
 		all[kind] = r
 	}
 	return r
@@ -50,6 +54,12 @@ func (rs *reports) add(r observe.Report) {
 		sum.Problems = max(sum.Problems, m.Problems)
 		rs.meshes[m.Name] = sum
 	}
+	for _, s := range r.Sources {
+		sum := rs.sources[sourceName{s.Mesh, s.Name}]
+		sum.Loaded = sum.Loaded || s.Loaded
+		sum.Staleness = max(sum.Staleness, s.Staleness)
+		rs.sources[sourceName{s.Mesh, s.Name}] = sum
+	}
 	if r.Loaded {
 		rs.loaded = true
 		rs.staleness = max(rs.staleness, r.Staleness)
@@ -65,16 +75,26 @@ func (rs *reports) count(r observe.Report) {
 		sum.Refused += k.Refused
 		rs.keys[keyName{k.Mesh, k.KeyID}] = sum
 	}
+	for _, s := range r.Sources {
+		sum := rs.sources[sourceName{s.Mesh, s.Name}]
+		sum.Reads = plus(sum.Reads, s.Reads)
+		rs.sources[sourceName{s.Mesh, s.Name}] = sum
+	}
 	rs.complete = plus(rs.complete, r.Complete)
 	rs.single = plus(rs.single, r.Single)
 }
 
-// addCounts adds the counts of closed validators, of keys that open ones have too.
+// addCounts adds the counts of closed validators, of keys and sources that open ones have
+// too.
 func (rs *reports) addCounts(past *reports) {
 	for at, k := range rs.keys {
 		k.Accepted += past.keys[at].Accepted
 		k.Refused += past.keys[at].Refused
 		rs.keys[at] = k
+	}
+	for at, s := range rs.sources {
+		s.Reads = plus(s.Reads, past.sources[at].Reads)
+		rs.sources[at] = s
 	}
 	rs.complete = plus(rs.complete, past.complete)
 	rs.single = plus(rs.single, past.single)
@@ -99,6 +119,13 @@ func (rs *reports) values(emit func(*Instrument, float64, ...string), kind strin
 		emit(revokedIDs, float64(m.Revoked), kind, mesh)
 		emit(cutoffs, float64(m.Cutoffs), kind, mesh)
 		emit(recordProblems, float64(m.Problems), kind, mesh)
+	}
+	for at, s := range rs.sources {
+		if s.Loaded {
+			emit(sourceStaleness, s.Staleness.Seconds(), kind, at.mesh, at.name)
+		}
+		emit(sourceReads, float64(s.Reads.Total), kind, at.mesh, at.name)
+		emit(sourceReadFailures, float64(s.Reads.Failed), kind, at.mesh, at.name)
 	}
 	if rs.loaded {
 		emit(staleness, rs.staleness.Seconds(), kind)

@@ -81,11 +81,13 @@ func TestTallyAddsUpWhatSeveralValidatorsOfAKindReport(t *testing.T) {
 	tally := metrics.NewTally()
 	at := func(seconds int64) time.Time { return time.Unix(seconds, 0) }
 	tally.Attach(report{Kind: token.KindZone, Loaded: true, Staleness: time.Second, Complete: observe.Reads{Total: 3, Failed: 1},
-		Meshes: []observe.Mesh{{Revoked: 5}},
-		Keys:   []observe.Key{{KeyID: "1", State: observe.Signs, Created: at(50), Accepted: 4, UnusedSince: at(100), Sessions: 1}}})
+		Meshes:  []observe.Mesh{{Revoked: 5}},
+		Sources: []observe.Source{{Name: "keys.json", Loaded: true, Staleness: time.Second, Reads: observe.Reads{Total: 2, Failed: 1}}},
+		Keys:    []observe.Key{{KeyID: "1", State: observe.Signs, Created: at(50), Accepted: 4, UnusedSince: at(100), Sessions: 1}}})
 	tally.Attach(report{Kind: token.KindZone, Loaded: true, Staleness: 2 * time.Second, Complete: observe.Reads{Total: 4},
-		Meshes: []observe.Mesh{{Revoked: 5, Cutoffs: 1}},
-		Keys:   []observe.Key{{KeyID: "1", Created: at(50), Accepted: 2, Refused: 1, UnusedSince: at(90), Sessions: 2}, {KeyID: "own", UnusedSince: at(1)}}})
+		Meshes:  []observe.Mesh{{Revoked: 5, Cutoffs: 1}},
+		Sources: []observe.Source{{Name: "keys.json", Loaded: true, Staleness: 3 * time.Second, Reads: observe.Reads{Total: 2}}, {Name: "never"}},
+		Keys:    []observe.Key{{KeyID: "1", Created: at(50), Accepted: 2, Refused: 1, UnusedSince: at(90), Sessions: 2}, {KeyID: "own", UnusedSince: at(1)}}})
 	tally.Attach(report{Kind: token.KindDataplane})
 	for name, want := range map[string][]string{
 		"meshpass.key.validations":            {"zone,,1,accepted 6", "zone,,1,refused 1", "zone,,own,accepted 0", "zone,,own,refused 0"},
@@ -96,6 +98,9 @@ func TestTallyAddsUpWhatSeveralValidatorsOfAKindReport(t *testing.T) {
 		"meshpass.staleness":                  {"zone 2"},
 		"meshpass.store.reads":                {"dataplane,complete 0", "dataplane,single 0", "zone,complete 7", "zone,single 0"},
 		"meshpass.store.read.failures":        {"dataplane,complete 0", "dataplane,single 0", "zone,complete 1", "zone,single 0"},
+		"meshpass.source.staleness":           {"zone,,keys.json 3"},
+		"meshpass.source.reads":               {"zone,,keys.json 4", "zone,,never 0"},
+		"meshpass.source.read.failures":       {"zone,,keys.json 1", "zone,,never 0"},
 		"meshpass.revoked.ids":                {"zone, 5"},
 		"meshpass.cutoffs":                    {"zone, 1"},
 	} {
@@ -143,7 +148,8 @@ func TestEachInstrumentHasAsManyValuesOfAttributesAsNames(t *testing.T) {
 	tally.Observe(observe.Outcome{Kind: token.KindZone})
 	tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: observe.Issue})
 	tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: observe.Permit})
-	tally.Attach(report{Kind: token.KindZone, Loaded: true, Meshes: []observe.Mesh{{}}, Keys: []observe.Key{{KeyID: "1", Created: time.Now()}}})
+	tally.Attach(report{Kind: token.KindZone, Loaded: true, Meshes: []observe.Mesh{{}}, Keys: []observe.Key{{KeyID: "1", Created: time.Now()}},
+		Sources: []observe.Source{{Loaded: true}}})
 	found := map[string]bool{}
 	for v := range tally.Values() {
 		found[v.Instrument.Name] = true

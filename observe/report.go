@@ -18,11 +18,24 @@ type Report struct {
 	// Complete counts the reads of the whole store, Single those of one mesh.
 	Complete, Single Reads
 
-	Meshes []Mesh // by name; the lists for zone tokens have an empty one
-	Keys   []Key  // by mesh and kid
+	Meshes  []Mesh   // by name; the lists for zone tokens have an empty one
+	Keys    []Key    // by mesh and kid
+	Sources []Source // by mesh and name
 }
 
-// Reads counts the reads of a store since the validator was made.
+// Source is a source of public keys that is read again, such as a file or a JWKS.
+type Source struct {
+	Mesh  string // whose tokens its keys verify, or empty for all meshes or for zone tokens
+	Name  string // such as its path or URL, without a password
+	Reads Reads
+
+	// Loaded is true once a read has succeeded. Staleness is the time since the last one
+	// that did, and includes the age of an answer that a cache gave.
+	Loaded    bool
+	Staleness time.Duration
+}
+
+// Reads counts the reads of a store or a source since the validator was made.
 type Reads struct {
 	Total  uint64 // those that have ended, failed ones included
 	Failed uint64
@@ -49,20 +62,23 @@ const (
 	Verifies   KeyState = iota // its tokens are good; no token is signed with it any more
 	Signs                      // also, it is the newest: see signing.Key
 	Unreadable                 // its record is there but cannot be read
+	OfSource                   // it verifies too, and is not of the store: a source or the configuration has it
 )
 
-// String returns "verifies", "signs" or "unreadable".
+// String returns "verifies", "signs", "unreadable" or "source".
 func (s KeyState) String() string {
 	switch s {
 	case Signs:
 		return "signs"
 	case Unreadable:
 		return "unreadable"
+	case OfSource:
+		return "source"
 	}
 	return "verifies"
 }
 
-// Key is a key of the store or the configuration.
+// Key is a key of the store or a source.
 type Key struct {
 	Mesh  string // empty for zone tokens, and for a mesh that only the token names
 	KeyID string

@@ -97,7 +97,7 @@ func (v *Validator) meshOf(scope keystore.Scope) string {
 
 // Report returns the present state, for monitoring.
 func (v *Validator) Report() observe.Report {
-	r := observe.Report{Kind: v.family.Kind}
+	r := observe.Report{Kind: v.family.Kind, Sources: v.sources.Report()}
 	r.Staleness, r.Loaded = v.Staleness()
 
 	type name struct{ mesh, kid string }
@@ -106,7 +106,7 @@ func (v *Validator) Report() observe.Report {
 		at := name{v.meshOf(scope), kid}
 		k := keys[at]
 		if k == nil {
-			k = &observe.Key{Mesh: at.mesh, KeyID: kid}
+			k = &observe.Key{Mesh: at.mesh, KeyID: kid, State: observe.OfSource}
 			keys[at] = k
 		}
 		return k
@@ -117,7 +117,7 @@ func (v *Validator) Report() observe.Report {
 			r.Meshes = s.Meshes()
 			s.Keys(func(scope keystore.Scope, key signing.Key) {
 				k := of(scope, key.Serial.KeyID())
-				k.Created = key.Created
+				k.Created, k.State = key.Created, observe.Verifies
 				switch {
 				case key.Err != nil:
 					k.State = observe.Unreadable
@@ -149,6 +149,9 @@ func (v *Validator) Report() observe.Report {
 		r.Keys = append(r.Keys, *k)
 	}
 	slices.SortFunc(r.Meshes, func(a, b observe.Mesh) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Sources, func(a, b observe.Source) int {
+		return cmp.Or(cmp.Compare(a.Mesh, b.Mesh), cmp.Compare(a.Name, b.Name))
+	})
 	slices.SortFunc(r.Keys, func(a, b observe.Key) int {
 		return cmp.Or(cmp.Compare(a.Mesh, b.Mesh), cmp.Compare(a.KeyID, b.KeyID))
 	})

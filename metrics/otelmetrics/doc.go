@@ -17,13 +17,16 @@
 //	issuance.duration              kind class                   histogram, in seconds
 //	permit.refusals                kind mesh                    accepted tokens that do not permit the peer
 //	key.validations                kind mesh kid result         accepted and refused tokens with a good signature
-//	keys                           kind mesh kid state          1 for each key: signs, verifies or unreadable
+//	keys                           kind mesh kid state          1 for each key: signs, verifies, unreadable or source
 //	key.created.timestamp          kind mesh kid                in seconds since 1970
 //	key.unused.since.timestamp     kind mesh kid                last accepted token, or the start of the process
 //	sessions                       kind mesh kid                open ones
 //	staleness                      kind                         age of the last complete read of the store, in seconds
 //	store.reads                    kind extent                  complete, or of a single mesh
 //	store.read.failures            kind extent
+//	source.staleness               kind mesh source             the same of a JWKS or a file of keys, in seconds
+//	source.reads                   kind mesh source
+//	source.read.failures           kind mesh source
 //	revoked.ids, cutoffs, record.problems     kind mesh         what the store has
 //
 // The values are those of package prommetrics, whose comment explains them.

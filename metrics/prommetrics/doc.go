@@ -17,13 +17,16 @@
 //	issuance_duration_seconds                 kind class               histogram
 //	permit_refusals_total                     kind mesh                accepted tokens that do not permit the peer
 //	key_validations_total                     kind mesh kid result     accepted and refused tokens with a good signature
-//	keys                                      kind mesh kid state      1 for each key: signs, verifies or unreadable
+//	keys                                      kind mesh kid state      1 for each key: signs, verifies, unreadable or source
 //	key_created_timestamp_seconds             kind mesh kid
 //	key_unused_since_timestamp_seconds        kind mesh kid            last accepted token, or the start of the process
 //	sessions                                  kind mesh kid            open ones
 //	staleness_seconds                         kind                     age of the last complete read of the store
 //	store_reads_total                         kind extent              complete, or of a single mesh
 //	store_read_failures_total                 kind extent
+//	source_staleness_seconds                  kind mesh source         the same of a JWKS or a file of keys
+//	source_reads_total                        kind mesh source
+//	source_read_failures_total                kind mesh source
 //	revoked_ids, cutoffs, record_problems     kind mesh                what the store has
 //
 // kind is dataplane or zone. class is accepted, invalid, not_permitted or unavailable for
