@@ -37,8 +37,8 @@ const (
 
 	titleKeyNewest   = "Newest key is not removed"
 	titleKeyInUse    = "Signing Key is in use"
-	titleKeyPresent  = "Signing Key is there already"
-	titleKeyRaced    = "Another key was added at the same time"
+	titleKeyPresent  = "Signing Key exists already"
+	titleKeyRaced    = "Another key was added"
 	titleKeyUnusable = "Signing Key unreadable"
 )
 

@@ -158,7 +158,8 @@ func WithAdmission(admit func(r *http.Request, what Request) error) Option {
 
 // WithLogger sets the logger; the default is slog.Default(). The handler logs
 // "request failed" at Warn, with the cause of each answer of 500 or 503, and when
-// keys have changed, "key records with faults" at Warn and "built key set" at Info.
+// keys have changed, "key records with faults" at Warn and "built key set" at Info. The
+// former is also logged at each ListKeys.
 // The audit events of all requests go to this logger too, even if the issuer has
 // another one.
 func WithLogger(log *slog.Logger) Option {
@@ -217,7 +218,7 @@ type handler struct {
 
 // New returns the handler. All four parameters are required: for a control plane
 // that issues nothing, pass a dataplane.NewDisabledIssuer and a
-// zone.NewDisabledIssuer. The store holds the revocation lists and the public keys.
+// zone.NewDisabledIssuer. The store holds the keys, the revocation lists and the cutoffs.
 // The handler runs nothing in the background.
 func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer, authorize Authorizer, options ...Option) (http.Handler, error) {
 	switch {

@@ -464,7 +464,7 @@ func answerAboutKeys(what Request, err error) *answer {
 	case errors.Is(err, keystore.ErrReadOnly):
 		return newAnswer(http.StatusConflict, titleReadOnly, "change keys where the store can be written")
 	case raced(err):
-		return newAnswer(http.StatusConflict, titleKeyRaced, "list the keys, and ask again if you want another one")
+		return newAnswer(http.StatusConflict, titleKeyRaced, "another caller added a key at the same time: list the keys, and ask again if you want one more")
 	case errors.Is(err, keystore.ErrName):
 		return invalid(InvalidParameter{"mesh", "is not a name that the store accepts"}).(*answer)
 	case errors.Is(err, signing.ErrKey):
