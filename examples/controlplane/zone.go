@@ -14,6 +14,7 @@ import (
 	"github.com/meshpass/meshpass/config"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/signing"
@@ -70,12 +71,16 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 		return err
 	}
 	defer proxies.Close()
-	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log)
+	registry := prometheus.NewRegistry()
+	authenticator := proxies.Authenticator
+	var use []httpapi.Option
+	if proxies.Validator != nil {
+		use = append(use, httpapi.WithDataplaneValidators(proxies.Validator))
+	}
+	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log, use...)
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	authenticator := proxies.Authenticator
 	if proxies.Validator != nil { // there is none for the type none
 		validator := countedDataplanes{proxies.Validator, newOutcomes(registry)}
 		authenticator = dataplane.NewAuthenticator(validator)
