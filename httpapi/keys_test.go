@@ -26,6 +26,31 @@ import (
 	"github.com/meshpass/meshpass/zone"
 )
 
+func TestKeysOfAReadOnlyStoreAreListedAndNotChanged(t *testing.T) {
+	w := newWorld(t)
+	client := served(t, w)
+	ctx := quiet(t)
+	for _, c := range keysClients(client) {
+		w.store.refuse = nil
+		_, err := c.add(ctx, 0)
+		require.NoError(t, err)
+		w.store.refuse = keystore.ErrReadOnly
+		_, err = c.add(ctx, 0)
+		require.ErrorIs(t, err, keystore.ErrReadOnly)
+		_, _, err = c.extern(ctx, testKey(2).Public())
+		require.ErrorIs(t, err, keystore.ErrReadOnly)
+		require.ErrorIs(t, c.remove(ctx, 1, httpapi.KeyRemoval{}), keystore.ErrReadOnly)
+		_, created, err := c.create(ctx, nil)
+		require.NoError(t, err, "there is one")
+		assert.False(t, created)
+		list, _, err := c.list(ctx)
+		require.NoError(t, err)
+		assert.Len(t, list, 2)
+	}
+	_, _, err := client.CreateKeyDataplane(ctx, "other", nil)
+	require.ErrorIs(t, err, keystore.ErrReadOnly)
+}
+
 // keysClient is the methods of a client on the keys of one kind.
 type keysClient struct {
 	path   string
