@@ -151,7 +151,11 @@ A control plane makes the key itself. No private key is sent to it or comes from
 			}
 			wanted.private, err = a.readSigningKey(signingKeyPath)
 		case !first:
-			err = oneOf("--bits", fmt.Sprint(bits), bitSizes)
+			if where, _ := a.where(); where.store != "" {
+				wanted.private, err = generateKey(bits) // before the timeout begins: it takes a while
+			} else {
+				err = oneOf("--bits", fmt.Sprint(bits), bitSizes)
+			}
 		}
 		if err != nil {
 			return err

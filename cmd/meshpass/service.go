@@ -86,8 +86,9 @@ func keyUseText(state, place string, unreadable bool) string {
 	return text
 }
 
-// wantedKey says which key to add: a private or a public one, or one of so many bits that is
-// made.
+// wantedKey says which key to add. For a store it has a private or a public key, unless it
+// is the first one, which is made. A control plane makes one of so many bits unless it is
+// given a public key.
 type wantedKey struct {
 	first   bool // the first one, if there is none
 	bits    int
@@ -451,11 +452,6 @@ func (s *storeService) addKey(ctx context.Context, of owner, wanted wantedKey) (
 	var was addedKey // the newest one
 	if n := len(before.keys); n > 0 {
 		was = addedKey{kid: before.keys[n-1].kid, oldest: before.keys[0].kid}
-	}
-	if wanted.private == nil && wanted.public == nil && !wanted.first {
-		if wanted.private, err = signing.Generate(wanted.bits); err != nil {
-			return addedKey{}, err
-		}
 	}
 	var added signing.Key
 	switch {
