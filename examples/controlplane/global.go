@@ -13,10 +13,10 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/metrics/prommetrics"
 	"github.com/meshpass/meshpass/zone"
-
-	"github.com/meshpass/meshpass/keystore/dir"
 )
 
 // runGlobal runs a global control plane. It has the signing keys, issues tokens with them, and
@@ -79,7 +79,8 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	server := grpc.NewServer(serverOptions(creds, guards)...)
 	server.RegisterService(&zoneSyncDesc, &globalServer{published, log})
 
-	admin, err := newAdmin(store, dataplanes, zones, authorizeAll, log)
+	admin, err := newAdmin(store, dataplanes, zones, authorizeAll, log,
+		httpapi.WithZoneValidators(validator), httpapi.WithPublishDelay(*publishDelay))
 	if err != nil {
 		return err
 	}

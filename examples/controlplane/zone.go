@@ -14,6 +14,7 @@ import (
 	"github.com/meshpass/meshpass/config"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/metrics/prommetrics"
@@ -73,7 +74,11 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 		return err
 	}
 	defer proxies.Close()
-	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log)
+	var use []httpapi.Option
+	if proxies.Validator != nil {
+		use = append(use, httpapi.WithDataplaneValidators(proxies.Validator))
+	}
+	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log, use...)
 	if err != nil {
 		return err
 	}
