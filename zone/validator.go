@@ -9,6 +9,7 @@ import (
 	"github.com/meshpass/meshpass/internal/live"
 	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -54,6 +55,11 @@ type Validator interface {
 	// when Staleness returns true and a duration within its limit, such as that
 	// of [WithMaxStale].
 	Staleness() (time.Duration, bool)
+
+	// Report returns the present state for monitoring: keys with their use, counts of
+	// revocations, reads of the store. It does not block. An observer gets it by itself:
+	// see [WithObserver].
+	Report() observe.Report
 
 	// Close ends every bound context with token.ErrClosed as its cause, stops
 	// following the store and the sources of keys, and waits until they are no longer in
@@ -123,6 +129,7 @@ func (v validator) Sessions() iter.Seq[Verified] {
 }
 
 func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
+func (v validator) Report() observe.Report           { return v.live.Report() }
 func (v validator) Close() error                     { return v.live.Close() }
 
 // Verified is a token that a [Validator] has accepted: holding one proves that

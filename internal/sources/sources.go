@@ -188,6 +188,7 @@ func (f *Follower) end(s *Source, keys signing.SourceKeys, err error) {
 		f.mu.Unlock()
 		change.First = s.reading.Load().confirmed.IsZero()
 	}
+	s.reads.count(err)
 	s.finish(keys, err, f.limit)
 	f.mu.Lock()
 	close(f.updated)
