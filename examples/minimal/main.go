@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/subtle"
-	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -14,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -23,6 +22,8 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	xds "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -35,23 +36,25 @@ import (
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/metrics/prommetrics"
 	"github.com/meshpass/meshpass/zone"
 )
 
 // settings is what settings.yaml in the folder says.
 type settings struct {
-	Listen   string             // the address for proxies and zones
-	Admin    string             // the address for the admin API and metrics
-	Mesh     string             // the name of the mesh
-	Leeway   time.Duration      // how long after its exp a token is still good, since clocks differ
-	Rotation dataplane.Rotation // every, publishdelay and maxlifetime, for all keys and their tokens
-	Auth     config.Config      // the settings that Kuma documents
+	Listen, Admin string             // the addresses for proxies and zones, and for the administrator
+	Mesh          string             // the name of the mesh
+	Leeway        time.Duration      // how long after its exp a token is still good, since clocks differ
+	Rotation      dataplane.Rotation // every, publishdelay and maxlifetime, for all keys and their tokens
+	Auth          config.Config      // the settings that Kuma documents
 }
 
 func main() {
 	check(os.Chdir(must(selfmade.Folder(os.Args[1:]))))
 	s := settings{Auth: config.Default()}
-	check(yaml.Unmarshal(must(os.ReadFile("settings.yaml")), &s))
+	document := yaml.NewDecoder(must(os.Open("settings.yaml")))
+	document.KnownFields(true)
+	check(document.Decode(&s))
 	check(s.Auth.ApplyEnvironment(os.LookupEnv))
 	s.Auth.LogReadings(slog.Default())
 
@@ -62,25 +65,24 @@ func main() {
 	go func() { check(dataplane.Rotate(ctx, store, s.Mesh, s.Rotation)) }()
 	go func() { check(zone.Rotate(ctx, store, zone.Rotation(s.Rotation))) }()
 
-	// Who issues tokens, and who validates them.
-	delay, most := s.Rotation.PublishDelay, s.Rotation.MaxLifetime
-	forProxies := must(s.Auth.NewDataplaneIssuer(store, dataplane.WithPublishDelay(delay), dataplane.WithMaxLifetime(most)))
-	forZones := must(s.Auth.NewZoneIssuer(store, zone.WithPublishDelay(delay), zone.WithMaxLifetime(most)))
-	proxies := must(s.Auth.NewProxyAuthenticator(store, config.WithValidatorOptions(dataplane.WithLeeway(s.Leeway))))
-	zones := must(s.Auth.NewKDSValidator(store, zone.WithLeeway(s.Leeway)))
+	// Who issues tokens, and who validates them. The metrics count what they do.
+	delay, most, metrics := s.Rotation.PublishDelay, s.Rotation.MaxLifetime, prommetrics.New()
+	forProxies := must(s.Auth.NewDataplaneIssuer(store,
+		dataplane.WithPublishDelay(delay), dataplane.WithMaxLifetime(most), dataplane.WithObserver(metrics)))
+	forZones := must(s.Auth.NewZoneIssuer(store, zone.WithPublishDelay(delay), zone.WithMaxLifetime(most), zone.WithObserver(metrics)))
+	proxies := must(s.Auth.NewProxyAuthenticator(store,
+		config.WithValidatorOptions(dataplane.WithLeeway(s.Leeway), dataplane.WithObserver(metrics))))
+	zones := must(s.Auth.NewKDSValidator(store, zone.WithLeeway(s.Leeway), zone.WithObserver(metrics)))
 
 	// gRPC: one configuration under two services, each with a guard of its own.
 	snapshots := cache.NewSnapshotCache(false, everyone{}, nil)
 	ads := xds.NewServer(ctx, snapshots, nil)
-	ofProxies := discovery.AggregatedDiscoveryService_ServiceDesc
-	ofZones := ofProxies
+	ofProxies, ofZones := discovery.AggregatedDiscoveryService_ServiceDesc, discovery.AggregatedDiscoveryService_ServiceDesc
 	ofZones.ServiceName = "minimal.ZoneDiscoveryService"
-	asZone := grpcauth.Zone(zone.NewAuthenticator(zones), zone.ScopeCP)
-	options := must(xdsauth.ServerOptions(proxies, xdsauth.WithServicesGuardedElsewhere(ofZones.ServiceName)))
-	options = append(options, must(grpcauth.ServerOptions(asZone, grpcauth.WithServicesGuardedElsewhere(ofProxies.ServiceName)))...)
-	certificate := must(tls.LoadX509KeyPair("certificate.pem", "key.pem"))
-	encrypted := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13}
-	server := grpc.NewServer(append(options, grpc.Creds(credentials.NewTLS(encrypted)))...)
+	guards := append(must(xdsauth.ServerOptions(proxies, xdsauth.WithServicesGuardedElsewhere(ofZones.ServiceName))),
+		must(grpcauth.ServerOptions(grpcauth.Zone(zone.NewAuthenticator(zones), zone.ScopeCP),
+			grpcauth.WithServicesGuardedElsewhere(ofProxies.ServiceName)))...)
+	server := grpc.NewServer(append(guards, grpc.Creds(must(credentials.NewServerTLSFromFile("certificate.pem", "key.pem"))))...)
 	server.RegisterService(&ofProxies, ads)
 	server.RegisterService(&ofZones, ads)
 
@@ -94,19 +96,20 @@ func main() {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})
-	secret := append([]byte("Bearer "), bytes.TrimSpace(must(os.ReadFile("admin.secret")))...)
+	prometheus.MustRegister(metrics)
+	admin.Handle("GET /metrics", promhttp.Handler())
+	secret := strings.TrimSpace(string(must(os.ReadFile("admin.secret"))))
 	web := httpapi.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), secret) == 0 {
+		if secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+secret)) == 1 {
+			admin.ServeHTTP(w, r)
+		} else {
 			http.Error(w, "wrong secret", http.StatusUnauthorized)
-			return
 		}
-		admin.ServeHTTP(w, r)
 	}))
-	web.TLSConfig = encrypted
 
 	streams, requests := must(net.Listen("tcp", s.Listen)), must(net.Listen("tcp", s.Admin))
 	slog.Info("serving", "listen", streams.Addr().String(), "admin", requests.Addr().String())
-	go func() { check(web.ServeTLS(requests, "", "")) }()
+	go func() { check(web.ServeTLS(requests, "certificate.pem", "key.pem")) }()
 	check(server.Serve(streams))
 }
 
@@ -132,8 +135,7 @@ func configure(snapshots cache.SnapshotCache, from io.Reader) error {
 	return err
 }
 
-// everyone gives all nodes the same configuration.
-type everyone struct{}
+type everyone struct{} // gives all nodes the same configuration
 
 func (everyone) ID(*core.Node) string { return "everyone" }
 

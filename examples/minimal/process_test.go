@@ -36,24 +36,39 @@ type controlPlane struct {
 	api     *httpapi.Client
 }
 
-// start starts a control plane with a folder that is made as for a newcomer, on free ports
-// and without leeway, so that a token ends at its exp. Changes are to its settings.
+// start starts a control plane on free ports and without leeway, so that a token ends at its
+// exp. Its folder is as a newcomer's, with changes to the settings.
 func start(t *testing.T, changes ...string) *controlPlane {
+	cp := prepare(t)
+	cp.edit(t, "settings.yaml", changes...)
+	cp.start(t)
+	return cp
+}
+
+func prepare(t *testing.T) *controlPlane {
 	cp := &controlPlane{folder: t.TempDir(), roots: x509.NewCertPool()}
 	require.NoError(t, selfmade.Fill(cp.folder))
-	cp.edit(t, "settings.yaml", append(changes,
-		"127.0.0.1:5678", "127.0.0.1:0", "127.0.0.1:5681", "127.0.0.1:0", "leeway: 30s", "leeway: 0s")...)
+	cp.edit(t, "settings.yaml", "127.0.0.1:5678", "127.0.0.1:0", "127.0.0.1:5681", "127.0.0.1:0", "leeway: 30s", "leeway: 0s")
+	return cp
+}
+
+func (cp *controlPlane) start(t *testing.T) {
 	cp.log = run(t, cp.folder, "minimal", cp.folder)
 	serving := regexp.MustCompile(`serving listen=(\S+) admin=(\S+)`).FindStringSubmatch(cp.log.await(t, "INFO serving"))
 	cp.streams, cp.admin = serving[1], "https://"+serving[2]
 
 	require.True(t, cp.roots.AppendCertsFromPEM(cp.read(t, "certificate.pem")))
-	cp.web = &http.Client{Transport: withSecret{strings.TrimSpace(string(cp.read(t, "admin.secret"))),
-		&http.Transport{TLSClientConfig: &tls.Config{RootCAs: cp.roots}}}}
+	cp.web = cp.clientWith(strings.TrimSpace(string(cp.read(t, "admin.secret"))))
 	var err error
 	cp.api, err = httpapi.NewClient(cp.admin, cp.web)
 	require.NoError(t, err)
-	return cp
+}
+
+// clientWith returns a client of the admin API. It speaks HTTP/2, which leaves a space at
+// the end of a header as it is.
+func (cp *controlPlane) clientWith(secret string) *http.Client {
+	return &http.Client{Transport: withSecret{secret,
+		&http.Transport{TLSClientConfig: &tls.Config{RootCAs: cp.roots}, ForceAttemptHTTP2: true}}}
 }
 
 func (cp *controlPlane) read(t *testing.T, name string) []byte {
