@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/examples/minimal/selfmade"
 )
 
 // asProgram makes the test binary a program: "minimal" or "client".
@@ -36,4 +38,21 @@ func TestTheControlPlaneHas150LinesWithCommentsAndBlankOnes(t *testing.T) {
 	}
 	require.Positive(t, lines)
 	require.LessOrEqual(t, lines, 150, "package selfmade is not among them: your control plane does not have it")
+}
+
+func TestWithoutAFolderItMakesOneForItsUserAlone(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	folder, err := selfmade.Folder(nil)
+	require.NoError(t, err)
+	for _, name := range []string{"", "key.pem", "admin.secret", "curl"} {
+		info, err := os.Stat(filepath.Join(folder, name))
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, name)
+	}
+
+	named, err := selfmade.Folder([]string{folder})
+	require.NoError(t, err)
+	require.Equal(t, folder, named)
+	_, err = selfmade.Folder([]string{folder, folder})
+	require.ErrorContains(t, err, "one folder")
 }
