@@ -90,7 +90,7 @@ func main() {
 	admin := http.NewServeMux()
 	admin.Handle("/", must(httpapi.New(store, forProxies, forZones,
 		func(*http.Request, httpapi.Request) (string, error) { return "admin", nil },
-		httpapi.WithDataplaneValidators(proxies.Validator), httpapi.WithZoneValidators(zones))))
+		httpapi.WithDataplaneValidators(proxies.Validator), httpapi.WithZoneValidators(zones), httpapi.WithPublishDelay(delay))))
 	admin.HandleFunc("PUT /configuration", func(w http.ResponseWriter, r *http.Request) {
 		if err := configure(snapshots, http.MaxBytesReader(w, r.Body, 1<<20)); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
