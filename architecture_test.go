@@ -28,14 +28,15 @@ var mayImport = map[string][]string{
 	"keystore/sealed":       {"keystore"},
 	"keystore/keystoretest": {"keystore"},
 
-	"signing":    {"keystore", "token"},
+	"signing":    {"internal/keyfile", "keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
-	"jwks":       {"internal/strictjson", "signing", "token"},
+	"jwks":       {"internal/keyfile", "internal/strictjson", "signing", "token"},
 
 	"internal/limit":      {},
 	"internal/expiry":     {},
 	"internal/rights":     {},
 	"internal/setting":    {},
+	"internal/keyfile":    {},
 	"internal/strictjson": {},
 	"internal/replica":    {"internal/limit", "signing", "revocation", "keystore", "token"},
 	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
@@ -51,7 +52,7 @@ var mayImport = map[string][]string{
 
 	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
 
-	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
+	"config":  {"internal/keyfile", "jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	"httpauth": {"internal/caller", "dataplane", "zone", "token"},

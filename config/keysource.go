@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/jwks"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
@@ -114,7 +115,7 @@ func (k KeySource) load() (signing.Source, error) {
 	case !ofSet:
 		return loadKey(k.KID, k.Key, k.KeyFile, demands)
 	case k.JWKSFile != "":
-		if err := pathNotKey(k.JWKSFile); err != nil {
+		if err := keyfile.CheckPath(k.JWKSFile); err != nil {
 			return nil, fmt.Errorf("jwksFile: %w", err)
 		}
 		source := jwks.File(k.JWKSFile, demands)

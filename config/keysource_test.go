@@ -166,13 +166,17 @@ func TestKeySourcesThatMakeNoSenseAreRefused(t *testing.T) {
 		ofSet("jwksFile", missing):            "jwksFile: ",
 		ofSet("jwksFile", inFile(t, "{}")):    "jwksFile: ",
 		ofSet("jwksFile", pem):                "it holds a key, want the path of a file",
-		ofSet("jwksFile", missing, "kid", 7):  "kid belongs to key and keyFile",
+		ofSet("jwksFile", `{"keys":[{"kty":"oct","k":"S3CR3T"}]}`):                                        "it holds a key, want the path of a file",
+		ofSet("jwksFile", "https://idp.example.com/?a=S3CR3T"):                                            "it is a URL, want the path of a file",
+		with("key", nil, "keyFile", `{"kty":"oct","k":"S3CR3T"}`):                                         "it holds a key, want the path of a file",
+		ofSet("jwksFile", missing, "kid", 7):                                                              "kid belongs to key and keyFile",
 		ofSet("jwksURL", "http://idp.example.com", "issuer", "a", "audience", "b"):                        "jwksURL: ",
 		ofSet("jwksURL", "https://idp.example.com", "issuer", "a"):                                        "jwksURL: ",
 		ofSet("jwksURL", "https://idp.example.com", "issuer", "a", "anyIssuer", true, "audience", "mesh"): "want an issuer or anyIssuer",
 	} {
 		_, err := config.Read([]byte(document), nil)
 		assert.ErrorContains(t, err, says, document)
+		assert.NotContains(t, err.Error(), "S3CR3T")
 	}
 	read(t, ofSet("jwksURL", "https://idp.example.com", "anyIssuer", true, "anyAudience", true))
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -126,7 +127,7 @@ func loadKey(kid, key, file string, demands token.Demands) (signing.Source, erro
 	case key == "" && file == "":
 		return nil, errors.New("neither key nor keyFile is set, want one of them")
 	case file != "":
-		if err := pathNotKey(file); err != nil {
+		if err := keyfile.CheckPath(file); err != nil {
 			return nil, fmt.Errorf("keyFile: %w; put a key into key", err)
 		}
 		source, err := signing.PEMFile(kid, file, demands)
@@ -147,14 +148,4 @@ func loadKey(kid, key, file string, demands token.Demands) (signing.Source, erro
 		return nil, fmt.Errorf("%w: %w", errKID, err)
 	}
 	return source, nil
-}
-
-// pathNotKey returns an error if a path is in fact a key: PEM, the base64 of PEM, or a
-// text as long as DER in base64, which has no other mark. The shortest private key has
-// 1,500 bytes. Errors print paths.
-func pathNotKey(path string) error {
-	if strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") || strings.HasPrefix(path, "LS0tLS1C") || len(path) > 1024 {
-		return errors.New("it holds a key, want the path of a file")
-	}
-	return nil
 }
