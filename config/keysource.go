@@ -25,7 +25,8 @@ type KeySource struct {
 	EveryMesh bool   `json:"everyMesh,omitempty" yaml:"everyMesh,omitempty"`
 
 	// JWKSURL is the URL of a JSON Web Key Set, which jwks.URL describes. It needs an
-	// Issuer and an Audience. JWKSFile is the path of a file with such a set, which is
+	// Issuer and an Audience. A Config prints it, with its query: put no secret there. A
+	// set can stand once for the same tokens. JWKSFile is the path of a file with such a set, which is
 	// read again when it changes. KeyFile and Key are one key under the kid KID, as in
 	// [PublicKey]. Set exactly one of the four.
 	JWKSURL  string `json:"jwksURL,omitempty" yaml:"jwksURL,omitempty"`
@@ -83,7 +84,7 @@ func (p *problems) keySources(c Config) (ofMeshes, ofZones []loadedKeys) {
 			p.add(at, err)
 			continue
 		}
-		loaded := loadedKeys{entry: at, mesh: k.Mesh, kid: k.KID, source: source}
+		loaded := loadedKeys{entry: at, mesh: k.Mesh, kid: k.KID, set: k.JWKSURL + k.JWKSFile, source: source}
 		if k.Tokens == tokensZone {
 			ofZones = append(ofZones, loaded)
 		} else {

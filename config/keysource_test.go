@@ -183,4 +183,20 @@ func TestKeySourcesThatMakeNoSenseAreRefused(t *testing.T) {
 	o := object{"tokens": "dataplane", "everyMesh": true, "kid": "a", "key": pem}
 	_, err := config.Read([]byte(set(keySources, list{o, o})), nil)
 	assert.ErrorContains(t, err, "keySources[1]: meshpass.keySources[0] has the same kid")
+
+	o = object{"tokens": "zone", "kid": "a", "key": pem}
+	_, err = config.Read([]byte(set(keySources, list{o, o})), nil)
+	assert.EqualError(t, err, "config: meshpass.keySources[1]: meshpass.keySources[0] has the same kid")
+
+	ofSetAt := func(place string, is any, audience string) object {
+		return object{"tokens": "dataplane", place: is, "jwksURL": "https://idp.example.com", "issuer": "a", "audience": audience}
+	}
+	one := ofSetAt("mesh", "default", "b")
+	for _, other := range []object{ofSetAt("mesh", "default", "c"), ofSetAt("everyMesh", true, "b")} {
+		for _, both := range []list{{one, other}, {other, one}} {
+			_, err = config.Read([]byte(set(keySources, both)), nil)
+			assert.ErrorContains(t, err, "keySources[1]: meshpass.keySources[0] has the same key set for the same tokens")
+		}
+	}
+	read(t, set(keySources, list{one, ofSetAt("mesh", "other", "b")}))
 }

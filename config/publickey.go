@@ -18,6 +18,7 @@ import (
 type loadedKeys struct {
 	entry     string
 	mesh, kid string // kid is empty for a key set
+	set       string // where the key set is, or empty
 	source    signing.Source
 }
 
@@ -54,14 +55,21 @@ func (p *problems) keys(c Config, entry string, used, useSecrets bool, list []Me
 		if err != nil {
 			p.add(at, err)
 		} else if !twice {
-			keys = append(keys, loadedKeys{at, k.Mesh, k.KID, source})
+			keys = append(keys, loadedKeys{entry: at, mesh: k.Mesh, kid: k.KID, source: source})
 		}
 	}
 	return append(keys, others...)
 }
 
-// kidTwice reports kids that two sources of a validator have.
+// kidTwice reports kids and key sets that two sources of a validator have.
 func (p *problems) kidTwice(keys []loadedKeys) {
+	for i, k := range keys {
+		for _, before := range keys[:i] {
+			if k.set != "" && k.set == before.set && (k.mesh == before.mesh || k.mesh == "" || before.mesh == "") {
+				p.addf(k.entry, "%s has the same key set for the same tokens, so that none of its keys could be used", before.entry)
+			}
+		}
+	}
 	first := map[[2]string]string{}
 	for _, k := range keys {
 		if k.kid == "" {
