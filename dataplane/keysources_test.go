@@ -648,6 +648,32 @@ func TestKeysOfASourceThatCannotBeUsedAreReportedOnceAndTheOthersServe(t *testin
 	})
 }
 
+func TestASourceThatChangesAllItsKeysAtEachReadDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		many := func(n int) map[string]int {
+			keys := map[string]int{}
+			for i := range 1000 {
+				keys[fmt.Sprint("kid", n, "-", i)] = 1
+			}
+			return keys
+		}
+		source, rival := newScriptedSource("idp", nil), newScriptedSource("rival", nil)
+		f := newFollowing(t).start(dataplane.WithSource("default", source), dataplane.WithSource("default", rival))
+		f.pass(time.Second)
+		for n := range 3 {
+			source.hold(many(n))
+			rival.hold(many(n))
+			f.pass(everyRefresh)
+		}
+		for _, message := range []string{"new key", "key is gone"} {
+			assert.Equal(t, 16, f.log.Count(message, "source=idp", "kid=kid0-"), message)
+			assert.Positive(t, f.log.Count(message, "source=idp", "more=984"), message)
+		}
+		assert.Equal(t, 16, f.log.Count("another source has a key of the same kid", "kid=kid2-"))
+		assert.Equal(t, 3, f.log.Count("more keys are not used", "more=984"))
+	})
+}
+
 func TestAValidatorWithSourcesAloneNeedsNoStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newScriptedSource("idp", map[string]int{"1": 1})
