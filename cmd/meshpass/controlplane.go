@@ -25,8 +25,8 @@ const controlPlanesHelp = `Give the address of a control plane's REST API with -
   http://HOST:PORT      without TLS: others on the network can read the tokens
   unix:PATH             through a Unix socket on this machine
 
-A control plane issues tokens, lists, adds, removes and prunes revocations, lists, adds and removes cutoffs, and lists its
-public keys. A Kuma control plane only issues tokens. Add and remove signing keys in the store.
+A control plane issues and renews tokens, lists, adds, removes and prunes revocations, lists, adds and removes cutoffs,
+and lists its public keys. A Kuma control plane only issues tokens. Add and remove signing keys in the store.
 
 If it requires authentication, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
 

@@ -16,6 +16,7 @@ import (
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/metrics/prommetrics"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -65,7 +66,9 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	proxies, err := settings.NewProxyAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
+	registry, observed := prometheus.NewRegistry(), prommetrics.New()
+	registry.MustRegister(observed)
+	proxies, err := settings.NewProxyAuthenticator(store, config.WithLogger(log), config.WithObserver(observed), config.WithValidatorOptions(ownKeys...))
 	if err != nil {
 		return err
 	}
@@ -74,18 +77,13 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	authenticator := proxies.Authenticator
 	if proxies.Validator != nil { // there is none for the type none
-		validator := countedDataplanes{proxies.Validator, newOutcomes(registry)}
-		authenticator = dataplane.NewAuthenticator(validator)
-		registerValidator(registry, "dataplane", ofProxies(validator))
-		admin.Handle("GET /usage", reportUsage(validator))
+		admin.Handle("GET /usage", reportUsage(proxies.Validator))
 	}
 	client := &globalClient{zone: *name, address: *global, creds: globalCreds, tokenFile: *tokenFile, store: store, log: log}
 	registerContact(registry, client)
 
-	guards, err := xdsauth.ServerOptions(authenticator, xdsauth.WithLogger(log))
+	guards, err := xdsauth.ServerOptions(proxies, xdsauth.WithLogger(log))
 	if err != nil {
 		return err
 	}
