@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 )
 
 // CheckPath returns an error if a path is in fact a key or a URL, since logs and errors
@@ -29,7 +28,7 @@ func CheckPath(path string) error {
 // that there are more. Anything but a regular file, or a link to one, is an error, which
 // names the path. It does not wait for the writer of a named pipe.
 func Read(path string, limit int) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, err := os.OpenFile(path, os.O_RDONLY|dontWait, 0)
 	if err != nil {
 		return nil, err
 	}
