@@ -66,6 +66,8 @@ type interceptor struct {
 	log     *slog.Logger
 	callers caller.Log
 	passed  map[string]string // services that need no token here, with the option that says so
+
+	separate bool // handlers of streams run in goroutines of their own
 }
 
 func newInterceptor(auth AuthFunc, options []Option) (*interceptor, error) {
@@ -123,14 +125,8 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 	}
 	bound, release := identity.Bind(NewContext(ctx, identity))
 	defer release()
-	guarded := &guardedStream{stream: stream, ctx: bound, call: ctx}
-	err, reason := guarded.run(
-		func() error { return handler(server, guarded) },
-		func(value any, stack []byte) { i.logPanic(ctx, info.FullMethod, value, stack) })
-	if reason != nil {
-		i.logEnd(ctx, info.FullMethod, identity, reason)
-	}
-	return err
+	guarded := &guardedStream{stream: stream, ctx: bound, call: ctx, of: i, method: info.FullMethod, identity: identity}
+	return guarded.serve(func() error { return handler(server, guarded) })
 }
 
 // authenticate returns the identity, or a status error.

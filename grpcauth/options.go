@@ -26,6 +26,22 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
+// WithHandlerGoroutines runs the handler of each stream in a goroutine of its own. The
+// stream interceptor then returns at the end of the session even if the handler does not:
+// the interceptors around it see the status at once and can change it, and a handler that
+// ignores the end counts neither for grpc.MaxConcurrentStreams nor for
+// Server.GracefulStop. Each stream takes more memory for that. The peer learns of the end
+// at once with and without this option.
+//
+// The interceptor does so in any case if it cannot end a call of the server's transport
+// otherwise, as with a transport that is not of grpc-go.
+func WithHandlerGoroutines() Option {
+	return func(i *interceptor) error {
+		i.separate = true
+		return nil
+	}
+}
+
 // WithOpenServices lets every peer call the named services without a token. A
 // name is the full name of one service, such as "grpc.health.v1.Health" or
 // "grpc.reflection.v1.ServerReflection". Handlers of open services find no
