@@ -119,7 +119,7 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 		return handler(server, stream)
 	}
 	ctx := stream.Context()
-	identity, err := i.authenticate(ctx, info.FullMethod)
+	identity, err := i.authenticateApart(ctx, info.FullMethod)
 	if err != nil {
 		return err
 	}
@@ -140,6 +140,18 @@ func (i *interceptor) authenticate(ctx context.Context, method string) (Identity
 		return nil, Status(err).Err()
 	}
 	return identity, nil
+}
+
+// authenticateApart calls authenticate in another goroutine. Verifying a token takes
+// several times the stack that an idle stream needs, and the goroutine of a stream would
+// keep it.
+func (i *interceptor) authenticateApart(ctx context.Context, method string) (identity Identity, err error) {
+	done := apart(func() (err error) {
+		identity, err = i.authenticate(ctx, method)
+		return err
+	}, func(value any, stack []byte) { i.logPanic(ctx, "AuthFunc", method, value, stack) })
+	err = (<-done).here()
+	return identity, err
 }
 
 // endOfSession returns why a session ended. It returns nil if the session has not

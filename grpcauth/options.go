@@ -15,7 +15,7 @@ type Option func(*interceptor) error
 // and "session ended" for a session that ended before its call. Both are at Info,
 // or at Warn for an error that [Status] does not know. They are limited to a burst
 // of 10 and then one a second, except for sessions that the validator ended.
-// "handler panicked" is at Error.
+// "handler panicked" and "AuthFunc panicked", for streams only, are at Error.
 func WithLogger(log *slog.Logger) Option {
 	return func(i *interceptor) error {
 		if log == nil {

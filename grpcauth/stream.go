@@ -2,7 +2,6 @@ package grpcauth
 
 import (
 	"context"
-	"runtime"
 	"runtime/debug"
 	"sync"
 
@@ -38,7 +37,7 @@ type statusWriter interface {
 // gets the status at once, and serve returns it.
 func (s *guardedStream) serve(handler func() error) error {
 	if s.end() != nil {
-		return s.over()
+		return s.over().Err()
 	}
 	if transport, ok := grpc.ServerTransportStreamFromContext(s.call).(statusWriter); ok && !s.of.separate {
 		return s.serveHere(transport, handler)
@@ -54,9 +53,8 @@ func (s *guardedStream) serveHere(transport statusWriter, handler func() error) 
 	s.writing.Add(1)
 	stop := context.AfterFunc(s.ctx, func() {
 		defer s.writing.Done()
-		if reason := s.end(); reason != nil { // else the call ended, which grpc handles
-			_ = transport.WriteStatus(Status(reason)) // it fails if the peer can no longer be told
-			_ = s.over()
+		if s.end() != nil { // else the call ended, which grpc handles
+			_ = transport.WriteStatus(s.over()) // it fails if the peer can no longer be told
 		}
 	})
 	returned := false
@@ -67,26 +65,19 @@ func (s *guardedStream) serveHere(transport statusWriter, handler func() error) 
 		over := s.end() != nil
 		if !returned {
 			if value := recover(); value != nil {
-				s.of.logPanic(s.call, s.method, value, debug.Stack())
+				s.of.logPanic(s.call, "handler", s.method, value, debug.Stack())
 				if !over {
 					panic(value)
 				}
 			}
 		}
 		if over {
-			err = s.over()
+			err = s.over().Err()
 		}
 	}()
 	err = handler()
 	returned = true
 	return err
-}
-
-// outcome is the result of a handler.
-type outcome struct {
-	err      error
-	panicked any
-	exited   bool // by runtime.Goexit
 }
 
 // serveApart calls the handler in a new goroutine. At the end of the session it returns
@@ -96,21 +87,7 @@ type outcome struct {
 // when it has the status: it expects that handlers leave such calls running, and
 // synchronises the shared state.
 func (s *guardedStream) serveApart(handler func() error) error {
-	done := make(chan outcome, 1) // buffered: the goroutine never blocks
-	go func() {
-		result := outcome{exited: true}
-		defer func() {
-			if result.exited {
-				if result.panicked = recover(); result.panicked != nil {
-					s.of.logPanic(s.call, s.method, result.panicked, debug.Stack())
-				}
-			}
-			done <- result
-		}()
-		result.err = handler()
-		result.exited = false
-	}()
-
+	done := apart(handler, func(value any, stack []byte) { s.of.logPanic(s.call, "handler", s.method, value, stack) })
 	var result outcome
 	select {
 	case result = <-done:
@@ -120,21 +97,15 @@ func (s *guardedStream) serveApart(handler func() error) error {
 		}
 	}
 	if s.end() != nil {
-		return s.over()
+		return s.over().Err()
 	}
-	switch {
-	case result.panicked != nil:
-		panic(result.panicked)
-	case result.exited:
-		runtime.Goexit()
-	}
-	return result.err
+	return result.here()
 }
 
-// over returns the status of a session that has ended, and logs the end once.
-func (s *guardedStream) over() error {
+// over returns the status of a session that has ended. It first logs the end, once.
+func (s *guardedStream) over() *status.Status {
 	s.logged.Do(func() { s.of.logEnd(s.call, s.method, s.identity, s.reason) })
-	return Status(s.reason).Err()
+	return Status(s.reason)
 }
 
 // end returns why the session ended, or nil. A reason, once set, does not change.

@@ -293,6 +293,17 @@ func TestAnInterceptorAroundHandlerGoroutinesChangesTheStatusOfAnEnd(t *testing.
 	assert.Equal(t, []string{"by another"}, stream.Trailer().Get("seen"))
 }
 
+func TestAPanicOfAnAuthFuncReachesTheInterceptorsAround(t *testing.T) {
+	g := newGlobal(t)
+	g.around = append(g.around, func(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+		defer func() { err = status.Errorf(codes.DataLoss, "recovered %v", recover()) }()
+		return next(server, stream)
+	})
+	g.serve(func(context.Context, string) (grpcauth.Identity, error) { panic("out of order") })
+	assert.Equal(t, "recovered out of order", endOf(g.open("")).Message())
+	assert.Equal(t, 1, g.log.Count("AuthFunc panicked", "out of order", "ways_test.go"), "with the stack that it came from")
+}
+
 // overServeHTTP returns a client of the server behind that of net/http.
 func (g *global) overServeHTTP() testpb.TestServiceClient {
 	front := httptest.NewUnstartedServer(http.HandlerFunc(g.server.ServeHTTP))
