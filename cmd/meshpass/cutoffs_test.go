@@ -273,3 +273,43 @@ func TestRevocationsPruneDropsOldIDsOnceAndADryRunChangesNothing(t *testing.T) {
 	}
 	require.Contains(t, c.fails(exitUsage, "revocations", "prune", "--mesh", "default"), "how long are tokens valid")
 }
+
+func TestRevocationsRemoveSaysWhatStillRevokesATokenWhoseIDWasPruned(t *testing.T) {
+	const old = "0192a000-0000-7000-8000-000000000001" // of October 2024
+	c := newToolWithKeys(t)
+	remove := []string{"revocations", "remove", old, "--mesh", "default"}
+	require.Contains(t, c.run(remove...).err, "was not revoked")
+	c.done("revocations", "add", old, "--mesh", "default")
+	require.Contains(t, c.run(remove...).err, "no longer revoked")
+	c.done("revocations", "add", old, "--mesh", "default")
+	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d")
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	for _, flags := range [][]string{nil, {"--control-plane", server.URL, "--auth-token-file", "operator.token"}} {
+		r := c.run(append(remove, flags...)...)
+		require.Equal(t, exitDone, r.status)
+		require.Contains(t, r.err, `still revoked for mesh "default": `+old+", since every id of version 7 from before ")
+		require.NotContains(t, r.err, "cutoffs may still revoke them")
+	}
+	c.done("cutoffs", "add", "--mesh", "default", "--name", "dp-1", "--before", "1h", "--yes")
+	require.Contains(t, c.run(remove...).err, "cutoffs may still revoke them: meshpass cutoffs list --mesh default")
+}
+
+func TestAPrunedListDoesNotLackTheIDsThatTheGlobalListKeeps(t *testing.T) {
+	const old, new = "0192a000-0000-7000-8000-000000000001", "6baf2c90-0e86-4c62-97a7-7835855834bc" // of version 7, of October 2024, and of version 4
+	c := newToolWithKeys(t)
+	c.done("revocations", "add", old, "--mesh", "default")
+	c.done("revocations", "make-global", "--mesh", "default")
+	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d")
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	for _, flags := range [][]string{nil, {"--control-plane", server.URL, "--auth-token-file", "operator.token"}} {
+		r := c.run(append([]string{"revocations", "list", "--mesh", "default"}, flags...)...)
+		require.Equal(t, old+"\n", r.out)
+		require.NotContains(t, r.err, "lacks ids")
+	}
+	c.write(filepath.Join("keys", "global", "dataplane-token-revocations-default"), old+","+new)
+	require.Contains(t, c.run("revocations", "list", "--mesh", "default").err, "the scope of the mesh lacks ids of the other one: "+new)
+}
