@@ -75,8 +75,8 @@ func (a *app) restoreCommand() *cobra.Command {
 It checks the whole file first. The store may be in use: its readers see the state before or the restored one.
 
 What is revoked now, by its id or by a cutoff, stays revoked, though the backup does not have it. With --forget-revocations
-it becomes valid again, except for ids that were pruned; the command lists ids and cutoffs. Keys are those of the backup: a key that was removed since verifies again. The command
-lists these too.
+it becomes valid again, except for ids that were pruned; the command lists ids and cutoffs. Keys are those of the backup: a
+key that was removed since verifies again. The command lists these too.
 
 Do not copy files into a folder that is in use: this command is the way that lets no revoked token in.`,
 		Example: `  meshpass backup --store dir:./keys --output keys.tar
