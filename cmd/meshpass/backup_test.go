@@ -91,7 +91,7 @@ func TestRestoreKeepsTheCutoffsAndTheFloorSinceTheBackup(t *testing.T) {
 			c.done("backup", "--output", "keys.tar")
 			add(since, "--mesh", "default")
 			add(since, "--zone-tokens", "--zone", "west")
-			c.done(with("revocations", "prune", "--mesh", "default", "--lifetime", "24h")...)
+			c.done(with("revocations", "prune", "--mesh", "default", "--lifetime", "24h", "--yes")...)
 			list := func(of ...string) (string, string) {
 				r := c.run(with(append([]string{"cutoffs", "list"}, of...)...)...)
 				require.Equal(t, exitDone, r.status, r.err)
@@ -133,7 +133,7 @@ func TestRestoreNamesWhatIsRevokedAgain(t *testing.T) {
 	c.done("cutoffs", "add", "--before", "2026-01-01T10:00:00Z", "--mesh", "default", "--name", "dp-1", "--yes")
 	c.done("backup", "--output", "keys.tar")
 	c.done("revocations", "remove", other, "--mesh", "default")
-	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d")
+	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d", "--yes")
 	c.done("cutoffs", "remove", "--mesh", "default", "--name", "dp-1", "--yes")
 
 	r := c.run("restore", "keys.tar")
