@@ -67,6 +67,10 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 // all replicas can call it when they start. A key that was removed is a new one to it, and
 // signs again: before [RemoveKey], see that no replica adds the old key.
 //
+// Do not add a key of the other kind, with AddKey or Rotate, at the same moment. At most
+// one of the two stays, but an issuer without a publish delay may have signed with the
+// other one in between, and that token is refused.
+//
 // The error matches signing.ErrKey if an older key, or one with its private half in the
 // store, is this one; signing.ErrNoKey if the store holds only copies of public keys, as
 // the store of a zone does; and keystore.ErrExists and keystore.ErrNameTaken as for
