@@ -13,7 +13,8 @@ import (
 
 // Cutoff revokes every dataplane token of a mesh that was issued before a moment: all of
 // them, or those with one name, workload or kid. At most one of the three is set. A token
-// that does not have the claim is not concerned.
+// that does not have the claim is not concerned. An empty one counts as not set: check a
+// name that comes from elsewhere, or the cutoff is for all tokens.
 type Cutoff struct {
 	// Before is the moment, in whole seconds; a part of a second counts as a whole one.
 	// [UntilNow] returns the one that revokes what was issued until now.

@@ -161,6 +161,37 @@ func TestIssuerDatesATokenAtTheCutoffThatItSees(t *testing.T) {
 	})
 }
 
+func TestIssuerSeesEachChangeOfTheCutoffs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		ref := revocation.DataplaneCutoffs("default")
+		for _, ahead := range []time.Duration{time.Minute, 2 * time.Minute, time.Minute} {
+			cutoff := time.Now().Add(ahead).Truncate(time.Second).UTC()
+			f.cutOff(dataplane.Cutoff{Before: cutoff})
+			for range 2 {
+				_, claims := inside(t, f.issueFor(token.Dataplane{Name: "dp-1"}))
+				assert.Equal(t, cutoff, claims.IssuedAt)
+			}
+			require.NoError(t, f.store.Memory.Delete(t.Context(), ref.Scope, ref.Name))
+			_, claims := inside(t, f.issueFor(token.Dataplane{Name: "dp-1"}))
+			assert.True(t, claims.IssuedAt.Before(time.Now()))
+		}
+	})
+}
+
+func TestIssuerMakesNoTokenWhoseIDIsBelowTheFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start()
+		_, err := dataplane.PruneRevocations(t.Context(), f.store.Memory, "default", time.Hour, false)
+		require.NoError(t, err)
+		behind := func() time.Time { return time.Now().Add(-2 * time.Hour) }
+		_, err = newIssuer(t, f.store.Memory, dataplane.WithClock(behind)).Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+		require.ErrorIs(t, err, token.ErrNotIssuable, "every validator refuses it")
+		assert.ErrorContains(t, err, "when the list of revoked ids begins")
+		f.accepts(f.issueFor(token.Dataplane{}))
+	})
+}
+
 func TestACutoffUntilNowTakesBackWhatIsDatedAtAnEarlierOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollowing(t).start()

@@ -65,7 +65,12 @@ func AddKey(ctx context.Context, store keystore.KeyStore, mesh string, key *sign
 // another.
 //
 // If the newest key of the mesh is this one already, AddExternalKey returns it and adds
-// nothing. So all replicas can call it when they start.
+// nothing. So all replicas can call it when they start. A key that was removed is a new one
+// to it, and signs again: before [RemoveKey], see that no replica adds the old key.
+//
+// Do not add a key of the other kind, with AddKey or Rotate, at the same moment. At most
+// one of the two stays, but an issuer without a publish delay may have signed with the
+// other one in between, and that token is refused.
 //
 // The error matches signing.ErrKey if an older key, or one with its private half in the
 // store, is this one; signing.ErrNoKey if the store holds only copies of public keys, as
@@ -162,8 +167,8 @@ func Revoke(ctx context.Context, store keystore.KeyStore, mesh string, id string
 }
 
 // Restore removes token ids from the mesh's revocation list, and from the list in the
-// global scope, so that their tokens are valid again. It ignores ids that are not on
-// the lists.
+// global scope, so that their tokens are valid again, unless a cutoff or the floor of
+// [PruneRevocations] revokes them too. It ignores ids that are not on the lists.
 func Restore(ctx context.Context, store keystore.KeyStore, mesh string, id string, more ...string) error {
 	if err := checkMesh(mesh); err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 
 const maxFaults = 10 // in one answer
 
-// field is a field of a request. Its target is a *string, a *bool, an *int, a *[]string, a
-// *map[string][]string, a *jwk, or privateHalf.
+// field is a field of a request. Its target is a *string, a *subject, a *bool, an *int, a
+// *[]string, a *map[string][]string, a *jwk, or privateHalf.
 type field struct {
 	name   string
 	target any
@@ -38,6 +38,11 @@ func ofJWK(k *jwk) []field {
 	}
 	return fields
 }
+
+// subject is a text that says which tokens a cutoff is for. If the field is there, it is
+// neither null nor empty: a cutoff without one is for all tokens, which a client with a
+// variable that is not set does not want.
+type subject string
 
 // readBody reads a body of at most limit bytes into fields. It refuses the body at the
 // first name or type that it does not expect, and keeps nothing else. It is stricter
@@ -164,7 +169,8 @@ func (d decoder) text() (string, error) {
 }
 
 // value reads the value of a field into its target. If the value is null, a list is nil
-// and other targets stay as they are. An empty list of a field is not nil.
+// and a text or an object stays as it is; other targets refuse null. An empty list of a
+// field is not nil.
 func (d decoder) value(field string, target any) error {
 	next, err := d.Token()
 	if err != nil {
@@ -197,12 +203,23 @@ func (d decoder) value(field string, target any) error {
 			return orUnreadable(checkText(text))
 		}
 		want = "a string"
-	case *bool:
-		if is, ok := next.(bool); ok {
-			*target = is
-			return nil
+	case *subject:
+		text, ok := next.(string)
+		if !ok {
+			return wrongType(field, next, "a string")
 		}
-		want = "true or false"
+		if text == "" {
+			return invalid(InvalidParameter{field, "is empty: leave it out for a cutoff for all tokens"})
+		}
+		*target = subject(text)
+		return orUnreadable(checkText(text))
+	case *bool:
+		is, ok := next.(bool)
+		if !ok { // also null: what was to be a dry run must not change anything
+			return wrongType(field, next, "true or false")
+		}
+		*target = is
+		return nil
 	case *[]string:
 		if next == json.Delim('[') {
 			return d.list(field, target)

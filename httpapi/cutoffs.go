@@ -59,9 +59,9 @@ func (w wireCutoff) cutoff() (revocation.Cutoff, error) {
 // readCutoff reads and checks a request to change the cutoffs.
 func readCutoff(w http.ResponseWriter, r *http.Request, what *Request) error {
 	var c wireCutoff
-	fields := []field{{"before", &c.Before}, {"zone", &c.Zone}, {"kid", &c.KeyID}}
+	fields := []field{{"before", &c.Before}, {"zone", (*subject)(&c.Zone)}, {"kid", (*subject)(&c.KeyID)}}
 	if what.Kind == token.KindDataplane {
-		fields = []field{{"before", &c.Before}, {"name", &c.Name}, {"workload", &c.Workload}, {"kid", &c.KeyID}}
+		fields = []field{{"before", &c.Before}, {"name", (*subject)(&c.Name)}, {"workload", (*subject)(&c.Workload)}, {"kid", (*subject)(&c.KeyID)}}
 	}
 	if what.Action == CutOff {
 		fields = append(fields, field{"dryRun", &what.DryRun})
@@ -86,14 +86,14 @@ func readCutoff(w http.ResponseWriter, r *http.Request, what *Request) error {
 	case what.Action == CutOff && what.Cutoff.Before.After(time.Now().Add(2*token.Skew)):
 		bad.add("before", "is more than %s ahead", 2*token.Skew)
 	}
-	subject := ""
+	given := ""
 	for _, s := range []struct{ field, value string }{{"name", c.Name}, {"workload", c.Workload}, {"zone", c.Zone}, {"kid", c.KeyID}} {
 		switch {
 		case s.value == "":
-		case subject != "":
-			bad.add(s.field, "is there beside %s, want at most one of them", subject)
+		case given != "":
+			bad.add(s.field, "is there beside %s, want at most one of them", given)
 		default:
-			subject = s.field
+			given = s.field
 		}
 	}
 	return bad.err()

@@ -73,7 +73,7 @@
 // of the mesh is, as a [RevocationList].
 //
 // A cutoff has before, a time as in RFC 3339, and at most one of name, workload, zone and
-// kid. To add one that revokes what was issued until now, before is "now": see
+// kid, which must not be empty or null: without one it is for all tokens. To add one that revokes what was issued until now, before is "now": see
 // dataplane.UntilNow. The answer to adding one is the cutoff that is in force for the same
 // tokens: that one, or a later one. A cutoff more than four minutes ahead of the server's
 // clock is refused. How many tokens a removed cutoff makes valid again is not known. In the

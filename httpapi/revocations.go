@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
@@ -45,7 +46,8 @@ type RevocationList struct {
 	Count int    `json:"count"` // of ids
 
 	// Missing are the ids on the other list of the mesh that this one lacks. If this is
-	// the global list, Kuma does not see that they are revoked.
+	// the global list, Kuma does not see that they are revoked. A list in the scope of the
+	// mesh does not lack the ids that pruning has dropped.
 	Missing []string `json:"missing,omitempty"`
 }
 
@@ -107,7 +109,7 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	_ = out.WriteByte(']')
 	if what.Kind == token.KindDataplane {
 		_, _ = out.WriteString(`,"lists":`)
-		_, _ = out.Write(marshal(DescribeLists(lists)))
+		_, _ = out.Write(marshal(DescribeLists(lists, h.floor(ctx, what.Mesh, lists))))
 	}
 	if problems := list.Problems(); len(problems) > 0 {
 		texts := make([]string, len(problems))
@@ -122,8 +124,23 @@ func (h *handler) list(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	return nil
 }
 
-// DescribeLists describes the lists of a mesh, as the answers do.
-func DescribeLists(lists revocation.Lists) []RevocationList {
+// floor returns the moment below which pruning has dropped ids from a list of a mesh. It
+// is zero if that is not known, or if there are no two lists to compare.
+func (h *handler) floor(ctx context.Context, mesh string, lists revocation.Lists) (floor time.Time) {
+	if len(lists) < 2 {
+		return time.Time{}
+	}
+	for _, ref := range revocation.CutoffsOf(token.KindDataplane, keystore.Scope(mesh)) {
+		if cutoffs, err := ref.Load(ctx, h.store); err == nil && cutoffs.Floor().After(floor) {
+			floor = cutoffs.Floor()
+		}
+	}
+	return floor
+}
+
+// DescribeLists describes the lists of a mesh, as the answers do. floor is the moment
+// below which pruning has dropped ids, or the zero time.
+func DescribeLists(lists revocation.Lists, floor time.Time) []RevocationList {
 	described := make([]RevocationList, len(lists))
 	all := lists.Union()
 	var ids []string // all, if a list lacks some
@@ -136,7 +153,11 @@ func DescribeLists(lists revocation.Lists) []RevocationList {
 			if ids == nil {
 				ids = all.IDs()
 			}
-			l.Missing = slices.DeleteFunc(slices.Clone(ids), placed.List.Contains)
+			l.Missing = slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+				made, ok := revocation.IDTime(id)
+				pruned := l.Scope == ScopeMesh && ok && made.Before(floor)
+				return pruned || placed.List.Contains(id)
+			})
 		}
 		described[i] = l
 	}
@@ -157,7 +178,7 @@ func (h *handler) makeGlobalList(ctx context.Context, w http.ResponseWriter, wha
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(marshal(struct {
 		Lists []RevocationList `json:"lists"`
-	}{DescribeLists(lists)})) // fails only if the client is gone
+	}{DescribeLists(lists, h.floor(ctx, what.Mesh, lists))})) // fails only if the client is gone
 	return nil
 }
 

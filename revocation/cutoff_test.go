@@ -3,6 +3,7 @@ package revocation_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -221,4 +222,30 @@ func TestPruneDropsTheIDsOfExpiredTokensAndLeavesAFloorBelowWhichAllAreRevoked(t
 	floor, err = cutoffs.Load(t.Context(), store)
 	require.NoError(t, err)
 	assert.Equal(t, done.Floor, floor.Floor(), "a cutoff leaves it")
+}
+
+func TestPruneForTheLongestLifetimeRevokesNothing(t *testing.T) {
+	store := keystore.NewMemory()
+	list, cutoffs := revocation.Dataplane("default"), revocation.DataplaneCutoffs("default")
+	for _, lifetime := range []time.Duration{math.MaxInt64, math.MaxInt64 - time.Minute} {
+		p, err := revocation.Prune(t.Context(), store, list, cutoffs, lifetime, false)
+		require.NoError(t, err)
+		assert.WithinDuration(t, time.Now().Add(-15*time.Minute), p.Floor.Add(lifetime), 10*time.Second)
+	}
+	floor, err := cutoffs.Load(t.Context(), store)
+	require.NoError(t, err)
+	claims := claimsAt(time.Now(), "dp-1")
+	claims.ID = id7(time.Now())
+	assert.Empty(t, floor.Check("1", claims))
+}
+
+func TestPruneOfAnUnreadableListWritesNoFloor(t *testing.T) {
+	store := keystore.NewMemory()
+	list, cutoffs := revocation.Dataplane("default"), revocation.DataplaneCutoffs("default")
+	_, err := store.Create(t.Context(), keystore.Record{Scope: list.Scope, Name: list.Name, Data: []byte("\xff\xfe1\x00")})
+	require.NoError(t, err)
+	_, err = revocation.Prune(t.Context(), store, list, cutoffs, time.Hour, false)
+	require.ErrorIs(t, err, revocation.ErrUnreadable)
+	_, err = store.Get(t.Context(), cutoffs.Scope, cutoffs.Name)
+	assert.ErrorIs(t, err, keystore.ErrNotFound)
 }

@@ -218,22 +218,24 @@ const pruneMargin = 15 * time.Minute
 // longer lifetime later drops nothing.
 //
 // With dryRun it changes nothing, and returns what it would do. The error matches
-// [ErrCutoff] if lifetime is not positive. A pruning that is done is an audit event.
+// [ErrCutoff] if lifetime is not positive, and [ErrUnreadable] if the list or the cutoffs
+// cannot be read; then Prune has changed nothing. A pruning that is done is an audit event.
 func Prune(ctx context.Context, store keystore.KeyStore, list Ref, cutoffs CutoffsRef, lifetime time.Duration, dryRun bool) (Pruning, error) {
 	if lifetime <= 0 {
 		return Pruning{}, fmt.Errorf("%w: a lifetime of %s, want more than 0", ErrCutoff, lifetime)
 	}
-	p := Pruning{Floor: time.Now().Add(-lifetime - pruneMargin).Truncate(time.Second).UTC(), Sessions: -1}
+	// In two steps: the sum of the two may be more than a time.Duration holds.
+	p := Pruning{Floor: time.Now().Add(-pruneMargin).Add(-lifetime).Truncate(time.Second).UTC(), Sessions: -1}
 	present, err := cutoffs.Load(ctx, store)
+	if err != nil {
+		return Pruning{}, err
+	}
+	ids, err := list.Load(ctx, store) // before the floor is written, which is for ever
 	if err != nil {
 		return Pruning{}, err
 	}
 	if dryRun {
 		p.Floor = latest(p.Floor, present.Floor())
-		ids, err := list.Load(ctx, store)
-		if err != nil {
-			return Pruning{}, err
-		}
 		p.split(ids.IDs())
 		return p, nil
 	}

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"fmt"
@@ -59,9 +60,9 @@ func (e *external) sign(ctx context.Context, signingInput []byte) ([]byte, error
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() { <-e.calls }()
-		signature, err := e.call(signingInput)
-		done <- result{signature, err}
+		r := result{err: fmt.Errorf("%w: the signer of the key %s ended its goroutine", token.ErrUnavailable, e.public.Fingerprint())}
+		defer func() { <-e.calls; done <- r }()
+		r.signature, r.err = e.call(signingInput)
 	}()
 	select {
 	case r := <-done:
@@ -81,6 +82,7 @@ func (e *external) call(signingInput []byte) (signature []byte, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the signer of the key %s failed: %w", token.ErrUnavailable, e.public.Fingerprint(), err)
 	}
+	signature = bytes.Clone(signature) // the signer may use its buffer again
 	if e.public.Verify(signingInput, signature) != nil {
 		return nil, unusable("a signature that the signer's public key "+e.public.Fingerprint()+" does not verify", "an RS256 signature")
 	}

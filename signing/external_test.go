@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"io"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +57,36 @@ func TestSignerFromElsewhereThatHangsIsCalledABoundedNumberOfTimesAtOnce(t *test
 		close(answer)
 		assert.NoError(t, <-done)
 		assert.Len(t, calls, limit+1)
+	})
+}
+
+func TestSignerFromElsewhereMayUseTheBufferOfItsSignatureAgain(t *testing.T) {
+	var buffer []byte
+	key, err := signing.NewPrivateKey(signer{&firstRSA().PublicKey, func(random io.Reader, digest []byte, options crypto.SignerOpts) ([]byte, error) {
+		signature, err := firstRSA().Sign(random, digest, options)
+		buffer = append(buffer[:0], signature...)
+		return buffer, err
+	}})
+	require.NoError(t, err)
+	first, err := key.Sign([]byte("header.payload"))
+	require.NoError(t, err)
+	_, err = key.Sign([]byte("header.another"))
+	require.NoError(t, err)
+	assert.NoError(t, key.Public().Verify([]byte("header.payload"), first))
+}
+
+func TestSignerFromElsewhereThatEndsItsGoroutineIsAFailure(t *testing.T) {
+	key, err := signing.NewPrivateKey(signer{&firstRSA().PublicKey, func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+		runtime.Goexit() // as FailNow of a test does
+		return nil, nil
+	}})
+	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err = key.SignContext(ctx, []byte("header.payload"))
+		assert.ErrorIs(t, err, token.ErrUnavailable)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
 

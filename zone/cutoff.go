@@ -10,7 +10,8 @@ import (
 )
 
 // Cutoff revokes every zone token that was issued before a moment: all of them, or those
-// with one zone or kid. At most one of the two is set.
+// with one zone or kid. At most one of the two is set. An empty one counts as not set:
+// check a name that comes from elsewhere, or the cutoff is for all tokens.
 type Cutoff struct {
 	// Before is the moment, in whole seconds; a part of a second counts as a whole one.
 	// [UntilNow] returns the one that revokes what was issued until now.

@@ -64,7 +64,12 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 // another.
 //
 // If the newest key is this one already, AddExternalKey returns it and adds nothing. So
-// all replicas can call it when they start.
+// all replicas can call it when they start. A key that was removed is a new one to it, and
+// signs again: before [RemoveKey], see that no replica adds the old key.
+//
+// Do not add a key of the other kind, with AddKey or Rotate, at the same moment. At most
+// one of the two stays, but an issuer without a publish delay may have signed with the
+// other one in between, and that token is refused.
 //
 // The error matches signing.ErrKey if an older key, or one with its private half in the
 // store, is this one; signing.ErrNoKey if the store holds only copies of public keys, as
@@ -132,7 +137,8 @@ func Revoke(ctx context.Context, store keystore.KeyStore, id string, more ...str
 }
 
 // Restore removes token ids from the revocation list, so that their tokens are
-// valid again. It ignores ids that are not on the list.
+// valid again, unless a cutoff or the floor of [PruneRevocations] revokes them too. It
+// ignores ids that are not on the list.
 func Restore(ctx context.Context, store keystore.KeyStore, id string, more ...string) error {
 	return revocation.Zone().Remove(ctx, store, append([]string{id}, more...)...)
 }

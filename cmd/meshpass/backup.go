@@ -75,8 +75,8 @@ func (a *app) restoreCommand() *cobra.Command {
 It checks the whole file first. The store may be in use: its readers see the state before or the restored one.
 
 What is revoked now, by its id or by a cutoff, stays revoked, though the backup does not have it. With --forget-revocations
-it becomes valid again, except for ids that were pruned; the command lists ids and cutoffs. Keys are those of the backup: a key that was removed since verifies again. The command
-lists these too.
+it becomes valid again, except for ids that were pruned. What was revoked at the time of the backup is revoked again. Keys
+are those of the backup: a key that was removed since verifies again. The command lists all of these ids, cutoffs and keys.
 
 Do not copy files into a folder that is in use: this command is the way that lets no revoked token in.`,
 		Example: `  meshpass backup --store dir:./keys --output keys.tar
@@ -217,8 +217,60 @@ func (r *restoring) merge(ctx context.Context, present, backup keystore.KeyStore
 		}
 	}
 	after, err := backup.List(ctx, keystore.AllScopes, "")
+	if err != nil {
+		return err
+	}
 	r.records = len(after)
-	return err
+	if len(now) == 0 { // nothing is there again, since nothing was there
+		return nil
+	}
+	for _, record := range after {
+		if kind, mesh, ok := revocation.ParseCutoffsName(record.Name); ok && ofItsOwner(record, kind, mesh) {
+			r.reportCutoffsBack(ctx, revocation.CutoffsRef{Scope: record.Scope, Name: record.Name}, openPresent, openBackup)
+		} else if kind, mesh, ok := revocation.ParseName(record.Name); ok && ofItsOwner(record, kind, mesh) {
+			cutoffs := revocation.CutoffsOf(kind, keystore.Scope(mesh))
+			r.reportIDsBack(ctx, revocation.Ref{Scope: record.Scope, Name: record.Name}, cutoffs, openPresent, openBackup)
+		}
+	}
+	return nil
+}
+
+// reportCutoffsBack reports the cutoffs that are in force again, since they were removed
+// after the backup. A record that cannot be read says nothing.
+func (r *restoring) reportCutoffsBack(ctx context.Context, of revocation.CutoffsRef, present, restored keystore.KeyStore) {
+	now, err := of.Load(ctx, present)
+	after, afterErr := of.Load(ctx, restored)
+	if err != nil || afterErr != nil {
+		return
+	}
+	for _, c := range after.Lacking(now) {
+		r.report = append(r.report, fmt.Sprintf("revoked again, by %q: %s", of.Name, c))
+	}
+}
+
+// reportIDsBack reports the ids that are on the list again, except for pruned ones, which
+// are revoked at present too.
+func (r *restoring) reportIDsBack(ctx context.Context, list revocation.Ref, cutoffs []revocation.CutoffsRef, present, restored keystore.KeyStore) {
+	now, err := list.Load(ctx, present)
+	after, afterErr := list.Load(ctx, restored)
+	if err != nil || afterErr != nil {
+		return
+	}
+	back := after.IDs()
+	for _, ref := range cutoffs {
+		pruned, err := ref.Load(ctx, present)
+		if err != nil {
+			return
+		}
+		back = slices.DeleteFunc(back, func(id string) bool {
+			made, ok := revocation.IDTime(id)
+			return now.Contains(id) || ok && made.Before(pruned.Floor())
+		})
+	}
+	if len(back) > 0 {
+		slices.Sort(back)
+		r.report = append(r.report, fmt.Sprintf("revoked again, by the list %q: %s", list.Name, someOf(back)))
+	}
 }
 
 // mergeCutoffs keeps the present cutoffs and the present floor, unless they are to be

@@ -91,7 +91,7 @@ func TestRestoreKeepsTheCutoffsAndTheFloorSinceTheBackup(t *testing.T) {
 			c.done("backup", "--output", "keys.tar")
 			add(since, "--mesh", "default")
 			add(since, "--zone-tokens", "--zone", "west")
-			c.done(with("revocations", "prune", "--mesh", "default", "--lifetime", "24h")...)
+			c.done(with("revocations", "prune", "--mesh", "default", "--lifetime", "24h", "--yes")...)
 			list := func(of ...string) (string, string) {
 				r := c.run(with(append([]string{"cutoffs", "list"}, of...)...)...)
 				require.Equal(t, exitDone, r.status, r.err)
@@ -124,6 +124,25 @@ func TestRestoreKeepsTheCutoffsAndTheFloorSinceTheBackup(t *testing.T) {
 			require.Contains(t, restored, earlier+"  name dp-1")
 		}
 	}
+}
+
+func TestRestoreNamesWhatIsRevokedAgain(t *testing.T) {
+	const pruned, other = "0192a000-0000-7000-8000-000000000001", "6baf2c90-0e86-4c62-97a7-7835855834bc" // of version 7, of October 2024, and of version 4
+	c := newToolWithKeys(t)
+	c.done("revocations", "add", "stays", other, pruned, "--mesh", "default")
+	c.done("cutoffs", "add", "--before", "2026-01-01T10:00:00Z", "--mesh", "default", "--name", "dp-1", "--yes")
+	c.done("backup", "--output", "keys.tar")
+	c.done("revocations", "remove", other, "--mesh", "default")
+	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d", "--yes")
+	c.done("cutoffs", "remove", "--mesh", "default", "--name", "dp-1", "--yes")
+
+	r := c.run("restore", "keys.tar")
+	require.Equal(t, exitDone, r.status, r.err)
+	require.Contains(t, r.err, `revoked again, by "dataplane-token-cutoffs-default": tokens with the name "dp-1" issued before 2026-01-01T10:00:00Z`+"\n")
+	require.Contains(t, r.err, `revoked again, by the list "dataplane-token-revocations-default": `+other+"\n", "and not what was revoked all along")
+	require.NotContains(t, c.run("restore", "keys.tar").err, "again")
+	require.NoError(t, os.RemoveAll("keys"))
+	require.NotContains(t, c.run("restore", "keys.tar").err, "again", "nothing was there")
 }
 
 func TestRestoreMakesAStoreWhereThereIsNone(t *testing.T) {

@@ -414,7 +414,7 @@ func (a *app) confirm(yes bool) error {
 // pruneCommand shortens a list.
 func (a *app) pruneCommand(which *choice) *cobra.Command {
 	var longest days
-	var dryRun bool
+	var dryRun, yes bool
 	command := &cobra.Command{
 		Use:   "prune",
 		Short: "Drop the ids of expired tokens from the list",
@@ -424,16 +424,17 @@ a mesh, which Kuma reads.
 
 --lifetime is the longest validity of any token. The command first writes a floor: the time of now less the lifetime and 15
 minutes. Every token with an id of version 7 from before the floor is revoked from then on, also one that is valid for longer
-than --lifetime. The floor is permanent and never goes back. Start with --dry-run, which changes nothing. A control plane also
-says how many open sessions of its process have tokens that the floor would revoke.`,
+than --lifetime. The floor is permanent and never goes back, so the command says first what it would do, and asks; --dry-run
+ends there. A control plane also says how many open sessions of its process have tokens that the floor would revoke.`,
 		Example: `  meshpass revocations prune --mesh default --lifetime 90d --dry-run
-  meshpass revocations prune --zone-tokens --lifetime 2160h`,
+  meshpass revocations prune --zone-tokens --lifetime 2160h --yes`,
 		Args: noArguments,
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.Var(&longest, "lifetime", "the longest validity of any token, such as 2160h or 90d")
-	flags.BoolVar(&dryRun, "dry-run", false, "change nothing: say which floor it would write and how many ids it would drop")
+	flags.BoolVar(&dryRun, "dry-run", false, "change nothing: only say which floor it would write and how many ids it would drop")
+	yesFlag(command, &yes)
 	completes(command, "lifetime", cobra.ShellCompDirectiveNoFileComp)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		of, err := which.owner()
@@ -443,7 +444,13 @@ says how many open sessions of its process have tokens that the floor would revo
 		if longest == 0 {
 			return usagef("how long are tokens valid at most? Give --lifetime, such as 2160h or 90d")
 		}
-		ctx, cancel, err := a.begin(command)
+		if err := a.sayPruning(command, of, time.Duration(longest)); err != nil || dryRun {
+			return err
+		}
+		if err := a.confirm(yes); err != nil {
+			return err
+		}
+		ctx, cancel, err := a.begin(command) // anew: to answer takes time
 		if err != nil {
 			return err
 		}
@@ -453,31 +460,47 @@ says how many open sessions of its process have tokens that the floor would revo
 			return err
 		}
 		defer done()
-		p, err := from.prune(ctx, of, time.Duration(longest), dryRun)
+		p, err := from.prune(ctx, of, time.Duration(longest), false)
 		if err != nil {
 			return err
 		}
-		floor, dropped := p.Floor.Format(time.RFC3339), count(time.Duration(p.Dropped), 1, "id")
-		kept := count(time.Duration(p.Kept), 1, "id")
-		if dryRun {
-			a.say("pruning would drop %s of %s and keep %s", dropped, of, kept)
-			a.say("it would revoke every token with an id of version 7 from before %s for ever, also those that are still valid: how many these are is not known", floor)
-			switch {
-			case p.Sessions < 0:
-				a.say("how many open sessions have such tokens is not known: %s does not know them", from)
-			case p.Sessions == 0:
-				a.say("no open session in the process of %s has such a token", from)
-			default:
-				a.say("warning: open sessions with such tokens, in the process of %s: %d; state a longer --lifetime to keep them", from, p.Sessions)
-			}
-		} else {
-			a.say("dropped %s of %s and kept %s", dropped, of, kept)
-			a.say("every token with an id of version 7 from before %s is revoked from now on", floor)
-		}
-		a.warnWithoutKeys(ctx, from, of)
+		a.say("dropped %s of %s and kept %s", ids(p.Dropped), of, ids(p.Kept))
+		a.say("every token with an id of version 7 from before %s is revoked from now on", p.Floor.Format(time.RFC3339))
 		return nil
 	}
 	return command
+}
+
+func ids(n int) string { return count(time.Duration(n), 1, "id") }
+
+// sayPruning says what pruning would do, in a connection of its own.
+func (a *app) sayPruning(command *cobra.Command, of owner, lifetime time.Duration) error {
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	from, done, err := a.connect(ctx, connecting{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	p, err := from.prune(ctx, of, lifetime, true)
+	if err != nil {
+		return err
+	}
+	a.say("pruning drops %s of %s and keeps %s", ids(p.Dropped), of, ids(p.Kept))
+	a.say("it revokes every token with an id of version 7 from before %s for ever, also those that are still valid: how many these are is not known", p.Floor.Format(time.RFC3339))
+	switch {
+	case p.Sessions < 0:
+		a.say("how many open sessions have such tokens is not known: %s does not know them", from)
+	case p.Sessions == 0:
+		a.say("no open session in the process of %s has such a token", from)
+	default:
+		a.say("warning: open sessions with such tokens, in the process of %s: %d; state a longer --lifetime to keep them", from, p.Sessions)
+	}
+	a.warnWithoutKeys(ctx, from, of)
+	return nil
 }
 
 // days is the value of --lifetime of prune.

@@ -146,7 +146,7 @@ func TestCutoffsThatCannotBeAreRefusedBeforeAnyQuestion(t *testing.T) {
 func TestCutoffsThatCannotBeReadAreNeverTakenForNone(t *testing.T) {
 	c := newToolWithKeys(t)
 	c.write(filepath.Join("keys", "meshes", "default", "dataplane-token-cutoffs-default"), `{"before":"now"}`)
-	for _, command := range [][]string{{"cutoffs", "list"}, {"cutoffs", "remove", "--yes"}, {"revocations", "prune", "--lifetime", "1h"}} {
+	for _, command := range [][]string{{"cutoffs", "list"}, {"cutoffs", "remove", "--yes"}, {"revocations", "prune", "--lifetime", "1h", "--yes"}} {
 		require.Contains(t, c.fails(exitFailed, append(command, "--mesh", "default")...), "one JSON object a line")
 	}
 	require.Contains(t, c.run("cutoffs", "add", "--mesh", "default", "--before", "now", "--yes").err, "no cutoff was added")
@@ -205,7 +205,7 @@ func TestAControlPlaneSaysHowManyOpenSessionsWouldEnd(t *testing.T) {
 	require.Contains(t, over(dry...), "no open session in the process of "+server.URL+" has such a token")
 	require.Contains(t, c.run(dry...).err, "how many open sessions have such tokens is not known: ")
 	require.Contains(t, over("revocations", "prune", "--zone-tokens", "--lifetime", "1h", "--dry-run"), "how many open sessions have such tokens is not known: "+server.URL)
-	require.Contains(t, over("revocations", "prune", "--mesh", "default", "--lifetime", "1h"), `dropped 0 ids of mesh "default"`)
+	require.Contains(t, over("revocations", "prune", "--mesh", "default", "--lifetime", "1h", "--yes"), `dropped 0 ids of mesh "default"`)
 
 	says := over("cutoffs", "add", "--mesh", "default", "--name", "dp-2", "--before", "now", "--yes")
 	require.Contains(t, says, "open sessions that end, in the process of "+server.URL+": 0\n")
@@ -253,23 +253,84 @@ func TestRevocationsPruneDropsOldIDsOnceAndADryRunChangesNothing(t *testing.T) {
 	before := c.done("revocations", "list", "--mesh", "default")
 	r := c.run(append(prune, "--dry-run")...)
 	require.Equal(t, exitDone, r.status, r.err)
-	require.Contains(t, r.err, `pruning would drop 1 id of mesh "default" and keep 2 ids`)
+	require.Contains(t, r.err, `pruning drops 1 id of mesh "default" and keeps 2 ids`)
 	floor := time.Now().Add(-90*24*time.Hour - 15*time.Minute).UTC().Format("2006-01-02")
 	require.Contains(t, r.err, "from before "+floor)
 	require.Equal(t, before, c.done("revocations", "list", "--mesh", "default"))
 	require.NotContains(t, c.run("cutoffs", "list", "--mesh", "default").err, "pruned")
 
-	require.Contains(t, c.run(prune...).err, `dropped 1 id of mesh "default" and kept 2 ids`)
+	require.Contains(t, c.run(append(prune, "--yes")...).err, `dropped 1 id of mesh "default" and kept 2 ids`)
 	list := c.done("revocations", "list", "--mesh", "default")
 	require.NotContains(t, list, old)
 	require.Contains(t, list, new)
 	require.Contains(t, list, claims.ID)
 	require.Contains(t, c.run("cutoffs", "list", "--mesh", "default").err, "was pruned: every id of version 7 from before "+floor)
-	require.Contains(t, c.run(prune...).err, "dropped 0 ids")
-	require.Contains(t, c.run("revocations", "prune", "--zone-tokens", "--lifetime", "2160h").err, "dropped 0 ids of the zones")
+	require.Contains(t, c.run(append(prune, "--yes")...).err, "dropped 0 ids")
+	require.Contains(t, c.run("revocations", "prune", "--zone-tokens", "--lifetime", "2160h", "--yes").err, "dropped 0 ids of the zones")
 
 	for _, lifetime := range []string{"0d", "-1h", "ninety", "d", "106752d"} {
 		require.Contains(t, c.fails(exitUsage, "revocations", "prune", "--mesh", "default", "--lifetime="+lifetime), "want a duration")
 	}
 	require.Contains(t, c.fails(exitUsage, "revocations", "prune", "--mesh", "default"), "how long are tokens valid")
+}
+
+func TestRevocationsRemoveSaysWhatStillRevokesATokenWhoseIDWasPruned(t *testing.T) {
+	const old = "0192a000-0000-7000-8000-000000000001" // of October 2024
+	c := newToolWithKeys(t)
+	remove := []string{"revocations", "remove", old, "--mesh", "default"}
+	require.Contains(t, c.run(remove...).err, "was not revoked")
+	c.done("revocations", "add", old, "--mesh", "default")
+	require.Contains(t, c.run(remove...).err, "no longer revoked")
+	c.done("revocations", "add", old, "--mesh", "default")
+	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d", "--yes")
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	for _, flags := range [][]string{nil, {"--control-plane", server.URL, "--auth-token-file", "operator.token"}} {
+		r := c.run(append(remove, flags...)...)
+		require.Equal(t, exitDone, r.status)
+		require.Contains(t, r.err, `still revoked for mesh "default": `+old+", since every id of version 7 from before ")
+		require.NotContains(t, r.err, "cutoffs may still revoke them")
+	}
+	c.done("cutoffs", "add", "--mesh", "default", "--name", "dp-1", "--before", "1h", "--yes")
+	require.Contains(t, c.run(remove...).err, "cutoffs may still revoke them: meshpass cutoffs list --mesh default")
+}
+
+func TestAPrunedListDoesNotLackTheIDsThatTheGlobalListKeeps(t *testing.T) {
+	const old, new = "0192a000-0000-7000-8000-000000000001", "6baf2c90-0e86-4c62-97a7-7835855834bc" // of version 7, of October 2024, and of version 4
+	c := newToolWithKeys(t)
+	c.done("revocations", "add", old, "--mesh", "default")
+	c.done("revocations", "make-global", "--mesh", "default")
+	c.done("revocations", "prune", "--mesh", "default", "--lifetime", "90d", "--yes")
+	server := httptest.NewServer(newControlPlane(t))
+	defer server.Close()
+	c.write("operator.token", "geheim")
+	for _, flags := range [][]string{nil, {"--control-plane", server.URL, "--auth-token-file", "operator.token"}} {
+		r := c.run(append([]string{"revocations", "list", "--mesh", "default"}, flags...)...)
+		require.Equal(t, old+"\n", r.out)
+		require.NotContains(t, r.err, "lacks ids")
+	}
+	c.write(filepath.Join("keys", "global", "dataplane-token-revocations-default"), old+","+new)
+	require.Contains(t, c.run("revocations", "list", "--mesh", "default").err, "the scope of the mesh lacks ids of the other one: "+new)
+}
+
+func TestRevocationsPruneSaysWhatItWouldDoAndAsks(t *testing.T) {
+	const old = "0192a000-0000-7000-8000-000000000001" // of October 2024
+	c := newToolWithKeys(t)
+	c.done("revocations", "add", old, "--mesh", "default")
+	prune := []string{"revocations", "prune", "--mesh", "default", "--lifetime", "90d"}
+	r := c.run(prune...)
+	require.Equal(t, exitUsage, r.status)
+	require.Contains(t, r.err, "give --yes")
+	r = c.answering("n\n", prune...)
+	require.Equal(t, exitFailed, r.status)
+	require.Contains(t, r.err, "pruning drops 1 id")
+	require.Contains(t, r.err, "for ever, also those that are still valid")
+	require.Equal(t, old+"\n", c.done("revocations", "list", "--mesh", "default"))
+	require.NotContains(t, c.run("cutoffs", "list", "--mesh", "default").err, "pruned")
+
+	r = c.answering("y\n", prune...)
+	require.Equal(t, exitDone, r.status, r.err)
+	require.Contains(t, r.err, "dropped 1 id")
+	require.Empty(t, c.done("revocations", "list", "--mesh", "default"))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ also those of keys in a KMS or HSM: that is what a zone needs.
 
 Of the two revocation lists that a mesh may have, Kuma reads only the global one; a warning says which ids that one
 lacks. On Kubernetes a name exists once, so with --kubernetes the ids of both go into the global one. Kuma knows no
-cutoffs and no keys in a KMS or HSM: a warning names those that stay behind.
+cutoffs, no floor of a pruned list and no keys in a KMS or HSM: a warning names those that stay behind.
 
 A key or a list that cannot be read is left. The command names it, and its exit status is then 1.`,
 		Example: `  meshpass export --mesh default --output secrets.yaml
@@ -175,8 +176,12 @@ func (e *exporting) wants(scope keystore.Scope, name string) bool {
 // add takes a record that can be read.
 func (e *exporting) add(r keystore.Record) {
 	if kind, _, ok := revocation.ParseCutoffsName(r.Name); ok {
-		if cutoffs, err := revocation.ParseCutoffs(kind, r.Data); err != nil || len(cutoffs.All()) > 0 {
+		cutoffs, err := revocation.ParseCutoffs(kind, r.Data)
+		if err != nil || len(cutoffs.All()) > 0 {
 			e.app.say("warning: %s are cutoffs, which stay here: Kuma does not know them and accepts the tokens that they revoke; in another store of Meshpass, add them with \"meshpass cutoffs add\"", named(r))
+		}
+		if floor := cutoffs.Floor(); !floor.IsZero() {
+			e.app.say("warning: %s has the floor of a pruned list, %s, which stays here: Kuma accepts tokens with earlier ids that have not expired, also those whose ids were pruned; in another store of Meshpass, prune too", named(r), floor.Format(time.RFC3339))
 		}
 		return
 	}

@@ -115,7 +115,7 @@ func (i *importing) take(ctx context.Context, m manifest) error {
 		return nil
 	}
 	if _, _, ok := revocation.ParseCutoffsName(m.record.Name); ok {
-		i.left(m.name, errors.New("it holds cutoffs, which an import does not take: add them with meshpass cutoffs add"))
+		i.left(m.name, errors.New("it holds cutoffs, or the floor of a pruned list, which an import does not take: add cutoffs with meshpass cutoffs add, and prune here too"))
 		return nil
 	}
 	what, serial, err := contentOf(m.record.Scope, m.record.Name)

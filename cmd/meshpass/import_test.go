@@ -379,9 +379,16 @@ func TestExportWarnsOfWhatKumaReadsOtherwise(t *testing.T) {
 	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
 
 	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), `{"idsBefore":"2026-11-29T10:00:00Z"}`)
-	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+	floor := c.run("export", "--zone-tokens").err
+	require.Contains(t, floor, `"zone-token-cutoffs" has the floor of a pruned list, 2026-11-29T10:00:00Z, which stays here`)
+	require.NotContains(t, floor, "are cutoffs")
 	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), `{"before":"2026-11-29T10:00:00Z"}`)
-	require.Contains(t, c.run("export", "--zone-tokens").err, `"zone-token-cutoffs" are cutoffs, which stay here`)
+	cutoffs := c.run("export", "--zone-tokens").err
+	require.Contains(t, cutoffs, `"zone-token-cutoffs" are cutoffs, which stay here`)
+	require.NotContains(t, cutoffs, "floor")
+	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), "\n")
+	require.NotContains(t, c.run("export", "--zone-tokens").err, "warning")
+	c.write(filepath.Join("keys", "global", "zone-token-cutoffs"), "?")
 	require.Contains(t, c.run("export", "--all", "--revocations-only").err, "accepts the tokens that they revoke")
 }
 

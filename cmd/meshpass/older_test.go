@@ -222,7 +222,7 @@ func (b *beside) prunedList(t *testing.T) {
 	b.done("revocations", "add", "--token-file", "old.token")
 	b.done("revocations", "add", "--token-file", "older.token")
 	b.verdicts("old.token", isRevoked, isRevoked)
-	require.Contains(t, b.run("revocations", "prune", "--mesh", "default", "--lifetime", "1h").err, "dropped 1 id of mesh")
+	require.Contains(t, b.run("revocations", "prune", "--mesh", "default", "--lifetime", "1h", "--yes").err, "dropped 1 id of mesh")
 
 	b.verdicts("old.token", isGood, isRevoked)
 	b.verdicts("unrevoked.token", isGood, isRevoked)
@@ -237,7 +237,7 @@ func (b *beside) backups(t *testing.T) {
 	b.olderDone("backup", "--output", "early.tar")
 	b.cutOff()
 	b.done("revocations", "add", "--token-file", "old.token")
-	b.done("revocations", "prune", "--mesh", "default", "--lifetime", "1h")
+	b.done("revocations", "prune", "--mesh", "default", "--lifetime", "1h", "--yes")
 	b.olderDone("backup", "--output", "late.tar")
 	b.done("backup", "--output", "today.tar")
 	b.verdicts("today.token", isGood, isRevoked)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -164,7 +165,8 @@ func (a *app) changeRevocationsCommand(which *choice, add bool) *cobra.Command {
 		Use:   "remove [ID...]",
 		Short: "Remove ids from the list: their tokens are good again",
 		Long: `Removes ids from the list of revoked tokens: a token with such an id is good again, until it expires. You may remove the
-ids of expired tokens.`,
+ids of expired tokens. A token stays revoked if a cutoff revokes it, or if its id is from before the floor that "meshpass
+revocations prune" has left; the command says so.`,
 		Example: `  meshpass revocations remove --token-file dp-1.token
   meshpass revocations remove 6baf2c90-0e86-4c62-97a7-7835855834bc --zone-tokens`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -215,12 +217,24 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		if err := to.restore(ctx, of, ids); err != nil {
 			return err
 		}
+		present, err := to.cutoffs(ctx, of)
+		if err != nil && !errors.Is(err, errNoCutoffs) { // the ids are off the list all the same
+			a.say("warning: whether a cutoff or a pruned list revokes these tokens is not known: %v", err)
+		}
 		for _, id := range ids {
-			if _, was := slices.BinarySearch(before.ids, id); was {
+			_, was := slices.BinarySearch(before.ids, id)
+			made, ok := revocation.IDTime(id)
+			switch {
+			case ok && made.Before(present.floor):
+				a.say("still revoked for %s: %s, since every id of version 7 from before %s is", of, id, present.floor.Format(time.RFC3339))
+			case was:
 				a.say("no longer revoked for %s: %s", of, id)
-			} else {
+			default:
 				a.say("was not revoked for %s: %s", of, id)
 			}
+		}
+		if len(present.list) > 0 {
+			a.say("cutoffs may still revoke them: meshpass cutoffs list %s", of.flag())
 		}
 		return nil
 	}

@@ -306,7 +306,12 @@ func (s *storeService) revoked(ctx context.Context, of owner) (revokedIDs, error
 		return revokedIDs{}, s.explain(err, of)
 	}
 	all := lists.Union()
-	return revokedIDs{all.IDs(), all.Problems(), httpapi.DescribeLists(lists)}, nil
+	var floor time.Time
+	if len(lists) > 1 {
+		pruned, _ := s.cutoffs(ctx, of) // else ids that were pruned count as missing
+		floor = pruned.floor
+	}
+	return revokedIDs{all.IDs(), all.Problems(), httpapi.DescribeLists(lists, floor)}, nil
 }
 
 func (s *storeService) makeGlobalList(ctx context.Context, of owner) ([]httpapi.RevocationList, error) {

@@ -101,10 +101,11 @@ type Issuer struct {
 	family *replica.Family
 	config Config
 
-	store keystore.KeyStore
-	mu    sync.Mutex
-	keys  map[keystore.Scope]parsedKey // the keys that sign
-	swept time.Time                    // when keys were last forgotten
+	store   keystore.KeyStore
+	mu      sync.Mutex
+	keys    map[keystore.Scope]parsedKey // the keys that sign
+	cutoffs map[revocation.CutoffsRef]parsedCutoffs
+	swept   time.Time // when what was not used was last forgotten
 
 	private *signing.PrivateKey // offline
 	kid     string
@@ -118,10 +119,19 @@ type parsedKey struct {
 	used    time.Time
 }
 
-// An issuer forgets a private key that it has not used for keyUnused. Nothing tells it
-// that a mesh was deleted, and to parse a key again takes a tenth of a signature.
+// parsedCutoffs are remembered, since a thousand take five times as long to parse as a
+// signature.
+type parsedCutoffs struct {
+	record  keystore.Record // without its Data
+	cutoffs *revocation.Cutoffs
+	used    time.Time
+}
+
+// An issuer forgets a private key, and cutoffs, that it has not used for longUnused.
+// Nothing tells it that a mesh was deleted, and to parse a key again takes a tenth of a
+// signature.
 const (
-	keyUnused     = 10 * time.Minute
+	longUnused    = 10 * time.Minute
 	sweepInterval = time.Minute
 )
 
@@ -131,7 +141,8 @@ func NewIssuer(family *replica.Family, store keystore.KeyStore, config Config) (
 	if store == nil {
 		return nil, errors.New("NewIssuer: the store is nil (without a store, use NewOfflineIssuer)")
 	}
-	return &Issuer{family: family, config: config, store: store, keys: make(map[keystore.Scope]parsedKey)}, nil
+	return &Issuer{family: family, config: config, store: store,
+		keys: make(map[keystore.Scope]parsedKey), cutoffs: make(map[revocation.CutoffsRef]parsedCutoffs)}, nil
 }
 
 // NewOfflineIssuer returns an issuer that signs with one key, under a kid that
@@ -284,7 +295,8 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	i.keys[scope] = known
 	if now.Sub(i.swept) >= sweepInterval {
 		i.swept = now
-		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > keyUnused })
+		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > longUnused })
+		maps.DeleteFunc(i.cutoffs, func(_ revocation.CutoffsRef, c parsedCutoffs) bool { return now.Sub(c.used) > longUnused })
 	}
 	return known.private, kid, nil
 }
@@ -344,25 +356,48 @@ func parseSigningKey(series signing.Series, record keystore.Record) (keyHalves, 
 }
 
 // heedCutoffs dates a token at the latest cutoff that concerns it, if that is later than
-// its iat: the operator who made the cutoff wants new tokens to be good.
+// its iat: the operator who made the cutoff wants new tokens to be good. It returns an
+// error if the token would be revoked all the same.
 func (i *Issuer) heedCutoffs(ctx context.Context, scope keystore.Scope, kid string, claims *token.Claims, now time.Time) error {
 	if i.store == nil {
 		return nil
 	}
 	for _, ref := range revocation.CutoffsOf(i.family.Kind, scope) {
-		cutoffs, err := ref.Load(ctx, i.store)
+		cutoffs, err := i.loadCutoffs(ctx, ref)
 		if err != nil {
 			return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 		}
-		cutoff := cutoffs.Latest(kid, claims)
-		if cutoff.After(now.Add(3 * token.Skew)) {
-			return fmt.Errorf("%w: a cutoff revokes all tokens like it issued before %s", token.ErrNotIssuable, cutoff.Format(time.RFC3339))
-		}
-		if cutoff.After(claims.IssuedAt) {
+		if cutoff := cutoffs.Latest(kid, claims); cutoff.After(claims.IssuedAt) && !cutoff.After(now.Add(3*token.Skew)) {
 			claims.IssuedAt = cutoff
+		}
+		if why := cutoffs.Check(kid, claims); why != "" {
+			return fmt.Errorf("%w: it would be revoked at once: %s", token.ErrNotIssuable, why)
 		}
 	}
 	return nil
+}
+
+// loadCutoffs reads the cutoffs of a record, and parses them if they have changed.
+func (i *Issuer) loadCutoffs(ctx context.Context, ref revocation.CutoffsRef) (*revocation.Cutoffs, error) {
+	record, err := i.store.Get(ctx, ref.Scope, ref.Name)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, nil
+	}
+	i.mu.Lock()
+	known := i.cutoffs[ref]
+	i.mu.Unlock()
+	if err == nil && !record.Unchanged(known.record) {
+		known.record = record.WithoutData()
+		known.cutoffs, err = revocation.ParseCutoffs(i.family.Kind, record.Data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading the cutoffs %.64q: %w", ref.Name, err)
+	}
+	known.used = time.Now()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.cutoffs[ref] = known
+	return known.cutoffs, nil
 }
 
 // newID returns a UUID of version 7 (RFC 9562, section 5.7), which tells when it was made.
