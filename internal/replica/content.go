@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,10 +31,36 @@ type content struct {
 	reasons []string          // why other records cannot be read
 }
 
-// found is what a read of a scope has found.
+// found is what a read has found.
 type found struct {
-	records    []keystore.Record
+	records    []keystore.Record // by scope and name
 	unreadable []*keystore.Error // records that are there and cannot be read
+}
+
+// byScope yields what a read of all scopes has found in each.
+func (in found) byScope() iter.Seq2[keystore.Scope, found] {
+	return func(yield func(keystore.Scope, found) bool) {
+		unreadable := make(map[keystore.Scope][]*keystore.Error)
+		for _, err := range in.unreadable {
+			unreadable[err.Scope] = append(unreadable[err.Scope], err)
+		}
+		for rest := in.records; len(rest) > 0; {
+			scope, n := rest[0].Scope, 1
+			for n < len(rest) && rest[n].Scope == scope {
+				n++
+			}
+			if !yield(scope, found{rest[:n:n], unreadable[scope]}) {
+				return
+			}
+			delete(unreadable, scope)
+			rest = rest[n:]
+		}
+		for scope, errs := range unreadable {
+			if !yield(scope, found{nil, errs}) {
+				return
+			}
+		}
+	}
 }
 
 // listID names a record that revokes tokens.
