@@ -40,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -117,10 +118,18 @@ func Parse(data []byte) (*List, error) {
 
 // parse adds the items in data from an offset on. The table must have room.
 func (l *List) parse(data []byte, offset int) {
+	var uuids [32]uuid
 	for at := offset; ; {
-		if u, ok := leadingUUID(data[at:]); ok { // as nearly all are
-			l.addUUID(u)
+		n := 0
+		for ; n < len(uuids); n++ {
+			u, ok := leadingUUID(data[at:])
+			if !ok {
+				break
+			}
+			uuids[n] = u
 			at = min(at+len(layout)+1, len(data)) // after the comma
+		}
+		if l.addUUIDs(uuids[:n]); n == len(uuids) {
 			continue
 		}
 		start, end := nextItem(data, at)
@@ -323,10 +332,18 @@ func (l *List) resize(uuids int) {
 
 // find returns the slot of a UUID, or the free slot for it. It needs at least
 // one slot.
-func (l *List) find(u uuid) (slot int, found bool) {
+func (l *List) find(u uuid) (slot int, found bool) { return l.findFrom(l.start(u), u) }
+
+// start returns the slot at which the search for a UUID starts.
+func (l *List) start(u uuid) int {
 	// The high word of the product maps the hash to a table of any length.
 	start, _ := bits.Mul64(u.hash(), uint64(len(l.table)))
-	for slot = int(start); ; {
+	return int(start)
+}
+
+// findFrom is find with the result of start.
+func (l *List) findFrom(slot int, u uuid) (int, bool) {
+	for {
 		switch l.table[slot] {
 		case u:
 			return slot, true
@@ -399,6 +416,26 @@ func (l *List) addUUID(u uuid) bool {
 		l.uuids++
 	}
 	return !found
+}
+
+// addUUIDs adds UUIDs. It first looks at all their slots: the processor fetches them at the
+// same time, where a table does not fit into its caches.
+func (l *List) addUUIDs(uuids []uuid) {
+	var starts [32]int
+	var seen uint64
+	for i, u := range uuids {
+		starts[i] = l.start(u)
+		seen |= l.table[starts[i]].low
+	}
+	for i, u := range uuids {
+		if u == (uuid{}) || l.base != nil {
+			l.addUUID(u)
+		} else if slot, found := l.findFrom(starts[i], u); !found {
+			l.table[slot] = u
+			l.uuids++
+		}
+	}
+	runtime.KeepAlive(seen)
 }
 
 // roomFor returns the most UUIDs that can be in the text of a list: there is at least one
