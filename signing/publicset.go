@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,9 +16,8 @@ import (
 // [Series.PublicSet] makes one.
 type PublicSet struct {
 	series   Series
-	keys     []Key               // by serial
-	byKeyID  map[string]Key      // by the serial in decimal
-	readings map[string]*reading // by the record's name
+	keys     []Key     // by serial
+	readings []reading // by the record's name; no maps, since a validator may have 100,000 sets
 	problems []error
 }
 
@@ -62,7 +62,7 @@ type reading struct {
 // privateParser returns the public half of the private key in a record.
 type privateParser func(data []byte) (*PublicKey, error)
 
-func read(record keystore.Record, kind RecordKind, parsePrivate privateParser) *reading {
+func read(record keystore.Record, kind RecordKind, parsePrivate privateParser) reading {
 	parse := ParsePublicKey
 	if kind == PrivateRecord {
 		parse = parsePrivate
@@ -71,7 +71,7 @@ func read(record keystore.Record, kind RecordKind, parsePrivate privateParser) *
 	if err != nil {
 		err = fmt.Errorf("%s: %w", describeRecord(record), err)
 	}
-	return &reading{record.WithoutData(), key, err}
+	return reading{record.WithoutData(), key, err}
 }
 
 // PublicSet parses the keys in records and keeps their public halves. It
@@ -106,9 +106,9 @@ func (s Series) set(records []keystore.Record, unreadable []*keystore.Error, pre
 	if previous == nil || previous.series != s {
 		previous = &PublicSet{}
 	}
-	set := &PublicSet{series: s, byKeyID: make(map[string]Key), readings: make(map[string]*reading)}
+	set := &PublicSet{series: s, readings: make([]reading, 0, len(records)+len(unreadable))}
 	halves := make(map[Serial]recordsOfKey)
-	add := func(record keystore.Record, read func(RecordKind) *reading) {
+	add := func(record keystore.Record, read func(RecordKind) reading) {
 		serial, kind, err := s.ParseName(record.Name)
 		switch {
 		case errors.Is(err, ErrNotKey):
@@ -120,8 +120,8 @@ func (s Series) set(records []keystore.Record, unreadable []*keystore.Error, pre
 			set.report(err)
 			return
 		}
-		r := read(kind)
-		set.readings[record.Name] = r
+		set.readings = append(set.readings, read(kind)) // which has room
+		r := &set.readings[len(set.readings)-1]
 		if r.err != nil {
 			set.report(r.err)
 		}
@@ -130,28 +130,47 @@ func (s Series) set(records []keystore.Record, unreadable []*keystore.Error, pre
 		halves[serial] = h
 	}
 	for _, record := range records {
-		add(record, func(kind RecordKind) *reading {
-			if r := previous.readings[record.Name]; r != nil && record.Unchanged(r.record) {
-				return r
+		add(record, func(kind RecordKind) reading {
+			if r := previous.reading(record.Name); r != nil && record.Unchanged(r.record) {
+				return *r
 			}
 			return read(record, kind, parsePrivate)
 		})
 	}
 	for _, err := range unreadable {
 		record := keystore.Record{Scope: err.Scope, Name: err.Name}
-		add(record, func(RecordKind) *reading { return &reading{record: record, err: unreadableKey(err)} })
+		add(record, func(RecordKind) reading { return reading{record: record, err: unreadableKey(err)} })
 	}
 	_, signs, err := s.Signing(records, unreadable, time.Time{})
 	if errors.Is(err, ErrNoKey) { // only public keys, or none
 		signs = -1
 	}
+	set.keys = make([]Key, 0, len(halves))
 	for _, serial := range slices.Sorted(maps.Keys(halves)) {
 		key := set.choose(serial, halves[serial], previous)
 		key.Signs = serial == signs
 		set.keys = append(set.keys, key)
-		set.byKeyID[serial.KeyID()] = key
 	}
+	slices.SortFunc(set.readings, func(a, b reading) int { return cmp.Compare(a.record.Name, b.record.Name) })
 	return set
+}
+
+// reading returns what was read from the record with a name, or nil.
+func (set *PublicSet) reading(name string) *reading {
+	i, ok := slices.BinarySearchFunc(set.readings, name, func(r reading, name string) int { return cmp.Compare(r.record.Name, name) })
+	if !ok {
+		return nil
+	}
+	return &set.readings[i]
+}
+
+// key returns the key with a serial, or nil.
+func (set *PublicSet) key(serial Serial) *Key {
+	i, ok := slices.BinarySearchFunc(set.keys, serial, func(k Key, serial Serial) int { return cmp.Compare(k.Serial, serial) })
+	if !ok {
+		return nil
+	}
+	return &set.keys[i]
 }
 
 // recordsOfKey holds what was read for one serial, by RecordKind; nil means no record.
@@ -184,7 +203,11 @@ func (set *PublicSet) choose(serial Serial, of recordsOfKey, previous *PublicSet
 		External: of[PrivateRecord] == nil && of[ExternalRecord] != nil,
 		Err:      from.err,
 	}
-	if before := previous.byKeyID[serial.KeyID()].Public; before.Equal(key.Public) {
+	var before *PublicKey
+	if k := previous.key(serial); k != nil {
+		before = k.Public
+	}
+	if before.Equal(key.Public) {
 		key.Public = before
 	} else if before != nil && key.Public != nil {
 		set.report(fmt.Errorf("%s: %w", describeRecord(from.record),
@@ -200,12 +223,12 @@ func (set *PublicSet) report(problem error) { set.problems = append(set.problems
 // [ErrNoKey] if there is no such key, or if kid is not a canonical serial. It
 // matches [ErrKey] if the key exists but cannot be read.
 func (set *PublicSet) Find(kid string) (*PublicKey, error) {
-	if key, ok := set.byKeyID[kid]; ok {
-		return key.Public, key.Err
-	}
 	serial, ok := ParseSerial(kid)
 	if !ok {
 		return nil, fmt.Errorf("%w: kid %.64q is not the serial of a key in %s", ErrNoKey, kid, describeScope(set.series.Scope()))
+	}
+	if key := set.key(serial); key != nil {
+		return key.Public, key.Err
 	}
 	return nil, fmt.Errorf("%w: %s has no record named %s, %s or %s", ErrNoKey, describeScope(set.series.Scope()),
 		quoteName(set.series.KeyName(serial)), quoteName(set.series.ExternalKeyName(serial)), quoteName(set.series.PublicKeyName(serial)))
