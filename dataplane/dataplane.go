@@ -140,7 +140,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, mesh string, schedule 
 }
 
 // Keys lists the keys of the mesh by ascending serial, including those that
-// cannot be read; their Err has the reason.
+// cannot be read or whose private key is not valid; their Err has the reason.
 func Keys(ctx context.Context, store keystore.KeyStore, mesh string) ([]signing.Key, error) {
 	series, err := keysOf(mesh)
 	if err != nil {

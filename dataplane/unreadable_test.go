@@ -2,6 +2,7 @@ package dataplane_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -247,5 +248,24 @@ func TestValidatorCannotTellATokenOfAnUnknownKeyWhileTheStoreMayLag(t *testing.T
 		putKey(t, f.store.Memory, "default", 2, testKey(1))
 		synctest.Wait()
 		f.accepts(ofNewKey)
+	})
+}
+
+func TestKeyWithADamagedPrivateHalfVerifiesAndIsNoticedWhereItIsListedOrSigns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		signed := f.issue(30 * day)
+		block, _ := pem.Decode(pemOf(t, testKey(0)))
+		block.Bytes[len(block.Bytes)-1] ^= 1 // in the last CRT value
+		replaceRecord(t, f.store, "default", keyRecord("default", 1), pem.EncodeToMemory(block))
+		f.start()
+		f.accepts(signed)
+
+		keys, err := dataplane.Keys(t.Context(), f.store, "default")
+		require.NoError(t, err)
+		require.Len(t, keys, 1)
+		assert.ErrorIs(t, keys[0].Err, signing.ErrKey)
+		_, err = f.issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, day)
+		assert.ErrorIs(t, err, signing.ErrKey)
 	})
 }

@@ -12,22 +12,32 @@ import (
 // items yields the items between separators, with their offsets in bytes.
 func items(data []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
-		for i := 0; i < len(data); {
-			if n := separator(data[i:]); n > 0 {
-				i += n
-				continue
-			}
-			start := i
-			// A separator cannot start inside a character, so a loop over bytes
-			// finds the same separators as one over characters.
-			for i < len(data) && (usable[data[i]] || separator(data[i:]) == 0) {
-				i++
-			}
-			if !yield(start, data[start:i]) {
+		for at := 0; ; {
+			start, end := nextItem(data, at)
+			if start == end || !yield(start, data[start:end]) {
 				return
 			}
+			at = end
 		}
 	}
+}
+
+// nextItem returns where the next item at or after an offset starts and ends. It is empty
+// if there is none.
+func nextItem(data []byte, at int) (start, end int) {
+	for at < len(data) {
+		n := separator(data[at:])
+		if n == 0 {
+			break
+		}
+		at += n
+	}
+	// A separator cannot start inside a character, so a loop over bytes
+	// finds the same separators as one over characters.
+	for end = at; end < len(data) && (usable[data[end]] || separator(data[end:]) == 0); {
+		end++
+	}
+	return at, end
 }
 
 // separator returns the length of the separator at the start of data, or 0.

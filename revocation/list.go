@@ -40,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,11 @@ const maxProblems = 10
 // A List uses at most 24 bytes for a canonical UUID, and for any other id the
 // length of its text plus some 50 bytes.
 type List struct {
+	// base, if not nil, is the list that most of the ids were parsed for; see
+	// ParseNext. It has no base itself. Fields other than base are about the ids that
+	// it lacks.
+	base *List
+
 	// table is a hash table of the UUIDs with open addressing and linear
 	// probing. At most three of four slots are taken. The nil UUID marks a free
 	// slot and is itself kept in nilUUID.
@@ -79,8 +85,10 @@ type List struct {
 
 	others map[string]struct{} // ids that are not canonical UUIDs
 
-	malformed int
+	malformed int     // of all items, also those of base
 	problems  []error // about the first maxProblems malformed items
+
+	source source
 }
 
 // Parse parses a list in the format described in the package comment. Data
@@ -92,37 +100,69 @@ func Parse(data []byte) (*List, error) {
 	if bytes.HasPrefix(data, []byte(sealedPrefix)) {
 		return nil, fmt.Errorf("%w: package keystore/sealed has encrypted it", ErrUnreadable)
 	}
-	uuids := countUUIDs(data)
-	l := newList(uuids)
-	for offset, item := range items(data) {
-		if u, ok := parseUUID(item); ok { // as nearly all are
-			l.addUUID(u)
-			continue
-		}
-		ids, form := otherForm(item)
-		for _, id := range ids { // what a reader takes for ids must not be without effect
-			add(l, id)
-		}
-		switch {
-		case form != "":
-			l.report(offset, fmt.Sprintf("%s looks like %s, want ids separated by commas; its parts are revoked too", excerpt(item), form))
-		case !wellFormed(item):
-			l.report(offset, fault(item))
-		}
-		if wellFormed(item) {
-			add(l, item)
-		}
-	}
+	room := roomFor(data)
+	l := newList(room)
+	l.parse(data, 0)
 	if l.Len() == 0 && l.malformed > 0 {
 		if _, err := token.PlainText(data); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		return nil, fmt.Errorf("%w: none of its %d items is an id; %w", ErrUnreadable, l.malformed, l.problems[0])
 	}
-	if 9*l.uuids < 8*uuids { // with so many duplicates the table would exceed 24 bytes per id
+	if 9*l.uuids < 8*room { // else the table would exceed 24 bytes per id
 		l.resize(l.uuids)
 	}
+	l.source = sourceOf(data)
 	return l, nil
+}
+
+// parse adds the items in data from an offset on. The table must have room.
+func (l *List) parse(data []byte, offset int) {
+	var uuids [32]uuid
+	for at := offset; ; {
+		n := 0
+		for ; n < len(uuids); n++ {
+			u, ok := leadingUUID(data[at:])
+			if !ok {
+				break
+			}
+			uuids[n] = u
+			at = min(at+len(layout)+1, len(data)) // after the comma
+		}
+		if l.addUUIDs(uuids[:n]); n == len(uuids) {
+			continue
+		}
+		start, end := nextItem(data, at)
+		if start == end {
+			return
+		}
+		l.addItem(start, data[start:end])
+		at = end
+		if at < len(data) {
+			at += separator(data[at:])
+		}
+	}
+}
+
+// addItem adds an item of a list at an offset.
+func (l *List) addItem(offset int, item []byte) {
+	if u, ok := parseUUID(item); ok {
+		l.addUUID(u)
+		return
+	}
+	ids, form := otherForm(item)
+	for _, id := range ids { // what a reader takes for ids must not be without effect
+		add(l, id)
+	}
+	switch {
+	case form != "":
+		l.report(offset, fmt.Sprintf("%s looks like %s, want ids separated by commas; its parts are revoked too", excerpt(item), form))
+	case !wellFormed(item):
+		l.report(offset, fault(item))
+	}
+	if wellFormed(item) {
+		add(l, item)
+	}
 }
 
 // report counts an item with a problem, and describes the first few.
@@ -141,7 +181,7 @@ func (l *List) Len() int {
 	if l == nil {
 		return 0
 	}
-	n := l.uuids + len(l.others)
+	n := l.uuids + len(l.others) + l.base.Len()
 	if l.nilUUID {
 		n++
 	}
@@ -155,16 +195,18 @@ func (l *List) IDs() []string {
 		return nil
 	}
 	ids := make([]string, 0, l.Len())
-	for _, u := range l.table {
-		if u != (uuid{}) {
-			ids = append(ids, u.text())
+	for part := l; part != nil; part = part.base {
+		for _, u := range part.table {
+			if u != (uuid{}) {
+				ids = append(ids, u.text())
+			}
 		}
-	}
-	if l.nilUUID {
-		ids = append(ids, uuid{}.text())
-	}
-	for id := range l.others {
-		ids = append(ids, id)
+		if part.nilUUID {
+			ids = append(ids, uuid{}.text())
+		}
+		for id := range part.others {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return ids
@@ -173,20 +215,22 @@ func (l *List) IDs() []string {
 // MissingFrom counts the ids of the list that are not on other. If other is a
 // later version of the list, these were restored.
 func (l *List) MissingFrom(other *List) (n int) {
-	if l == nil {
+	if l.growsTo(other) {
 		return 0
 	}
-	for _, u := range l.table {
-		if u != (uuid{}) && !other.has(u) {
+	for part := l; part != nil; part = part.base {
+		for _, u := range part.table {
+			if u != (uuid{}) && !other.has(u) {
+				n++
+			}
+		}
+		if part.nilUUID && !other.hasNil() {
 			n++
 		}
-	}
-	if l.nilUUID && (other == nil || !other.nilUUID) {
-		n++
-	}
-	for id := range l.others {
-		if !other.Contains(id) {
-			n++
+		for id := range part.others {
+			if !other.Contains(id) {
+				n++
+			}
 		}
 	}
 	return n
@@ -196,12 +240,14 @@ func (l *List) MissingFrom(other *List) (n int) {
 // from before a moment. If the moment is the floor that [Prune] has left, they are still
 // revoked.
 func (l *List) MissingBefore(moment time.Time, other *List) (n int) {
-	if l == nil {
+	if l.growsTo(other) {
 		return 0
 	}
-	for _, u := range l.table {
-		if made, ok := u.made(); ok && made.Before(moment) && !other.has(u) {
-			n++
+	for part := l; part != nil; part = part.base {
+		for _, u := range part.table {
+			if made, ok := u.made(); ok && made.Before(moment) && !other.has(u) {
+				n++
+			}
 		}
 	}
 	return n
@@ -241,7 +287,7 @@ func rewrite(data []byte, without *List, with []string) ([]byte, *List) {
 		size += len(id) + 1
 	}
 	out := make([]byte, 0, size)
-	written := newList(countUUIDs(data) + len(with))
+	written := newList(roomFor(data) + len(with))
 	for _, item := range items(data) {
 		if wellFormed(item) && (contains(without, item) || !add(written, item)) {
 			continue
@@ -286,10 +332,18 @@ func (l *List) resize(uuids int) {
 
 // find returns the slot of a UUID, or the free slot for it. It needs at least
 // one slot.
-func (l *List) find(u uuid) (slot int, found bool) {
+func (l *List) find(u uuid) (slot int, found bool) { return l.findFrom(l.start(u), u) }
+
+// start returns the slot at which the search for a UUID starts.
+func (l *List) start(u uuid) int {
 	// The high word of the product maps the hash to a table of any length.
 	start, _ := bits.Mul64(u.hash(), uint64(len(l.table)))
-	for slot = int(start); ; {
+	return int(start)
+}
+
+// findFrom is find with the result of start.
+func (l *List) findFrom(slot int, u uuid) (int, bool) {
+	for {
 		switch l.table[slot] {
 		case u:
 			return slot, true
@@ -310,21 +364,28 @@ func contains[T text](l *List, id T) bool {
 	switch {
 	case !ok:
 		_, found := l.others[string(id)]
-		return found
+		return found || contains(l.base, id)
 	case u == uuid{}:
-		return l.nilUUID
+		return l.hasNil()
 	}
 	return l.has(u)
 }
 
 // has reports whether a UUID other than the nil UUID is on the list.
 func (l *List) has(u uuid) bool {
-	if l == nil || l.uuids == 0 {
-		return false
+	for part := l; part != nil; part = part.base {
+		if part.uuids == 0 {
+			continue
+		}
+		if _, found := part.find(u); found {
+			return true
+		}
 	}
-	_, found := l.find(u)
-	return found
+	return false
 }
+
+// hasNil reports whether the nil UUID is on the list.
+func (l *List) hasNil() bool { return l != nil && (l.nilUUID || l.base.hasNil()) }
 
 // add adds a well-formed id to a list under construction and reports whether it
 // is new. The table must have room.
@@ -332,7 +393,7 @@ func add[T text](l *List, id T) bool {
 	if u, ok := parseUUID(id); ok {
 		return l.addUUID(u)
 	}
-	if _, found := l.others[string(id)]; found {
+	if contains(l, id) {
 		return false
 	}
 	l.others[string(id)] = struct{}{}
@@ -342,9 +403,12 @@ func add[T text](l *List, id T) bool {
 // addUUID is add for an id that is a UUID.
 func (l *List) addUUID(u uuid) bool {
 	if u == (uuid{}) {
-		isNew := !l.nilUUID
-		l.nilUUID = true
+		isNew := !l.hasNil()
+		l.nilUUID = l.nilUUID || isNew
 		return isNew
+	}
+	if l.base.has(u) {
+		return false
 	}
 	slot, found := l.find(u)
 	if !found {
@@ -354,18 +418,26 @@ func (l *List) addUUID(u uuid) bool {
 	return !found
 }
 
-func countUUIDs(data []byte) (n int) {
-	for _, item := range items(data) {
-		if groupedAsUUID(item) {
-			n++
-			continue // it is too short to have one inside
-		}
-		ids, _ := otherForm(item)
-		for _, id := range ids {
-			if groupedAsUUID(id) {
-				n++
-			}
+// addUUIDs adds UUIDs. It first looks at all their slots: the processor fetches them at the
+// same time, where a table does not fit into its caches.
+func (l *List) addUUIDs(uuids []uuid) {
+	var starts [32]int
+	var seen uint64
+	for i, u := range uuids {
+		starts[i] = l.start(u)
+		seen |= l.table[starts[i]].low
+	}
+	for i, u := range uuids {
+		if u == (uuid{}) || l.base != nil {
+			l.addUUID(u)
+		} else if slot, found := l.findFrom(starts[i], u); !found {
+			l.table[slot] = u
+			l.uuids++
 		}
 	}
-	return n
+	runtime.KeepAlive(seen)
 }
+
+// roomFor returns the most UUIDs that can be in the text of a list: there is at least one
+// other character between two of them, whatever the form of the list.
+func roomFor(data []byte) int { return (len(data) + 1) / (len(layout) + 1) }

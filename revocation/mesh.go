@@ -115,7 +115,7 @@ func union(a, b *List) *List {
 	if a.malformed == 0 && a.MissingFrom(b) == 0 {
 		return b
 	}
-	both := newList(a.uuids + b.uuids)
+	both := newList(a.Len() + b.Len())
 	for _, l := range []*List{a, b} {
 		for _, id := range l.IDs() {
 			add(both, id)

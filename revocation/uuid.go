@@ -71,6 +71,17 @@ func parseUUID[T text](id T) (u uuid, ok bool) {
 	return u, all <= 0xf // otherwise one was not a digit
 }
 
+// leadingUUID parses a UUID that is the first item of data, without a separator before it.
+func leadingUUID(data []byte) (uuid, bool) {
+	switch {
+	case len(data) > len(layout) && data[len(layout)] == ',':
+		return parseUUID(data[:len(layout)])
+	case len(data) == len(layout):
+		return parseUUID(data)
+	}
+	return uuid{}, false
+}
+
 func (u uuid) text() string {
 	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x",
 		u.high>>32, u.high>>16&0xffff, u.high&0xffff, u.low>>48, u.low&0xffff_ffff_ffff)

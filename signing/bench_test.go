@@ -97,6 +97,16 @@ func BenchmarkParsePrivateKey(b *testing.B) {
 	}, func() { signRaw(b, firstRSA()) })
 }
 
+// BenchmarkPublicSet reads ten private keys for their public halves, beside CheckedSet,
+// which validates them.
+func BenchmarkPublicSet(b *testing.B) {
+	var records []keystore.Record
+	for serial := range signing.Serial(10) {
+		records = append(records, in(defaultKeys.KeyName(serial), firstEncoded().private))
+	}
+	compare(b, func() { defaultKeys.PublicSet(records, nil, nil) }, func() { defaultKeys.CheckedSet(records, nil) })
+}
+
 // BenchmarkPublicSetUnchanged compares the read of ten keys of which none has
 // changed with the first read of them.
 func BenchmarkPublicSetUnchanged(b *testing.B) {

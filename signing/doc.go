@@ -36,7 +36,8 @@
 //	signature, err := key.Sign(signingInput)
 //
 // A validator lists the records under [Series.Prefix] and keeps the result of
-// [Series.PublicSet], which holds no private key.
+// [Series.PublicSet], which holds no private key and does not validate one.
+// [Series.CheckedSet] does.
 //
 // This package never reads or writes a store, and never prints a private key.
 package signing

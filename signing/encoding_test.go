@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
 
@@ -260,6 +261,18 @@ func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 			assert.Nil(t, got)
 			assert.ErrorContains(t, err, c.says)
 			assert.Contains(t, err.Error(), "wanted")
+			assertNoPartOf(t, c.data, err)
+
+			records := []keystore.Record{in(defaultKeys.KeyName(1), c.data)}
+			_, err = defaultKeys.CheckedSet(records, nil).Find("1")
+			assert.ErrorIs(t, err, signing.ErrKey)
+			set := defaultKeys.PublicSet(records, nil, nil)
+			if c.says == "not valid" || c.says == "do not match" { // only the private half has a fault
+				assert.NotNil(t, find(t, set, "1"))
+				return
+			}
+			_, err = set.Find("1")
+			assert.ErrorIs(t, err, signing.ErrKey)
 			assertNoPartOf(t, c.data, err)
 		})
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
 
@@ -57,12 +58,18 @@ func FuzzParsePrivateKey(f *testing.F) {
 		given := bytes.Clone(data)
 		key, err := signing.ParsePrivateKey(data)
 		require.Equal(t, given, data, "the data is not written to")
+		public, unread := defaultKeys.PublicSet([]keystore.Record{in(defaultKeys.KeyName(1), data)}, nil, nil).Find("1")
+		if unread == nil {
+			require.Contains(t, string(content(t, data)), string(public.RSA().N.Bytes()), "the modulus is that of the record")
+		}
 		if err != nil {
 			require.ErrorIs(t, err, signing.ErrKey)
 			require.Nil(t, key)
 			require.Less(t, len(err.Error()), 500)
 			return
 		}
+		require.NoError(t, unread, "a key that signs can be read without its private half")
+		require.True(t, public.Equal(key.Public()))
 
 		der := content(t, data)
 		independent, err := x509.ParsePKCS1PrivateKey(der)

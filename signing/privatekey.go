@@ -153,14 +153,23 @@ func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 // CRLF line ends are accepted. Anything else around it, or after the DER, is
 // rejected. The error matches [ErrKey] and contains no part of data.
 func ParsePrivateKey(data []byte) (*PrivateKey, error) {
+	der, err := openPrivateKey(data)
+	if err != nil {
+		return nil, err
+	}
+	return parsePKCS1PrivateKey(der)
+}
+
+// openPrivateKey returns the PKCS#1 DER in the encoding of a private key, unchecked.
+func openPrivateKey(data []byte) ([]byte, error) {
 	what, der, inPEM, err := open(data, wantedPrivate)
 	switch {
 	case err != nil:
 		return nil, err
 	case what == pkcs1PrivateKey:
-		return parsePKCS1PrivateKey(der)
+		return der, nil
 	case what == pkcs8PrivateKey && inPEM:
-		return parsePKCS8PrivateKey(der)
+		return openPKCS8(der)
 	case what == pkcs8PrivateKey:
 		return nil, unusable(string(what)+" as raw DER", wantedPrivate)
 	case what == pkcs1PublicKey || what == pkixPublicKey:
@@ -168,6 +177,54 @@ func ParsePrivateKey(data []byte) (*PrivateKey, error) {
 	}
 	return nil, unusable(string(what), wantedPrivate)
 }
+
+// parsePublicHalf reads the public half of a private key in a form that ParsePrivateKey
+// reads, at a small part of its cost. It checks the encoding and the public half, and not
+// whether the private half is valid or belongs to it.
+func parsePublicHalf(data []byte) (*PublicKey, error) {
+	der, err := openPrivateKey(data)
+	if err != nil {
+		return nil, err
+	}
+	var elements []asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &elements); err != nil || len(rest) > 0 || len(elements) < 9 {
+		return nil, damagedPKCS1()
+	}
+	var numbers [9][]byte // RFC 8017, appendix A.1.2: version, n, e, d, p, q and three CRT values
+	for i := range numbers {
+		var ok bool
+		if numbers[i], ok = unsigned(elements[i]); !ok {
+			return nil, damagedPKCS1()
+		}
+	}
+	switch version := numbers[0]; {
+	case len(version) > 0:
+		return nil, unusable("an RSA private key of another version (1 has more than two primes)", "version 0")
+	case len(elements) > len(numbers):
+		return nil, unusable("an RSA private key with extra content", wantedPrivate)
+	}
+	for _, n := range numbers[3:] {
+		if len(n) == 0 {
+			return nil, unusable("an RSA private key with a missing or non-positive number", "positive numbers")
+		}
+	}
+	return newPublicKey(new(big.Int).SetBytes(numbers[1]), new(big.Int).SetBytes(numbers[2]))
+}
+
+// unsigned returns the bytes of an INTEGER in DER that is not negative, without leading
+// zeros.
+func unsigned(v asn1.RawValue) ([]byte, bool) {
+	n := v.Bytes
+	if v.Class != asn1.ClassUniversal || v.Tag != asn1.TagInteger || v.IsCompound || len(n) == 0 || n[0] >= 0x80 {
+		return nil, false
+	}
+	if n[0] > 0 {
+		return n, true
+	}
+	return n[1:], len(n) == 1 || n[1] >= 0x80 // else the zero is superfluous
+}
+
+func damagedPKCS1() error { return unusable("a damaged RSA private key (PKCS#1)", wantedPrivate) }
 
 func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
 	// x509.ParsePKCS1PrivateKey computes with the numbers before we can check
@@ -177,7 +234,7 @@ func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
 		N, E, D, P, Q, Dp, Dq, Qinv *big.Int
 	}
 	if _, err := asn1.Unmarshal(der, &numbers); err != nil {
-		return nil, unusable("a damaged RSA private key (PKCS#1)", wantedPrivate)
+		return nil, damagedPKCS1()
 	}
 	if numbers.Version != 0 {
 		return nil, unusable(fmt.Sprintf("an RSA private key of version %d (1 has more than two primes)", numbers.Version), "version 0")
@@ -208,7 +265,8 @@ func parsePKCS1PrivateKey(der []byte) (*PrivateKey, error) {
 	return private, nil
 }
 
-func parsePKCS8PrivateKey(der []byte) (*PrivateKey, error) {
+// openPKCS8 returns the PKCS#1 DER of an RSA key in PKCS#8, unchecked.
+func openPKCS8(der []byte) ([]byte, error) {
 	var info struct {
 		Version    int
 		Algorithm  pkix.AlgorithmIdentifier
@@ -220,17 +278,13 @@ func parsePKCS8PrivateKey(der []byte) (*PrivateKey, error) {
 	if !info.Algorithm.Algorithm.Equal(oidRSA) {
 		return nil, unusable("a private key "+describeAlgorithm(info.Algorithm.Algorithm), wantedPrivate)
 	}
-	key, err := parsePKCS1PrivateKey(info.PrivateKey)
-	if err != nil {
-		return nil, err
-	}
 	info.Version = 0
 	info.Algorithm = pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue}
 	canonical, err := asn1.Marshal(info)
 	if err != nil || !bytes.Equal(canonical, der) {
 		return nil, unusable("a private key (PKCS#8) with attributes or other extra content", wantedPrivate)
 	}
-	return key, nil
+	return info.PrivateKey, nil
 }
 
 // Public returns the public half, always the same pointer. It is nil for the

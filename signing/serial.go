@@ -15,8 +15,11 @@ func (s Serial) KeyID() string { return strconv.FormatInt(int64(s), 10) }
 // from "0" to "9223372036854775807", without a sign, a leading zero, or anything
 // before or after.
 func ParseSerial(kid string) (Serial, bool) {
+	if kid == "" || kid[0] < '0' || kid[0] > '9' || kid[0] == '0' && kid != "0" { // ParseInt takes +1 and 01
+		return 0, false
+	}
 	n, err := strconv.ParseInt(kid, 10, 64)
-	if err != nil || n < 0 || Serial(n).KeyID() != kid {
+	if err != nil {
 		return 0, false
 	}
 	return Serial(n), true

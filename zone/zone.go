@@ -122,7 +122,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, schedule Rotation) err
 }
 
 // Keys lists the zone keys by ascending serial, including those that cannot be
-// read; their Err has the reason.
+// read or whose private key is not valid; their Err has the reason.
 func Keys(ctx context.Context, store keystore.KeyStore) ([]signing.Key, error) {
 	return keylife.Keys(ctx, store, signing.ZoneKeys())
 }

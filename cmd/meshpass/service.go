@@ -425,7 +425,7 @@ func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 	if err != nil {
 		return keyList{}, s.explain(err, of)
 	}
-	set := of.series().PublicSet(records, unreadable, nil)
+	set := of.series().CheckedSet(records, unreadable)
 	list := keyList{problems: set.Problems()}
 	for _, k := range set.Keys() {
 		row := key{kid: k.Serial.KeyID(), created: k.Created, public: k.Public, bits: k.Public.Bits(), fingerprint: k.Public.Fingerprint()}

@@ -288,7 +288,7 @@ func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Serie
 }
 
 func (l listing) keys() []signing.Key {
-	return l.series.PublicSet(l.records, l.unreadable, nil).Keys()
+	return l.series.CheckedSet(l.records, l.unreadable).Keys()
 }
 
 func (l listing) signing(createdBy time.Time) (keystore.Record, signing.Serial, error) {

@@ -218,7 +218,8 @@ func (s *sessions) dropWithKeys(scope keystore.Scope, reason func(signer) error)
 	return ended
 }
 
-// listChanged ends the sessions of a scope whose token ids are on a list.
+// listChanged ends the sessions of a scope whose token ids are on a list, which may be the
+// part of one that is new.
 func (s *sessions) listChanged(scope keystore.Scope, list *revocation.List, state *replica.State) {
 	s.mu.Lock()
 	var ended []ending

@@ -53,25 +53,29 @@ func missing(texts, others []string) []string {
 	return found
 }
 
-// List is a revocation list.
+// List is a revocation list, or the part of one that is new.
 type List struct {
 	Owner keystore.Scope // whose tokens it revokes
 	*revocation.List
 }
 
-// Lists returns the readable lists of ids that are new or have changed, and the scopes
-// whose cutoffs have changed.
+// Lists returns the ids of the readable lists that are new or have changed, of those to
+// which ids were appended only these, and the scopes whose cutoffs have changed.
 func (c Change) Lists() (lists []List, cutoffs []keystore.Scope) {
 	if c.next == nil {
 		return nil, nil
 	}
 	for id, l := range c.next.lists {
+		var before *list
+		if c.prev != nil {
+			before = c.prev.lists[id]
+		}
 		switch {
-		case l.err != nil || c.prev != nil && c.prev.lists[id] == l:
+		case l.err != nil || before == l:
 		case id.cutoffs:
 			cutoffs = append(cutoffs, id.owner)
 		default:
-			lists = append(lists, List{id.owner, l.ids})
+			lists = append(lists, List{id.owner, l.ids.Since(idsOf(before))})
 		}
 	}
 	return lists, cutoffs

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,10 +31,36 @@ type content struct {
 	reasons []string          // why other records cannot be read
 }
 
-// found is what a read of a scope has found.
+// found is what a read has found.
 type found struct {
-	records    []keystore.Record
+	records    []keystore.Record // by scope and name
 	unreadable []*keystore.Error // records that are there and cannot be read
+}
+
+// byScope yields what a read of all scopes has found in each.
+func (in found) byScope() iter.Seq2[keystore.Scope, found] {
+	return func(yield func(keystore.Scope, found) bool) {
+		unreadable := make(map[keystore.Scope][]*keystore.Error)
+		for _, err := range in.unreadable {
+			unreadable[err.Scope] = append(unreadable[err.Scope], err)
+		}
+		for rest := in.records; len(rest) > 0; {
+			scope, n := rest[0].Scope, 1
+			for n < len(rest) && rest[n].Scope == scope {
+				n++
+			}
+			if !yield(scope, found{rest[:n:n], unreadable[scope]}) {
+				return
+			}
+			delete(unreadable, scope)
+			rest = rest[n:]
+		}
+		for scope, errs := range unreadable {
+			if !yield(scope, found{nil, errs}) {
+				return
+			}
+		}
+	}
 }
 
 // listID names a record that revokes tokens.
@@ -51,13 +78,21 @@ type list struct {
 	since   time.Time // of the first err, on the monotonic clock
 }
 
-// read parses the data of the record.
-func (l *list) read(kind token.Kind, id listID, data []byte) {
+// read parses the data of the record, whose earlier version was before.
+func (l *list) read(kind token.Kind, id listID, data []byte, before *revocation.List) {
 	if id.cutoffs {
 		l.cutoffs, l.err = revocation.ParseCutoffs(kind, data)
 	} else {
-		l.ids, l.err = revocation.Parse(data)
+		l.ids, l.err = before.ParseNext(data)
 	}
+}
+
+// idsOf returns the ids of a list that may be nil.
+func idsOf(l *list) *revocation.List {
+	if l == nil {
+		return nil
+	}
+	return l.ids
 }
 
 // describe names a record that revokes tokens, for the log.
@@ -75,10 +110,7 @@ func (l *list) missingFrom(later *list, floor time.Time) (all, below int) {
 	if l == later || later != nil && later.err != nil {
 		return 0, 0
 	}
-	var ids *revocation.List
-	if later != nil {
-		ids = later.ids
-	}
+	ids := idsOf(later)
 	if all = l.ids.MissingFrom(ids); all > 0 && !floor.IsZero() {
 		below = l.ids.MissingBefore(floor, ids)
 	}
@@ -146,7 +178,7 @@ func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r ke
 	if l == nil || unreadable != nil || !r.Unchanged(l.record) {
 		l = &list{record: r.WithoutData(), err: unreadable, since: now}
 		if unreadable == nil {
-			l.read(kind, id, r.Data)
+			l.read(kind, id, r.Data, idsOf(before))
 		}
 		if l.err != nil {
 			l.err = fmt.Errorf("%s: %w", describe(id, r), l.err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -304,17 +305,10 @@ func (f *Follower) endAll(a answer) {
 		f.publish(&next)
 		f.goOnOneByOne(a.running, took, a.err)
 	} else {
-		next := f.merge(prev, a.found, a.began)
+		next, changed := f.merge(prev, a.found, a.began)
 		f.publish(next)
-		for scope, s := range next.scopes {
-			if s != prev.scopes[scope] {
-				f.changed(scope, prev.scopes[scope], s)
-			}
-		}
-		for scope, s := range prev.scopes {
-			if next.scopes[scope] == nil {
-				f.changed(scope, s, nil)
-			}
+		for _, scope := range changed {
+			f.changed(scope, prev.scopes.get(scope), next.scopes.get(scope))
 		}
 		for _, j := range a.pending {
 			j.demand.finish(nil)
@@ -332,30 +326,51 @@ func (f *Follower) endAll(a answer) {
 	}
 }
 
-// merge returns the state after a successful read of all scopes. What a read of a single
-// scope has confirmed since the beginning is newer and stays.
-func (f *Follower) merge(prev *State, in found, began time.Time) *State {
-	next := &State{scopes: make(map[keystore.Scope]*content), full: reading{confirmed: began}, overdue: f.overdue()}
-	newer := func(scope keystore.Scope) bool { return f.emptied[scope] || prev.own(scope).confirmed.After(began) }
-	for scope, group := range split(in) {
-		if !newer(scope) {
-			next.scopes[scope] = f.family.parse(scope, group, prev.scopes[scope], began)
+// merge returns the state after a successful read of all scopes, and the scopes that have
+// changed. What a read of a single scope has confirmed since the beginning is newer and
+// stays.
+func (f *Follower) merge(prev *State, in found, began time.Time) (next *State, changed []keystore.Scope) {
+	newer := func(scope keystore.Scope, own reading) bool { return f.emptied[scope] || own.confirmed.After(began) }
+	edit, lists := prev.scopes.edit(), in.byScope()
+	unseen := prev.scopes.len
+	for scope, group := range lists {
+		before := prev.scopes.get(scope)
+		if before != nil {
+			unseen--
+		}
+		if newer(scope, prev.own(scope)) {
+			continue
+		}
+		if now := f.family.parse(scope, group, before, began); now != before {
+			edit.put(scope, now)
+			changed = append(changed, scope)
 		}
 	}
-	for scope, own := range prev.scopes {
-		if newer(scope) {
-			next.scopes[scope] = own
+	if unseen > 0 {
+		seen := make(map[keystore.Scope]bool)
+		for scope := range lists {
+			seen[scope] = true
 		}
+		for scope := range prev.scopes.all() {
+			if !seen[scope] && !newer(scope, prev.own(scope)) {
+				edit.put(scope, nil)
+				changed = append(changed, scope)
+			}
+		}
+	}
+	next = &State{scopes: edit.scopes, strays: prev.strays, full: reading{confirmed: began}, overdue: f.overdue()}
+	if len(changed) > 0 {
+		next.findStrays()
 	}
 	for scope, r := range prev.empty {
-		if newer(scope) {
+		if newer(scope, r) {
 			if next.empty == nil {
 				next.empty = make(map[keystore.Scope]reading)
 			}
 			next.empty[scope] = r
 		}
 	}
-	return next.findStrays()
+	return next, changed
 }
 
 func later(a, b time.Time) time.Time {
@@ -406,7 +421,7 @@ func (f *Follower) goOnOneByOne(failed *running, took time.Duration, err error) 
 	switch {
 	case !f.partly.Load():
 		f.all.again(0)
-		for scope := range f.current.Load().scopes { // a random one, since the global scope may be the unreadable one
+		for scope := range f.current.Load().scopes.all() { // a random one, since the global scope may be the unreadable one
 			f.sweep = []keystore.Scope{scope}
 			break
 		}
@@ -443,7 +458,7 @@ func (f *Follower) restore(pending map[keystore.Scope]*job) {
 func (f *Follower) endScope(a answer) {
 	scope, j := a.scope, a.job
 	current := f.current.Load()
-	prev := current.scopes[scope]
+	prev := current.scopes.get(scope)
 	confirmed := reading{confirmed: a.began}
 	switch {
 	case a.err != nil:
@@ -552,6 +567,9 @@ func (f *Follower) read(ctx context.Context, scope keystore.Scope) (in found, er
 		in.records = append(in.records, records...)
 		in.unreadable = append(in.unreadable, unreadable...)
 	}
+	if len(f.prefixes) > 1 {
+		slices.SortFunc(in.records, keystore.CompareRecords)
+	}
 	return in, nil
 }
 
@@ -608,20 +626,4 @@ func checkOrder(records []keystore.Record) error {
 		}
 	}
 	return nil
-}
-
-// split groups what a complete read has found by scope.
-func split(in found) map[keystore.Scope]found {
-	groups := make(map[keystore.Scope]found)
-	for _, r := range in.records {
-		group := groups[r.Scope]
-		group.records = append(group.records, r)
-		groups[r.Scope] = group
-	}
-	for _, err := range in.unreadable {
-		group := groups[err.Scope]
-		group.unreadable = append(group.unreadable, err)
-		groups[err.Scope] = group
-	}
-	return groups
 }

@@ -142,7 +142,7 @@ func (f *Follower) sweepKnown() {
 	for _, scope := range f.sweep {
 		left[scope] = true
 	}
-	for scope := range f.current.Load().scopes {
+	for scope := range f.current.Load().scopes.all() {
 		if !left[scope] {
 			f.sweep = append(f.sweep, scope)
 		}
@@ -176,5 +176,5 @@ func (f *Follower) allowedAt(scope keystore.Scope, now time.Time) time.Time {
 
 func (f *Follower) known(scope keystore.Scope) bool {
 	s := f.current.Load()
-	return s != nil && s.scopes[scope] != nil
+	return s != nil && s.scopes.get(scope) != nil
 }

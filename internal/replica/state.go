@@ -14,10 +14,10 @@ import (
 // State is the parsed content of a store. It is immutable, except that later reads
 // of one scope may confirm it. A read that finds a change makes a new State.
 type State struct {
-	scopes map[keystore.Scope]*content // only scopes that have records
-	strays map[listID]*list            // of all contents
-	full   reading                     // of the latest reads of all scopes
-	empty  map[keystore.Scope]reading  // of scopes without records, from reads of one scope
+	scopes scopes
+	strays map[listID]*list           // of all contents
+	full   reading                    // of the latest reads of all scopes
+	empty  map[keystore.Scope]reading // of scopes without records, from reads of one scope
 
 	overdue time.Duration // the age at which a read of all scopes should have ended
 }
@@ -40,7 +40,7 @@ func (s *State) reading(scope keystore.Scope, now time.Time) reading {
 
 // own returns the latest reads of a scope alone.
 func (s *State) own(scope keystore.Scope) reading {
-	own := s.scopes[scope]
+	own := s.scopes.get(scope)
 	if own == nil {
 		return s.empty[scope]
 	}
@@ -53,7 +53,7 @@ func (s *State) own(scope keystore.Scope) reading {
 // Key returns the key with a kid for the tokens of a scope. The error matches
 // signing.ErrNoKey if there is no such key, or says why the key cannot be used.
 func (s *State) Key(scope keystore.Scope, kid string) (*signing.PublicKey, error) {
-	own := s.scopes[scope]
+	own := s.scopes.get(scope)
 	if own == nil || own.keys == nil {
 		return nil, signing.ErrNoKey
 	}
@@ -73,7 +73,7 @@ func (s *State) Known(scope keystore.Scope) error {
 // ScopesWith returns the scopes that have a key with a kid, readable or not.
 func (s *State) ScopesWith(kid string) []keystore.Scope {
 	var found []keystore.Scope
-	for scope := range s.scopes {
+	for scope := range s.scopes.all() {
 		if _, err := s.Key(scope, kid); !errors.Is(err, signing.ErrNoKey) {
 			found = append(found, scope)
 		}
@@ -126,7 +126,7 @@ func (s *State) CheckRevoked(scope keystore.Scope, kid string, claims *token.Cla
 // its scope. Each is nil if there is none.
 func (s *State) lists(id listID) (lists [3]*list) {
 	for i, place := range [...]keystore.Scope{id.owner, keystore.Global} {
-		if holder := s.scopes[place]; holder != nil {
+		if holder := s.scopes.get(place); holder != nil {
 			lists[i] = holder.lists[id]
 		}
 	}
@@ -137,7 +137,7 @@ func (s *State) lists(id listID) (lists [3]*list) {
 // findStrays finds the lists that do not say their scope, after a change of contents.
 func (s *State) findStrays() *State {
 	s.strays = nil
-	for _, holder := range s.scopes {
+	for _, holder := range s.scopes.all() {
 		if len(holder.strays) == 0 {
 			continue
 		}
@@ -174,7 +174,7 @@ func (s *State) CheckKnowable(scope keystore.Scope, kid string, now time.Time, l
 			}
 		}
 	}
-	if own := s.scopes[scope]; own != nil && kid != "" {
+	if own := s.scopes.get(scope); own != nil && kid != "" {
 		if since, ok := own.unreadable[kid]; ok && now.Sub(since) > age {
 			_, cause = own.keys.Find(kid)
 			age = now.Sub(since)
@@ -202,17 +202,10 @@ func unavailable(err error) error {
 // with returns a state in which one scope is replaced, or removed if next is
 // nil.
 func (s *State) with(scope keystore.Scope, next *content) *State {
-	scopes := maps.Clone(s.scopes)
-	if scopes == nil { // no complete read has succeeded
-		scopes = make(map[keystore.Scope]*content)
-	}
-	if next == nil {
-		delete(scopes, scope)
-	} else {
-		scopes[scope] = next
-	}
-	replaced := &State{scopes: scopes, strays: s.strays, full: s.full, empty: s.empty, overdue: s.overdue}
-	if prev := s.scopes[scope]; prev != nil && len(prev.strays) > 0 || next != nil && len(next.strays) > 0 {
+	edit := s.scopes.edit()
+	edit.put(scope, next)
+	replaced := &State{scopes: edit.scopes, strays: s.strays, full: s.full, empty: s.empty, overdue: s.overdue}
+	if prev := s.scopes.get(scope); prev != nil && len(prev.strays) > 0 || next != nil && len(next.strays) > 0 {
 		replaced.findStrays()
 	}
 	return replaced
@@ -221,7 +214,7 @@ func (s *State) with(scope keystore.Scope, next *content) *State {
 // withReading returns a state with one more read of a single scope. That read has
 // failed, or has found no change.
 func (s *State) withReading(scope keystore.Scope, r reading) *State {
-	if own := s.scopes[scope]; own != nil {
+	if own := s.scopes.get(scope); own != nil {
 		r = s.own(scope).merge(r)
 		own.own.Store(&r)
 		return s

@@ -1,0 +1,48 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/keystore"
+)
+
+func TestScopesKeepWhatEachVersionHeld(t *testing.T) {
+	type version struct {
+		scopes scopes
+		want   map[keystore.Scope]*content
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	versions := []version{{want: map[keystore.Scope]*content{}}}
+	for range 200 {
+		from := versions[random.IntN(len(versions))]
+		edit, want := from.scopes.edit(), maps.Clone(from.want)
+		for range random.IntN(40) {
+			scope := keystore.Scope(fmt.Sprintf("mesh-%d", random.IntN(600)))
+			if random.IntN(20) == 0 {
+				scope = keystore.Global
+			}
+			if random.IntN(3) == 0 {
+				edit.put(scope, nil)
+				delete(want, scope)
+				continue
+			}
+			c := &content{}
+			edit.put(scope, c)
+			want[scope] = c
+		}
+		versions = append(versions, version{edit.scopes, want})
+	}
+	for _, v := range versions {
+		require.Equal(t, len(v.want), v.scopes.len)
+		require.True(t, maps.Equal(v.want, maps.Collect(v.scopes.all())))
+		for scope, c := range v.want {
+			require.Same(t, c, v.scopes.get(scope))
+		}
+		require.Nil(t, v.scopes.get("absent"))
+	}
+}
