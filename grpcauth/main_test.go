@@ -16,7 +16,8 @@ var handlerGoroutines bool
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	if code == 0 && flag.Lookup("test.bench").Value.String() == "" {
+	set := func(name string) bool { return flag.Lookup("test."+name).Value.String() != "" }
+	if code == 0 && !set("bench") && !set("fuzz") && !set("list") {
 		fmt.Println("== handlers in goroutines of their own")
 		handlerGoroutines = true
 		code = m.Run()
