@@ -78,11 +78,11 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 	for _, pkg := range loadKinds(t) {
 		makers, takers := options(pkg)
 		for taker, makerNames := range map[string][]string{
-			"NewIssuer":           {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
-			"NewOfflineIssuer":    {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
-			"NewDisabledIssuer":   {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
-			"NewValidator":        {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
-			"NewOfflineValidator": {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
+			"NewIssuer":           {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewOfflineIssuer":    {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewDisabledIssuer":   {"WithLogger", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewValidator":        {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens", "WithForkHandler"},
+			"NewOfflineValidator": {"WithLogger", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens", "WithForkHandler"},
 			"RemoveKey":           {"WithPublishDelay", "UnlessUsed", "Forced"},
 		} {
 			require.Contains(t, takers, taker)

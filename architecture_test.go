@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"internal/replica":    {"internal/limit", "signing", "revocation", "keystore", "token"},
 	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
 	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
+	"internal/live": {"audit", "internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
 		"signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
 	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
-	"httpauth": {"internal/caller", "dataplane", "zone", "token"},
+	"httpauth": {"audit", "internal/caller", "dataplane", "zone", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},
@@ -73,7 +73,7 @@ var mayImport = map[string][]string{
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
-	"grpcauth":                   {"internal/caller", "dataplane", "zone", "token"},
+	"grpcauth":                   {"audit", "internal/caller", "dataplane", "zone", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"internal/ci/release":        {},

@@ -29,9 +29,12 @@ const IssuedBefore = 5 * time.Second
 // Config holds the settings of an issuer.
 type Config struct {
 	setting.Common
-	publishDelay time.Duration
-	policy       Policy          // nil: everything is allowed
-	signers      signing.Signers // nil: there are none
+	publishDelay  time.Duration
+	policy        Policy          // nil: everything is allowed
+	renewalPolicy RenewalPolicy   // nil: policy decides about renewals too
+	signers       signing.Signers // nil: there are none
+	maxLineage    time.Duration   // 0: nothing is renewed
+	longTokens    bool            // those valid for longer than maxLineage are renewed too
 }
 
 // Option changes the settings of an issuer.
@@ -159,9 +162,18 @@ func NewDisabledIssuer(family *replica.Family, config Config) *Issuer {
 // Issue returns a token with the claims, valid for validFor from now. Each call is
 // an audit event.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
-	event := audit.Event{
-		Action:   audit.Issue,
-		Kind:     i.family.Kind,
+	event := EventAbout(audit.Issue, &claims)
+	issued, err := i.issue(ctx, scope, claims, validFor)
+	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
+	audit.Log(ctx, i.config.Log, event)
+	return issued, err
+}
+
+// EventAbout returns an event about a token with the claims.
+func EventAbout(action audit.Action, claims *token.Claims) audit.Event {
+	return audit.Event{
+		Action:   action,
+		Kind:     claims.Kind(),
 		Mesh:     claims.Dataplane.Mesh,
 		Name:     claims.Dataplane.Name,
 		Type:     claims.Dataplane.Type,
@@ -169,22 +181,17 @@ func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.C
 		Tags:     claims.Dataplane.Tags,
 		Zone:     claims.Zone.Zone,
 		Scope:    claims.Zone.Scope,
+		TokenID:  claims.ID,
+		Expires:  claims.ExpiresAt,
 	}
-	issued, err := i.issue(ctx, scope, claims, validFor)
-	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
-	audit.Log(ctx, i.config.Log, event)
-	return issued, err
 }
 
 func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
 	if i.disabled {
 		return token.Issued{}, token.ErrIssuingDisabled
 	}
-	if validFor < time.Second {
-		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
-	}
-	if limit := i.config.MaxLifetime; limit != 0 && validFor > limit {
-		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+	if err := i.checkValidFor(validFor); err != nil {
+		return token.Issued{}, err
 	}
 	if _, ok := i.family.Keys(scope); !ok {
 		return token.Issued{}, fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
@@ -197,7 +204,7 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrDenied, err)
 		}
 	}
-	private, kid, err := i.signingKey(ctx, scope)
+	private, kid, _, err := i.signingKey(ctx, scope)
 	if err != nil {
 		return token.Issued{}, err
 	}
@@ -211,6 +218,21 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	if err := i.heedCutoffs(ctx, scope, kid, &claims, now); err != nil {
 		return token.Issued{}, err
 	}
+	return i.sign(ctx, scope, private, kid, claims)
+}
+
+func (i *Issuer) checkValidFor(validFor time.Duration) error {
+	if validFor < time.Second {
+		return fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
+	}
+	if limit := i.config.MaxLifetime; limit != 0 && validFor > limit {
+		return fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+	}
+	return nil
+}
+
+// sign returns the token with the claims, signed by the key.
+func (i *Issuer) sign(ctx context.Context, scope keystore.Scope, private *signing.PrivateKey, kid string, claims token.Claims) (token.Issued, error) {
 	raw, err := token.Encode(kid, claims, func(signingInput []byte) ([]byte, error) {
 		signature, err := private.SignContext(ctx, signingInput)
 		if err != nil {
@@ -224,21 +246,22 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	return token.Issued{Token: raw, ID: claims.ID, KeyID: kid, ExpiresAt: claims.ExpiresAt}, nil
 }
 
-// signingKey returns the key that signs now. If it cannot be read, signingKey
-// returns an error: an older key must not sign in its place.
-func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, error) {
+// signingKey returns the key that signs now, and the keys of the store, if there is one. If
+// the key cannot be read, signingKey returns an error: an older key must not sign in its
+// place.
+func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, listing, error) {
 	if i.store == nil {
-		return i.private, i.kid, nil
+		return i.private, i.kid, listing{}, nil
 	}
 	series, _ := i.family.Keys(scope)
 	listed, err := listKeys(ctx, i.store, series)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
+		return nil, "", listing{}, fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
 	}
 	record, serial, err := listed.signing(publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
 		i.forget(scope) // the store has removed the key
-		return nil, "", err
+		return nil, "", listing{}, err
 	}
 	kid, now := serial.KeyID(), time.Now()
 	i.mu.Lock()
@@ -247,7 +270,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	if !record.Unchanged(known.record) {
 		private, err := i.findSigningKey(ctx, series, serial, record)
 		if err != nil {
-			return nil, "", err
+			return nil, "", listing{}, err
 		}
 		known = parsedKey{record: record.WithoutData(), private: private}
 	}
@@ -259,7 +282,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		i.swept = now
 		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > keyUnused })
 	}
-	return known.private, kid, nil
+	return known.private, kid, listed, nil
 }
 
 func (i *Issuer) forget(scope keystore.Scope) {

@@ -37,6 +37,7 @@ type Validator struct {
 	headers   headerMemo
 	uses      useTable
 	clashes   clashes
+	lineages  lineages
 }
 
 // Want describes the use for which a token is validated.
@@ -123,6 +124,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t)
 			if err == nil {
+				v.notice(ctx, t, false)
 				return t, nil
 			}
 			if !errors.Is(err, token.ErrUnavailable) { // else it may become good again
@@ -143,6 +145,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	if v.cache != nil {
 		v.cache.put(known, t)
 	}
+	v.notice(ctx, t, false)
 	return t, nil
 }
 
@@ -179,11 +182,12 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if !remembered {
 		v.headers.put(u.EncodedHeader(), header)
 	}
-	claims, err := u.ClaimsUnder(*demands)
+	claims, others, err := u.ClaimsAndOthers(*demands)
 	if err != nil {
 		return nil, u, err
 	}
-	t := &Verified{validator: v, claims: claims, scope: want.Scope, signer: k}
+	t := &Verified{validator: v, claims: claims, others: others, scope: want.Scope, signer: k}
+	t.placeInLineage()
 	return t, u, v.decide(ctx, want, t)
 }
 
@@ -321,17 +325,11 @@ func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if v.config.MaxLifetime == 0 {
 		return nil
 	}
-	start, setBack := claims.IssuedAt, keylife.IssuedBefore
-	if start.IsZero() || start.Equal(claims.NotBefore) { // other issuers set both back as far
-		start, setBack = claims.NotBefore, keylife.Backdate
-	}
-	if start.IsZero() {
+	made := keylife.Made(claims, now)
+	if made.IsZero() {
 		return fmt.Errorf("%w: it has neither iat nor nbf to count from", token.ErrLifetime)
 	}
-	if start.After(now) { // an iat in the future must not shorten the lifetime
-		start = now
-	}
-	if lifetime := claims.ExpiresAt.Sub(start); lifetime-setBack > v.config.MaxLifetime {
+	if lifetime := claims.ExpiresAt.Sub(made); lifetime > v.config.MaxLifetime {
 		return fmt.Errorf("%w: %s, the maximum is %s", token.ErrLifetime, lifetime, v.config.MaxLifetime)
 	}
 	return nil
