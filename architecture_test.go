@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
 
 	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
-	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
+	"httpapi": {"audit", "internal/caller", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	"httpauth": {"audit", "internal/caller", "dataplane", "zone", "token"},
 

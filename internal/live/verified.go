@@ -35,6 +35,11 @@ func (t *Verified) KeyID() string { return t.signer.kid }
 // ExpiresAt returns when sessions of the token end: its exp plus the leeway.
 func (t *Verified) ExpiresAt() time.Time { return t.claims.ExpiresAt.Add(t.validator.config.leeway) }
 
+// Lifetime returns for how long the token was made valid.
+func (t *Verified) Lifetime() time.Duration {
+	return t.claims.ExpiresAt.Sub(keylife.Made(&t.claims, t.validator.config.Now()))
+}
+
 // Bind returns a context that ends with the token, with the reason as its
 // cause, and a function that releases it.
 func (t *Verified) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
