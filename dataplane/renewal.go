@@ -32,8 +32,9 @@ func WithMaxLineage(limit time.Duration) IssuerOption {
 }
 
 // WithLongTokensRenewed lets [Issuer.Renew] renew also tokens that are themselves valid for
-// longer than [WithMaxLineage], within that limit. It is for the change from long tokens to
-// short ones: the long token stays good until it expires.
+// longer than [WithMaxLineage], within that limit. The long token stays good until it
+// expires, and cannot be revoked without its renewals. To be rid of it, remove the key that
+// signed it, when the next key has signed its renewals.
 func WithLongTokensRenewed() IssuerOption { return issuerOption(keylife.WithLongTokensRenewed()) }
 
 // WithRenewalPolicy sets a function that checks each renewal. If policy returns an error,

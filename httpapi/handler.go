@@ -74,7 +74,7 @@ type Request struct {
 	Cutoff   revocation.Cutoff
 	UntilNow bool
 
-	// Lifetime is the longest validity of any token, for Prune.
+	// Lifetime is the longest validity of any token, or of a lineage, for Prune.
 	Lifetime time.Duration
 
 	// DryRun is true for a CutOff or a Prune that changes nothing: the answer says what it
@@ -90,7 +90,8 @@ type Request struct {
 // sees only the text of a [Denied]; the audit log has the text of every error, and
 // the actor if there is one.
 //
-// r is for headers and the connection; its body has been read. The handler may call
+// r is for headers and the connection; its body has been read. For [Renew] its header
+// Authorization has the token, which is good. The handler may call
 // the function concurrently. The function must not change its arguments and should
 // return when r's context ends.
 type Authorizer func(r *http.Request, what Request) (actor string, err error)

@@ -422,7 +422,8 @@ func (a *app) pruneCommand(which *choice) *cobra.Command {
 the id is a UUID of version 7, as this tool and the library make them. Other ids stay, and so do those in the global list of
 a mesh, which Kuma reads.
 
---lifetime is the longest validity of any token. The command first writes a floor: the time of now less the lifetime and 15
+--lifetime is the longest validity of any token. If tokens are renewed, it is the limit of their lineages: a renewed token has the
+id of the first one. The command first writes a floor: the time of now less the lifetime and 15
 minutes. Every token with an id of version 7 from before the floor is revoked from then on, also one that is valid for longer
 than --lifetime. The floor is permanent and never goes back. Start with --dry-run, which changes nothing. A control plane also
 says how many open sessions of its process have tokens that the floor would revoke.`,
@@ -432,7 +433,7 @@ says how many open sessions of its process have tokens that the floor would revo
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.Var(&longest, "lifetime", "the longest validity of any token, such as 2160h or 90d")
+	flags.Var(&longest, "lifetime", "the longest validity of any token, or of a lineage of renewed ones, such as 2160h or 90d")
 	flags.BoolVar(&dryRun, "dry-run", false, "change nothing: say which floor it would write and how many ids it would drop")
 	completes(command, "lifetime", cobra.ShellCompDirectiveNoFileComp)
 	command.RunE = func(command *cobra.Command, _ []string) error {
@@ -461,7 +462,7 @@ says how many open sessions of its process have tokens that the floor would revo
 		kept := count(time.Duration(p.Kept), 1, "id")
 		if dryRun {
 			a.say("pruning would drop %s of %s and keep %s", dropped, of, kept)
-			a.say("it would revoke every token with an id of version 7 from before %s for ever, also those that are still valid: how many these are is not known", floor)
+			a.say("it would revoke every token with an id of version 7 from before %s for ever, also those that are still valid and those renewed since: how many these are is not known", floor)
 			switch {
 			case p.Sessions < 0:
 				a.say("how many open sessions have such tokens is not known: %s does not know them", from)
