@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"token":    {"internal/strictjson"},
 	"keystore": {"token"},
 	"audit":    {"token"},
+	"observe":  {"token"},
 
 	"keystore/dir":          {"internal/rights", "keystore"},
 	"keystore/sealed":       {"keystore"},
@@ -35,26 +36,28 @@ var mayImport = map[string][]string{
 	"internal/limit":      {},
 	"internal/expiry":     {},
 	"internal/rights":     {},
-	"internal/setting":    {},
+	"internal/setting":    {"observe"},
 	"internal/strictjson": {},
-	"internal/replica":    {"internal/limit", "signing", "revocation", "keystore", "token"},
-	"internal/sources":    {"internal/limit", "signing", "keystore", "token"},
-	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "signing", "revocation", "keystore", "token"},
+	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
+	"internal/sources":    {"internal/limit", "observe", "signing", "keystore", "token"},
+	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/live": {"audit", "internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
-		"signing", "revocation", "keystore", "token"},
+		"observe", "signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
-		"signing", "revocation", "keystore", "token"},
+		"observe", "signing", "revocation", "keystore", "token"},
 	"zone": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
-		"signing", "revocation", "keystore", "token"},
+		"observe", "signing", "revocation", "keystore", "token"},
 	"dataplane/insecure": {"dataplane"},
 
 	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
 
-	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "signing", "keystore", "token"},
+	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
+	"metrics": {"observe", "token"},
 	"httpapi": {"audit", "internal/caller", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
 	"httpauth": {"audit", "internal/caller", "dataplane", "zone", "token"},
+	"renewal":  {"internal/rights", "token"},
 
 	// What only tests import.
 	"internal/test/engines":     {},
@@ -65,6 +68,7 @@ var mayImport = map[string][]string{
 	"internal/test/kumareader":  {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore", "token"},
 	"internal/test/verdicts":    {"dataplane", "keystore/dir", "token"},
 	"internal/test/filesystems": {},
+	"internal/test/scene":       {"internal/test/forge", "dataplane", "zone", "observe", "signing", "keystore", "token"},
 	"internal/test/storetest":   {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
 
 	// In modules of their own.
@@ -76,6 +80,8 @@ var mayImport = map[string][]string{
 	"grpcauth":                   {"audit", "internal/caller", "dataplane", "zone", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
+	"metrics/prommetrics":        {"metrics", "observe"},
+	"metrics/otelmetrics":        {"metrics", "observe"},
 	"internal/ci/release":        {},
 	"internal/ci/testreport":     {},
 

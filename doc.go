@@ -27,8 +27,11 @@
 //   - httpapi: tokens, revocation lists and public keys over HTTP, and a client
 //   - httpauth: middleware for net/http that ends streams and WebSockets with their
 //     tokens
+//   - renewal: keeping the token in a file fresh
 //   - grpcauth, a module of its own: gRPC interceptors that end streams with their
 //     tokens, xDS authentication (grpcauth/xdsauth), and client credentials
+//   - metrics/prommetrics and metrics/otelmetrics, modules of their own: metrics;
+//     observe is what they and observers of your own are told
 //   - audit: who did what to tokens and keys, as events on log/slog
 //   - keystore/keystoretest: the test suite that every store passes
 //   - cmd/meshpass, a module of its own: the command-line tool

@@ -9,6 +9,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/dataplane/insecure"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/zone"
 )
 
@@ -53,6 +54,10 @@ func WithLogger(log *slog.Logger) Option {
 		return nil
 	}
 }
+
+// WithObserver adds an observer of the validator of the type dpToken, for metrics; see
+// dataplane.WithObserver. Issuers and the other validators take it as one of their options.
+func WithObserver(o observe.Observer) Option { return WithValidatorOptions(dataplane.WithObserver(o)) }
 
 // WithServiceAccounts sets the function that makes the authenticator for the type
 // serviceAccountToken, such as the one of package dataplane/serviceaccount. It is

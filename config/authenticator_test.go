@@ -16,6 +16,7 @@ import (
 	"github.com/meshpass/meshpass/config"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -313,4 +314,44 @@ func TestZoneValidatorIsThereForTheTypeOfZoneTokensAlone(t *testing.T) {
 	require.ErrorContains(t, err, "config: dpServer.authn.zoneProxy.type: serviceAccountToken uses no zone tokens")
 	_, err = config.Default().NewZoneProxyValidator(nil)
 	require.ErrorContains(t, err, "store is nil")
+}
+
+// witness is an observer that remembers what it was told.
+type witness struct{ outcomes []observe.Outcome }
+
+func (w *witness) Observe(o observe.Outcome) { w.outcomes = append(w.outcomes, o) }
+
+func TestAnObserverIsToldOfTheTokensOfEverythingThatAConfigurationMakes(t *testing.T) {
+	w, c, store := &witness{}, config.Default(), newStore(t)
+	c.Multizone.Global.KDS.Auth.Type = config.TypeZoneToken
+	proxies, err := c.NewProxyAuthenticator(store, config.WithObserver(w))
+	require.NoError(t, err)
+	defer proxies.Close()
+	zoneProxies, err := c.NewZoneProxyValidator(store, zone.WithObserver(w))
+	require.NoError(t, err)
+	defer zoneProxies.Close()
+	zones, err := c.NewKDSValidator(store, zone.WithObserver(w))
+	require.NoError(t, err)
+	defer zones.Close()
+	issuer, err := c.NewDataplaneIssuer(store, dataplane.WithObserver(w))
+	require.NoError(t, err)
+	zoneIssuer, err := c.NewZoneIssuer(store, zone.WithObserver(w))
+	require.NoError(t, err)
+
+	issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default"}, time.Hour)
+	require.NoError(t, err)
+	ofZone, err := zoneIssuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
+	require.NoError(t, err)
+	_, err = proxies.Validator.Validate(t.Context(), "default", issued.Token)
+	require.NoError(t, err)
+	for _, validator := range []zone.Validator{zoneProxies, zones} {
+		_, err = validator.Validate(t.Context(), "west", zone.ScopeCP, ofZone.Token)
+		require.NoError(t, err)
+	}
+	require.Len(t, w.outcomes, 5)
+	for _, o := range w.outcomes {
+		assert.Equal(t, token.ReasonNone, o.Reason)
+	}
+	_, err = c.NewProxyAuthenticator(store, config.WithObserver(nil))
+	assert.ErrorContains(t, err, "WithObserver: the observer is nil")
 }

@@ -213,8 +213,8 @@ func newHostileValidator(t *testing.T, store keystore.KeyStore, log slog.Handler
 
 // hostileReasons are the errors for the checks. An answer matches one of them.
 var hostileReasons = []error{
-	token.ErrMalformed, token.ErrHeader, token.ErrUnknownKey, token.ErrSignature, token.ErrClaims, token.ErrKind,
-	token.ErrScope, token.ErrRevoked, token.ErrExpired, token.ErrNotYetValid, token.ErrLifetime, token.ErrUnavailable,
+	token.ErrMalformed, token.ErrHeader, token.ErrUnknownKey, token.ErrSignature, token.ErrClaims, token.ErrIssuer,
+	token.ErrAudience, token.ErrKind, token.ErrScope, token.ErrRevoked, token.ErrExpired, token.ErrNotYetValid, token.ErrLifetime, token.ErrUnavailable,
 }
 
 // assertHostileAnswer holds an answer to what is wanted: that error and no other, no

@@ -9,6 +9,7 @@ import (
 	"github.com/meshpass/meshpass/internal/live"
 	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -97,6 +98,11 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 // counts the suppressed messages. The others are logged once per change. Those about a
 // source name it; the scope "*" stands for every mesh.
 func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
+
+// WithObserver adds an observer, which is told the outcome of each Validate or Issue and,
+// if it is an observe.Attacher, gets the validator's reports: for metrics. The same observer
+// may be given to any number of issuers and validators, of both kinds of token.
+func WithObserver(o observe.Observer) Option { return option(setting.WithObserver(o)) }
 
 // WithClock sets the wall clock for exp, nbf and iat, for the age of keys (see
 // [WithPublishDelay]) and for KeyUse.LastUsed. It is for tests. Durations such

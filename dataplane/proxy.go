@@ -52,7 +52,10 @@ func (t Verified) Permits(proxy Proxy) error {
 	if t.live == nil {
 		return fmt.Errorf("%w: the Verified is empty (was an error of Validate ignored?)", token.ErrNotPermitted)
 	}
-	return t.boundary.permits(&t.live.Claims().Dataplane, proxy)
+	if err := t.boundary.permits(&t.live.Claims().Dataplane, proxy); err != nil {
+		return t.live.NotPermitted(err)
+	}
+	return nil
 }
 
 // PermitsUnverified is [Verified.Permits] for claims that no validator has checked. It

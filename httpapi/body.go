@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -17,11 +18,25 @@ import (
 
 const maxFaults = 10 // in one answer
 
-// field is a field of a request. Its target is a *string, a *bool, a *[]string or a
-// *map[string][]string.
+// field is a field of a request. Its target is a *string, a *bool, an *int, a *[]string, a
+// *map[string][]string, a *jwk, or privateHalf.
 type field struct {
 	name   string
 	target any
+}
+
+// privateHalf is the target of a field that has no place in a request.
+type privateHalf struct{}
+
+// ofJWK returns the fields of a public key. Those of a private one (RFC 7518, section 6)
+// are refused by name.
+func ofJWK(k *jwk) []field {
+	var operations []string // as some tools write them
+	fields := []field{{"kty", &k.KeyType}, {"n", &k.Modulus}, {"e", &k.Exponent}, {"use", &k.Use}, {"alg", &k.Algorithm}, {"kid", &k.KeyID}, {"key_ops", &operations}}
+	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
+		fields = append(fields, field{name, privateHalf{}})
+	}
+	return fields
 }
 
 // readBody reads a body of at most limit bytes into fields. It refuses the body at the
@@ -98,6 +113,11 @@ func (d decoder) object(fields []field) error {
 	if next != json.Delim('{') {
 		return unreadable(fmt.Errorf("it is %s, want an object", typeOf(next)))
 	}
+	return d.members("", fields)
+}
+
+// members reads the rest of an object. The names of its fields follow the prefix in errors.
+func (d decoder) members(prefix string, fields []field) error {
 	var seen []string
 	for d.More() {
 		name, err := d.text()
@@ -106,7 +126,7 @@ func (d decoder) object(fields []field) error {
 		}
 		at := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if at < 0 {
-			return invalid(InvalidParameter{fmt.Sprintf("%.64s", name), "is unknown, want " + names(fields)})
+			return invalid(InvalidParameter{prefix + shown(name), "is unknown, want " + names(fields)})
 		}
 		if slices.Contains(seen, name) {
 			return unreadable(twice(name))
@@ -115,14 +135,23 @@ func (d decoder) object(fields []field) error {
 		if list, ok := fields[at].target.(*[]string); ok {
 			*list = make([]string, 0, bytes.Count(d.data, []byte{','})+1) // a list that grows takes twice the memory
 		}
-		if err := d.value(name, fields[at].target); err != nil {
+		if err := d.value(prefix+name, fields[at].target); err != nil {
 			return err
 		}
 	}
-	return nil
+	_, err := d.Token()
+	return orUnreadable(err)
 }
 
-func twice(name string) error { return fmt.Errorf("name %.64q appears twice in one object", name) }
+// shown returns an unknown name for an answer and the log. A long one may be a secret.
+func shown(name string) string {
+	if len(name) > 64 {
+		return fmt.Sprintf("(a name of %d bytes)", len(name))
+	}
+	return name
+}
+
+func twice(name string) error { return fmt.Errorf("name %q appears twice in one object", shown(name)) }
 
 // text reads a name.
 func (d decoder) text() (string, error) {
@@ -143,6 +172,25 @@ func (d decoder) value(field string, target any) error {
 	}
 	want := ""
 	switch target := target.(type) {
+	case privateHalf:
+		return invalid(InvalidParameter{field, "is of a private key, which must stay where it is: send the public half alone"})
+	case *int:
+		if number, ok := next.(json.Number); ok {
+			if *target, err = strconv.Atoi(number.String()); err == nil {
+				return nil
+			}
+			return invalid(InvalidParameter{field, "is not a whole number"})
+		}
+		want = "a number"
+	case *jwk:
+		if next == json.Delim('{') {
+			err := d.members(field+".", ofJWK(target))
+			if err == nil && *target == (jwk{}) {
+				err = invalid(InvalidParameter{field, "is empty"})
+			}
+			return err
+		}
+		want = "an object"
 	case *string:
 		if text, ok := next.(string); ok {
 			*target = text
@@ -230,9 +278,11 @@ func orUnreadable(err error) error {
 }
 
 func names(fields []field) string {
-	list := make([]string, len(fields))
-	for i, f := range fields {
-		list[i] = f.name
+	var list []string
+	for _, f := range fields {
+		if f.target != (privateHalf{}) {
+			list = append(list, f.name)
+		}
 	}
 	return strings.Join(list, ", ")
 }

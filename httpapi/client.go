@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -211,10 +212,11 @@ func parseIssued(data []byte) (token.Issued, token.Claims, error) {
 // token itself authenticates the request, and [WithBearer] has no effect.
 //
 // It refuses a token with another claim or id, and one that is valid for longer. The error
-// matches token.ErrLineage if the server does not renew the token, [ErrUnauthenticated] if
-// the token is not good, and token.ErrMalformed or token.ErrClaims, before anything is sent,
-// if it is none. It matches token.ErrUnavailable if to ask again may help, as where a token
-// of the id was renewed just now.
+// matches token.ErrLineage if the server does not renew the token, and token.ErrInvalid if
+// the token is not good: [ErrUnauthenticated] too if the server says so, and
+// token.ErrMalformed, token.ErrClaims or token.ErrKind if nothing was sent. It matches
+// token.ErrUnavailable if to ask again may help, as where a token of the id was renewed just
+// now.
 func (c *Client) RenewDataplane(ctx context.Context, raw string, validFor time.Duration) (token.Issued, error) {
 	return c.renew(ctx, token.KindDataplane, raw, validFor)
 }
@@ -247,6 +249,9 @@ func (c *Client) renew(ctx context.Context, kind token.Kind, raw string, validFo
 		request.ValidFor, lifetime = validFor.String(), validFor
 	}
 	data, err := c.doAs(ctx, raw, http.MethodPost, "/tokens/"+string(kind)+renewPath, request, promiseOfToken)
+	if errors.Is(err, ErrUnauthenticated) {
+		return token.Issued{}, fmt.Errorf("%w: %w", token.ErrInvalid, err)
+	}
 	if err != nil {
 		return token.Issued{}, err
 	}
@@ -587,6 +592,9 @@ func (c *Client) doAs(ctx context.Context, bearer, method, path string, body any
 		e := parseError(response.StatusCode, data)
 		e.hide(bearer)
 		e.issuing = strings.HasPrefix(path, "/tokens/")
+		if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 31); err == nil {
+			e.retryAfter = time.Duration(seconds) * time.Second
+		}
 		return nil, e
 	case response.StatusCode != promised.status:
 		return nil, unusable("its status is %d, want %d: did a proxy in between answer?", response.StatusCode, promised.status)

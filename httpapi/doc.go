@@ -1,5 +1,5 @@
-// Package httpapi serves tokens, revocation lists and public keys over HTTP,
-// and is a client for them.
+// Package httpapi serves tokens, revocation lists, cutoffs and keys over HTTP, and is a
+// client for them. Of a key only the public half leaves the server or is taken by it.
 //
 //	POST   /tokens/dataplane               {"name","mesh","tags","type","workload","validFor"}
 //	POST   /tokens/zone                    {"zone","scope","validFor"}
@@ -16,6 +16,11 @@
 //	POST   /cutoffs/dataplane/{mesh}       {"before","name","dryRun"}, revokes what was issued before; also workload, kid, or none
 //	POST   /cutoffs/dataplane/{mesh}/remove        {"before","name"}, removes the cutoff
 //	GET    /cutoffs/zone                   and the others, the same for zone tokens, with zone or kid
+//	GET    /keys/dataplane/{mesh}          {"keys":[{"kid","created","bits","fingerprint","state","place","problem","use"}],"problems"}
+//	POST   /keys/dataplane/{mesh}          {"bits"}, makes the next key; or {"public"} or {"jwk"}, a key in a KMS or HSM
+//	POST   /keys/dataplane/{mesh}/first    {}, makes the first key; or {"public"} or {"jwk"}
+//	POST   /keys/dataplane/{mesh}/remove   {"kid","force","unlessUsedSince"}, removes a key
+//	GET    /keys/zone                      and the others, the same for zone tokens
 //	GET    /jwks/dataplane/{mesh}          the mesh's public keys
 //	GET    /jwks/zone                      the public keys of zone tokens
 //	GET    /                               the product, see [WithIndex]
@@ -92,11 +97,32 @@
 // numbers of ids, and in a dry run with validators the number of open sessions whose tokens
 // the floor would revoke. If there are any, the lifetime is too short.
 //
+// # Keys
+//
+// Each of the four requests is an action of its own: [ListKeys], [CreateKey], [AddKey] and
+// [RemoveKey]. The answer to GET describes each key as a [KeyState]. use is absent without
+// [WithDataplaneValidators] or [WithZoneValidators]. If the issuers have a publish delay,
+// give it to [WithPublishDelay] too.
+//
+// The server makes a key of 2048 bits, or of 3072 or 4096 bits if the request says so. It
+// takes a key in a KMS or HSM by its public half: public is PEM as signing.ParsePublicKey
+// reads it, and jwk a JSON Web Key (RFC 7517) of type RSA, whose kid has no meaning here. A
+// request with a private key is refused, and is neither kept nor logged. The answer is the
+// [KeyState] of the key, and "added":false if it was there before the request. Only .../first
+// makes the first key of a mesh, and only if there is none. Of two requests to add a key at
+// the same time, one may get 409.
+//
+// The newest key is never removed: see dataplane.RemoveKey. Without force, a key that signs
+// is not removed, nor one with open sessions in this process, nor one of which this process
+// accepted a token after unlessUsedSince, a time as in RFC 3339. Other processes are not
+// asked. All keys together are removed in the store only: see dataplane.RemoveAllKeys.
+//
 // # Answers
 //
-// The answer to a request for a token, or to renew one, is 200 with the bare token as text/plain, to a
-// change of a revocation list 204, and to a read, a new list, pruning or a new cutoff 200
-// with JSON. Only public keys may be cached. If a revocation list has problems, such as items in another form, the answers
+// The answer to a request for a token, or to renew one, is 200 with the bare token as
+// text/plain, to a change of a revocation list or the removal of a cutoff or a key 204, and
+// to a read, a new list, pruning, a new cutoff or a new key 200 with JSON. Only public keys
+// may be cached. If a revocation list has problems, such as items in another form, the answers
 // about it name them in [ProblemHeader], and the answer to GET has them in its body too:
 // {"ids":["..."],"problems":["..."]}. Every error has the form of [Error], in which the
 // clients of Kuma read it; its title says what happened:
@@ -106,17 +132,22 @@
 //	400 Could not renew the token    its lineage is over, or it has none: issue a new token
 //	401 Unauthenticated              the authoriser does not know the client, or the token to renew is not good
 //	403 Access Denied                the authoriser or the issuer's policy does not allow it
-//	404 Signing Key not found        the mesh, or the zones, have no key
+//	404 Signing Key not found        the mesh, or the zones, have no key, or none with that kid
 //	404 Not Found                    there is no such path
 //	405 Method not Allowed           Allow lists the methods
-//	409 Store is read-only           change revocations elsewhere, such as on the global control plane
+//	409 Store is read-only           change it elsewhere, such as on the global control plane
 //	409 Name of the list is taken    the store has each name once, and the mesh has a list of its own
 //	409 Cutoffs are too far ahead    one until now can be made later: the detail says when
+//	409 Newest key is not removed    add the next key first
+//	409 Signing Key is in use        the detail says how; force removes it
+//	409 Signing Key exists already   an external key gets one serial: make a new one
+//	409 Another key was added        by another caller, at the same time
 //	413 Content Too Large
 //	415 Unsupported Media Type
 //	429 Too Many Requests            a token of this id was renewed just now: Retry-After says when the next may be
 //	500 Revocation list unreadable   an operator must repair the record
 //	500 Cutoffs unreadable           the same
+//	500 Signing Key unreadable       an operator must repair the record of the newest key
 //	500 Internal Server Error        such as a signing key or a record that cannot be read
 //	503 Service unavailable          the store could not be read or written: try again
 //	507 Revocation list is full      the record has reached the maximum size of the store
@@ -135,7 +166,7 @@
 //
 // # Audit
 //
-// Every request for a token or for a change of a revocation list or of cutoffs is an audit
+// Every request for a token or for a change of a revocation list, of cutoffs or of keys is an audit
 // event, done or refused, with the actor from the authoriser. A dry run is one only if the
 // authoriser refuses it. A request to renew a token that is not good is a message of the
 // validator instead, and of those that come too early the first is an event. See package audit.

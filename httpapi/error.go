@@ -39,6 +39,12 @@ const (
 	titleCutoffsAhead    = "Cutoffs are too far ahead"
 	titleCutoffsFull     = "Cutoffs are full"
 	titleCutoffsUnusable = "Cutoffs unreadable"
+
+	titleKeyNewest   = "Newest key is not removed"
+	titleKeyInUse    = "Signing Key is in use"
+	titleKeyPresent  = "Signing Key exists already"
+	titleKeyRaced    = "Another key was added"
+	titleKeyUnusable = "Signing Key unreadable"
 )
 
 // Error is an answer other than success. As JSON it is the body of the answer, which has
@@ -51,10 +57,14 @@ const (
 //   - [ErrUnauthenticated]: 401
 //   - token.ErrDenied: 403
 //   - signing.ErrNoKey: 404 Signing Key not found
-//   - keystore.ErrReadOnly, keystore.ErrTooLarge, revocation.ErrUnreadable: a
-//     revocation list, or cutoffs, that cannot be changed or read
+//   - keystore.ErrReadOnly: a store that cannot be changed
+//   - keystore.ErrTooLarge, revocation.ErrUnreadable: a revocation list, or cutoffs, that
+//     cannot be changed or read
 //   - keystore.ErrNameTaken: a revocation list that cannot be made
 //   - revocation.ErrCutoff: a cutoff until now that cannot be made yet
+//   - signing.ErrInUse: a key that is not removed; signing.ErrKey: the newest key cannot be
+//     read, or an external key is there under an older serial; keystore.ErrExists: another
+//     caller added a key at the same time
 //   - token.ErrUnavailable: 429, 502, 503 or 504; a retry may succeed
 type Error struct {
 	Type              string             `json:"type"`   // always "/std-errors"
@@ -63,8 +73,13 @@ type Error struct {
 	Detail            string             `json:"detail"` // about this error
 	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
 
-	issuing bool // a client has asked for a token
+	issuing    bool          // a client has asked for a token
+	retryAfter time.Duration // 0: the server does not say
 }
+
+// RetryAfter returns for how long the server asks to wait before the next attempt, or 0 if
+// it does not say (RFC 9110, section 10.2.3, in seconds).
+func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
 // InvalidParameter says what is wrong with one field of a request. An answer has at
 // most ten of them.
@@ -110,6 +125,12 @@ func (e *Error) Is(target error) bool {
 		return e.Title == titleListTaken
 	case revocation.ErrCutoff:
 		return e.Title == titleCutoffsAhead
+	case signing.ErrInUse:
+		return e.Title == titleKeyNewest || e.Title == titleKeyInUse
+	case signing.ErrKey:
+		return e.Title == titleKeyPresent || e.Title == titleKeyUnusable
+	case keystore.ErrExists:
+		return e.Title == titleKeyRaced
 	case token.ErrUnavailable:
 		return e.Status == http.StatusTooManyRequests || e.Status == http.StatusBadGateway ||
 			e.Status == http.StatusServiceUnavailable || e.Status == http.StatusGatewayTimeout
@@ -196,6 +217,8 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusBadRequest, titleNotRenewed, err.Error())
 	case errors.Is(err, token.ErrNotIssuable):
 		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
+	case what.aboutKeys():
+		return answerAboutKeys(what, err)
 	case errors.Is(err, signing.ErrNoKey):
 		return noKey(what)
 	case what.aboutCutoffs() && (errors.Is(err, revocation.ErrUnreadable) || errors.Is(err, keystore.ErrUnreadable)):
@@ -235,6 +258,10 @@ func (r Request) aboutTokens() bool { return r.Action == Issue || r.Action == Re
 func noKey(what Request) *answer {
 	detail := "there is no key for zone tokens"
 	switch {
+	case what.Action == RemoveKey:
+		detail = fmt.Sprintf("there is no key %s", what.KeyID)
+	case what.Action == AddKey:
+		detail = "there is no key that another one could follow: make the first one with POST to the same path and " + firstPath
 	case what.aboutTokens() && what.Kind == token.KindDataplane:
 		detail = fmt.Sprintf(kumaNoKey, fmt.Sprintf("Secret of name %q in mesh %q", signing.DataplaneKeys(what.Mesh).KeyName(1), what.Mesh))
 	case what.aboutTokens():

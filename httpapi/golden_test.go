@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,27 @@ var exchanges = []exchange{
 	{name: "cut-off-refused", request: "POST /cutoffs/zone\nAs: bob\nContent-Type: application/json\n\n" + `{"before":"2026-11-29T10:00:00Z"}`},
 	{name: "remove-cutoff", request: "POST /cutoffs/dataplane/default/remove\n" + ofJSON + "\n" + `{"before":"2026-11-29T10:00:00Z","name":"dp-1"}`, setup: cutOff},
 
+	{name: "key-states", request: "GET /keys/dataplane/listed\n" + asAlice + "\n", setup: listedKeys},
+	{name: "key-states-none", request: "GET /keys/dataplane/prod\n" + asAlice + "\n"},
+	{name: "key-states-store-down", request: "GET /keys/zone\n" + asAlice + "\n", setup: down},
+	{name: "key-states-refused", request: "GET /keys/zone\nAs: bob\n\n"},
+	{name: "key-first-there", request: "POST /keys/dataplane/listed/first\n" + ofJSON + "\n{}", setup: listedKeys},
+	{name: "key-first-public-only", request: "POST /keys/zone/first\n" + ofJSON + "\n{}", setup: published()},
+	{name: "key-add-there", request: "POST /keys/dataplane/listed\n" + ofJSON + "\n" + `{"public":` + publicOne + `}`, setup: listedKeys},
+	{name: "key-add-none", request: "POST /keys/dataplane/prod\n" + ofJSON + "\n{}"},
+	{name: "key-add-public-only", request: "POST /keys/zone\n" + ofJSON + "\n{}", setup: published()},
+	{name: "key-add-read-only", request: "POST /keys/zone\n" + ofJSON + "\n{}", setup: refusing(keystore.ErrReadOnly)},
+	{name: "key-add-raced", request: "POST /keys/zone\n" + ofJSON + "\n{}", setup: refusing(keystore.ErrExists)},
+	{name: "key-add-name-taken", request: "POST /keys/zone\n" + ofJSON + "\n{}", setup: refusing(keystore.ErrNameTaken)},
+	{name: "key-add-private", request: "POST /keys/zone\n" + ofJSON + "\n" + `{"jwk":{"kty":"RSA","d":"AQAB"}}`},
+	{name: "key-add-bits", request: "POST /keys/zone\n" + ofJSON + "\n" + `{"bits":1024}`},
+	{name: "key-remove", request: "POST /keys/dataplane/listed/remove\n" + ofJSON + "\n" + `{"kid":"1"}`, setup: listedKeys},
+	{name: "key-remove-newest", request: "POST /keys/dataplane/default/remove\n" + ofJSON + "\n" + `{"kid":"1","force":true}`},
+	{name: "key-remove-signs", request: "POST /keys/dataplane/default/remove\n" + ofJSON + "\n" + `{"kid":"1"}`, setup: delayed},
+	{name: "key-remove-none", request: "POST /keys/zone/remove\n" + ofJSON + "\n" + `{"kid":"7"}`},
+	{name: "key-remove-use-unknown", request: "POST /keys/zone/remove\n" + ofJSON + "\n" + `{"kid":"1","unlessUsedSince":"2026-11-29T10:00:00Z"}`},
+	{name: "key-no-such-method", request: "DELETE /keys/zone\n" + ofJSON + "\n" + `{"kid":"1"}`},
+
 	{name: "keys-dataplane", request: "GET /jwks/dataplane/published\n" + asAlice + "\n", setup: published()},
 	{name: "keys-zone", request: "GET /jwks/zone\n" + asAlice + "\n", setup: published()},
 	{name: "keys-zone-public", request: "GET /jwks/zone\n\n", setup: published(httpapi.WithPublicKeySets())},
@@ -161,6 +183,31 @@ var exchanges = []exchange{
 	{name: "no-such-method", request: "GET /tokens/dataplane\n" + asAlice + "\n"},
 	{name: "no-such-method-revocations", request: "PUT /revocations/zone\n" + ofJSON + "\n" + `{"ids":[]}`},
 	{name: "bad-mesh-in-path", request: "GET /revocations/dataplane/..%2fdefault\n" + asAlice + "\n"},
+}
+
+var created = regexp.MustCompile(`"created":"[^"]+"`)
+
+// publicOne is the key in public-1.pem, as JSON.
+const publicOne = `"-----BEGIN RSA PUBLIC KEY-----\nMIIBCgKCAQEA3zxROPKK8Fy4AmN2IB8ciun5D9M53jP5/5kCqt+csNASHCaeSIwf\ndHqWDDYL9lWu9PrUXAy9r3eYJQlnYj5cc4To8ZyH17iAOpQyrSzXJ0uHk1RrPDbc\neUCTVXL/1iiS6q7TGrfvNnQwiNY7GDJ5YGyTkBluCbF8VZVXv04UdnyBDmSOW6Bk\nROL5+2Fr6aZXQ72lOatnWMPXMHnb7ToYWDaw1sdQ6EiQPd/EqGkYxOAUk3+69+IP\ntQEVaf8VjQuI5XPQpBe5K8YyOqD5cf30OcJi7926hlPXPh2ZbfDffsdcrNtMqAo9\nFmMtshRjRPCEgNOYfUaTfApuSz6afRz58wIDAQAB\n-----END RSA PUBLIC KEY-----\n"`
+
+// listedKeys has an external key, a copy of a public key, and a record that the store cannot
+// read, for mesh listed.
+func listedKeys(t *testing.T, w *world) {
+	keys := signing.DataplaneKeys("listed")
+	put(t, w.store, "listed", keys.PublicKeyName(1), publicPEM(t, "public-2.pem"))
+	put(t, w.store, "listed", keys.KeyName(2), []byte("spoilt"))
+	put(t, w.store, "listed", keys.ExternalKeyName(4), publicPEM(t, "public-1.pem"))
+	w.store.unreadable = []*keystore.Error{{Op: "read", Scope: "listed", Name: keys.KeyName(3), Err: errors.New("/var/lib/secret: permission denied")}}
+}
+
+// delayed has a second key of mesh default that is too young to sign.
+func delayed(t *testing.T, w *world) {
+	put(t, w.store, "default", signing.DataplaneKeys("default").KeyName(2), pemOf(t, testKey(2)))
+	w.serve(t, w.dataplanes, w.zones, httpapi.WithPublishDelay(time.Hour))
+}
+
+func refusing(err error) func(*testing.T, *world) {
+	return func(_ *testing.T, w *world) { w.store.refuse = err }
 }
 
 // zoneETag is the ETag of the zones' key set in the golden files.
@@ -248,7 +295,8 @@ func TestHandlerAnswersAsTheGoldenFilesSay(t *testing.T) {
 }
 
 // exchangeOverHTTP sends a request and returns the answer: its status, its
-// headers, and the body byte for byte. In the place of a token stands <token>.
+// headers, and the body byte for byte. In the place of a token stands <token>, and in that
+// of the time at which a key was created, <time>.
 func exchangeOverHTTP(t *testing.T, url, request string) string {
 	t.Helper()
 	head, body, _ := strings.Cut(request, "\n\n")
@@ -277,5 +325,5 @@ func exchangeOverHTTP(t *testing.T, url, request string) string {
 	if _, err := token.ParseUnverified(string(data)); err == nil {
 		data = []byte("<token>")
 	}
-	return b.String() + "\n" + string(data)
+	return b.String() + "\n" + string(created.ReplaceAll(data, []byte(`"created":"<time>"`)))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -45,6 +46,11 @@ const (
 	ListCutoffs  Action = "list cutoffs"
 	CutOff       Action = "cut off"       // revoke all tokens issued before a moment
 	RemoveCutoff Action = "remove cutoff" // the tokens that it alone revokes are valid again
+
+	ListKeys  Action = "list keys"  // and how they are used; Keys is the public keys alone
+	CreateKey Action = "create key" // the first one of a mesh or of the zones
+	AddKey    Action = "add key"    // the next one, which then signs
+	RemoveKey Action = "remove key" // the tokens that it signed are refused
 )
 
 // A Request is what an [Authorizer] decides about. The handler has read all of it
@@ -73,6 +79,17 @@ type Request struct {
 	// zone returns, which is at most four minutes ahead.
 	Cutoff   revocation.Cutoff
 	UntilNow bool
+
+	// For CreateKey and AddKey, PublicKey is the public half of a key in a KMS or HSM. If it
+	// is nil, the server makes the key; for AddKey it has this number of Bits.
+	PublicKey *signing.PublicKey
+	Bits      int
+
+	// KeyID is the serial, in decimal, of the key to remove. Force removes it even if it
+	// signs or is in use. If UnlessUsedSince is not zero, a use after that time counts.
+	KeyID           string
+	Force           bool
+	UnlessUsedSince time.Time
 
 	// Lifetime is the longest validity of any token, or of a lineage, for Prune.
 	Lifetime time.Duration
@@ -145,7 +162,8 @@ func WithAdmission(admit func(r *http.Request, what Request) error) Option {
 
 // WithLogger sets the logger; the default is slog.Default(). The handler logs
 // "request failed" at Warn, with the cause of each answer of 500 or 503, and when
-// keys have changed, "key records with faults" at Warn and "built key set" at Info.
+// keys have changed, "key records with faults" at Warn and "built key set" at Info. The
+// former is also logged at each ListKeys.
 // The audit events of all requests go to this logger too, even if the issuer has
 // another one.
 func WithLogger(log *slog.Logger) Option {
@@ -159,8 +177,9 @@ func WithLogger(log *slog.Logger) Option {
 }
 
 // WithDataplaneValidators lets dry runs of CutOff and Prune for a mesh say how many open
-// sessions of this process they would end, and how its keys are used. The handler does
-// not close the validators.
+// sessions of this process they would end, and how its keys are used. ListKeys says the
+// latter too, and RemoveKey refuses a key that they show in use. The handler does not
+// close the validators.
 func WithDataplaneValidators(validators ...dataplane.Validator) Option {
 	return func(h *handler) error {
 		if slices.Contains(validators, nil) {
@@ -198,13 +217,14 @@ type handler struct {
 
 	validators     []dataplane.Validator
 	zoneValidators []zone.Validator
+	publishDelay   time.Duration
 
 	renewing renewing
 }
 
 // New returns the handler. All four parameters are required: for a control plane
 // that issues nothing, pass a dataplane.NewDisabledIssuer and a
-// zone.NewDisabledIssuer. The store holds the revocation lists and the public keys.
+// zone.NewDisabledIssuer. The store holds the keys, the revocation lists and the cutoffs.
 // The handler runs nothing in the background.
 func New(store keystore.KeyStore, dataplanes dataplane.Issuer, zones zone.Issuer, authorize Authorizer, options ...Option) (http.Handler, error) {
 	switch {
@@ -284,7 +304,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // body some proxies drop (RFC 9110, section 9.3.5).
 const restorePath = "/restore"
 
-// removePath ends the path under which POST removes a cutoff.
+// firstPath ends the path under which POST creates the first key.
+const firstPath = "/first"
+
+// removePath ends the path under which POST removes a cutoff or a key.
 const removePath = "/remove"
 
 // prunePath ends the path under which POST prunes a revocation list.
@@ -317,14 +340,15 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (Request, error)
 	restoring := more && "/"+rest == restorePath && resource == "revocations"
 	making := more && "/"+rest == listsPath && resource == "revocations" && ofMesh
 	pruning := more && "/"+rest == prunePath && resource == "revocations"
-	removing := more && "/"+rest == removePath && resource == "cutoffs"
+	removing := more && "/"+rest == removePath && (resource == "cutoffs" || resource == "keys")
+	creating := more && "/"+rest == firstPath && resource == "keys"
 	if resource == "tokens" && "/"+rest == renewPath && h.renewing.serves(what.Kind) {
 		if what.Action = Renew; r.Method != http.MethodPost {
 			return what, methodNotAllowed(w, map[string]Action{http.MethodPost: Renew})
 		}
 		return what, nil
 	}
-	if more && !restoring && !making && !pruning && !removing {
+	if more && !restoring && !making && !pruning && !removing && !creating {
 		return what, notFound()
 	}
 	var actions map[string]Action
@@ -339,10 +363,16 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (Request, error)
 		actions = map[string]Action{http.MethodPost: Issue}
 	case resource == "revocations":
 		actions = map[string]Action{http.MethodGet: List, http.MethodHead: List, http.MethodPost: Revoke, http.MethodDelete: Restore}
+	case creating:
+		actions = map[string]Action{http.MethodPost: CreateKey}
+	case removing && resource == "keys":
+		actions = map[string]Action{http.MethodPost: RemoveKey}
 	case removing:
 		actions = map[string]Action{http.MethodPost: RemoveCutoff}
 	case resource == "cutoffs":
 		actions = map[string]Action{http.MethodGet: ListCutoffs, http.MethodHead: ListCutoffs, http.MethodPost: CutOff}
+	case resource == "keys":
+		actions = map[string]Action{http.MethodGet: ListKeys, http.MethodHead: ListKeys, http.MethodPost: AddKey}
 	case resource == "jwks":
 		actions = map[string]Action{http.MethodGet: Keys, http.MethodHead: Keys}
 	default:
@@ -388,6 +418,10 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, what *Request) er
 		return readPruning(w, r, what)
 	case CutOff, RemoveCutoff:
 		return readCutoff(w, r, what)
+	case CreateKey, AddKey:
+		return readNewKey(w, r, what)
+	case RemoveKey:
+		return h.readKeyRemoval(w, r, what)
 	}
 	return nil
 }
@@ -422,6 +456,12 @@ func (h *handler) do(ctx context.Context, w http.ResponseWriter, r *http.Request
 		return h.cutOff(ctx, w, what)
 	case RemoveCutoff:
 		return h.removeCutoff(ctx, w, what)
+	case ListKeys:
+		return h.listKeys(ctx, w, what)
+	case CreateKey, AddKey:
+		return h.addKey(ctx, w, what)
+	case RemoveKey:
+		return h.removeKey(ctx, w, what)
 	default:
 		return h.serveKeys(ctx, w, r, what)
 	}
@@ -439,7 +479,7 @@ func (h *handler) logRefused(ctx context.Context, what Request, err error) {
 		Workload: what.Dataplane.Workload + what.Cutoff.Workload,
 		Tags:     what.Dataplane.Tags,
 		Zone:     what.Zone.Zone + what.Cutoff.Zone,
-		KeyID:    what.Cutoff.KeyID,
+		KeyID:    what.Cutoff.KeyID + what.KeyID,
 		Before:   what.Cutoff.Before,
 		Scope:    what.Zone.Scope,
 		TokenID:  someOf(what.TokenIDs), // one event, so that a refused client cannot flood the log

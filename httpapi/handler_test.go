@@ -136,6 +136,14 @@ var everyRequest = [][3]string{
 	{"DELETE", "/revocations/zone", `{"ids":["an-id"]}`},
 	{"GET", "/jwks/dataplane/default", ""},
 	{"GET", "/jwks/zone", ""},
+	{"GET", "/keys/dataplane/default", ""},
+	{"POST", "/keys/dataplane/default", `{}`},
+	{"POST", "/keys/dataplane/default/first", `{}`},
+	{"POST", "/keys/dataplane/default/remove", `{"kid":"1","force":true}`},
+	{"GET", "/keys/zone", ""},
+	{"POST", "/keys/zone", `{"bits":2048}`},
+	{"POST", "/keys/zone/first", `{}`},
+	{"POST", "/keys/zone/remove", `{"kid":"1","force":true}`},
 }
 
 func TestHandlerTouchesNothingThatTheAuthoriserRefuses(t *testing.T) {

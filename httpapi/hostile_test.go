@@ -130,6 +130,25 @@ var hostileRequests = map[string][]string{
 	},
 }
 
+func init() {
+	bodies := []string{
+		`{"bits":1024}`, `{"bits":2049}`, `{"bits":8192}`, `{"bits":-2048}`, `{"bits":"2048"}`, `{"bits":2048.0}`, `{"bits":2.048e3}`, `{"bits":1e999}`, `{"bits":9223372036854775808}`,
+		`{"bits":[2048]}`, `{"Bits":2048}`, `{"bits":2048,"bits":4096}`, `{"kid":"7"}`, `{"serial":7}`, `{"private":"x"}`, `{"public":1}`, `{"public":"x"}`, `{"public":"MIIB"}`,
+		`{"jwk":"x"}`, `{"jwk":[]}`, `{"jwk":{}}`, `{"jwk":{"kty":"EC"}}`, `{"jwk":{"kty":"oct","k":"AAAA"}}`, `{"jwk":{"kty":"RSA"}}`, `{"jwk":{"kty":"RSA","n":"AQAB","e":"AQAB"}}`,
+		`{"jwk":{"kty":"RSA","n":"!","e":"AQAB"}}`, `{"jwk":{"kty":"RSA","n":"AQAB","e":"AQABAQAB"}}`, `{"jwk":{"kty":"RSA","kty":"RSA"}}`, `{"jwk":{"KTY":"RSA"}}`,
+		`{"jwk":{"kty":"RSA","use":"enc"}}`, `{"jwk":{"kty":"RSA","alg":"RS512"}}`, `{"jwk":{"kty":"RSA","x5c":["AAAA"]}}`, `{"jwk":{"kty":"RSA","key_ops":"verify"}}`,
+		`{"jwk":{"kty":"RSA","oth":[]}}`, `{"jwk":{"kty":"RSA"},"public":"x"}`, `{"public":"x","bits":2048}`, `{"keys":[]}`,
+	}
+	hostileRequests["/keys/dataplane/default"], hostileRequests["/keys/zone"] = bodies, bodies
+	hostileRequests["/keys/dataplane/default/first"] = append([]string{`{"bits":2048}`}, bodies...)
+	hostileRequests["/keys/zone/remove"] = []string{
+		`{}`, `{"kid":""}`, `{"kid":1}`, `{"kid":"01"}`, `{"kid":"+1"}`, `{"kid":" 1"}`, `{"kid":"-1"}`, `{"kid":"key-1"}`, `{"kid":"9223372036854775808"}`, `{"kid":["1"]}`,
+		`{"kid":"1","force":"true"}`, `{"kid":"1","force":1}`, `{"kid":"1","unlessUsedSince":"now"}`, `{"kid":"1","unlessUsedSince":1}`, `{"kid":"1","all":true}`,
+		`{"kid":"1","unlessUsedSince":"2026-11-29"}`, `{"kid":"1","unlessUsedSince":"2999-01-01T00:00:00Z"}`, `{"kid":"1","unlessUsedSince":"2026-11-29T10:00:00Z"}`,
+		`{"kid":"1","force":true,"unlessUsedSince":"2026-11-29T10:00:00Z"}`,
+	}
+}
+
 func TestHandlerRefusesHostileRequestsAndDoesNothing(t *testing.T) {
 	w := newWorld(t)
 	refused := 0
@@ -160,6 +179,7 @@ func TestHandlerRefusesHostileRequestsAndDoesNothing(t *testing.T) {
 		"/revocations/dataplane/default": `{"ids":["an-id"]}`,
 		"/revocations/zone":              `{"ids":["an-id"]}`,
 		"/revocations/zone/restore":      `{"ids":["an-id"]}`,
+		"/keys/zone/remove":              `{"kid":"1"}`,
 	} {
 		for _, h := range hostileBodies {
 			body := good

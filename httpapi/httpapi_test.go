@@ -176,7 +176,7 @@ type faultStore struct {
 	mu              sync.Mutex
 	fail            error             // of reads
 	unreadable      []*keystore.Error // of each List
-	refuse          error             // of Create
+	refuse          error             // of Create and Delete
 	failAfterCreate error             // of the reads after a Create
 	hang            bool
 	touched         int
@@ -232,6 +232,13 @@ func (s *faultStore) Create(ctx context.Context, r keystore.Record) (keystore.Re
 		defer s.set(s.failAfterCreate, false)
 	}
 	return s.Memory.Create(ctx, r)
+}
+
+func (s *faultStore) Delete(ctx context.Context, scope keystore.Scope, name string) error {
+	if s.refuse != nil {
+		return s.refuse
+	}
+	return s.Memory.Delete(ctx, scope, name)
 }
 
 var testKeys = func() (keys [3]func() *signing.PrivateKey) {

@@ -311,6 +311,9 @@ func TestKeySetIsServedToManyWhileKeysChange(t *testing.T) {
 	w := newWorld(t)
 	var group sync.WaitGroup
 	for _, c := range everyRequest {
+		if c[0] == "POST" && strings.HasPrefix(c[1], "/keys") { // the keys are changed below
+			continue
+		}
 		group.Go(func() {
 			for range 30 {
 				answer, text := w.do(t, c[0], c[1], c[2])

@@ -324,6 +324,14 @@ func (c *Cutoffs) format() []byte {
 	return data.Bytes()
 }
 
+// Len returns the number of cutoffs. A floor is none.
+func (c *Cutoffs) Len() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.list)
+}
+
 // All returns the cutoffs, in the order in which they were added. The caller may change
 // the slice.
 func (c *Cutoffs) All() []Cutoff {

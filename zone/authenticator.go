@@ -94,10 +94,10 @@ func (t Verified) Permits(peer Peer) error {
 	}
 	claims := &t.live.Claims().Zone
 	if claims.Zone != peer.Zone {
-		return fmt.Errorf("%w: the token's zone is %.64q, the peer's is %.64q", token.ErrNotPermitted, claims.Zone, peer.Zone)
+		return t.live.NotPermitted(fmt.Errorf("%w: the token's zone is %.64q, the peer's is %.64q", token.ErrNotPermitted, claims.Zone, peer.Zone))
 	}
 	if peer.Scope == "" || !slices.Contains(claims.Scope, peer.Scope) {
-		return fmt.Errorf("%w: the peer's scope is %.64q, the token's are %s", token.ErrNotPermitted, peer.Scope, some(claims.Scope))
+		return t.live.NotPermitted(fmt.Errorf("%w: the peer's scope is %.64q, the token's are %s", token.ErrNotPermitted, peer.Scope, some(claims.Scope)))
 	}
 	return nil
 }

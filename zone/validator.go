@@ -9,6 +9,7 @@ import (
 	"github.com/meshpass/meshpass/internal/live"
 	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -46,13 +47,19 @@ type Validator interface {
 
 	// Staleness returns the time since the last complete read of the store
 	// began. While the store can be read this is less than about 30 seconds,
-	// even if nothing changes. Without a store it is 0. It does not concern sources of
-	// keys, which age by themselves (see [WithSource]).
+	// even if nothing changes. It does not concern sources of keys, which age by
+	// themselves (see [WithSource]). Only without a store it is the time since the last
+	// good read of the source that was not read for longest; configured keys have 0.
 	//
 	// It returns false until a complete read has succeeded. A process is ready
 	// when Staleness returns true and a duration within its limit, such as that
 	// of [WithMaxStale].
 	Staleness() (time.Duration, bool)
+
+	// Report returns the present state for monitoring: keys with their use, counts of
+	// revocations, reads of the store. It does not block. An observer gets it by itself:
+	// see [WithObserver].
+	Report() observe.Report
 
 	// Close ends every bound context with token.ErrClosed as its cause, stops
 	// following the store and the sources of keys, and waits until they are no longer in
@@ -122,6 +129,7 @@ func (v validator) Sessions() iter.Seq[Verified] {
 }
 
 func (v validator) Staleness() (time.Duration, bool) { return v.live.Staleness() }
+func (v validator) Report() observe.Report           { return v.live.Report() }
 func (v validator) Close() error                     { return v.live.Close() }
 
 // Verified is a token that a [Validator] has accepted: holding one proves that

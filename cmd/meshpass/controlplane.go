@@ -25,8 +25,8 @@ const controlPlanesHelp = `Give the address of a control plane's REST API with -
   http://HOST:PORT      without TLS: others on the network can read the tokens
   unix:PATH             through a Unix socket on this machine
 
-A control plane issues tokens, lists, adds, removes and prunes revocations, lists, adds and removes cutoffs, and lists its
-public keys. A Kuma control plane only issues tokens. Add and remove signing keys in the store.
+A control plane issues and renews tokens, lists, adds, removes and prunes revocations, and lists, adds and removes cutoffs
+and signing keys. No private key is sent to it or comes from it. A Kuma control plane only issues tokens.
 
 If it requires authentication, --auth-token-file names a file with a bearer token, or MESHPASS_AUTH_TOKEN holds it.`
 
@@ -246,9 +246,84 @@ func (c *controlPlane) keys(ctx context.Context, of owner) (list keyList, err er
 		keys, err = c.DataplaneKeys(ctx, of.mesh)
 	}
 	for _, k := range keys {
-		list.keys = append(list.keys, key{kid: k.KeyID, use: "verifies", public: k.Key})
+		list.keys = append(list.keys, key{kid: k.KeyID, use: "verifies", public: k.Key, bits: k.Key.Bits(), fingerprint: k.Key.Fingerprint()})
 	}
 	return list, c.explain(err)
+}
+
+// keyStates lists the keys with what the control plane says of them. One of an older version
+// lists its public keys alone.
+func (c *controlPlane) keyStates(ctx context.Context, of owner) (list keyList, err error) {
+	var states []httpapi.KeyState
+	var problems []string
+	if of.mesh == "" {
+		states, problems, err = c.KeyStatesZone(ctx)
+	} else {
+		states, problems, err = c.KeyStatesDataplane(ctx, of.mesh)
+	}
+	var answer *httpapi.Error
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return c.keys(ctx, of)
+	}
+	for _, k := range states {
+		list.keys = append(list.keys, key{kid: k.KeyID, created: k.Created, use: keyUseText(k.State, k.Place, k.Problem != ""),
+			bits: k.Bits, fingerprint: k.Fingerprint, used: k.Use})
+	}
+	for _, problem := range problems {
+		list.problems = append(list.problems, errors.New(problem))
+	}
+	return list, c.explain(err)
+}
+
+func (c *controlPlane) addKey(ctx context.Context, of owner, wanted wantedKey) (addedKey, error) {
+	var was addedKey
+	if !wanted.first { // for the advice alone: who may add keys need not be able to list them
+		if before, err := c.keyStates(ctx, of); err == nil && len(before.keys) > 0 {
+			was.oldest = before.keys[0].kid
+		}
+	}
+	key, added := httpapi.KeyState{}, true
+	var err error
+	switch {
+	case wanted.first && of.mesh == "":
+		key, added, err = c.CreateKeyZone(ctx, wanted.public)
+	case wanted.first:
+		key, added, err = c.CreateKeyDataplane(ctx, of.mesh, wanted.public)
+	case wanted.public != nil && of.mesh == "":
+		key, added, err = c.AddExternalKeyZone(ctx, wanted.public)
+	case wanted.public != nil:
+		key, added, err = c.AddExternalKeyDataplane(ctx, of.mesh, wanted.public)
+	case of.mesh == "":
+		key, err = c.AddKeyZone(ctx, wanted.bits)
+	default:
+		key, err = c.AddKeyDataplane(ctx, of.mesh, wanted.bits)
+	}
+	if err != nil {
+		return addedKey{}, c.explainKeys(err, of)
+	}
+	return addedKey{key.KeyID, added, was.oldest}, nil
+}
+
+func (c *controlPlane) removeKey(ctx context.Context, of owner, serial signing.Serial, how removal) error {
+	removal := httpapi.KeyRemoval{Force: how.force, UnlessUsedSince: how.unusedSince}
+	if of.mesh == "" {
+		return c.explainKeys(c.RemoveKeyZone(ctx, serial, removal), of)
+	}
+	return c.explainKeys(c.RemoveKeyDataplane(ctx, of.mesh, serial, removal), of)
+}
+
+// explainKeys is explain for changes of keys.
+func (c *controlPlane) explainKeys(err error, of owner) error {
+	var answer *httpapi.Error
+	switch {
+	case errors.Is(err, signing.ErrInUse):
+		return fmt.Errorf("%s: %w", c.name, err)
+	case errors.Is(err, signing.ErrNoKey):
+		return advise(fmt.Errorf("%s: %w", c.name, err), `"meshpass keys list %s" shows the keys; if the name is right, make the first one with "meshpass keys add --first %s"`, of.flag(), of.flag())
+	case errors.As(err, &answer) && answer.Status == http.StatusNotFound:
+		return advise(fmt.Errorf("%s: the control plane does not change keys: %w", c.name, err), "Kuma and older versions do not; check the address, or use the store, with --store")
+	}
+	return c.explain(err)
 }
 
 // explain adds to an error of the control plane what to do about it.
@@ -267,7 +342,7 @@ func (c *controlPlane) explain(err error) error {
 	case errors.Is(err, token.ErrIssuingDisabled):
 		return advise(err, "make the token offline, with --signing-key-path and --kid")
 	case errors.Is(err, signing.ErrNoKey):
-		return advise(err, `check the name, or make the first key in the control plane's store with "meshpass keys add --first --store ..."`)
+		return advise(err, `check the name, or make the first key with "meshpass keys add --first"`)
 	case errors.Is(err, context.DeadlineExceeded):
 		return advise(fmt.Errorf("no answer within %s: %w", c.timeout, err), "check that the control plane runs and can be reached from here, or give it more time with --timeout")
 	case answered && answer.Status == http.StatusNotFound:

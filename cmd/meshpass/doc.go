@@ -1,4 +1,4 @@
-// Command meshpass makes, inspects and revokes the tokens of a service mesh, and
+// Command meshpass makes, renews, inspects and revokes the tokens of a service mesh, and
 // manages the keys that sign them. It moves keys and revocation lists from and to Kuma
 // and Kong Mesh.
 //
@@ -32,5 +32,5 @@
 //	0  done; inspect and check: no reason to refuse a token
 //	1  failed
 //	2  the command line is wrong
-//	3  inspect and check: a token would be refused
+//	3  inspect and check: a token would be refused; renew: it was refused
 package main

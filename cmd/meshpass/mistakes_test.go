@@ -87,8 +87,8 @@ func TestCommandLineMustNameAStoreOrAControlPlane(t *testing.T) {
 	c.env = map[string]string{"MESHPASS_CONTROL_PLANE": "https://localhost:1"}
 	require.Contains(t, c.done("keys", "list", "--mesh", "default", "--store", "dir:./keys"), "signs", "a flag counts for more than the environment")
 	require.Contains(t, c.fails(exitFailed, "keys", "list", "--mesh", "default", "--store", "dir:./kesy"), "there is no folder ./kesy; check the path")
-	require.Contains(t, c.fails(exitUsage, "keys", "add", "--mesh", "default"), "a control plane cannot add keys: use its store, with --store")
-	require.Contains(t, c.fails(exitUsage, "keys", "remove", "1", "--mesh", "default"), "a control plane cannot remove keys")
+	require.Contains(t, c.fails(exitUsage, "keys", "add", "--mesh", "default", "--signing-key-path", "key.pem"), "a private key is never sent to a control plane")
+	require.Contains(t, c.fails(exitUsage, "keys", "remove", "--all", "--mesh", "default"), "a control plane cannot remove all keys: use its store, with --store")
 }
 
 func TestCommandWhoseOutputCannotBePrintedFails(t *testing.T) {

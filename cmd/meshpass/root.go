@@ -16,7 +16,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 )
 
-const rootHelp = `Makes, inspects and revokes the tokens of a service mesh, and manages the keys that sign them.
+const rootHelp = `Makes, renews, inspects and revokes the tokens of a service mesh, and manages the keys that sign them.
 
 It moves keys and revocation lists from and to Kuma and Kong Mesh, and says what their versions make of a token.
 
@@ -46,7 +46,7 @@ const exitHelp = `Exit status:
   0  done; inspect and check: no reason to refuse a token
   1  failed
   2  the command line is wrong
-  3  inspect and check: a token would be refused
+  3  inspect and check: a token would be refused; renew: it was refused
 `
 
 const environmentHelp = `Environment:
@@ -121,7 +121,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.Bool("no-config", false, "of kumactl: this tool never reads a configuration file")
 	_ = flags.MarkHidden("no-config")
 
-	root.AddCommand(a.generateCommand(), a.inspectCommand(), a.checkCommand(), a.keysCommand(), a.revocationsCommand(), a.cutoffsCommand(),
+	root.AddCommand(a.generateCommand(), a.renewCommand(), a.inspectCommand(), a.checkCommand(), a.keysCommand(), a.revocationsCommand(), a.cutoffsCommand(),
 		a.backupCommand(), a.restoreCommand(), a.importCommand(), a.exportCommand(),
 		&cobra.Command{Use: "stores", Short: "How to name a store", Long: storesHelp},
 		&cobra.Command{Use: "control-planes", Short: "How to name a control plane", Long: controlPlanesHelp})

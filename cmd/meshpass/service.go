@@ -31,7 +31,10 @@ type service interface {
 	cutOff(ctx context.Context, of owner, c revocation.Cutoff) (inForce revocation.Cutoff, err error)
 	removeCutoff(ctx context.Context, of owner, c revocation.Cutoff) error
 	prune(ctx context.Context, of owner, lifetime time.Duration, dryRun bool) (revocation.Pruning, error)
-	keys(ctx context.Context, of owner) (keyList, error)
+	keys(ctx context.Context, of owner) (keyList, error)      // with their public halves
+	keyStates(ctx context.Context, of owner) (keyList, error) // with their fingerprints
+	addKey(ctx context.Context, of owner, wanted wantedKey) (addedKey, error)
+	removeKey(ctx context.Context, of owner, serial signing.Serial, how removal) error
 	String() string // its address, without secrets
 }
 
@@ -48,13 +51,62 @@ type keyList struct {
 	problems []error
 }
 
-// key is a signing.Key or a key of a key set. Only a signing.Key has a time of
-// creation and a use.
+// key is a signing.Key, a key of a key set, or what a control plane says of a key.
 type key struct {
-	kid     string
-	created time.Time
-	use     string // "signs", "verifies", or what is wrong
+	kid         string
+	created     time.Time // zero: not known
+	use         string    // "signs", "verifies", or what is wrong
+	public      *signing.PublicKey
+	bits        int // 0: not known
+	fingerprint string
+	used        *httpapi.KeyUse // nil: not known
+}
+
+// keyUseText describes a key by what it does and where its private half is.
+func keyUseText(state, place string, unreadable bool) string {
+	text := "verifies"
+	switch {
+	case state == httpapi.KeySigns && unreadable:
+		return "signs, but is unreadable"
+	case unreadable:
+		return "unreadable"
+	case state == httpapi.KeySigns:
+		text = "signs"
+	case state == httpapi.KeyNext:
+		text = "signs after the publish delay"
+	}
+	switch {
+	case place == httpapi.PlaceExternal && text == "verifies":
+		return text + ", is in a KMS or HSM"
+	case place == httpapi.PlaceExternal:
+		return text + ", in a KMS or HSM"
+	case place == httpapi.PlaceElsewhere:
+		return text + ", public key only"
+	}
+	return text
+}
+
+// wantedKey says which key to add. For a store it has a private or a public key, unless it
+// is the first one, which is made. A control plane makes one of so many bits unless it is
+// given a public key.
+type wantedKey struct {
+	first   bool // the first one, if there is none
+	bits    int
+	private *signing.PrivateKey
 	public  *signing.PublicKey
+}
+
+// addedKey is a key that was added, or was there.
+type addedKey struct {
+	kid    string
+	added  bool
+	oldest string // kid of the oldest key before; empty: none, or not known
+}
+
+// removal says when a key is removed.
+type removal struct {
+	force       bool
+	unusedSince time.Time // unless it was used after that; zero: no matter
 }
 
 // owner is the mesh, or if mesh is empty, the zones, whose keys and revocations a
@@ -371,24 +423,79 @@ func (s *storeService) keys(ctx context.Context, of owner) (keyList, error) {
 	set := of.series().PublicSet(records, unreadable, nil)
 	list := keyList{problems: set.Problems()}
 	for _, k := range set.Keys() {
-		row := key{kid: k.Serial.KeyID(), created: k.Created, public: k.Public, use: "verifies"}
-		switch {
-		case k.Public == nil && k.Signs:
-			row.use = "signs, but is unreadable"
-		case k.Public == nil:
-			row.use = "unreadable"
-		case k.Signs && k.External:
-			row.use = "signs, in a KMS or HSM"
-		case k.Signs:
-			row.use = "signs"
-		case k.External:
-			row.use = "verifies, is in a KMS or HSM"
-		case !k.Private:
-			row.use = "verifies, public key only"
+		row := key{kid: k.Serial.KeyID(), created: k.Created, public: k.Public, bits: k.Public.Bits(), fingerprint: k.Public.Fingerprint()}
+		state, place := httpapi.KeyVerifies, httpapi.PlaceElsewhere
+		if k.Signs {
+			state = httpapi.KeySigns
 		}
+		switch {
+		case k.Private:
+			place = httpapi.PlaceStore
+		case k.External:
+			place = httpapi.PlaceExternal
+		}
+		row.use = keyUseText(state, place, k.Public == nil)
 		list.keys = append(list.keys, row)
 	}
 	return list, nil
+}
+
+func (s *storeService) keyStates(ctx context.Context, of owner) (keyList, error) {
+	return s.keys(ctx, of)
+}
+
+func (s *storeService) addKey(ctx context.Context, of owner, wanted wantedKey) (addedKey, error) {
+	before, err := s.keys(ctx, of)
+	if err != nil {
+		return addedKey{}, err
+	}
+	var was addedKey // the newest one
+	if n := len(before.keys); n > 0 {
+		was = addedKey{kid: before.keys[n-1].kid, oldest: before.keys[0].kid}
+	}
+	var added signing.Key
+	switch {
+	case wanted.public != nil && wanted.first && was.kid != "":
+		return was, nil
+	case wanted.public != nil && !wanted.first && was.kid == "":
+		err = signing.ErrNoKey // AddExternalKey would make the first one, also of a mistyped mesh
+	case wanted.public != nil && of.mesh == "":
+		added, err = zone.AddExternalKey(ctx, s.KeyStore, wanted.public)
+	case wanted.public != nil:
+		added, err = dataplane.AddExternalKey(ctx, s.KeyStore, of.mesh, wanted.public)
+	case wanted.first && of.mesh == "":
+		added, err = zone.EnsureKey(ctx, s.KeyStore)
+	case wanted.first:
+		added, err = dataplane.EnsureKey(ctx, s.KeyStore, of.mesh)
+	case of.mesh == "":
+		added, err = zone.AddKey(ctx, s.KeyStore, wanted.private)
+	default:
+		added, err = dataplane.AddKey(ctx, s.KeyStore, of.mesh, wanted.private)
+	}
+	if err != nil {
+		return addedKey{}, s.explainKey(ctx, err, of)
+	}
+	kid := added.Serial.KeyID()
+	there := kid == was.kid || wanted.first && was.kid != ""
+	return addedKey{kid, !there, was.oldest}, nil
+}
+
+func (s *storeService) removeKey(ctx context.Context, of owner, serial signing.Serial, how removal) error {
+	if !how.unusedSince.IsZero() {
+		return usagef("--unless-used-since is for --control-plane: a store does not know how keys are used")
+	}
+	if of.mesh == "" {
+		options := []zone.RemoveOption{zone.WithPublishDelay(s.publishDelay)}
+		if how.force {
+			options = append(options, zone.Forced())
+		}
+		return s.explain(zone.RemoveKey(ctx, s.KeyStore, serial, options...), of)
+	}
+	options := []dataplane.RemoveOption{dataplane.WithPublishDelay(s.publishDelay)}
+	if how.force {
+		options = append(options, dataplane.Forced())
+	}
+	return s.explain(dataplane.RemoveKey(ctx, s.KeyStore, of.mesh, serial, options...), of)
 }
 
 // explainKey is explain for commands that need a signing key.

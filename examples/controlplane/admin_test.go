@@ -53,6 +53,14 @@ func TestZoneIssuesDataplaneTokensWithItsOwnKeyAndRevokesNothing(t *testing.T) {
 	_, err = client.CutOffDataplane(t.Context(), "default", cutoff)
 	require.ErrorIs(t, err, token.ErrDenied)
 	require.ErrorIs(t, client.RemoveCutoffDataplane(t.Context(), "default", cutoff), token.ErrDenied)
+	_, _, err = client.CreateKeyDataplane(t.Context(), "default", nil)
+	require.ErrorIs(t, err, token.ErrDenied)
+	_, err = client.AddKeyDataplane(t.Context(), "default", 0)
+	require.ErrorIs(t, err, token.ErrDenied)
+	require.ErrorIs(t, client.RemoveKeyDataplane(t.Context(), "default", 1, httpapi.KeyRemoval{}), token.ErrDenied)
+	keys, _, err := client.KeyStatesDataplane(t.Context(), "default")
+	require.NoError(t, err)
+	require.Empty(t, keys)
 }
 
 func TestZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing.T) {
@@ -67,7 +75,7 @@ func TestZoneWhoseIssuerIsNotEnabledIssuesAndAcceptsNoTokensOfItsOwn(t *testing.
 	require.Empty(t, records, "it has no key")
 }
 
-func TestGlobalLetsItsOperatorRevoke(t *testing.T) {
+func TestGlobalLetsItsOperatorRevokeAndRotate(t *testing.T) {
 	issuer, err := dataplane.NewDisabledIssuer()
 	require.NoError(t, err)
 	client := adminClient(t, authorizeAll, issuer)
@@ -75,4 +83,12 @@ func TestGlobalLetsItsOperatorRevoke(t *testing.T) {
 	ids, err := client.RevokedDataplane(t.Context(), "default")
 	require.NoError(t, err)
 	require.Equal(t, []string{"some-id"}, ids)
+
+	_, created, err := client.CreateKeyDataplane(t.Context(), "default", nil)
+	require.NoError(t, err)
+	require.True(t, created)
+	added, err := client.AddKeyDataplane(t.Context(), "default", 0)
+	require.NoError(t, err)
+	require.Equal(t, "2", added.KeyID)
+	require.NoError(t, client.RemoveKeyDataplane(t.Context(), "default", 1, httpapi.KeyRemoval{}))
 }

@@ -13,9 +13,10 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
-	"github.com/meshpass/meshpass/zone"
-
+	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/metrics/prommetrics"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // runGlobal runs a global control plane. It has the signing keys, issues tokens with them, and
@@ -53,19 +54,18 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	if err != nil {
 		return err
 	}
-	following, err := zone.NewValidator(store, zone.WithLogger(log))
+	registry, observed := prometheus.NewRegistry(), prommetrics.New()
+	registry.MustRegister(observed)
+	validator, err := zone.NewValidator(store, zone.WithLogger(log), zone.WithObserver(observed))
 	if err != nil {
 		return err
 	}
-	defer following.Close()
-	registry := prometheus.NewRegistry()
-	validator := countedZones{following, newOutcomes(registry)}
+	defer validator.Close()
 
 	auth, err := newZoneAuthentication(*authType, validator, log)
 	if err != nil {
 		return err
 	}
-	registerValidator(registry, "zone", ofZones(validator))
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "controlplane_zone_streams_without_token",
 		Help: "Open streams of zones that have no token. Turn on zone authentication when there are none.",
@@ -79,7 +79,8 @@ func runGlobal(ctx context.Context, flags *flag.FlagSet, args []string, log *slo
 	server := grpc.NewServer(serverOptions(creds, guards)...)
 	server.RegisterService(&zoneSyncDesc, &globalServer{published, log})
 
-	admin, err := newAdmin(store, dataplanes, zones, authorizeAll, log)
+	admin, err := newAdmin(store, dataplanes, zones, authorizeAll, log,
+		httpapi.WithZoneValidators(validator), httpapi.WithPublishDelay(*publishDelay))
 	if err != nil {
 		return err
 	}

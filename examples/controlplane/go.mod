@@ -9,6 +9,8 @@ replace github.com/meshpass/meshpass/grpcauth => ../../grpcauth
 
 replace github.com/meshpass/meshpass/keystore/postgres => ../../keystore/postgres
 
+replace github.com/meshpass/meshpass/metrics/prommetrics => ../../metrics/prommetrics
+
 require (
 	github.com/envoyproxy/go-control-plane v0.14.0
 	github.com/envoyproxy/go-control-plane/envoy v1.39.0
@@ -16,6 +18,7 @@ require (
 	github.com/meshpass/meshpass v0.1.0
 	github.com/meshpass/meshpass/grpcauth v0.1.0
 	github.com/meshpass/meshpass/keystore/postgres v0.1.0
+	github.com/meshpass/meshpass/metrics/prommetrics v0.1.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.84.0
@@ -34,7 +37,6 @@ require (
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
-	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/lestrrat-go/blackmagic v1.0.4 // indirect
 	github.com/lestrrat-go/httpcc v1.0.1 // indirect
 	github.com/lestrrat-go/httprc v1.0.6 // indirect

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -276,7 +277,7 @@ func (s *scene) revoke(ctx context.Context) error {
 	if err := s.proxies["dp-2"].none("stream ended"); err != nil {
 		return err
 	}
-	if err := s.awaitMetric(ctx, s.west, `meshpass_sessions_open{kid="1",kind="dataplane",mesh="default"} 1`); err != nil {
+	if err := s.awaitMetric(ctx, s.west, `meshpass_sessions{kid="1",kind="dataplane",mesh="default"} 1`); err != nil {
 		return err
 	}
 	s.say("", "dp-1 is refused when it comes back; dp-2's stream stays")
@@ -354,8 +355,8 @@ func (s *scene) removeKey(ctx context.Context) error {
 		streams int
 	}{{s.west, 2}, {s.east, 1}} {
 		for _, line := range []string{
-			`meshpass_sessions_open{kid="2",kind="dataplane",mesh="default"} 1`,
-			fmt.Sprintf(`meshpass_sessions_open{kid="1",kind="dataplane",mesh="default"} %d`, open.streams),
+			`meshpass_sessions{kid="2",kind="dataplane",mesh="default"} 1`,
+			fmt.Sprintf(`meshpass_sessions{kid="1",kind="dataplane",mesh="default"} %d`, open.streams),
 		} {
 			if err := s.awaitMetric(ctx, open.at, line); err != nil {
 				return err
@@ -436,7 +437,7 @@ func (s *scene) authenticateZones(ctx context.Context) error {
 	if err := s.west.none("stream from the global control plane ended"); err != nil {
 		return err
 	}
-	if err := s.awaitMetric(ctx, s.global, `meshpass_sessions_open{kid="1",kind="zone",mesh=""} 1`); err != nil {
+	if err := s.awaitMetric(ctx, s.global, `meshpass_sessions{kid="1",kind="zone",mesh=""} 1`); err != nil {
 		return err
 	}
 	s.say("", "zone authentication is turned on: east, which has no token, loses its stream, west's stays")
@@ -539,7 +540,7 @@ func (s *scene) startGlobal(ctx context.Context) error {
 	if _, err := s.proxies["dp-4"].await(ctx, "stream ended", "code", "Unauthenticated"); err != nil {
 		return err
 	}
-	if err := s.awaitMetric(ctx, s.global, `meshpass_sessions_open{kid="1",kind="zone",mesh=""} 2`); err != nil {
+	if err := s.awaitMetric(ctx, s.global, `meshpass_sessions{kid="1",kind="zone",mesh=""} 2`); err != nil {
 		return err
 	}
 	for _, name := range []string{"dp-1", "dp-2", "dp-3"} {
@@ -551,7 +552,7 @@ func (s *scene) startGlobal(ctx context.Context) error {
 	return nil
 }
 
-// showMetrics prints the metrics.
+// showMetrics prints some of the metrics.
 func (s *scene) showMetrics(ctx context.Context) error {
 	for _, at := range []*controlPlane{s.global, s.west} {
 		lines, err := s.ask.metrics(ctx, at.metrics)
@@ -560,11 +561,15 @@ func (s *scene) showMetrics(ctx context.Context) error {
 		}
 		s.say("metrics", "of %s:", at.name)
 		for _, line := range lines {
-			s.say("", "%s", line)
+			if shown.MatchString(line) {
+				s.say("", "%s", line)
+			}
 		}
 	}
 	return nil
 }
+
+var shown = regexp.MustCompile(`^(controlplane_|meshpass_(sessions|staleness_seconds|validations_total|permit_refusals_total|key_validations_total))`)
 
 // awaitMetric waits until a control plane exports a line.
 func (s *scene) awaitMetric(ctx context.Context, at *controlPlane, want string) error {
@@ -597,4 +602,17 @@ func (s *scene) cleanUp(failed bool) error {
 		errs = nil
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.folder))...)
+}
+
+// keyID returns the kid of a token, or "".
+func keyID(raw string) string {
+	unverified, err := token.ParseUnverified(raw)
+	if err != nil {
+		return ""
+	}
+	header, err := unverified.Header()
+	if err != nil {
+		return ""
+	}
+	return header.KeyID
 }

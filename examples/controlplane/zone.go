@@ -14,8 +14,10 @@ import (
 	"github.com/meshpass/meshpass/config"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth/xdsauth"
+	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/metrics/prommetrics"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -65,27 +67,28 @@ func runZone(ctx context.Context, flags *flag.FlagSet, args []string, log *slog.
 	if err != nil {
 		return err
 	}
-	proxies, err := settings.NewProxyAuthenticator(store, config.WithLogger(log), config.WithValidatorOptions(ownKeys...))
+	registry, observed := prometheus.NewRegistry(), prommetrics.New()
+	registry.MustRegister(observed)
+	proxies, err := settings.NewProxyAuthenticator(store, config.WithLogger(log), config.WithObserver(observed), config.WithValidatorOptions(ownKeys...))
 	if err != nil {
 		return err
 	}
 	defer proxies.Close()
-	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log)
+	var use []httpapi.Option
+	if proxies.Validator != nil {
+		use = append(use, httpapi.WithDataplaneValidators(proxies.Validator))
+	}
+	admin, err := newAdmin(store, issuer, noZones, authorizeInZone, log, use...)
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	authenticator := proxies.Authenticator
 	if proxies.Validator != nil { // there is none for the type none
-		validator := countedDataplanes{proxies.Validator, newOutcomes(registry)}
-		authenticator = dataplane.NewAuthenticator(validator)
-		registerValidator(registry, "dataplane", ofProxies(validator))
-		admin.Handle("GET /usage", reportUsage(validator))
+		admin.Handle("GET /usage", reportUsage(proxies.Validator))
 	}
 	client := &globalClient{zone: *name, address: *global, creds: globalCreds, tokenFile: *tokenFile, store: store, log: log}
 	registerContact(registry, client)
 
-	guards, err := xdsauth.ServerOptions(authenticator, xdsauth.WithLogger(log))
+	guards, err := xdsauth.ServerOptions(proxies, xdsauth.WithLogger(log))
 	if err != nil {
 		return err
 	}

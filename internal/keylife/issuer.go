@@ -14,6 +14,7 @@ import (
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -163,7 +164,9 @@ func NewDisabledIssuer(family *replica.Family, config Config) *Issuer {
 // an audit event.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
 	event := EventAbout(audit.Issue, &claims)
+	began := setting.Now()
 	issued, err := i.issue(ctx, scope, claims, validFor)
+	i.observe(observe.Issue, scope, issued, began, err)
 	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
 	audit.Log(ctx, i.config.Log, event)
 	return issued, err
@@ -184,6 +187,30 @@ func EventAbout(action audit.Action, claims *token.Claims) audit.Event {
 		TokenID:  claims.ID,
 		Expires:  claims.ExpiresAt,
 	}
+}
+
+// observe tells the observers what was issued or renewed, or why nothing was.
+func (i *Issuer) observe(operation observe.Operation, scope keystore.Scope, issued token.Issued, began setting.Instant, err error) {
+	if len(i.config.Observers) == 0 {
+		return
+	}
+	o := observe.Outcome{
+		Operation: operation,
+		Kind:      i.family.Kind,
+		KeyID:     issued.KeyID,
+		Reason:    token.ReasonOf(err),
+		Took:      began.Until(time.Now()),
+	}
+	if i.store != nil && (err == nil || operation == observe.Renew || errors.Is(err, signing.ErrKey) || errors.Is(err, signing.ErrNoSigner)) { // else only the request may have the mesh
+		o.Mesh = string(scope)
+	}
+	switch {
+	case errors.Is(err, signing.ErrNoKey):
+		o.Reason = token.ReasonUnknownKey
+	case o.Reason == token.ReasonOther: // all else that can fail is the key
+		o.Reason = token.ReasonSigner
+	}
+	i.config.Observe(o)
 }
 
 func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {

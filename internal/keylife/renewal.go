@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -108,7 +110,9 @@ func (i *Issuer) Renew(ctx context.Context, p Presented, validFor time.Duration)
 	if began, ok := revocation.IDTime(p.Claims.ID); ok {
 		event.LineageAge = max(i.config.Now().Sub(began), 0)
 	}
+	at := setting.Now()
 	issued, err := i.renew(ctx, p, validFor)
+	i.observe(observe.Renew, p.Scope, issued, at, err)
 	event.KeyID, event.Expires, event.Err = issued.KeyID, issued.ExpiresAt, err
 	audit.Log(ctx, i.config.Log, event)
 	return issued, err

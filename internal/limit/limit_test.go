@@ -47,3 +47,18 @@ func TestReporterLeavesOutAndCountsAFlood(t *testing.T) {
 		assert.Equal(t, 1, log.Count("left_out"))
 	})
 }
+
+func TestGateLetsInAsManyAsItHasRoomFor(t *testing.T) {
+	gate := limit.NewGate(2)
+	first, ok := gate.Enter()
+	assert.True(t, ok)
+	_, ok = gate.Enter()
+	assert.True(t, ok)
+	for range 3 { // who is turned away takes no room
+		_, ok = gate.Enter()
+		assert.False(t, ok)
+	}
+	first()
+	_, ok = gate.Enter()
+	assert.True(t, ok)
+}

@@ -110,6 +110,8 @@ func (v *Validator) checkKey(now known, scope keystore.Scope, k signer) error {
 	switch {
 	case err == nil && is.source == k.source && (is.key == k.key || is.key.Equal(k.key)):
 		return nil
+	case err == nil && is.source == nil && k.source != nil:
+		return fmt.Errorf("%w: the key with kid %q in %s is not used: the store has one", token.ErrUnknownKey, k.kid, k.source)
 	case err == nil && is.source != k.source:
 		return fmt.Errorf("%w: kid %q names another key now", token.ErrUnknownKey, k.kid)
 	case err == nil || errors.Is(err, signing.ErrNoKey):

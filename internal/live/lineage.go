@@ -11,6 +11,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/internal/keylife"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
 )
@@ -71,7 +72,7 @@ func (t *Verified) placeInLineage() {
 }
 
 // notice notes that a good token is presented, to be used or to be renewed. It reports
-// whether that is a fork, which it tells the audit log and the operator's function.
+// whether that is a fork, which it tells the audit log, the observers and the operator's function.
 //
 // A proxy may use a token for a moment after it was renewed. So a use within token.Skew of
 // that is no fork.
@@ -93,6 +94,7 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 		event.LineageAge = max(v.config.Now().Sub(began), 0)
 	}
 	audit.Log(ctx, v.config.Log, event)
+	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope), KeyID: t.signer.kid})
 	if v.config.onFork != nil {
 		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
 	}

@@ -26,13 +26,20 @@ type KeyUse struct {
 // keyUse counts the uses of one key.
 type keyUse struct {
 	validations atomic.Uint64
-	lastUsed    atomic.Int64 // nanoseconds since 1970
-	forgotten   atomic.Bool  // no longer in the table
+	refused     atomic.Uint64 // good signatures that were not accepted
+	lastUsed    atomic.Int64  // nanoseconds since 1970
+	forgotten   atomic.Bool   // no longer in the table
 }
 
 func (u *keyUse) count(now time.Time) {
 	u.validations.Add(1)
 	u.lastUsed.Store(now.UnixNano())
+}
+
+// last returns when a token was last accepted, or false if none was.
+func (u *keyUse) last() (time.Time, bool) {
+	nanos := u.lastUsed.Load()
+	return time.Unix(0, nanos), nanos != 0
 }
 
 // useTable holds the counters of all keys.
@@ -51,6 +58,17 @@ func (u *useTable) of(scope keystore.Scope, key signer) *keyUse {
 		u.all.put(scope, key, use)
 	}
 	return use
+}
+
+// each calls f with the counters of each key.
+func (u *useTable) each(f func(keystore.Scope, signer, *keyUse)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for scope, keys := range u.all {
+		for key, use := range keys {
+			f(scope, key, use)
+		}
+	}
 }
 
 // forget deletes the counters of the keys of a scope, or of every scope, that are no
@@ -91,17 +109,17 @@ func (v *Validator) Usage() []KeyUse {
 		}
 		return u
 	}
-	v.uses.mu.Lock()
-	for scope, keys := range v.uses.all {
-		for key, c := range keys {
-			u := use(scope, key.kid)
-			u.Validations += c.validations.Load()
-			if last := time.Unix(0, c.lastUsed.Load()); last.After(u.LastUsed) {
-				u.LastUsed = last
-			}
+	v.uses.each(func(scope keystore.Scope, key signer, c *keyUse) {
+		last, used := c.last()
+		if !used { // its tokens were only refused
+			return
 		}
-	}
-	v.uses.mu.Unlock()
+		u := use(scope, key.kid)
+		u.Validations += c.validations.Load()
+		if last.After(u.LastUsed) {
+			u.LastUsed = last
+		}
+	})
 	v.sessions.open(func(scope keystore.Scope, kid string, n int) { use(scope, kid).Sessions += n })
 
 	all := make([]KeyUse, 0, len(seen))
@@ -115,10 +133,11 @@ func (v *Validator) Usage() []KeyUse {
 }
 
 // Staleness returns the time since the last complete read of the store began.
-// It is 0 without a store, and false until a complete read has succeeded.
+// It is that of the oldest source without a store, and false until a complete read has
+// succeeded.
 func (v *Validator) Staleness() (time.Duration, bool) {
 	if v.follower == nil {
-		return 0, true
+		return v.sources.Staleness()
 	}
 	return v.follower.Staleness()
 }

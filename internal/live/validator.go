@@ -12,6 +12,7 @@ import (
 	"github.com/meshpass/meshpass/internal/keylife"
 	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/internal/replica"
+	"github.com/meshpass/meshpass/internal/setting"
 	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
@@ -38,6 +39,8 @@ type Validator struct {
 	uses      useTable
 	clashes   clashes
 	lineages  lineages
+	made      time.Time
+	detach    []func()
 }
 
 // Want describes the use for which a token is validated.
@@ -64,6 +67,7 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 	}
 	v.follower = replica.Follow(family, store, prefixes, config.staleness(), v.waiting, replica.Events{Changed: v.changed, Reads: v.reportReads})
 	v.sources.Start(v.sourceEvents())
+	v.attach()
 	return v, nil
 }
 
@@ -74,6 +78,7 @@ func NewOfflineValidator(family *replica.Family, config Config) (*Validator, err
 	}
 	v := newValidator(family, config)
 	v.sources.Start(v.sourceEvents())
+	v.attach()
 	return v, nil
 }
 
@@ -88,6 +93,7 @@ func newValidator(family *replica.Family, config Config) *Validator {
 		cache:    newCache(config.cache),
 		ended:    make(chan struct{}),
 		uses:     useTable{all: make(byScope[signer, *keyUse])},
+		made:     config.Now(),
 	}
 	v.sessions = newSessions(&v.config)
 	v.sessions.knowable = v.knowable
@@ -112,17 +118,21 @@ func (v *Validator) Close() error {
 		followers.Go(v.follower.Close)
 	}
 	followers.Wait()
+	for _, detach := range v.detach {
+		detach()
+	}
 	return nil
 }
 
 // Validate makes all checks in order. For a remembered token it does not check
 // form and signature again.
 func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
+	began := v.now()
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		known = digestOf(raw)
 		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
-			err := v.decide(ctx, want, t)
+			err := v.decide(ctx, want, t, began)
 			if err == nil {
 				v.notice(ctx, t, false)
 				return t, nil
@@ -132,14 +142,14 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 			}
 			if !errors.Is(err, token.ErrUnknownKey) { // else another key may have its kid by now
 				u, _ := token.ParseUnverified(raw) // for the log
-				v.logRefusal(ctx, want, u, t, err)
+				v.refused(ctx, want, u, t, began, err)
 				return nil, err
 			}
 		}
 	}
-	t, u, err := v.validate(ctx, want, raw)
+	t, u, err := v.validate(ctx, want, raw, began)
 	if err != nil {
-		v.logRefusal(ctx, want, u, t, err)
+		v.refused(ctx, want, u, t, began, err)
 		return nil, err
 	}
 	if v.cache != nil {
@@ -150,8 +160,9 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 }
 
 // validate is Validate without the cache. With an error it also returns what it
-// has read of the token, for the log.
-func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verified, token.Unverified, error) {
+// has read of the token, for the log and the observers: a Verified means that the
+// signature is good.
+func (v *Validator) validate(ctx context.Context, want Want, raw string, began setting.Instant) (*Verified, token.Unverified, error) {
 	if v.closed.Load() {
 		return nil, token.Unverified{}, token.ErrClosed
 	}
@@ -182,22 +193,21 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string) (*Verif
 	if !remembered {
 		v.headers.put(u.EncodedHeader(), header)
 	}
-	claims, others, err := u.ClaimsAndOthers(*demands)
-	if err != nil {
-		return nil, u, err
+	t := &Verified{validator: v, scope: want.Scope, signer: k}
+	if t.claims, t.others, err = u.ClaimsAndOthers(*demands); err != nil {
+		return t, u, err
 	}
-	t := &Verified{validator: v, claims: claims, others: others, scope: want.Scope, signer: k}
 	t.placeInLineage()
-	return t, u, v.decide(ctx, want, t)
+	return t, u, v.decide(ctx, want, t, began)
 }
 
 // signatures holds buffers for decoded signatures.
 var signatures = sync.Pool{New: func() any { return new([signing.MaxBits / 8]byte) }}
 
-// decide makes the checks on a token whose signature is good, and counts the token
-// if it is accepted. Definite refusals come first: the error matches
+// decide makes the checks on a token whose signature is good, and counts and reports the
+// token if it is accepted. Definite refusals come first: the error matches
 // token.ErrUnavailable only if no other check rejects the token.
-func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
+func (v *Validator) decide(ctx context.Context, want Want, t *Verified, began setting.Instant) error {
 	claims := &t.claims
 	if err := v.checkRequired(claims); err != nil {
 		return err
@@ -205,11 +215,11 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 	if err := v.checkScope(want, claims); err != nil {
 		return err
 	}
-	now, unknown := v.checkKnown(ctx, t)
+	at, unknown := v.checkKnown(ctx, t)
 	if unknown != nil && !errors.Is(unknown, token.ErrUnavailable) {
 		return unknown
 	}
-	now = v.config.WallClock(now)
+	now := v.config.WallClock(at)
 	if err := v.checkTimes(claims, now); err != nil {
 		return err
 	}
@@ -222,6 +232,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified) error {
 		t.use.Store(use)
 	}
 	use.count(now)
+	v.accepted(t, began, at)
 	return nil
 }
 

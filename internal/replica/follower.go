@@ -58,6 +58,8 @@ type Follower struct {
 
 	waiting *limit.Gate // of tokens that wait for a read
 
+	complete, single reads
+
 	mu       sync.Mutex
 	updated  chan struct{} // closed when the next state is published
 	all      *job          // the read of all scopes
@@ -275,6 +277,7 @@ func (f *Follower) goOn(b *running) {
 // end takes the answer of a read.
 func (f *Follower) end(a answer) {
 	delete(f.running, a.scope)
+	f.count(a)
 	f.failed++
 	if a.err == nil {
 		f.failed = 0

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/meshpass/meshpass/observe"
 )
 
 // Apply applies options to a configuration, in order. apply is the method of an
@@ -28,6 +30,7 @@ type Common struct {
 	Log         *slog.Logger
 	Clock       func() time.Time // nil: the system's
 	MaxLifetime time.Duration    // 0: no limit
+	Observers   []observe.Observer
 }
 
 // Option changes the settings.
@@ -45,6 +48,24 @@ func (c *Common) WallClock(system time.Time) time.Time {
 		return c.Clock()
 	}
 	return system
+}
+
+// Observe tells all observers an outcome.
+func (c *Common) Observe(o observe.Outcome) {
+	for _, observer := range c.Observers {
+		observer.Observe(o)
+	}
+}
+
+// WithObserver adds an observer.
+func WithObserver(o observe.Observer) Option {
+	return func(c *Common) error {
+		if o == nil {
+			return errors.New("WithObserver: the observer is nil")
+		}
+		c.Observers = append(c.Observers, o)
+		return nil
+	}
 }
 
 // WithLogger sets the logger.

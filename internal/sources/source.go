@@ -33,6 +33,7 @@ type Source struct {
 	chosen  bool     // it is one
 
 	reading atomic.Pointer[reading]
+	reads   reads
 
 	// Used by the reading goroutine, or under the lock of the follower:
 	held map[string]*Held

@@ -115,6 +115,23 @@ func (f *Follower) Close() {
 // State returns the current state.
 func (f *Follower) State() *State { return f.state.Load() }
 
+// Staleness returns the time since the oldest of the latest good reads began, or false if
+// a source was never read. Fixed sources are always current.
+func (f *Follower) Staleness() (oldest time.Duration, read bool) {
+	for _, all := range f.sources {
+		for _, s := range all {
+			r := s.reading.Load()
+			if r.confirmed.IsZero() {
+				return 0, false
+			}
+			if _, ok := s.Source.(*signing.Fixed); !ok {
+				oldest = max(oldest, time.Since(r.confirmed))
+			}
+		}
+	}
+	return oldest, true
+}
+
 // run reads a source until Close.
 func (f *Follower) run(s *Source) {
 	timer := time.NewTimer(0)
@@ -171,6 +188,7 @@ func (f *Follower) end(s *Source, keys signing.SourceKeys, err error) {
 		f.mu.Unlock()
 		change.First = s.reading.Load().confirmed.IsZero()
 	}
+	s.reads.count(err)
 	s.finish(keys, err, f.limit)
 	f.mu.Lock()
 	close(f.updated)

@@ -112,6 +112,21 @@ func (h *Held) known() error {
 	return h.Source.neverRead()
 }
 
+// Has reports whether a source is for a scope alone.
+func (s *State) Has(scope keystore.Scope) bool {
+	_, ok := s.held[scope]
+	return ok && scope != EveryScope
+}
+
+// Keys calls each with every kid that a source has, in the scope of the source.
+func (s *State) Keys(each func(scope keystore.Scope, kid string)) {
+	for scope, kids := range s.held {
+		for kid := range kids {
+			each(scope, kid)
+		}
+	}
+}
+
 // with returns a state with what the sources of a scope hold now.
 func (s *State) with(scope keystore.Scope, all []*Source) *State {
 	next := &State{maps.Clone(s.held)}

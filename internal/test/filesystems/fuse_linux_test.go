@@ -4,11 +4,13 @@ package filesystems
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -17,12 +19,15 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
 	"github.com/meshpass/meshpass/keystore/keystoretest"
+	"github.com/meshpass/meshpass/renewal"
+	"github.com/meshpass/meshpass/token"
 )
 
 // What systems answer where a file can have one name only.
 var refusals = []syscall.Errno{syscall.EPERM, syscall.ENOTSUP, syscall.EMLINK}
 
-// node is a file of a file system that refuses hard links and cannot read the file broken.
+// node is a file of a file system that refuses hard links and exchanges, and
+// cannot read the file broken.
 type node struct {
 	fs.LoopbackNode
 	refusal syscall.Errno
@@ -39,6 +44,14 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 
 func (n *node) Link(context.Context, fs.InodeEmbedder, string, *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	return nil, n.refusal
+}
+
+// Rename refuses to exchange two files, as some file systems do.
+func (n *node) Rename(ctx context.Context, name string, folder fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	if flags != 0 {
+		return syscall.EINVAL
+	}
+	return n.LoopbackNode.Rename(ctx, name, folder, newName, flags)
 }
 
 // WrapChild makes each file and folder of the file system such a node.
@@ -160,4 +173,44 @@ func TestTheToolWritesFilesHoweverHardLinksAreRefused(t *testing.T) {
 			require.Len(t, entries, 2, "the key, and the file of this test")
 		})
 	}
+}
+
+func TestATokenIsRenewedWhereFilesCannotBeExchanged(t *testing.T) {
+	path := filepath.Join(mount(t, syscall.EPERM), "token")
+	now := time.Now().UTC().Truncate(time.Second)
+	encode := func(claims token.Claims) string {
+		raw, err := token.Encode("1", claims, func([]byte) ([]byte, error) { return []byte("signature"), nil })
+		require.NoError(t, err)
+		return raw
+	}
+	claims := token.Claims{
+		Registered: token.Registered{ID: "id-1", IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(time.Hour)},
+		Dataplane:  token.Dataplane{Mesh: "default"},
+	}
+	first := encode(claims)
+	require.NoError(t, os.WriteFile(path, []byte(first), 0o600))
+	var meanwhile func()
+	keeper, err := renewal.NewKeeper(path, func(context.Context, string) (token.Issued, error) {
+		meanwhile()
+		claims.ExpiresAt = claims.ExpiresAt.Add(time.Hour)
+		return token.Issued{Token: encode(claims)}, nil
+	}, renewal.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+
+	meanwhile = func() {}
+	issued, err := keeper.Once(t.Context())
+	require.NoError(t, err)
+	there, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, issued.Token, string(there))
+
+	meanwhile = func() { require.NoError(t, os.WriteFile(path, []byte(first), 0o600)) }
+	_, err = keeper.Once(t.Context())
+	require.ErrorIs(t, err, renewal.ErrReplaced)
+	kept, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, first, string(kept))
+	entries, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "the token, and the file of this test")
 }

@@ -1,0 +1,432 @@
+package renewal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/renewal"
+	"github.com/meshpass/meshpass/token"
+)
+
+var errAway = errors.New("connection refused")
+
+func TestATokenIsRenewedBetweenAHalfAndTwoThirdsOfItsLifetime(t *testing.T) {
+	for _, lifetime := range []time.Duration{2 * time.Minute, time.Hour, 30 * 24 * time.Hour} {
+		t.Run(lifetime.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, &authority{lifetime: lifetime}, renewal.WithPoll(lifetime/120))
+				stop := k.run(k.keeper)
+				time.Sleep(20 * lifetime)
+				stop()
+				require.Greater(t, len(k.ages), 28)
+				for _, age := range k.ages {
+					assert.InDelta(t, 7.0/12, age.Seconds()/lifetime.Seconds(), 1.0/12+0.02)
+				}
+				assert.Greater(t, slices.Max(k.ages)-slices.Min(k.ages), lifetime/16, "at random moments")
+				assert.Equal(t, len(k.ages), k.log.Count("token renewed"))
+				assert.Zero(t, k.log.Count("level=WARN"), k.log.Last())
+			})
+		})
+	}
+}
+
+func TestThePointInTheLifetimeCanBeChosen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour}, renewal.WithPoint(0.2))
+		stop := k.run(k.keeper)
+		time.Sleep(4 * time.Hour)
+		stop()
+		for _, age := range k.ages {
+			assert.InDelta(t, 0.175, age.Hours(), 0.026)
+		}
+		require.Greater(t, len(k.ages), 19)
+	})
+}
+
+func TestProxiesThatStartTogetherDoNotRenewTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{lifetime: time.Hour}
+		for range 200 {
+			k := keep(t, a, renewal.WithPoll(time.Minute))
+			defer k.run(k.keeper)()
+		}
+		time.Sleep(time.Hour)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		perMinute := map[time.Time]int{}
+		for _, at := range a.asked {
+			perMinute[at.Truncate(time.Minute)]++
+		}
+		for minute, n := range perMinute {
+			assert.Less(t, n, 50, minute)
+		}
+		assert.GreaterOrEqual(t, len(a.asked), 200)
+	})
+}
+
+// A process that starts again must not begin the lifetime of its token anew.
+func TestATokenThatIsFoundInTheFileIsRenewedByItsAge(t *testing.T) {
+	for age, want := range map[time.Duration]time.Duration{0: 25 * time.Minute, 20 * time.Minute: 5 * time.Minute, 50 * time.Minute: 0, 2 * time.Hour: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			k := keep(t, &authority{lifetime: time.Hour})
+			time.Sleep(age)
+			stop := k.run(k.keeper)
+			synctest.Wait()
+			next := time.Until(k.keeper.State().NextAttempt)
+			if want == 0 {
+				assert.Equal(t, 1, k.timesAsked(), "the server says what has expired")
+			} else {
+				assert.Zero(t, k.timesAsked())
+				assert.GreaterOrEqual(t, next, want)
+				assert.LessOrEqual(t, next, want+15*time.Minute)
+			}
+			stop()
+		})
+	}
+}
+
+func TestAnOutageIsRiddenOutWithGrowingPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour})
+		before := k.text()
+		k.goAway(errAway)
+		stop := k.run(k.keeper)
+		defer stop()
+		time.Sleep(55 * time.Minute)
+		assert.Equal(t, before, k.text())
+		assert.Greater(t, k.timesAsked(), 14)
+		assert.Less(t, k.timesAsked(), 70)
+		assert.Less(t, k.asked[1].Sub(k.asked[0]), 3*time.Second)
+		assert.Greater(t, k.asked[len(k.asked)-1].Sub(k.asked[len(k.asked)-2]), 29*time.Second)
+		assert.ErrorIs(t, k.keeper.State().Err, errAway)
+		assert.Zero(t, k.log.Count("level=ERROR"))
+
+		k.goAway(nil)
+		time.Sleep(62 * time.Second)
+		assert.NotEqual(t, before, k.text())
+		assert.NoError(t, k.keeper.State().Err)
+		assert.Equal(t, k.claims().ExpiresAt, k.keeper.State().ExpiresAt)
+	})
+}
+
+func TestAfterAnOutageThatIsLongerThanTheLifetimeANewTokenIsAskedForAndTakenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour})
+		before := k.text()
+		k.goAway(errAway)
+		stop := k.run(k.keeper)
+		defer stop()
+		time.Sleep(3 * time.Hour)
+		k.goAway(nil)
+		asked := k.timesAsked()
+		time.Sleep(3 * time.Hour)
+		assert.Less(t, k.timesAsked()-asked, 15, "a token that was refused is no load")
+		assert.Positive(t, k.log.Count("level=ERROR", "issue a new token and put it into the file"))
+		assert.ErrorIs(t, k.keeper.State().Err, token.ErrExpired)
+		assert.Equal(t, before, k.text())
+
+		k.put(k.issue("id-2") + "\n")
+		time.Sleep(2 * time.Second)
+		state := k.keeper.State()
+		assert.NoError(t, state.Err)
+		assert.Equal(t, "id-2", state.ID)
+		for range 10 * 60 {
+			time.Sleep(time.Minute)
+			require.True(t, time.Now().Before(k.claims().ExpiresAt))
+		}
+		assert.Equal(t, "id-2", k.claims().ID)
+	})
+}
+
+// tooEarly is an answer such as 429 with Retry-After.
+type tooEarly time.Duration
+
+func (d tooEarly) Error() string             { return "429" }
+func (d tooEarly) RetryAfter() time.Duration { return time.Duration(d) }
+
+func TestAServerThatAsksToWaitIsNotAskedBefore(t *testing.T) {
+	for asks, waits := range map[time.Duration]time.Duration{5 * time.Minute: 5 * time.Minute, 1000 * time.Hour: time.Hour, -time.Hour: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			k := keep(t, &authority{lifetime: time.Hour})
+			k.goAway(fmt.Errorf("wrapped: %w", tooEarly(asks)))
+			stop := k.run(k.keeper)
+			time.Sleep(5 * time.Hour)
+			stop()
+			require.Greater(t, len(k.asked), 3)
+			for i := range k.asked[1:] {
+				assert.GreaterOrEqual(t, k.asked[i+1].Sub(k.asked[i]), waits)
+				assert.LessOrEqual(t, k.asked[i+1].Sub(k.asked[i]), waits+32*time.Second+time.Minute)
+			}
+		})
+	}
+}
+
+// clock is a wall clock that is wrong by some time.
+type clock struct{ wrong atomic.Int64 }
+
+func newClock(wrong time.Duration) *clock {
+	c := new(clock)
+	c.set(wrong)
+	return c
+}
+
+func (c *clock) set(wrong time.Duration) { c.wrong.Store(int64(wrong)) }
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.wrong.Load())) }
+
+func TestATokenIsKeptFreshWhateverTheClockDoes(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for _, lifetime := range []time.Duration{2 * time.Minute, time.Hour} {
+		for _, steps := range [][]time.Duration{
+			{0, year}, {0, -year}, {0, time.Hour}, {0, -time.Hour}, {0, 3 * time.Minute}, {0, -3 * time.Minute}, {0, lifetime, 0}, {0, -lifetime, 0},
+			{year, 0}, {-year, 0}, {year}, {-year}, {0, year, -year, 0},
+		} {
+			t.Run(fmt.Sprint(lifetime, steps), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := newClock(steps[0])
+					k := keep(t, &authority{lifetime: lifetime}, renewal.WithClock(c.now), renewal.WithPoll(lifetime/120))
+					stop := k.run(k.keeper)
+					for _, wrong := range steps {
+						synctest.Wait()
+						c.set(wrong)
+						for range 5 * 60 {
+							time.Sleep(lifetime / 60)
+							require.True(t, time.Now().Before(k.claims().ExpiresAt), "by the clock of the server")
+						}
+					}
+					stop()
+					assert.LessOrEqual(t, len(k.asked), 12*len(steps), "a wrong clock is no load")
+					assert.Zero(t, k.log.Count("not renewed"))
+				})
+			})
+		}
+	}
+}
+
+func TestAClockThatContradictsAFreshTokenIsReportedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock(0)
+		k := keep(t, &authority{lifetime: time.Hour}, renewal.WithClock(c.now))
+		stop := k.run(k.keeper)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		c.set(48 * time.Hour)
+		time.Sleep(5 * time.Hour)
+		stop()
+		assert.Equal(t, 1, k.log.Count("the clock of this machine differs"))
+	})
+}
+
+func TestTheEndOfTheLineageIsAnnouncedOnceAndWellBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 100 * time.Hour
+		k := keep(t, &authority{lifetime: time.Hour, maxLineage: limit}, renewal.WithMaxLineage(limit), renewal.WithPoll(10*time.Second))
+		stop := k.run(k.keeper)
+		defer stop()
+		ends := k.claims().IssuedAt.Add(limit)
+		time.Sleep(89 * time.Hour)
+		assert.Zero(t, k.log.Count("the lineage of the token ends"))
+		assert.Equal(t, ends, k.keeper.State().LineageEnds)
+		time.Sleep(2 * time.Hour)
+		assert.Equal(t, 1, k.log.Count("level=WARN", "the lineage of the token ends", "ends="+ends.Format("2006-01-02T15:04:05.000Z")))
+		time.Sleep(10 * time.Hour)
+		assert.Equal(t, 1, k.log.Count("the lineage of the token ends"))
+		assert.Positive(t, k.log.Count("renewal refused"))
+	})
+}
+
+func TestTheEndOfALineageWithoutAKnownLimitIsTakenFromATokenThatLivesShorter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour, maxLineage: 10 * time.Hour})
+		ends := k.claims().IssuedAt.Add(10 * time.Hour)
+		stop := k.run(k.keeper)
+		defer stop()
+		time.Sleep(9 * time.Hour)
+		assert.Zero(t, k.log.Count("the lineage of the token ends"))
+		time.Sleep(59 * time.Minute)
+		assert.Equal(t, 1, k.log.Count("the lineage of the token ends", "ends="+ends.Format("2006-01-02T15:04:05.000Z")))
+		assert.Equal(t, ends, k.claims().ExpiresAt)
+	})
+}
+
+func TestATokenThatIsWorseThanTheOldOneIsDropped(t *testing.T) {
+	for name, alter := range map[string]func(c *token.Claims){
+		"another id":   func(c *token.Claims) { c.ID = "id-2" },
+		"another iat":  func(c *token.Claims) { c.IssuedAt = c.IssuedAt.Add(time.Hour) },
+		"another mesh": func(c *token.Claims) { c.Dataplane.Mesh = "other" },
+		"another name": func(c *token.Claims) { c.Dataplane.Name = "" },
+		"a workload":   func(c *token.Claims) { c.Dataplane.Workload = "backend" },
+		"a type":       func(c *token.Claims) { c.Dataplane.Type = "ingress" },
+		"fewer values": func(c *token.Claims) { c.Dataplane.Tags["kuma.io/service"] = []string{"backend"} },
+		"no tags":      func(c *token.Claims) { c.Dataplane.Tags = nil },
+		"another kind": func(c *token.Claims) {
+			c.Dataplane = token.Dataplane{}
+			c.Zone = token.Zone{Zone: "west", Scope: []string{"cp"}}
+		},
+		"the same expiry":   func(c *token.Claims) { c.ExpiresAt = c.IssuedAt.Add(time.Hour + 5*time.Second) },
+		"an earlier expiry": func(c *token.Claims) { c.ExpiresAt = c.ExpiresAt.Add(-time.Hour) },
+		"a validity to come": func(c *token.Claims) {
+			c.NotBefore = c.NotBefore.Add(2 * time.Hour)
+			c.ExpiresAt = c.ExpiresAt.Add(9 * time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, &authority{lifetime: time.Hour, alter: alter})
+				before := k.text()
+				time.Sleep(40 * time.Minute)
+				_, err := k.keeper.Once(t.Context())
+				require.ErrorIs(t, err, renewal.ErrWorse)
+				assert.Equal(t, before, k.text())
+				assert.Equal(t, []string{"token"}, k.files())
+
+				stop := k.run(k.keeper)
+				time.Sleep(time.Hour)
+				stop()
+				assert.Equal(t, before, k.text())
+				assert.Positive(t, k.log.Count("level=ERROR", "renewal refused"))
+				assert.Less(t, k.timesAsked(), 10)
+			})
+		})
+	}
+	for name, raw := range map[string]string{"nothing": "", "no token": "<html>", "two tokens": "a.b.c\na.b.c"} {
+		t.Run(name, func(t *testing.T) {
+			k := keep(t, &authority{lifetime: time.Hour})
+			before := k.text()
+			_, err := k.anotherWith(func(context.Context, string) (token.Issued, error) {
+				return token.Issued{Token: raw}, nil
+			}).Once(t.Context())
+			require.ErrorIs(t, err, renewal.ErrWorse)
+			assert.Equal(t, before, k.text())
+		})
+	}
+}
+
+func TestAFileWithoutATokenIsWatchedUntilOneIsThere(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"missing":      os.Remove,
+		"empty":        func(path string) error { return os.Truncate(path, 0) },
+		"half a token": func(path string) error { return os.Truncate(path, 100) },
+		"too long":     func(path string) error { return os.Truncate(path, 1<<20) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, &authority{lifetime: time.Hour})
+				require.NoError(t, spoil(k.path))
+				_, err := k.keeper.Once(t.Context())
+				require.Error(t, err)
+				stop := k.run(k.keeper)
+				defer stop()
+				time.Sleep(time.Hour)
+				assert.Equal(t, 1, k.log.Count("no token to renew"), k.log.Last())
+				assert.Error(t, k.keeper.State().Err)
+				assert.Zero(t, k.timesAsked())
+				k.put(k.issue("id-2"))
+				time.Sleep(time.Hour)
+				assert.Positive(t, k.timesAsked())
+				assert.NoError(t, k.keeper.State().Err)
+				assert.Equal(t, "id-2", k.claims().ID)
+			})
+		})
+	}
+}
+
+// A lost answer would make the next renewal look like that of a stolen token.
+func TestAnAnswerThatIsOnItsWayWhenTheContextEndsIsTaken(t *testing.T) {
+	for takes, want := range map[time.Duration]bool{time.Second: true, time.Minute: false} {
+		synctest.Test(t, func(t *testing.T) {
+			k := keep(t, &authority{lifetime: time.Hour})
+			before := k.text()
+			ctx, cancel := context.WithCancel(t.Context())
+			began := time.Now()
+			_, err := k.anotherWith(func(ctx context.Context, raw string) (token.Issued, error) {
+				cancel()
+				select {
+				case <-ctx.Done():
+					return token.Issued{}, ctx.Err()
+				case <-time.After(takes):
+					return k.renew(ctx, raw)
+				}
+			}, renewal.WithTimeout(time.Hour)).Once(ctx)
+			if want {
+				require.NoError(t, err)
+				assert.NotEqual(t, before, k.text())
+			} else {
+				require.ErrorIs(t, err, context.Canceled)
+				assert.Equal(t, before, k.text())
+			}
+			assert.LessOrEqual(t, time.Since(began), 2*time.Second)
+		})
+	}
+}
+
+func TestARenewalThatHangsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour})
+		began := time.Now()
+		_, err := k.anotherWith(func(ctx context.Context, raw string) (token.Issued, error) {
+			<-ctx.Done()
+			return token.Issued{}, ctx.Err()
+		}, renewal.WithTimeout(5*time.Second)).Once(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+	})
+}
+
+func TestNoTokenReachesTheLogOrAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour})
+		before := k.text()
+		leaky := k.anotherWith(func(_ context.Context, raw string) (token.Issued, error) {
+			return token.Issued{}, fmt.Errorf("%w: cannot renew %s", errAway, raw)
+		})
+		_, err := leaky.Once(t.Context())
+		require.ErrorIs(t, err, errAway)
+		assert.NotContains(t, err.Error(), before)
+		stop := k.run(leaky)
+		time.Sleep(time.Hour)
+		stop()
+		assert.Positive(t, k.log.Count("cannot renew (token)"))
+		assert.NotContains(t, k.log.String(), before)
+		assert.NotContains(t, leaky.State().Err.Error(), before)
+		for _, printed := range []string{fmt.Sprintf("%+v", leaky), fmt.Sprintf("%#v", leaky), fmt.Sprintf("%+v", leaky.State())} {
+			assert.NotContains(t, printed, before[:20])
+			assert.NotContains(t, printed, strings.Trim(fmt.Sprint([]byte(before[:20])), "[]"))
+		}
+	})
+}
+
+func TestWrongArgumentsAreRefused(t *testing.T) {
+	a := &authority{lifetime: time.Hour}
+	for _, wrong := range []struct {
+		path    string
+		renew   renewal.Renew
+		options []renewal.Option
+	}{
+		{"", a.renew, nil},
+		{a.issue("id-1"), a.renew, nil},
+		{"token", nil, nil},
+		{"token", a.renew, []renewal.Option{nil}},
+		{"token", a.renew, []renewal.Option{renewal.WithPoint(0)}},
+		{"token", a.renew, []renewal.Option{renewal.WithPoint(1)}},
+		{"token", a.renew, []renewal.Option{renewal.WithTimeout(0)}},
+		{"token", a.renew, []renewal.Option{renewal.WithPoll(-1)}},
+		{"token", a.renew, []renewal.Option{renewal.WithMaxLineage(0)}},
+		{"token", a.renew, []renewal.Option{renewal.WithLogger(nil)}},
+		{"token", a.renew, []renewal.Option{renewal.WithClock(nil)}},
+	} {
+		_, err := renewal.NewKeeper(wrong.path, wrong.renew, wrong.options...)
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "eyJ")
+	}
+}

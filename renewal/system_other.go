@@ -1,0 +1,22 @@
+//go:build !unix
+
+package renewal
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+const openFlags = 0
+
+// renamesOpenFiles: a file may be renamed, and replaced, while it is open.
+const renamesOpenFiles = false
+
+// lock does nothing: package syscall has no lock that works on every such system.
+func lock(*os.File) error { return nil }
+
+func isForbidden(err error) bool { return errors.Is(err, fs.ErrPermission) }
+
+// syncFolder does nothing: Windows keeps the names in its journal.
+func syncFolder(string) error { return nil }
