@@ -15,6 +15,7 @@ import (
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -259,6 +260,40 @@ func TestAPolicyForNewTokensDecidesAboutRenewalsUnlessThereIsOneForThem(t *testi
 		require.Len(t, renewals, 1)
 		assert.Equal(t, dataplane.Renewal{Presented: verified.Registered(), KeyID: "1", Began: began.UTC(), ValidFor: time.Minute}, renewals[0])
 		assert.Equal(t, map[string][]string{"a": {"b"}}, verified.Claims().Tags)
+	})
+}
+
+type observed []observe.Outcome
+
+func (o *observed) Observe(outcome observe.Outcome) {
+	if outcome.Operation == observe.Renew || outcome.Operation == observe.Fork {
+		outcome.Took = 0
+		*o = append(*o, outcome)
+	}
+}
+
+func TestRenewalsAndForksAreObserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen observed
+		store := keystore.NewMemory()
+		putKey(t, store, "default", 1, testKey(0))
+		l := &lineage{t: t, store: store, issuer: newIssuer(t, store, dataplane.WithMaxLineage(time.Hour), dataplane.WithObserver(&seen)),
+			validator: newValidator(t, store, dataplane.WithObserver(&seen))}
+		synctest.Wait()
+		raw := l.issue()
+		time.Sleep(20 * time.Minute)
+		verified := l.use(l.renew(raw, ""), "")
+		time.Sleep(token.Skew)
+		l.use(raw, "")
+		require.NoError(t, dataplane.Revoke(t.Context(), store, "default", verified.Registered().ID))
+		synctest.Wait()
+		_, err := l.issuer.Renew(t.Context(), verified, time.Hour)
+		require.ErrorIs(t, err, token.ErrRevoked)
+		of := observe.Outcome{Operation: observe.Renew, Kind: token.KindDataplane, Mesh: "default"}
+		renewed, fork, refused := of, of, of
+		renewed.KeyID, fork.KeyID = "1", "1"
+		fork.Operation, refused.Reason = observe.Fork, token.ReasonRevoked
+		assert.Equal(t, observed{renewed, fork, refused}, seen)
 	})
 }
 
