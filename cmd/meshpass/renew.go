@@ -95,7 +95,7 @@ limit with --max-lineage, --watch warns well before.`,
 		case err == nil:
 			a.say("renewed the token: id %s, key %s, expires %s", plain(issued.ID), plain(issued.KeyID), a.when(issued.ExpiresAt))
 			return nil
-		case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrDenied):
+		case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrDenied), errors.Is(err, token.ErrLineage):
 			a.say("the token was not renewed: %s", err)
 			return errRefused
 		}
