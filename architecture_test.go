@@ -29,14 +29,15 @@ var mayImport = map[string][]string{
 	"keystore/sealed":       {"keystore"},
 	"keystore/keystoretest": {"keystore"},
 
-	"signing":    {"keystore", "token"},
+	"signing":    {"internal/keyfile", "keystore", "token"},
 	"revocation": {"audit", "keystore", "token"},
-	"jwks":       {"internal/strictjson", "signing", "token"},
+	"jwks":       {"internal/keyfile", "internal/strictjson", "signing", "token"},
 
 	"internal/limit":      {},
 	"internal/expiry":     {},
 	"internal/rights":     {},
 	"internal/setting":    {"observe"},
+	"internal/keyfile":    {},
 	"internal/strictjson": {},
 	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/sources":    {"internal/limit", "observe", "signing", "keystore", "token"},
@@ -52,7 +53,7 @@ var mayImport = map[string][]string{
 
 	"internal/caller": {"internal/limit", "dataplane", "zone", "token"},
 
-	"config":  {"jwks", "dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
+	"config":  {"internal/keyfile", "jwks", "dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
 	"metrics": {"observe", "token"},
 	"httpapi": {"audit", "internal/caller", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 

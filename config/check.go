@@ -200,7 +200,13 @@ func (p *problems) kdsClient(c Config) {
 type problems []error
 
 func (p *problems) add(entry string, err error) {
-	*p = append(*p, fmt.Errorf("config: %s: %w", entry, err))
+	problem := fmt.Errorf("config: %s: %w", entry, err)
+	for _, before := range *p { // a source of zone tokens serves two validators
+		if before.Error() == problem.Error() {
+			return
+		}
+	}
+	*p = append(*p, problem)
 }
 
 func (p *problems) addf(entry, format string, args ...any) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/jwks"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
@@ -24,7 +25,8 @@ type KeySource struct {
 	EveryMesh bool   `json:"everyMesh,omitempty" yaml:"everyMesh,omitempty"`
 
 	// JWKSURL is the URL of a JSON Web Key Set, which jwks.URL describes. It needs an
-	// Issuer and an Audience. JWKSFile is the path of a file with such a set, which is
+	// Issuer and an Audience. A Config prints it, with its query: put no secret there. A
+	// set can stand once for the same tokens. JWKSFile is the path of a file with such a set, which is
 	// read again when it changes. KeyFile and Key are one key under the kid KID, as in
 	// [PublicKey]. Set exactly one of the four.
 	JWKSURL  string `json:"jwksURL,omitempty" yaml:"jwksURL,omitempty"`
@@ -82,7 +84,7 @@ func (p *problems) keySources(c Config) (ofMeshes, ofZones []loadedKeys) {
 			p.add(at, err)
 			continue
 		}
-		loaded := loadedKeys{entry: at, mesh: k.Mesh, kid: k.KID, source: source}
+		loaded := loadedKeys{entry: at, mesh: k.Mesh, kid: k.KID, set: k.JWKSURL + k.JWKSFile, source: source}
 		if k.Tokens == tokensZone {
 			ofZones = append(ofZones, loaded)
 		} else {
@@ -114,7 +116,7 @@ func (k KeySource) load() (signing.Source, error) {
 	case !ofSet:
 		return loadKey(k.KID, k.Key, k.KeyFile, demands)
 	case k.JWKSFile != "":
-		if err := pathNotKey(k.JWKSFile); err != nil {
+		if err := keyfile.CheckPath(k.JWKSFile); err != nil {
 			return nil, fmt.Errorf("jwksFile: %w", err)
 		}
 		source := jwks.File(k.JWKSFile, demands)

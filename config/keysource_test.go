@@ -166,17 +166,37 @@ func TestKeySourcesThatMakeNoSenseAreRefused(t *testing.T) {
 		ofSet("jwksFile", missing):            "jwksFile: ",
 		ofSet("jwksFile", inFile(t, "{}")):    "jwksFile: ",
 		ofSet("jwksFile", pem):                "it holds a key, want the path of a file",
-		ofSet("jwksFile", missing, "kid", 7):  "kid belongs to key and keyFile",
+		ofSet("jwksFile", `{"keys":[{"kty":"oct","k":"S3CR3T"}]}`):                                        "it holds a key, want the path of a file",
+		ofSet("jwksFile", "https://idp.example.com/?a=S3CR3T"):                                            "it is a URL, want the path of a file",
+		with("key", nil, "keyFile", `{"kty":"oct","k":"S3CR3T"}`):                                         "it holds a key, want the path of a file",
+		ofSet("jwksFile", missing, "kid", 7):                                                              "kid belongs to key and keyFile",
 		ofSet("jwksURL", "http://idp.example.com", "issuer", "a", "audience", "b"):                        "jwksURL: ",
 		ofSet("jwksURL", "https://idp.example.com", "issuer", "a"):                                        "jwksURL: ",
 		ofSet("jwksURL", "https://idp.example.com", "issuer", "a", "anyIssuer", true, "audience", "mesh"): "want an issuer or anyIssuer",
 	} {
 		_, err := config.Read([]byte(document), nil)
 		assert.ErrorContains(t, err, says, document)
+		assert.NotContains(t, err.Error(), "S3CR3T")
 	}
 	read(t, ofSet("jwksURL", "https://idp.example.com", "anyIssuer", true, "anyAudience", true))
 
 	o := object{"tokens": "dataplane", "everyMesh": true, "kid": "a", "key": pem}
 	_, err := config.Read([]byte(set(keySources, list{o, o})), nil)
 	assert.ErrorContains(t, err, "keySources[1]: meshpass.keySources[0] has the same kid")
+
+	o = object{"tokens": "zone", "kid": "a", "key": pem}
+	_, err = config.Read([]byte(set(keySources, list{o, o})), nil)
+	assert.EqualError(t, err, "config: meshpass.keySources[1]: meshpass.keySources[0] has the same kid")
+
+	ofSetAt := func(place string, is any, audience string) object {
+		return object{"tokens": "dataplane", place: is, "jwksURL": "https://idp.example.com", "issuer": "a", "audience": audience}
+	}
+	one := ofSetAt("mesh", "default", "b")
+	for _, other := range []object{ofSetAt("mesh", "default", "c"), ofSetAt("everyMesh", true, "b")} {
+		for _, both := range []list{{one, other}, {other, one}} {
+			_, err = config.Read([]byte(set(keySources, both)), nil)
+			assert.ErrorContains(t, err, "keySources[1]: meshpass.keySources[0] has the same key set for the same tokens")
+		}
+	}
+	read(t, set(keySources, list{one, ofSetAt("mesh", "other", "b")}))
 }

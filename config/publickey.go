@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
@@ -17,6 +18,7 @@ import (
 type loadedKeys struct {
 	entry     string
 	mesh, kid string // kid is empty for a key set
+	set       string // where the key set is, or empty
 	source    signing.Source
 }
 
@@ -53,14 +55,21 @@ func (p *problems) keys(c Config, entry string, used, useSecrets bool, list []Me
 		if err != nil {
 			p.add(at, err)
 		} else if !twice {
-			keys = append(keys, loadedKeys{at, k.Mesh, k.KID, source})
+			keys = append(keys, loadedKeys{entry: at, mesh: k.Mesh, kid: k.KID, source: source})
 		}
 	}
 	return append(keys, others...)
 }
 
-// kidTwice reports kids that two sources of a validator have.
+// kidTwice reports kids and key sets that two sources of a validator have.
 func (p *problems) kidTwice(keys []loadedKeys) {
+	for i, k := range keys {
+		for _, before := range keys[:i] {
+			if k.set != "" && k.set == before.set && (k.mesh == before.mesh || k.mesh == "" || before.mesh == "") {
+				p.addf(k.entry, "%s has the same key set for the same tokens, so that none of its keys could be used", before.entry)
+			}
+		}
+	}
 	first := map[[2]string]string{}
 	for _, k := range keys {
 		if k.kid == "" {
@@ -126,7 +135,7 @@ func loadKey(kid, key, file string, demands token.Demands) (signing.Source, erro
 	case key == "" && file == "":
 		return nil, errors.New("neither key nor keyFile is set, want one of them")
 	case file != "":
-		if err := pathNotKey(file); err != nil {
+		if err := keyfile.CheckPath(file); err != nil {
 			return nil, fmt.Errorf("keyFile: %w; put a key into key", err)
 		}
 		source, err := signing.PEMFile(kid, file, demands)
@@ -147,14 +156,4 @@ func loadKey(kid, key, file string, demands token.Demands) (signing.Source, erro
 		return nil, fmt.Errorf("%w: %w", errKID, err)
 	}
 	return source, nil
-}
-
-// pathNotKey returns an error if a path is in fact a key: PEM, the base64 of PEM, or a
-// text as long as DER in base64, which has no other mark. The shortest private key has
-// 1,500 bytes. Errors print paths.
-func pathNotKey(path string) error {
-	if strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") || strings.HasPrefix(path, "LS0tLS1C") || len(path) > 1024 {
-		return errors.New("it holds a key, want the path of a file")
-	}
-	return nil
 }

@@ -74,7 +74,7 @@ func TestReadRefusesAWrongConfigurationWithTheNameOfTheEntry(t *testing.T) {
 		"a kid that is no kid":                 {set(dpKeys, list{object{"kid": "é", "key": public}}), dp + `[0] (kid "é"): kid is "é", want printable ASCII`},
 		"a mesh that is none":                  {set(dpKeys, list{object{"kid": "1", "mesh": "../a", "key": public}}), dp + `[0] (kid "1"): mesh: `},
 		"all meshes by a star":                 {set(dpKeys, list{object{"kid": "1", "mesh": "*", "key": public}}), dp + `[0] (kid "1"): mesh: `},
-		"a missing file":                       {set(dpKeys, list{object{"kid": "1", "keyFile": missing}}), dp + `[0] (kid "1"): keyFile: stat ` + missing},
+		"a missing file":                       {set(dpKeys, list{object{"kid": "1", "keyFile": missing}}), dp + `[0] (kid "1"): keyFile: open ` + missing},
 		"a folder":                             {set(dpKeys, list{object{"kid": "1", "keyFile": dir}}), dp + `[0] (kid "1"): keyFile: ` + dir + ` is not a regular file`},
 		"a huge file":                          {set(dpKeys, list{object{"kid": "1", "keyFile": huge}}), dp + `[0] (kid "1"): keyFile: ` + huge + ` has more than 65536 bytes`},
 		"a private key in line":                {set(dpKeys, list{object{"kid": "1", "key": privatePEM(t)}}), dp + `[0] (kid "1"): key: unusable key: found an RSA private key (PKCS#1) where a public key belongs`},

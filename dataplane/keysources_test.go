@@ -434,6 +434,17 @@ func TestAChosenKidGoesBeforeThatOfAnotherSource(t *testing.T) {
 	})
 }
 
+func TestAFileForOneMeshThatWasNeverReadIsNoClashWithOneForEveryMesh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "key.pem")
+		require.NoError(t, os.WriteFile(path, testKey(1).Public().PEM(), 0o600))
+		f := newFollowing(t).start(dataplane.WithSource("default", pemFile(t, "a", path+".missing")), dataplane.WithSourceForEveryMesh(pemFile(t, "a", path)))
+		f.pass(time.Second)
+		f.cannotTell(f.withSerial("a", 1))
+		assert.Zero(t, f.log.Count("another source has a key of the same kid"))
+	})
+}
+
 func TestAKidThatIsChosenInTwoSourcesIsUsedForNeitherNorForTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chosen := func(k *signing.SourceKeys) { k.Chosen = true }
@@ -639,6 +650,32 @@ func TestKeysOfASourceThatCannotBeUsedAreReportedOnceAndTheOthersServe(t *testin
 	})
 }
 
+func TestASourceThatChangesAllItsKeysAtEachReadDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		many := func(n int) map[string]int {
+			keys := map[string]int{}
+			for i := range 1000 {
+				keys[fmt.Sprint("kid", n, "-", i)] = 1
+			}
+			return keys
+		}
+		source, rival := newScriptedSource("idp", nil), newScriptedSource("rival", nil)
+		f := newFollowing(t).start(dataplane.WithSource("default", source), dataplane.WithSource("default", rival))
+		f.pass(time.Second)
+		for n := range 3 {
+			source.hold(many(n))
+			rival.hold(many(n))
+			f.pass(everyRefresh)
+		}
+		for _, message := range []string{"new key", "key is gone"} {
+			assert.Equal(t, 16, f.log.Count(message, "source=idp", "kid=kid0-"), message)
+			assert.Positive(t, f.log.Count(message, "source=idp", "more=984"), message)
+		}
+		assert.Equal(t, 16, f.log.Count("another source has a key of the same kid", "kid=kid2-"))
+		assert.Equal(t, 3, f.log.Count("more keys are not used", "more=984"))
+	})
+}
+
 func TestAValidatorWithSourcesAloneNeedsNoStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newScriptedSource("idp", map[string]int{"1": 1})
@@ -688,6 +725,7 @@ func TestValidatorRefusesSourcesThatMakeNoSense(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	fixed, err := signing.FixedSource(map[string]*signing.PublicKey{"key-1": testKey(0).Public()}, token.Demands{})
 	require.NoError(t, err)
+	set := newScriptedSource("a set", nil)
 	for name, c := range map[string]struct {
 		options []dataplane.ValidatorOption
 		says    string
@@ -701,11 +739,24 @@ func TestValidatorRefusesSourcesThatMakeNoSense(t *testing.T) {
 			dataplane.WithPublicKey("default", "key-1", testKey(0).Public())}, `"key-1": configured twice`},
 		"a kid in two files": {[]dataplane.ValidatorOption{dataplane.WithSourceForEveryMesh(pemFile(t, "key-1", path)),
 			dataplane.WithSourceForEveryMesh(pemFile(t, "key-1", path+"2"))}, `"key-1": configured twice`},
+		"a source twice":                      {[]dataplane.ValidatorOption{dataplane.WithSource("default", set), dataplane.WithSource("default", set)}, "a set is there twice"},
+		"a source for a mesh and every mesh":  {[]dataplane.ValidatorOption{dataplane.WithSource("default", set), dataplane.WithSourceForEveryMesh(set)}, "a set is there twice"},
+		"a source for every mesh and for one": {[]dataplane.ValidatorOption{dataplane.WithSourceForEveryMesh(set), dataplane.WithSource("default", set)}, "a set is there twice"},
 	} {
 		_, err := dataplane.NewValidator(keystore.NewMemory(), c.options...)
 		assert.ErrorContains(t, err, c.says, name)
 		_, err = dataplane.NewOfflineValidator(c.options...)
 		assert.ErrorContains(t, err, c.says, name)
+	}
+}
+
+func TestASourceMayServeTwoMeshes(t *testing.T) {
+	set := newScriptedSource("a set", map[string]int{"a": 1})
+	validator, err := dataplane.NewOfflineValidator(dataplane.WithSource("default", set), dataplane.WithSource("other", set))
+	require.NoError(t, err)
+	defer validator.Close()
+	for _, mesh := range []string{"default", "other"} {
+		assert.NoError(t, check(t, validator, mesh, issue(t, newOfflineIssuer(t, testKey(1), "a"), mesh, day)))
 	}
 }
 

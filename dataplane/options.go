@@ -81,7 +81,8 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 //     contradicts another record;
 //   - "a configured public key hides the key of the same kid in the store", "a key
 //     of a source is not used: the store has a key of the same kid" and "a key is not
-//     used: another source has a key of the same kid" at Warn, with the sources;
+//     used: another source has a key of the same kid" at Warn, with the sources, and
+//     "more keys are not used: there are several of the same kid" at Warn;
 //   - "new key" at Info, and "key is gone: tokens that it signed are refused"
 //     at Warn;
 //   - "another key has this kid now: tokens of the key before are refused" at Warn,
@@ -96,7 +97,8 @@ func (o keyOption) applyRemoval(r *keylife.Removal) error {
 //
 // The first two are limited to a burst of 10 and then one a second; left_out
 // counts the suppressed messages. The others are logged once per change. Those about a
-// source name it; the scope "*" stands for every mesh.
+// source name it; the scope "*" stands for every mesh. A change of a source logs at most 16
+// kids under one message, and then how many more there are.
 func WithLogger(log *slog.Logger) Option { return option(setting.WithLogger(log)) }
 
 // WithObserver adds an observer, which is told the outcome of each Validate or Issue and,

@@ -38,9 +38,9 @@
 //
 // The session of a stream ends when its token expires or is revoked, when its
 // key is removed, when the store cannot be read for too long, or when the
-// validator is closed. The stream interceptor then returns the status at once,
-// whatever the handler does. To do so, it runs the handler in a separate goroutine.
-// For the handler this means:
+// validator is closed. The peer then gets the status at once, whatever the handler does:
+// the interceptor writes it to the server's transport, as grpc does when a handler
+// returns. For the handler this means:
 //
 //   - The context of its stream ends with the session, with the reason as its
 //     cause (context.Cause).
@@ -48,10 +48,15 @@
 //     Recv or Send in progress returns too, even if a client that does not read
 //     blocks the Send.
 //   - It may still run after the end of the stream, until it notices the end. The
-//     interceptor then drops its result. Server.GracefulStop does not wait for it.
-//   - A panic in it continues in the goroutine of the interceptors, where outer
-//     interceptors can recover it; the log has its original stack. If the
-//     stream is already over, the panic is only logged.
+//     interceptor then drops its result and returns the status. Until then, as after a
+//     client that has left, it counts for grpc.MaxConcurrentStreams and
+//     Server.GracefulStop waits for it.
+//   - A panic in it reaches the outer interceptors, which can recover it; the log has
+//     its stack. If the stream is already over, the panic is only logged.
+//
+// Outer interceptors see the status when the handler has returned. They can no longer
+// change it, or add trailers to it. [WithHandlerGoroutines] is for servers with such
+// interceptors, and for those with handlers that ignore the end of their streams.
 //
 // If the handler returns and the session ends, the first event decides the status.
 // If the interceptor finds both, the end of the session decides.

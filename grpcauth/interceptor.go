@@ -66,6 +66,8 @@ type interceptor struct {
 	log     *slog.Logger
 	callers caller.Log
 	passed  map[string]string // services that need no token here, with the option that says so
+
+	separate bool // handlers of streams run in goroutines of their own
 }
 
 func newInterceptor(auth AuthFunc, options []Option) (*interceptor, error) {
@@ -117,20 +119,14 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 		return handler(server, stream)
 	}
 	ctx := stream.Context()
-	identity, err := i.authenticate(ctx, info.FullMethod)
+	identity, err := i.authenticateApart(ctx, info.FullMethod)
 	if err != nil {
 		return err
 	}
 	bound, release := identity.Bind(NewContext(ctx, identity))
 	defer release()
-	guarded := &guardedStream{stream: stream, ctx: bound, call: ctx}
-	err, reason := guarded.run(
-		func() error { return handler(server, guarded) },
-		func(value any, stack []byte) { i.logPanic(ctx, info.FullMethod, value, stack) })
-	if reason != nil {
-		i.logEnd(ctx, info.FullMethod, identity, reason)
-	}
-	return err
+	guarded := &guardedStream{stream: stream, ctx: bound, call: ctx, of: i, method: info.FullMethod, identity: identity}
+	return guarded.serve(func() error { return handler(server, guarded) })
 }
 
 // authenticate returns the identity, or a status error.
@@ -144,6 +140,18 @@ func (i *interceptor) authenticate(ctx context.Context, method string) (Identity
 		return nil, Status(err).Err()
 	}
 	return identity, nil
+}
+
+// authenticateApart calls authenticate in another goroutine. Verifying a token takes
+// several times the stack that an idle stream needs, and the goroutine of a stream would
+// keep it.
+func (i *interceptor) authenticateApart(ctx context.Context, method string) (identity Identity, err error) {
+	done := apart(func() (err error) {
+		identity, err = i.authenticate(ctx, method)
+		return err
+	}, func(value any, stack []byte) { i.logPanic(ctx, "AuthFunc", method, value, stack) })
+	err = (<-done).here()
+	return identity, err
 }
 
 // endOfSession returns why a session ended. It returns nil if the session has not

@@ -25,11 +25,11 @@ func call(ctx context.Context, method string, reason error) []slog.Attr {
 	return append(attrs(ctx, method), slog.String("code", Status(reason).Code().String()))
 }
 
-// logPanic logs the stack of a panic in a handler, which is lost when the panic
-// continues.
-func (i *interceptor) logPanic(ctx context.Context, method string, value any, stack []byte) {
+// logPanic logs the stack of a panic in a handler or an AuthFunc, which is lost when the
+// panic continues in another goroutine.
+func (i *interceptor) logPanic(ctx context.Context, what, method string, value any, stack []byte) {
 	attrs := append(attrs(ctx, method), slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(stack)))
-	i.log.LogAttrs(ctx, slog.LevelError, "handler panicked", attrs...)
+	i.log.LogAttrs(ctx, slog.LevelError, what+" panicked", attrs...)
 }
 
 // withAddress names the peer in audit events about its token.

@@ -15,13 +15,29 @@ type Option func(*interceptor) error
 // and "session ended" for a session that ended before its call. Both are at Info,
 // or at Warn for an error that [Status] does not know. They are limited to a burst
 // of 10 and then one a second, except for sessions that the validator ended.
-// "handler panicked" is at Error.
+// "handler panicked" and "AuthFunc panicked", for streams only, are at Error.
 func WithLogger(log *slog.Logger) Option {
 	return func(i *interceptor) error {
 		if log == nil {
 			return errors.New("WithLogger: the logger is nil; slog.New(slog.DiscardHandler) logs nothing")
 		}
 		i.log = log
+		return nil
+	}
+}
+
+// WithHandlerGoroutines runs the handler of each stream in a goroutine of its own. The
+// stream interceptor then returns at the end of the session even if the handler does not:
+// the interceptors around it see the status at once and can change it, and a handler that
+// ignores the end counts neither for grpc.MaxConcurrentStreams nor for
+// Server.GracefulStop. Each stream takes more memory for that. The peer learns of the end
+// at once with and without this option.
+//
+// The interceptor does so in any case if it cannot end a call of the server's transport
+// otherwise, as with a transport that is not of grpc-go.
+func WithHandlerGoroutines() Option {
+	return func(i *interceptor) error {
+		i.separate = true
 		return nil
 	}
 }

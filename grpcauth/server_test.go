@@ -43,6 +43,7 @@ type global struct {
 	service testService
 	around  []grpc.StreamServerInterceptor // outside of the authentication
 	options []grpc.ServerOption
+	server  *grpc.Server
 	conn    *grpc.ClientConn
 }
 
@@ -109,10 +110,11 @@ func idOf(tb testing.TB, raw string) string {
 // serve starts the server, with an authenticator, and connects to it.
 func (g *global) serve(auth grpcauth.AuthFunc, options ...grpcauth.Option) {
 	options = append([]grpcauth.Option{grpcauth.WithLogger(g.log.Logger())}, options...)
-	guards, err := grpcauth.ServerOptions(auth, options...)
+	guards, err := grpcauth.ServerOptions(auth, append(options, way()...)...)
 	require.NoError(g.tb, err)
 	all := append(g.options, grpc.ChainStreamInterceptor(g.around...))
 	address := loopback.Server(g.tb, func(s *grpc.Server) {
+		g.server = s
 		testpb.RegisterTestServiceServer(s, &g.service)
 		healthpb.RegisterHealthServer(s, health.NewServer())
 		reflection.Register(s)

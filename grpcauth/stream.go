@@ -2,59 +2,92 @@ package grpcauth
 
 import (
 	"context"
-	"runtime"
 	"runtime/debug"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // guardedStream is the stream that a handler uses. After the end of the session it
-// no longer calls grpc's stream, which belongs to grpc again after the interceptor
-// has returned.
+// no longer calls grpc's stream, to which the status has then been given.
 type guardedStream struct {
-	stream grpc.ServerStream
-	ctx    context.Context // ends with the session
-	call   context.Context
+	stream   grpc.ServerStream
+	ctx      context.Context // ends with the session
+	call     context.Context
+	of       *interceptor
+	method   string
+	identity Identity
 
 	mu     sync.Mutex // also held while headers and trailers are set, which does not block
 	reason error      // set when the end of the session is first seen
+
+	logged  sync.Once
+	writing sync.WaitGroup // of the status, by serveHere
 }
 
-// outcome is the result of a handler.
-type outcome struct {
-	err      error
-	panicked any
-	exited   bool // by runtime.Goexit
+// statusWriter is a stream of grpc's transports that ends with a status. Their type is
+// internal to grpc, so another version of grpc may not have this method.
+type statusWriter interface {
+	WriteStatus(*status.Status) error
 }
 
-// run calls the handler in a new goroutine and returns its result. If the session
-// ends first, run returns the status and the reason at once. If the handler panics,
-// run reports the panic with its stack, and panics too unless the session has ended.
-//
-// When run returns at the end of the session, only SendMsg and RecvMsg of grpc's
-// stream may still be running. grpc ends them when it has the status: it expects
-// that handlers leave such calls running, and synchronises the shared state.
-func (s *guardedStream) run(handler func() error, panicked func(value any, stack []byte)) (err, reason error) {
-	if reason := s.end(); reason != nil {
-		return Status(reason).Err(), reason
+// serve calls the handler and returns its result. If the session ends first, the peer
+// gets the status at once, and serve returns it.
+func (s *guardedStream) serve(handler func() error) error {
+	if s.end() != nil {
+		return s.over().Err()
 	}
-	done := make(chan outcome, 1) // buffered: the goroutine never blocks
-	go func() {
-		result := outcome{exited: true}
-		defer func() {
-			if result.exited {
-				if result.panicked = recover(); result.panicked != nil {
-					panicked(result.panicked, debug.Stack())
+	if transport, ok := grpc.ServerTransportStreamFromContext(s.call).(statusWriter); ok && !s.of.separate {
+		return s.serveHere(transport, handler)
+	}
+	return s.serveApart(handler)
+}
+
+// serveHere calls the handler. At the end of the session it writes the status to the
+// transport while the handler still runs. To grpc that is the end of the call: calls of
+// the stream in progress return, later writes of a status do nothing, and all that they
+// share is synchronised, since a failing SendMsg or RecvMsg of any goroutine does the same.
+func (s *guardedStream) serveHere(transport statusWriter, handler func() error) (err error) {
+	s.writing.Add(1)
+	stop := context.AfterFunc(s.ctx, func() {
+		defer s.writing.Done()
+		if s.end() != nil { // else the call ended, which grpc handles
+			_ = transport.WriteStatus(s.over()) // it fails if the peer can no longer be told
+		}
+	})
+	returned := false
+	defer func() {
+		if !stop() {
+			s.writing.Wait() // so that the stream is left alone from now on
+		}
+		over := s.end() != nil
+		if !returned {
+			if value := recover(); value != nil {
+				s.of.logPanic(s.call, "handler", s.method, value, debug.Stack())
+				if !over {
+					panic(value)
 				}
 			}
-			done <- result
-		}()
-		result.err = handler()
-		result.exited = false
+		}
+		if over {
+			err = s.over().Err()
+		}
 	}()
+	err = handler()
+	returned = true
+	return err
+}
 
+// serveApart calls the handler in a new goroutine. At the end of the session it returns
+// at once, so that grpc writes the status.
+//
+// Then only SendMsg and RecvMsg of grpc's stream may still be running. grpc ends them
+// when it has the status: it expects that handlers leave such calls running, and
+// synchronises the shared state.
+func (s *guardedStream) serveApart(handler func() error) error {
+	done := apart(handler, func(value any, stack []byte) { s.of.logPanic(s.call, "handler", s.method, value, stack) })
 	var result outcome
 	select {
 	case result = <-done:
@@ -63,16 +96,16 @@ func (s *guardedStream) run(handler func() error, panicked func(value any, stack
 			result = <-done
 		}
 	}
-	if reason := s.end(); reason != nil {
-		return Status(reason).Err(), reason
+	if s.end() != nil {
+		return s.over().Err()
 	}
-	switch {
-	case result.panicked != nil:
-		panic(result.panicked)
-	case result.exited:
-		runtime.Goexit()
-	}
-	return result.err, nil
+	return result.here()
+}
+
+// over returns the status of a session that has ended. It first logs the end, once.
+func (s *guardedStream) over() *status.Status {
+	s.logged.Do(func() { s.of.logEnd(s.call, s.method, s.identity, s.reason) })
+	return Status(s.reason)
 }
 
 // end returns why the session ended, or nil. A reason, once set, does not change.

@@ -25,6 +25,11 @@
 // body is not looked for. The handler's request has no header Authorization, see
 // [WithTokenInRequest].
 //
+// A reverse proxy behind the middleware should name the caller to its backends in a header
+// of its own, which its Rewrite sets from [FromContext]. A peer can have Client-Id removed
+// on the way, by naming it in the header Connection, and can send names that some servers
+// take for it, such as Client_Id.
+//
 // # Answers
 //
 // A peer gets one of three statuses, see [Status], with a constant body in the form of

@@ -3,13 +3,11 @@ package jwks
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"sync"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 )
@@ -23,8 +21,12 @@ const fileRefresh = 500 * time.Millisecond
 // file fails too: only {"keys":[]} has no keys.
 //
 // The file is a regular one, or a link to one, with a set as [Parse] wants it. A byte
-// order mark is skipped. The demands may be empty. File itself reads nothing.
+// order mark is skipped. The demands may be empty. File itself reads nothing. A path that is in
+// fact a key set or a URL is printed nowhere: each read fails.
 func File(path string, demands token.Demands) signing.Source {
+	if err := keyfile.CheckPath(path); err != nil {
+		return &file{path: "a key set without a path", demands: demands, fault: fmt.Errorf("jwks: the path of the file: %w", err)}
+	}
 	return &file{path: path, demands: demands}
 }
 
@@ -32,6 +34,7 @@ func File(path string, demands token.Demands) signing.Source {
 type file struct {
 	path    string
 	demands token.Demands
+	fault   error // of the path
 
 	mu     sync.Mutex
 	digest [sha256.Size]byte
@@ -50,9 +53,15 @@ func (f *file) Read(context.Context) (signing.SourceKeys, error) {
 
 // read returns the set in the file.
 func (f *file) read() (Set, error) {
-	data, err := readFile(f.path)
+	if f.fault != nil {
+		return Set{}, f.fault
+	}
+	data, err := keyfile.Read(f.path, MaxSize)
 	if err != nil {
 		return Set{}, err
+	}
+	if len(data) > MaxSize { // before white space is trimmed
+		return Set{}, errTooLarge
 	}
 	digest := sha256.Sum256(data)
 	if f.set.Keys != nil && digest == f.digest {
@@ -79,25 +88,4 @@ func (s Set) keep(earlier Set) {
 			s.Keys[kid] = before
 		}
 	}
-}
-
-// readFile reads a regular file that is not larger than a set may be.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path) // opening a pipe would wait for a writer
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
-	if len(data) > MaxSize { // before white space is trimmed
-		return nil, errTooLarge
-	}
-	return data, err
 }

@@ -131,3 +131,12 @@ func TestReadsOfAFileMayBeConcurrent(t *testing.T) {
 	}
 	readers.Wait()
 }
+
+func TestAKeySetInPlaceOfAPathIsPrintedNowhere(t *testing.T) {
+	for _, path := range []string{`{"keys":[{"kty":"oct","k":"S3CR3T"}]}`, "https://id.example.com/keys?token=S3CR3T"} {
+		source := jwks.File(path, demands)
+		_, err := source.Read(t.Context())
+		require.ErrorContains(t, err, "want the path of a file")
+		require.NotContains(t, err.Error()+source.String(), "S3CR3T")
+	}
+}

@@ -176,6 +176,9 @@ func (e *endpoint) setURL(address string) error {
 	case u.Fragment != "":
 		return errors.New("the URL has a fragment, want none")
 	}
+	if local && ip == nil { // a proxy is bypassed for this spelling alone
+		u.Host = strings.ToLower(u.Host)
+	}
 	e.url = u
 	e.name = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 	if u.RawQuery != "" {
@@ -269,7 +272,7 @@ func (e *endpoint) fetch(ctx context.Context) fetched {
 	defer cancel()
 	var header http.Header
 	if header, f.err = e.get(ctx); f.err != nil {
-		f.err = shorten(f.err)
+		f.err = e.describe(f.err)
 		return f
 	}
 	f.set, f.refresh = e.good, min(max(freshness(header), e.floor), maxRefresh)
@@ -359,11 +362,15 @@ func seconds(text string) time.Duration {
 	return time.Duration(min(n, largest)) * time.Second
 }
 
-// shorten bounds the text of an error, into which an endpoint may have put what it likes,
-// and escapes it.
-func shorten(err error) error {
-	quoted := strconv.QuoteToASCII(err.Error())
-	text := strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+// describe bounds the text of an error, into which an endpoint may have put what it likes,
+// also the query that it was sent, and escapes it.
+func (e *endpoint) describe(err error) error {
+	text := err.Error()
+	if e.url.RawQuery != "" {
+		text = strings.ReplaceAll(text, e.url.RawQuery, "...")
+	}
+	quoted := strconv.QuoteToASCII(text)
+	text = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 	if len(text) > maxErrorLength {
 		text = text[:maxErrorLength] + "..."
 	}

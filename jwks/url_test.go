@@ -1,6 +1,7 @@
 package jwks_test
 
 import (
+	"bufio"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -554,6 +555,40 @@ func TestTheNameOfASourceHasNoQuery(t *testing.T) {
 	_, err := failing.Read(t.Context())
 	require.Regexp(t, `^\\x1b\[31m(\\n)+\.\.\.$`, err.Error())
 	require.Less(t, len(err.Error()), 400)
+}
+
+func TestWhatAnEndpointEchoesOfTheQueryIsInNoError(t *testing.T) {
+	for says, answer := range map[string]string{
+		`failed to parse Location header "http://a b/?..."`:   "HTTP/1.1 302 Found\r\nLocation: http://a b/?token=S3CR3T\r\n\r\n",
+		`malformed HTTP status code "/keys?..."`:              "GET /keys?token=S3CR3T HTTP/1.1\r\n\r\n",
+		`malformed MIME header: missing colon: "token=... x"`: "HTTP/1.1 200 OK\r\ntoken=token=S3CR3T x\r\n\r\n",
+	} {
+		server, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() {
+			if c, err := server.Accept(); err == nil {
+				_, _ = http.ReadRequest(bufio.NewReader(c))
+				_, _ = io.WriteString(c, answer)
+				_ = c.Close()
+			}
+		}()
+		_, err = newSource(t, "http://"+server.Addr().String()+"/keys?token=S3CR3T").Read(t.Context())
+		require.NoError(t, server.Close())
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "S3CR3T")
+	}
+}
+
+// http.ProxyFromEnvironment bypasses a proxy for this spelling alone.
+func TestLocalhostIsRequestedInLowerCase(t *testing.T) {
+	var asked string
+	source := newSource(t, "http://LocalHost:8080/Keys", jwks.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		asked = r.URL.String()
+		return nil, errors.New("no answer")
+	})}))
+	_, err := source.Read(t.Context())
+	require.ErrorContains(t, err, "no answer")
+	require.Equal(t, "http://localhost:8080/Keys", asked)
 }
 
 func TestAURLDemandsIssuerAndAudienceUnlessTheyAreGivenUpByName(t *testing.T) {

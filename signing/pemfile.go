@@ -2,13 +2,10 @@ package signing
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -36,24 +33,19 @@ var _ ChosenSource = (*File)(nil)
 // another key.
 //
 // PEMFile does not read the file. The error is about a kid that token.CheckKeyID refuses,
-// an empty path, or a path that is in fact a key, which the error does not contain.
+// an empty path, or a path that is in fact a key or a URL, which the error does not
+// contain.
 func PEMFile(kid, path string, demands token.Demands) (*File, error) {
-	switch err := token.CheckKeyID(kid); {
-	case err != nil:
+	if err := token.CheckKeyID(kid); err != nil {
 		return nil, fmt.Errorf("signing: public key: %w", err)
-	case path == "":
+	}
+	if path == "" {
 		return nil, fmt.Errorf("signing: public key %q: the path of its file is empty", kid)
-	case isKey(path): // errors print paths
-		return nil, errors.New("it holds a key, want the path of a file")
+	}
+	if err := keyfile.CheckPath(path); err != nil {
+		return nil, fmt.Errorf("signing: public key %q: the path of its file: %w", kid, err)
 	}
 	return &File{kid, path, demands}, nil
-}
-
-// isKey reports whether a path is in fact a key: PEM, the base64 of PEM, or a text as
-// long as DER in base64, which has no other mark. The shortest private key has 1,500
-// bytes.
-func isKey(path string) bool {
-	return strings.ContainsAny(path, "\n\r") || strings.Contains(path, "-----") || strings.HasPrefix(path, "LS0tLS1C") || len(path) > 1024
 }
 
 // Read implements [Source]. The error names the file and contains none of its content. It
@@ -78,19 +70,7 @@ func (f *File) KeyIDs() []string { return []string{f.kid} }
 func (f *File) String() string { return f.path }
 
 func readPublicKey(path string) (*PublicKey, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // opening a named pipe would block
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	data, err := keyfile.Read(path, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}

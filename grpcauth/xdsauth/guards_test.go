@@ -43,9 +43,8 @@ func TestTwoGuardsOfOneServerEachGuardTheirServices(t *testing.T) {
 	guards, err := grpcauth.ServerOptions(grpcauth.Zone(zone.NewAuthenticator(validator), zone.ScopeCP),
 		grpcauth.WithLogger(z.log.Logger()), grpcauth.WithServicesGuardedElsewhere(ads, cds))
 	require.NoError(t, err)
-	ofProxies, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator),
+	ofProxies := guardsOf(t, dataplane.NewAuthenticator(z.validator),
 		xdsauth.WithLogger(z.log.Logger()), xdsauth.WithServicesGuardedElsewhere(forZones))
-	require.NoError(t, err)
 	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), append(guards, ofProxies...))
 
 	for name, c := range map[string]struct {

@@ -286,13 +286,12 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 func TestAServerThatDoesNotHeedTheEndIsLeftBehind(t *testing.T) {
 	z := newZoneCP(t)
 	stubborn := &stubbornServer{release: make(chan struct{}), left: make(chan error, 1)}
-	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
-	require.NoError(t, err)
+	guards := guardsOf(t, dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	z.serveXDS(stubborn, guards)
 	raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	p := z.open(variants[0], raw)
 	require.NoError(t, p.request(node("default.dp-1", nil)))
-	_, err = p.receive()
+	_, err := p.receive()
 	require.NoError(t, err)
 	z.revoke(raw)
 	assert.Equal(t, codes.Unauthenticated, endOf(p).Code())
@@ -439,8 +438,7 @@ func TestOtherServicesAreRefusedUnlessLeftOpen(t *testing.T) {
 func TestAnInsecureServerTakesProxiesWithoutATokenAndStillHoldsThemToTheirNode(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z := newZoneCP(t)
-		guards, err := xdsauth.ServerOptions(insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
-		require.NoError(t, err)
+		guards := guardsOf(t, insecure.Authenticator{}, xdsauth.WithLogger(z.log.Logger()))
 		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 		p, err := v.open(t.Context(), z.conn)
 		require.NoError(t, err)

@@ -169,9 +169,8 @@ func TestTheCasesOfKumasOwnTestsAreAsTheDocumentSays(t *testing.T) {
 				"dataplane.resource": `{"type":"Zone` + map[string]string{"ingress": "Ingress", "egress": "Egress"}[as[0]] + `","name":"web-01","networking":{"address":"127.0.0.1","port":10001}}`}), pass))
 		}
 
-		guards, err := xdsauth.ServerOptions(insecure.Authenticator{},
+		guards := guardsOf(t, insecure.Authenticator{},
 			xdsauth.WithZoneProxies(zones.authenticator, "zone-1"), xdsauth.WithLogger(z.log.Logger()))
-		require.NoError(t, err)
 		z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), guards)
 		said("X12", true, z.answer(v, zoneProxy("zi-1", "ingress", ""), "some-random-token"))
 		said("X13", true, z.answer(v, zoneProxy("ze-1", "egress", ""), "some-random-token"))

@@ -128,8 +128,7 @@ func newLoad(tb testing.TB, v variant, store keystore.KeyStore, n int) *load {
 	validator, err := dataplane.NewValidator(store, dataplane.WithLogger(quiet), dataplane.WithLeeway(0))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { validator.Close() })
-	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(quiet))
-	require.NoError(tb, err)
+	guards := guardsOf(tb, dataplane.NewAuthenticator(validator), xdsauth.WithLogger(quiet))
 
 	l := &load{tb: tb, variant: v, store: store, version: 1, raws: tokens(tb, n), heard: make(chan hearing, n), ended: make(chan ending, n)}
 	l.zone = &zoneCP{tb: tb, snapshots: cachev3.NewSnapshotCache(false, everyNode{}, nil)}

@@ -95,6 +95,15 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
+// WithHandlerGoroutines runs the handler of each stream in a goroutine of its own, as
+// grpcauth.WithHandlerGoroutines does. The server of go-control-plane does not need it.
+func WithHandlerGoroutines() Option {
+	return func(a *authenticator) error {
+		a.options = append(a.options, grpcauth.WithHandlerGoroutines())
+		return nil
+	}
+}
+
 // WithOpenServices lets every peer call other services on the same server, as
 // grpcauth.WithOpenServices does.
 func WithOpenServices(names ...string) Option {

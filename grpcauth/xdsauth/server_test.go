@@ -137,8 +137,7 @@ func idOf(tb testing.TB, raw string) string {
 // serve starts go-control-plane's server and connects to it.
 func (z *zoneCP) serve(options ...xdsauth.Option) {
 	options = append([]xdsauth.Option{xdsauth.WithLogger(z.log.Logger())}, options...)
-	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), options...)
-	require.NoError(z.tb, err)
+	guards := guardsOf(z.tb, dataplane.NewAuthenticator(z.validator), options...)
 	server := serverv3.NewServer(context.Background(), z.snapshots, z.callbacks)
 	z.serveXDS(server, guards)
 }

@@ -24,8 +24,7 @@ import (
 
 func TestUnaryRequestsAreHeldToTheirTokenAndNode(t *testing.T) {
 	z := newZoneCP(t)
-	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
-	require.NoError(t, err)
+	guards := guardsOf(t, dataplane.NewAuthenticator(z.validator), xdsauth.WithLogger(z.log.Logger()))
 	z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 	revoked, cutOff := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour), z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
 	z.revoke(revoked)

@@ -202,8 +202,7 @@ func TestAHandlerSeesTheZoneTokenOfAZoneProxy(t *testing.T) {
 func TestUnaryRequestsOfZoneProxiesAreHeldToTheirTokensToo(t *testing.T) {
 	z, zones := newZoneCP(t), newZoneTokens(t)
 	option := xdsauth.WithZoneProxies(zones.authenticator, "west")
-	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(z.validator), option, xdsauth.WithLogger(z.log.Logger()))
-	require.NoError(t, err)
+	guards := guardsOf(t, dataplane.NewAuthenticator(z.validator), option, xdsauth.WithLogger(z.log.Logger()))
 	z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), guards)
 	for proxyType, want := range map[string]codes.Code{"ingress": codes.OK, "egress": codes.PermissionDenied} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", zones.issue("west", time.Hour, "ingress"))
@@ -216,9 +215,8 @@ func TestUnaryRequestsOfZoneProxiesAreHeldToTheirTokensToo(t *testing.T) {
 func TestWhereProxiesNeedNoTokenZoneProxiesDo(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z, zones := newZoneCP(t), newZoneTokens(t)
-		guards, err := xdsauth.ServerOptions(insecure.Authenticator{},
+		guards := guardsOf(t, insecure.Authenticator{},
 			xdsauth.WithZoneProxies(zones.authenticator, "west"), xdsauth.WithLogger(z.log.Logger()))
-		require.NoError(t, err)
 		z.serveXDS(serverv3.NewServer(t.Context(), z.snapshots, z.callbacks), guards)
 		z.welcome(v, "", node("default.dp-1", nil))
 		z.welcome(v, zones.issue("west", time.Hour, "ingress"), zoneProxy("zi-1", "ingress", ""))

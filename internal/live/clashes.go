@@ -56,10 +56,12 @@ func (v *Validator) reportClashesOfSource(now known, c sources.Change) {
 	v.reportClashes(now, all)
 }
 
-// reportClashes logs those that are clashes, each once, and forgets the others.
+// reportClashes logs those that are clashes, each once, and forgets the others. After
+// maxKids it logs how many more there are.
 func (v *Validator) reportClashes(now known, all []clash) {
 	v.clashes.mu.Lock()
 	defer v.clashes.mu.Unlock()
+	logged := 0
 	for _, c := range all {
 		message, attrs := v.describeClash(now, c)
 		if message == v.clashes.logged[c] {
@@ -73,7 +75,13 @@ func (v *Validator) reportClashes(now known, all []clash) {
 			v.clashes.logged = make(map[clash]string)
 		}
 		v.clashes.logged[c] = message
+		if logged++; logged > maxKids {
+			continue
+		}
 		v.config.Log.Warn(message, append(attrs, slog.String("kind", string(v.family.Kind)), slog.String("scope", string(c.scope)), slog.String("kid", c.kid))...)
+	}
+	if more := logged - maxKids; more > 0 {
+		v.config.Log.Warn("more keys are not used: there are several of the same kid", slog.String("kind", string(v.family.Kind)), slog.Int("more", more))
 	}
 }
 

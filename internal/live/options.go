@@ -188,19 +188,23 @@ func fixed(kid string, key *signing.PublicKey) (*signing.Fixed, error) {
 }
 
 func (c *Config) addSource(scope keystore.Scope, source signing.Source) error {
-	if value := reflect.ValueOf(source); !value.IsValid() || value.Kind() == reflect.Pointer && value.IsNil() {
+	value := reflect.ValueOf(source)
+	if !value.IsValid() || value.Kind() == reflect.Pointer && value.IsNil() {
 		return errors.New("WithSource: the source is nil")
 	}
-	if added, ok := source.(signing.ChosenSource); ok {
-		for _, p := range c.sources {
-			before, ok := p.Source.(signing.ChosenSource)
-			if !ok || p.Scope != scope {
-				continue
-			}
-			for _, kid := range added.KeyIDs() {
-				if slices.Contains(before.KeyIDs(), kid) {
-					return fmt.Errorf("public key %q: configured twice", kid)
-				}
+	added, chosen := source.(signing.ChosenSource)
+	for _, p := range c.sources {
+		overlaps := p.Scope == scope || p.Scope == sources.EveryScope || scope == sources.EveryScope
+		if !chosen && overlaps && value.Comparable() && p.Source == source {
+			return fmt.Errorf("WithSource: %s is there twice for the same tokens, so that none of its keys could be used", source)
+		}
+		before, ok := p.Source.(signing.ChosenSource)
+		if !chosen || !ok || p.Scope != scope {
+			continue
+		}
+		for _, kid := range added.KeyIDs() {
+			if slices.Contains(before.KeyIDs(), kid) {
+				return fmt.Errorf("public key %q: configured twice", kid)
 			}
 		}
 	}

@@ -83,21 +83,29 @@ func (v *Validator) sourceChanged(c sources.Change) {
 	for _, p := range c.Problems {
 		log.Warn("source problem", slog.String("problem", p))
 	}
-	for _, kid := range c.Removed {
-		log.Warn(keyGone, slog.String("kid", kid))
-	}
-	for _, kid := range c.Replaced {
-		log.Warn("another key has this kid now: tokens of the key before are refused", slog.String("kid", kid))
-	}
+	logKids(log.Warn, keyGone, c.Removed)
+	logKids(log.Warn, "another key has this kid now: tokens of the key before are refused", c.Replaced)
 	if !c.First {
-		for _, kid := range c.Added {
-			log.Info(keyNew, slog.String("kid", kid))
-		}
+		logKids(log.Info, keyNew, c.Added)
 	}
 	if c.Empty {
 		log.Warn("the source has no key")
 	}
 	v.reportClashesOfSource(now, c)
+}
+
+// maxKids is how many kids a change of a source logs under one message. The owner of a key
+// set may change all of them as often as it is read.
+const maxKids = 16
+
+// logKids logs a message for each kid, and how many more there are.
+func logKids(log func(string, ...any), message string, kids []string) {
+	for _, kid := range kids[:min(len(kids), maxKids)] {
+		log(message, slog.String("kid", kid))
+	}
+	if more := len(kids) - maxKids; more > 0 {
+		log(message, slog.Int("more", more))
+	}
 }
 
 // keysChanged ends the sessions of a scope, or of every scope, whose keys are no longer

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -68,10 +69,11 @@ func (s *State) find(scope keystore.Scope, kid string) (*Held, error) {
 // left out where a chosen one for the scope alone goes before them.
 func (s *State) Hidden(scope keystore.Scope, kid string) string {
 	used, err := s.Find(scope, kid)
+	rivals := errors.Is(err, token.ErrUnknownKey) // otherwise one is used, or will be once it was read
 	var names []string
 	for _, level := range s.levels(scope, kid) {
 		for _, h := range level {
-			if err != nil || h != used && !h.Chosen {
+			if rivals || h != used && !h.Chosen {
 				names = append(names, h.Source.String())
 			}
 		}
