@@ -69,6 +69,7 @@ func TestClientRenewsTokensOfBothKinds(t *testing.T) {
 	var failed *httpapi.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, http.StatusTooManyRequests, failed.Status)
+	assert.InDelta(t, 6*60, failed.RetryAfter().Seconds(), 5, "a tenth of the shorter lifetime")
 	assert.Equal(t, 1, w.log.Count("audit: not done", "action=renew", "jti="+first.ID))
 
 	first, err = admin.IssueZone(ctx, token.Zone{Zone: "west", Scope: []string{"ingress", "cp"}}, time.Hour)
@@ -100,6 +101,7 @@ func TestClientSaysWhyATokenIsNotRenewed(t *testing.T) {
 		return !isTooEarly(err)
 	}, 10*time.Second, 50*time.Millisecond)
 	require.ErrorIs(t, err, httpapi.ErrUnauthenticated)
+	require.ErrorIs(t, err, token.ErrInvalid)
 	assert.NotContains(t, err.Error(), first.Token)
 }
 
