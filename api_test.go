@@ -78,11 +78,11 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 	for _, pkg := range loadKinds(t) {
 		makers, takers := options(pkg)
 		for taker, makerNames := range map[string][]string{
-			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
-			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
-			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners"},
-			"NewValidator":        {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
-			"NewOfflineValidator": {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens"},
+			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewValidator":        {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens", "WithForkHandler"},
+			"NewOfflineValidator": {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens", "WithForkHandler"},
 			"RemoveKey":           {"WithPublishDelay", "UnlessUsed", "Forced"},
 		} {
 			require.Contains(t, takers, taker)

@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/sources":    {"internal/limit", "observe", "signing", "keystore", "token"},
 	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
+	"internal/live": {"audit", "internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
 		"observe", "signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
@@ -55,9 +55,9 @@ var mayImport = map[string][]string{
 
 	"config":  {"internal/keyfile", "jwks", "dataplane", "dataplane/insecure", "zone", "observe", "signing", "keystore", "token"},
 	"metrics": {"observe", "token"},
-	"httpapi": {"audit", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
+	"httpapi": {"audit", "internal/caller", "dataplane", "zone", "jwks", "signing", "revocation", "keystore", "token"},
 
-	"httpauth": {"internal/caller", "dataplane", "zone", "token"},
+	"httpauth": {"audit", "internal/caller", "dataplane", "zone", "token"},
 	"renewal":  {"internal/rights", "token"},
 
 	// What only tests import.
@@ -78,7 +78,7 @@ var mayImport = map[string][]string{
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
-	"grpcauth":                   {"internal/caller", "dataplane", "zone", "token"},
+	"grpcauth":                   {"audit", "internal/caller", "dataplane", "zone", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"metrics/prommetrics":        {"metrics", "observe"},

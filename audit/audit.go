@@ -1,6 +1,6 @@
 // Package audit records decisions about tokens and keys as events on log/slog:
-// each token that was issued or refused, revoked or restored, each cutoff, and each key
-// that was created, added or removed. An event never holds a token.
+// each token that was issued, renewed or refused, revoked or restored, each cutoff, and
+// each key that was created, added or removed. An event never holds a token.
 //
 // Packages dataplane and zone record their decisions. The context of a call says
 // who acts, and where the events go:
@@ -31,6 +31,7 @@ type Action string
 // for every later one. MakeGlobalList is for the revocation list of a mesh that Kuma reads.
 const (
 	Issue          Action = "issue"
+	Renew          Action = "renew" // a token with the claims and the id of another
 	Revoke         Action = "revoke"
 	Restore        Action = "restore"
 	MakeGlobalList Action = "make global list"
@@ -42,6 +43,11 @@ const (
 	RemoveCutoff Action = "remove cutoff" // make them valid again
 	Prune        Action = "prune"         // drop the ids of expired tokens from a list
 )
+
+// Fork is no decision: a token was used or renewed although a later one with the same id
+// had been presented. Expires is that of the earlier token, Before when the later one was
+// made.
+const Fork Action = "fork"
 
 // Event is one decision. Empty fields are left out of the log.
 type Event struct {
@@ -64,6 +70,9 @@ type Event struct {
 	KeyID    string   // kid of the key that signed, or that was created, added or removed
 	Expires  time.Time
 	Before   time.Time // the moment of a cutoff, or the floor of a pruning
+
+	LineageAge   time.Duration // of a renewal: the time since the id was made
+	OtherAddress string        // of a fork: from where the later token was presented
 }
 
 type contextKey int
@@ -71,6 +80,7 @@ type contextKey int
 const (
 	actorKey contextKey = iota
 	loggerKey
+	addressKey
 )
 
 // WithActor returns a context whose events name the actor, such as a user whom
@@ -85,10 +95,28 @@ func WithLogger(ctx context.Context, log *slog.Logger) context.Context {
 	return context.WithValue(ctx, loggerKey, log)
 }
 
+// WithAddress returns a context whose events name the address from which the peer calls.
+// An address that the context has already stays, since a server behind a proxy knows better
+// than its connections.
+func WithAddress(ctx context.Context, address string) context.Context {
+	if address == "" || Address(ctx) != "" {
+		return ctx
+	}
+	return context.WithValue(ctx, addressKey, address)
+}
+
+// Address returns the address of [WithAddress], or "".
+func Address(ctx context.Context) string {
+	address, _ := ctx.Value(addressKey).(string)
+	return address
+}
+
 // Log records an event. If Err is nil, the message is "audit: done" at Info.
-// Otherwise it is "audit: not done" at Warn, with Err as the attribute "reason". The
-// other attributes are action, actor, kind, mesh, name, type, workload, tags (as
-// JSON), zone, scope, jti, kid, expires and before (RFC 3339). Empty ones are left out. Text
+// Otherwise it is "audit: not done" at Warn, with Err as the attribute "reason". For a
+// [Fork] it is "audit: noticed" at Warn. The
+// other attributes are action, actor, address, kind, mesh, name, type, workload, tags (as
+// JSON), zone, scope, jti, kid, expires and before (RFC 3339), lineage_age (as Go writes a
+// duration, in seconds) and other_address. Empty ones are left out. Text
 // with unprintable characters is quoted, and text over 1,024 bytes is cut.
 //
 // The event goes to the logger of ctx, or else to log. If both are missing, it goes
@@ -100,8 +128,11 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 		log = slog.Default()
 	}
 	level, message := slog.LevelInfo, "audit: done"
-	if e.Err != nil {
+	switch {
+	case e.Err != nil:
 		level, message = slog.LevelWarn, "audit: not done"
+	case e.Action == Fork:
+		level, message = slog.LevelWarn, "audit: noticed"
 	}
 	if !log.Enabled(ctx, level) {
 		return
@@ -114,6 +145,7 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	}
 	actor, _ := ctx.Value(actorKey).(string)
 	text("actor", actor)
+	text("address", Address(ctx))
 	text("kind", string(e.Kind))
 	text("mesh", e.Mesh)
 	text("name", e.Name)
@@ -133,6 +165,10 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	if !e.Before.IsZero() {
 		attrs = append(attrs, slog.String("before", e.Before.Format(time.RFC3339)))
 	}
+	if e.LineageAge > 0 {
+		attrs = append(attrs, slog.String("lineage_age", e.LineageAge.Round(time.Second).String()))
+	}
+	text("other_address", e.OtherAddress)
 	if e.Err != nil {
 		text("reason", e.Err.Error())
 	}

@@ -37,6 +37,15 @@ func TestAnEventSaysWhoDidWhatToWhich(t *testing.T) {
 			Err: errors.New("the key signs")}))
 }
 
+func TestAnEventOfARenewalAndOfAForkSaysWhatALineageIs(t *testing.T) {
+	ctx := audit.WithAddress(audit.WithAddress(audit.WithAddress(t.Context(), ""), "10.0.0.1:9"), "of-a-proxy-in-between")
+	assert.Equal(t, "10.0.0.1:9", audit.Address(ctx), "what stands there stays")
+	assert.Equal(t, `level=INFO msg="audit: done" action=renew address=10.0.0.1:9 kind=zone zone=west jti=7 lineage_age=1h0m1s`+"\n",
+		logged(ctx, audit.Event{Action: audit.Renew, Kind: token.KindZone, Zone: "west", TokenID: "7", LineageAge: time.Hour + 600*time.Millisecond}))
+	assert.Equal(t, `level=WARN msg="audit: noticed" action=fork jti=7 before=2026-01-02T03:04:05Z other_address=6.6.6.6:1`+"\n",
+		logged(t.Context(), audit.Event{Action: audit.Fork, TokenID: "7", Before: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), OtherAddress: "6.6.6.6:1"}))
+}
+
 func TestTheContextsLoggerComesBeforeTheIssuersOwn(t *testing.T) {
 	var b bytes.Buffer
 	ctx := audit.WithLogger(t.Context(), slog.New(slog.NewTextHandler(&b, nil)))
@@ -49,13 +58,13 @@ func TestNoValueForgesALineOrFloodsTheLog(t *testing.T) {
 	plain := slog.New(&lineHandler{&b})
 	for _, hostile := range []string{"a\nlevel=INFO msg=forged", "a\u202eb", "a\x1b[31m", "\xff", strings.Repeat("x", 1<<20)} {
 		b.Reset()
-		audit.Log(audit.WithActor(t.Context(), hostile), plain, audit.Event{
-			Action: audit.Issue, Mesh: hostile, Name: hostile, Zone: hostile, Scope: []string{hostile}, Err: errors.New(hostile),
+		audit.Log(audit.WithAddress(audit.WithActor(t.Context(), hostile), hostile), plain, audit.Event{
+			Action: audit.Issue, OtherAddress: hostile, Mesh: hostile, Name: hostile, Zone: hostile, Scope: []string{hostile}, Err: errors.New(hostile),
 			Type: hostile, Workload: hostile, Tags: map[string][]string{hostile: {hostile}}})
 		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
 		assert.NotContains(t, b.String(), "\x1b")
 		assert.NotContains(t, b.String(), "\u202e")
-		assert.Less(t, b.Len(), 10<<10)
+		assert.Less(t, b.Len(), 12<<10)
 	}
 }
 

@@ -145,7 +145,9 @@ func Cutoffs(ctx context.Context, store keystore.KeyStore, mesh string) ([]Cutof
 }
 
 // PruneRevocations drops the ids of expired tokens from the mesh's own revocation list, as
-// revocation.Prune describes. lifetime is the longest validity of any token of the mesh.
+// revocation.Prune describes. lifetime is the longest validity of any token of the mesh, or
+// the [WithMaxLineage] of its issuers if that is longer: a renewed token has the id of the
+// first of its lineage.
 // The list in the global scope stays as it is.
 //
 // With dryRun it changes nothing, and counts the open sessions of the validators whose

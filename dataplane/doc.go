@@ -62,6 +62,20 @@
 //
 //	err = dataplane.Revoke(ctx, store, "default", issued.ID)
 //
+// # Renewal
+//
+// The holder of a good token may have another with the same claims and the same id, so that
+// tokens can be short: [Issuer.Renew]. One id is one lineage. Revoking it, or a cutoff,
+// takes all of its tokens along. [WithMaxLineage] allows this, and says for how long. Package
+// httpapi serves it to proxies.
+//
+//	issuer, err := dataplane.NewIssuer(store, dataplane.WithMaxLineage(90*24*time.Hour))
+//	verified, err := validator.Validate(ctx, "default", issued.Token)
+//	renewed, err := issuer.Renew(ctx, verified, time.Hour)
+//
+// [WithForkHandler] hears of a token that is presented after a later one of its lineage was,
+// which may mean that it was stolen.
+//
 // # Other people's keys
 //
 // [WithSource] gives a validator public keys that are not in the store: of a file that

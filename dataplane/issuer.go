@@ -39,6 +39,36 @@ type Issuer interface {
 	// Each call is an audit event, in the issuer's log unless ctx has another: see
 	// package audit.
 	Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error)
+
+	// Renew returns a token with the claims and the id of another, valid for validFor from
+	// now, in whole seconds, but not beyond the end of its lineage: the time in the id and
+	// [WithMaxLineage], which is required. iat stays, so that what revokes the first token
+	// revokes each renewal. nbf and exp are new, and the key is the one that signs now.
+	//
+	// verified proves that a validator has accepted the token. Renew asks that validator
+	// whether it is still good, and reads the key and the cutoffs in its own store again.
+	//
+	// Renew does not renew a token whose id is not a UUID of version 7, that has claims
+	// unknown to this version, or whose key is not the issuer's: one of its store or, for an
+	// offline issuer, the one key that it has. Tokens of sources of keys are not renewed.
+	//
+	// A thief of a signing key makes tokens under ids and times of his choice and can renew
+	// them. The renewals are signed with the next key, so removing the stolen one does not
+	// end them. No renewal has an iat ahead of the issuer's clock. So remove the key, and
+	// then make a cutoff until now for the mesh: it revokes every renewal of a forged
+	// token, whatever its id.
+	//
+	// The error matches one of those of Issue, or:
+	//
+	//   - token.ErrLineage: the token is not renewed; issue a new one. It matches
+	//     token.ErrNotIssuable too;
+	//   - token.ErrIssuingDisabled: there is no [WithMaxLineage];
+	//   - token.ErrInvalid, and the sentinel of the check: the token is no longer good;
+	//   - token.ErrUnavailable: that could not be checked, or its iat is ahead, as after a
+	//     cutoff: renew it then.
+	//
+	// Each call is an audit event, as Issue is one.
+	Renew(ctx context.Context, verified Verified, validFor time.Duration) (token.Issued, error)
 }
 
 // NewIssuer returns an issuer that signs with the newest key of the token's
@@ -94,4 +124,11 @@ type issuer struct{ keys *keylife.Issuer }
 
 func (i issuer) Issue(ctx context.Context, claims token.Dataplane, validFor time.Duration) (token.Issued, error) {
 	return i.keys.Issue(ctx, keystore.Scope(claims.Mesh), token.Claims{Dataplane: claims}, validFor)
+}
+
+func (i issuer) Renew(ctx context.Context, verified Verified, validFor time.Duration) (token.Issued, error) {
+	if verified.live == nil {
+		return token.Issued{}, fmt.Errorf("%w: there is no token", token.ErrInvalid)
+	}
+	return i.keys.Renew(ctx, verified.live.Presented(), validFor)
 }

@@ -131,7 +131,7 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 
 // authenticate returns the identity, or a status error.
 func (i *interceptor) authenticate(ctx context.Context, method string) (Identity, error) {
-	identity, err := i.auth(ctx, method)
+	identity, err := i.auth(withAddress(ctx), method)
 	if err == nil && identity == nil {
 		err = errors.New("the AuthFunc returned neither an identity nor an error")
 	}

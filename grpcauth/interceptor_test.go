@@ -17,12 +17,25 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
+
+func TestAnAuthFuncLearnsFromWhereATokenIsPresented(t *testing.T) {
+	g := newGlobal(t)
+	seen := make(chan string, 1)
+	g.serve(func(ctx context.Context, _ string) (grpcauth.Identity, error) {
+		seen <- audit.Address(ctx)
+		return nil, token.ErrRevoked
+	})
+	_, err := g.client().EmptyCall(asWest(t, "a.b.c"), &testpb.Empty{})
+	assert.Equal(t, codes.Unauthenticated, status.Code(err))
+	assert.NotEmpty(t, <-seen)
+}
 
 func TestAZoneWithAGoodTokenReachesHandlersThatKnowIt(t *testing.T) {
 	g := newGlobal(t)

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/internal/caller"
 )
 
@@ -29,6 +30,14 @@ func call(ctx context.Context, method string, reason error) []slog.Attr {
 func (i *interceptor) logPanic(ctx context.Context, what, method string, value any, stack []byte) {
 	attrs := append(attrs(ctx, method), slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(stack)))
 	i.log.LogAttrs(ctx, slog.LevelError, what+" panicked", attrs...)
+}
+
+// withAddress names the peer in audit events about its token.
+func withAddress(ctx context.Context) context.Context {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		return audit.WithAddress(ctx, p.Addr.String())
+	}
+	return ctx
 }
 
 func attrs(ctx context.Context, method string) []slog.Attr {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -168,27 +170,104 @@ func (c *Client) IssueZone(ctx context.Context, claims token.Zone, validFor time
 }
 
 func (c *Client) issue(ctx context.Context, kind token.Kind, asked token.Claims, validFor time.Duration, request any) (token.Issued, error) {
-	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, promise{http.StatusOK, []string{"text/plain"}, token.MaxSize + 1})
+	data, err := c.do(ctx, http.MethodPost, "/tokens/"+string(kind), request, promiseOfToken)
 	if err != nil {
 		return token.Issued{}, err
 	}
-	issued := token.Issued{Token: strings.TrimSpace(string(data))}
-	unverified, err := token.ParseUnverified(issued.Token)
+	issued, claims, err := parseIssued(data)
 	if err != nil {
-		return token.Issued{}, unusable("%v", err) // without the class: no token was refused
-	}
-	header, err := unverified.Header()
-	if err != nil {
-		return token.Issued{}, unusable("%v", err)
-	}
-	claims, err := unverified.Claims()
-	if err != nil {
-		return token.Issued{}, unusable("%v", err)
+		return token.Issued{}, err
 	}
 	if err := compare(asked, claims, time.Now().Add(validFor+skew)); err != nil {
 		return token.Issued{}, err
 	}
+	return issued, nil
+}
+
+// promiseOfToken is a token as text, perhaps with a line end.
+var promiseOfToken = promise{http.StatusOK, []string{"text/plain"}, token.MaxSize + 1}
+
+// parseIssued returns the token in an answer, and its claims.
+func parseIssued(data []byte) (token.Issued, token.Claims, error) {
+	issued := token.Issued{Token: strings.TrimSpace(string(data))}
+	unverified, err := token.ParseUnverified(issued.Token)
+	if err != nil {
+		return token.Issued{}, token.Claims{}, unusable("%v", err) // without the class: no token was refused
+	}
+	header, err := unverified.Header()
+	if err != nil {
+		return token.Issued{}, token.Claims{}, unusable("%v", err)
+	}
+	claims, err := unverified.Claims()
+	if err != nil {
+		return token.Issued{}, token.Claims{}, unusable("%v", err)
+	}
 	issued.KeyID, issued.ID, issued.ExpiresAt = header.KeyID, claims.ID, claims.ExpiresAt
+	return issued, claims, nil
+}
+
+// RenewDataplane exchanges a good dataplane token for one with the same claims and id that
+// is valid for validFor, or for a shorter time at the end of its lineage: see
+// dataplane.Issuer.Renew. With validFor 0 it is valid for as long as the old one was. The
+// token itself authenticates the request, and [WithBearer] has no effect.
+//
+// It refuses a token with another claim or id, and one that is valid for longer. The error
+// matches token.ErrLineage if the server does not renew the token, and token.ErrInvalid if
+// the token is not good: [ErrUnauthenticated] too if the server says so, and
+// token.ErrMalformed, token.ErrClaims or token.ErrKind if nothing was sent. It matches
+// token.ErrUnavailable if to ask again may help, as where a token of the id was renewed just
+// now.
+func (c *Client) RenewDataplane(ctx context.Context, raw string, validFor time.Duration) (token.Issued, error) {
+	return c.renew(ctx, token.KindDataplane, raw, validFor)
+}
+
+// RenewZone is RenewDataplane for a zone token.
+func (c *Client) RenewZone(ctx context.Context, raw string, validFor time.Duration) (token.Issued, error) {
+	return c.renew(ctx, token.KindZone, raw, validFor)
+}
+
+// renewal is a request to renew a token.
+type renewal struct {
+	ValidFor string `json:"validFor,omitempty"`
+}
+
+func (c *Client) renew(ctx context.Context, kind token.Kind, raw string, validFor time.Duration) (token.Issued, error) {
+	unverified, err := token.ParseUnverified(raw)
+	if err != nil {
+		return token.Issued{}, err
+	}
+	old, err := unverified.Claims()
+	if err != nil {
+		return token.Issued{}, err
+	}
+	if old.Kind() != kind {
+		return token.Issued{}, fmt.Errorf("%w: it is a %s token, want a %s token", token.ErrKind, old.Kind(), kind)
+	}
+	var request renewal
+	lifetime := old.ExpiresAt.Sub(cmp.Or(old.NotBefore, old.IssuedAt)) // the longest that it can be
+	if validFor != 0 {
+		request.ValidFor, lifetime = validFor.String(), validFor
+	}
+	data, err := c.doAs(ctx, raw, http.MethodPost, "/tokens/"+string(kind)+renewPath, request, promiseOfToken)
+	if errors.Is(err, ErrUnauthenticated) {
+		return token.Issued{}, fmt.Errorf("%w: %w", token.ErrInvalid, err)
+	}
+	if err != nil {
+		return token.Issued{}, err
+	}
+	issued, claims, err := parseIssued(data)
+	if err != nil {
+		return token.Issued{}, err
+	}
+	if err := compare(old, claims, time.Now().Add(lifetime).Add(skew)); err != nil {
+		return token.Issued{}, err
+	}
+	switch {
+	case claims.ID != old.ID:
+		return token.Issued{}, unusable("the token has another id than the one that was renewed")
+	case !claims.IssuedAt.Equal(old.IssuedAt):
+		return token.Issued{}, unusable("the token has another iat than the one that was renewed")
+	}
 	return issued, nil
 }
 
@@ -469,6 +548,21 @@ type promise struct {
 
 // do sends a request and returns the body of an answer that is as promised.
 func (c *Client) do(ctx context.Context, method, path string, body any, promised promise) ([]byte, error) {
+	if c.bearer == nil {
+		return c.doAs(ctx, "", method, path, body, promised)
+	}
+	bearer, err := c.bearer(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: the bearer token: %w", err)
+	}
+	if bearer, err = plainBearer(bearer); err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	return c.doAs(ctx, bearer, method, path, body, promised)
+}
+
+// doAs is do with a bearer token, unless that is empty.
+func (c *Client) doAs(ctx context.Context, bearer, method, path string, body any, promised promise) ([]byte, error) {
 	var content io.Reader
 	if body != nil {
 		content = bytes.NewReader(marshal(body))
@@ -480,14 +574,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any, promised
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	var bearer string
-	if c.bearer != nil {
-		if bearer, err = c.bearer(ctx); err != nil {
-			return nil, fmt.Errorf("httpapi: the bearer token: %w", err)
-		}
-		if bearer, err = plainBearer(bearer); err != nil {
-			return nil, fmt.Errorf("httpapi: %w", err)
-		}
+	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
 	response, err := c.http.Do(r)
@@ -505,6 +592,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any, promised
 		e := parseError(response.StatusCode, data)
 		e.hide(bearer)
 		e.issuing = strings.HasPrefix(path, "/tokens/")
+		if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 31); err == nil {
+			e.retryAfter = time.Duration(seconds) * time.Second
+		}
 		return nil, e
 	case response.StatusCode != promised.status:
 		return nil, unusable("its status is %d, want %d: did a proxy in between answer?", response.StatusCode, promised.status)

@@ -3,6 +3,8 @@
 //
 //	POST   /tokens/dataplane               {"name","mesh","tags","type","workload","validFor"}
 //	POST   /tokens/zone                    {"zone","scope","validFor"}
+//	POST   /tokens/dataplane/renew         {"validFor"}, renews the token in the header Authorization, see [WithRenewal]
+//	POST   /tokens/zone/renew              the same for a zone token
 //	GET    /revocations/dataplane/{mesh}   {"ids":["..."],"lists":[{"scope","name","count","missing"}]}
 //	POST   /revocations/dataplane/{mesh}   {"ids":["..."]}, revokes
 //	POST   /revocations/dataplane/{mesh}/restore   {"ids":["..."]}, restores
@@ -66,6 +68,12 @@
 // it so; under [WithRules] it may be refused. An empty list of scopes is always refused:
 // its token would open nothing.
 //
+// A request to renew a token has the token in the header Authorization, bare or after
+// "Bearer", and nothing else authenticates it. It may have no body; without validFor the new
+// token is valid for as long as the old one was. A token is renewed for the mesh, or the zone and
+// the scopes, that it names. The authoriser sees its claims, after the token was
+// validated. See dataplane.Issuer.Renew for what is renewed.
+//
 // The revoked ids of a mesh are those on the list in the scope of the mesh and on the
 // list in the global scope. A change is made to each of the two that exists: see
 // revocation.AddDataplane. Kuma reads the global list alone; POST to .../lists makes it:
@@ -84,8 +92,8 @@
 // whose tokens it is for: see dataplane.Affected. sessions and keys are those of this
 // process, and absent without [WithDataplaneValidators] or [WithZoneValidators].
 //
-// To prune a list, lifetime is the longest validity of any token, a duration as Go writes
-// it. The answer is {"idsBefore","dropped","kept","dryRun","sessions"}: the floor, the
+// To prune a list, lifetime is the longest validity of any token, or the limit of lineages
+// where tokens are renewed, a duration as Go writes it. The answer is {"idsBefore","dropped","kept","dryRun","sessions"}: the floor, the
 // numbers of ids, and in a dry run with validators the number of open sessions whose tokens
 // the floor would revoke. If there are any, the lifetime is too short.
 //
@@ -111,16 +119,18 @@
 //
 // # Answers
 //
-// The answer to a request for a token is 200 with the bare token as text/plain, to a
-// change of a revocation list or the removal of a cutoff or a key 204, and to a read, a new
-// list, pruning, a new cutoff or a new key 200 with JSON. Only public keys may be cached. If a revocation list has problems, such as items in another form, the answers
+// The answer to a request for a token, or to renew one, is 200 with the bare token as
+// text/plain, to a change of a revocation list or the removal of a cutoff or a key 204, and
+// to a read, a new list, pruning, a new cutoff or a new key 200 with JSON. Only public keys
+// may be cached. If a revocation list has problems, such as items in another form, the answers
 // about it name them in [ProblemHeader], and the answer to GET has them in its body too:
 // {"ids":["..."],"problems":["..."]}. Every error has the form of [Error], in which the
 // clients of Kuma read it; its title says what happened:
 //
 //	400 Invalid request              the body or a field is not acceptable: see invalid_parameters
 //	400 Could not issue a token      issuing is switched off, or the issuer's limits forbid the token
-//	401 Unauthenticated              the authoriser does not know the client
+//	400 Could not renew the token    its lineage is over, or it has none: issue a new token
+//	401 Unauthenticated              the authoriser does not know the client, or the token to renew is not good
 //	403 Access Denied                the authoriser or the issuer's policy does not allow it
 //	404 Signing Key not found        the mesh, or the zones, have no key, or none with that kid
 //	404 Not Found                    there is no such path
@@ -134,6 +144,7 @@
 //	409 Another key was added        by another caller, at the same time
 //	413 Content Too Large
 //	415 Unsupported Media Type
+//	429 Too Many Requests            a token of this id was renewed just now: Retry-After says when the next may be
 //	500 Revocation list unreadable   an operator must repair the record
 //	500 Cutoffs unreadable           the same
 //	500 Signing Key unreadable       an operator must repair the record of the newest key
@@ -157,5 +168,6 @@
 //
 // Every request for a token or for a change of a revocation list, of cutoffs or of keys is an audit
 // event, done or refused, with the actor from the authoriser. A dry run is one only if the
-// authoriser refuses it. See package audit.
+// authoriser refuses it. A request to renew a token that is not good is a message of the
+// validator instead, and of those that come too early the first is an event. See package audit.
 package httpapi

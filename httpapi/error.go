@@ -9,9 +9,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
@@ -23,6 +26,8 @@ import (
 const (
 	titleInvalid      = "Invalid request"
 	titleNotIssued    = "Could not issue a token"
+	titleNotRenewed   = "Could not renew the token"
+	titleTooMany      = "Too Many Requests"
 	titleDenied       = "Access Denied"
 	titleNoKey        = "Signing Key not found"
 	titleUnavailable  = "Service unavailable"
@@ -47,6 +52,7 @@ const (
 // clients of Kuma read. A [Client] returns it as *Error; it matches, with errors.Is:
 //
 //   - token.ErrNotIssuable: a refused request for a token
+//   - token.ErrLineage: a token that is not renewed; token.ErrNotIssuable too
 //   - token.ErrIssuingDisabled: issuing is switched off
 //   - [ErrUnauthenticated]: 401
 //   - token.ErrDenied: 403
@@ -67,8 +73,13 @@ type Error struct {
 	Detail            string             `json:"detail"` // about this error
 	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
 
-	issuing bool // a client has asked for a token
+	issuing    bool          // a client has asked for a token
+	retryAfter time.Duration // 0: the server does not say
 }
+
+// RetryAfter returns for how long the server asks to wait before the next attempt, or 0 if
+// it does not say (RFC 9110, section 10.2.3, in seconds).
+func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
 // InvalidParameter says what is wrong with one field of a request. An answer has at
 // most ten of them.
@@ -92,8 +103,11 @@ func (e *Error) Is(target error) bool {
 	switch target {
 	case token.ErrIssuingDisabled:
 		return e.Status == http.StatusBadRequest && e.Title == titleNotIssued && slices.Contains(disabledDetails, e.Detail)
+	case token.ErrLineage:
+		return e.Title == titleNotRenewed
 	case token.ErrNotIssuable:
-		return e.Status == http.StatusBadRequest && e.Title == titleNotIssued && !slices.Contains(disabledDetails, e.Detail) ||
+		return e.Title == titleNotRenewed ||
+			e.Status == http.StatusBadRequest && e.Title == titleNotIssued && !slices.Contains(disabledDetails, e.Detail) ||
 			e.Status == http.StatusBadRequest && e.Title == titleInvalid && e.issuing
 	case ErrUnauthenticated:
 		return e.Status == http.StatusUnauthorized
@@ -134,7 +148,10 @@ const kumaDisabled = "issuing tokens using the control plane is disabled."
 
 // answer is an Error that this handler made. It is a separate type, since an
 // authoriser or an issuer may be a client of another server and return its Error.
-type answer struct{ body Error }
+type answer struct {
+	body       Error
+	retryAfter time.Duration // 0: a second, for a 503
+}
 
 func (a *answer) Error() string {
 	text := a.body.Title + ": " + a.body.Detail
@@ -145,7 +162,7 @@ func (a *answer) Error() string {
 }
 
 func newAnswer(status int, title, detail string, params ...InvalidParameter) *answer {
-	return &answer{Error{Type: "/std-errors", Status: status, Title: title, Detail: detail, InvalidParameters: params}}
+	return &answer{body: Error{Type: "/std-errors", Status: status, Title: title, Detail: detail, InvalidParameters: params}}
 }
 
 func invalid(params ...InvalidParameter) error {
@@ -188,12 +205,16 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "the client is not authenticated")
 	case errors.As(err, &told):
 		return newAnswer(http.StatusForbidden, titleDenied, told.detail)
+	case what.Action == Renew && errors.Is(err, token.ErrInvalid) && !errors.Is(err, errRefused):
+		return newAnswer(http.StatusUnauthorized, "Unauthenticated", "the token is not good") // the log has the reason
 	case errors.Is(err, token.ErrUnavailable):
 		return unavailable()
 	case errors.Is(err, errRefused), errors.Is(err, token.ErrDenied):
 		return newAnswer(http.StatusForbidden, titleDenied, "the request is not allowed")
 	case errors.Is(err, token.ErrIssuingDisabled):
 		return newAnswer(http.StatusBadRequest, titleNotIssued, kumaDisabled)
+	case errors.Is(err, token.ErrLineage):
+		return newAnswer(http.StatusBadRequest, titleNotRenewed, err.Error())
 	case errors.Is(err, token.ErrNotIssuable):
 		return newAnswer(http.StatusBadRequest, titleNotIssued, err.Error())
 	case what.aboutKeys():
@@ -210,7 +231,7 @@ func answerTo(what Request, err error) *answer {
 		return invalid(InvalidParameter{"before", "is too far ahead of the server's clock"}).(*answer)
 	case what.aboutCutoffs() && errors.Is(err, keystore.ErrTooLarge):
 		return newAnswer(http.StatusInsufficientStorage, titleCutoffsFull, "the cutoffs have reached the maximum size of the store")
-	case errors.Is(err, revocation.ErrUnreadable), errors.Is(err, keystore.ErrUnreadable) && what.Action != Issue && what.Action != Keys:
+	case errors.Is(err, revocation.ErrUnreadable), errors.Is(err, keystore.ErrUnreadable) && !what.aboutTokens() && what.Action != Keys:
 		return newAnswer(http.StatusInternalServerError, titleListUnusable, "an operator must repair the list")
 	case errors.Is(err, keystore.ErrReadOnly):
 		return newAnswer(http.StatusConflict, titleReadOnly, "change revocations where the store can be written")
@@ -222,7 +243,7 @@ func answerTo(what Request, err error) *answer {
 		return newAnswer(http.StatusConflict, titleListTaken, "the list in the scope of the mesh stays in use: the store of the server has each name once")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, keystore.ErrNameTaken): // which stays until an operator acts
 		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the server cannot use a record of its store")
-	case what.Action == Issue: // such as a key that cannot be read
+	case what.aboutTokens(): // such as a key that cannot be read
 		return newAnswer(http.StatusInternalServerError, "Internal Server Error", "the token could not be issued")
 	}
 	return unavailable()
@@ -232,6 +253,8 @@ func (r Request) aboutCutoffs() bool {
 	return r.Action == ListCutoffs || r.Action == CutOff || r.Action == RemoveCutoff
 }
 
+func (r Request) aboutTokens() bool { return r.Action == Issue || r.Action == Renew }
+
 func noKey(what Request) *answer {
 	detail := "there is no key for zone tokens"
 	switch {
@@ -239,9 +262,9 @@ func noKey(what Request) *answer {
 		detail = fmt.Sprintf("there is no key %s", what.KeyID)
 	case what.Action == AddKey:
 		detail = "there is no key that another one could follow: make the first one with POST to the same path and " + firstPath
-	case what.Action == Issue && what.Kind == token.KindDataplane:
+	case what.aboutTokens() && what.Kind == token.KindDataplane:
 		detail = fmt.Sprintf(kumaNoKey, fmt.Sprintf("Secret of name %q in mesh %q", signing.DataplaneKeys(what.Mesh).KeyName(1), what.Mesh))
-	case what.Action == Issue:
+	case what.aboutTokens():
 		detail = fmt.Sprintf(kumaNoKey, fmt.Sprintf("GlobalSecret of name %q", signing.ZoneKeys().KeyName(1)))
 	case what.Kind == token.KindDataplane:
 		detail = fmt.Sprintf("mesh %q has no key", what.Mesh)
@@ -267,8 +290,8 @@ func (h *handler) fail(ctx context.Context, w http.ResponseWriter, what Request,
 	switch a.body.Status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mesh"`) // RFC 6750, section 3, asks for a parameter
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(a.retryAfter.Seconds())))))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.body.Status)

@@ -30,6 +30,7 @@ type Action string
 const (
 	Issue   Action = "issue"   // a token
 	List    Action = "list"    // the ids on a revocation list
+	Renew   Action = "renew"   // a token for the holder of a good one: see [WithRenewal]
 	Revoke  Action = "revoke"  // add ids to a revocation list
 	Restore Action = "restore" // remove ids from a revocation list
 	Keys    Action = "keys"    // the public keys; the authoriser is not asked under [WithPublicKeySets]
@@ -58,17 +59,19 @@ type Request struct {
 	Action Action
 	Kind   token.Kind
 
-	// Mesh is the mesh that the request is about; for Issue, the mesh of the token.
-	// It is empty for the kind zone.
+	// Mesh is the mesh that the request is about; for Issue and Renew, the mesh of the
+	// token. It is empty for the kind zone.
 	Mesh string
 
-	// For Issue, Dataplane or Zone, depending on Kind, holds the claims of the
-	// token, and ValidFor its lifetime.
+	// For Issue and Renew, Dataplane or Zone, depending on Kind, holds the claims of the
+	// token, and ValidFor the lifetime of the new one. For Renew they are those of the
+	// token that was presented, which is good.
 	Dataplane token.Dataplane
 	Zone      token.Zone
 	ValidFor  time.Duration
 
-	// TokenIDs are the ids (jti) to Revoke or Restore, at least one.
+	// TokenIDs are the ids (jti) to Revoke or Restore, at least one. For Renew it is the one
+	// of the token.
 	TokenIDs []string
 
 	// Cutoff is the cutoff to add or remove, for CutOff and RemoveCutoff. If UntilNow is
@@ -88,7 +91,7 @@ type Request struct {
 	Force           bool
 	UnlessUsedSince time.Time
 
-	// Lifetime is the longest validity of any token, for Prune.
+	// Lifetime is the longest validity of any token, or of a lineage, for Prune.
 	Lifetime time.Duration
 
 	// DryRun is true for a CutOff or a Prune that changes nothing: the answer says what it
@@ -104,7 +107,8 @@ type Request struct {
 // sees only the text of a [Denied]; the audit log has the text of every error, and
 // the actor if there is one.
 //
-// r is for headers and the connection; its body has been read. The handler may call
+// r is for headers and the connection; its body has been read. For [Renew] its header
+// Authorization has the token, which is good. The handler may call
 // the function concurrently. The function must not change its arguments and should
 // return when r's context ends.
 type Authorizer func(r *http.Request, what Request) (actor string, err error)
@@ -214,6 +218,8 @@ type handler struct {
 	validators     []dataplane.Validator
 	zoneValidators []zone.Validator
 	publishDelay   time.Duration
+
+	renewing renewing
 }
 
 // New returns the handler. All four parameters are required: for a control plane
@@ -254,9 +260,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveIndex(w, r)
 		return
 	}
-	what, err := route(w, r)
+	what, err := h.route(w, r)
 	if err != nil {
 		h.fail(ctx, w, what, err)
+		return
+	}
+	if what.Action == Renew {
+		if err := h.renew(ctx, w, r, what); err != nil {
+			h.fail(ctx, w, what, err)
+		}
 		return
 	}
 	release := func() {}
@@ -301,11 +313,14 @@ const removePath = "/remove"
 // prunePath ends the path under which POST prunes a revocation list.
 const prunePath = "/prune"
 
+// renewPath ends the path under which POST renews a token.
+const renewPath = "/renew"
+
 // listsPath ends the path under which POST makes a list of a mesh.
 const listsPath = "/lists"
 
 // route returns what the method and the path of a request ask for.
-func route(w http.ResponseWriter, r *http.Request) (Request, error) {
+func (h *handler) route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	// The escaped path, so that an escaped slash does not divide it.
 	resource, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	kind, rest, more := strings.Cut(rest, "/")
@@ -327,6 +342,12 @@ func route(w http.ResponseWriter, r *http.Request) (Request, error) {
 	pruning := more && "/"+rest == prunePath && resource == "revocations"
 	removing := more && "/"+rest == removePath && (resource == "cutoffs" || resource == "keys")
 	creating := more && "/"+rest == firstPath && resource == "keys"
+	if resource == "tokens" && "/"+rest == renewPath && h.renewing.serves(what.Kind) {
+		if what.Action = Renew; r.Method != http.MethodPost {
+			return what, methodNotAllowed(w, map[string]Action{http.MethodPost: Renew})
+		}
+		return what, nil
+	}
 	if more && !restoring && !making && !pruning && !removing && !creating {
 		return what, notFound()
 	}

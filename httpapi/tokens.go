@@ -71,16 +71,22 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request, rules Rules, what 
 			bad.addName(fmt.Sprintf("scope[%d]", i), scope)
 		}
 	}
-	what.ValidFor = defaultValidFor
-	if validFor != "" {
-		var err error
-		if what.ValidFor, err = time.ParseDuration(validFor); err != nil {
-			bad.add("validFor", "%.64q is not a duration, such as \"720h\", of at most 292 years", validFor)
-		} else if what.ValidFor < time.Second {
-			bad.add("validFor", "is %s, want at least 1s", what.ValidFor)
-		}
-	}
+	what.ValidFor = bad.duration(validFor, defaultValidFor)
 	return bad.err()
+}
+
+// duration reads a lifetime of a token.
+func (f *faults) duration(validFor string, otherwise time.Duration) time.Duration {
+	if validFor == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(validFor)
+	if err != nil {
+		f.add("validFor", "%.64q is not a duration, such as \"720h\", of at most 292 years", validFor)
+	} else if d < time.Second {
+		f.add("validFor", "is %s, want at least 1s", d)
+	}
+	return d
 }
 
 func tagField(name string) string { return fmt.Sprintf("tags[%+.64q]", name) }
@@ -103,7 +109,11 @@ func (h *handler) issue(ctx context.Context, w http.ResponseWriter, what Request
 	if err != nil {
 		return err
 	}
+	answerWithToken(w, issued)
+	return nil
+}
+
+func answerWithToken(w http.ResponseWriter, issued token.Issued) {
 	w.Header().Set("Content-Type", "text/plain")
 	_, _ = io.WriteString(w, issued.Token) // fails only if the client is gone
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -50,7 +51,7 @@ func Zone(zones zone.Authenticator, scope string) AuthFunc {
 		if err != nil {
 			return nil, err
 		}
-		session, err := zones.Authenticate(r.Context(), raw)
+		session, err := zones.Authenticate(audit.WithAddress(r.Context(), r.RemoteAddr), raw)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +78,7 @@ func Proxy(proxies dataplane.Authenticator, describe func(r *http.Request) (data
 		if err != nil {
 			return nil, err
 		}
-		session, err := proxies.Authenticate(r.Context(), raw)
+		session, err := proxies.Authenticate(audit.WithAddress(r.Context(), r.RemoteAddr), raw)
 		if err != nil {
 			return nil, err
 		}

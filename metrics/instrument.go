@@ -59,6 +59,18 @@ var (
 		Help:       "Answers of Issue. reason is empty for issued tokens; mesh is empty if it is known from the request alone.",
 		Attributes: []string{"kind", "mesh", "class", "reason"},
 	}
+	renewals = &Instrument{
+		Name:       "meshpass.renewals",
+		Unit:       "{renewal}",
+		Help:       "Answers of Renew. reason is empty for renewed tokens, and lineage where a new token must be issued.",
+		Attributes: []string{"kind", "mesh", "class", "reason"},
+	}
+	forks = &Instrument{
+		Name:       "meshpass.forks",
+		Unit:       "{fork}",
+		Help:       "Tokens that were used or renewed after a later one with the same id: two holders have one token.",
+		Attributes: []string{"kind", "mesh"},
+	}
 	permitRefusals = &Instrument{
 		Name:       "meshpass.permit.refusals",
 		Unit:       "{refusal}",
@@ -164,7 +176,7 @@ var (
 func Instruments() iter.Seq[*Instrument] {
 	return func(yield func(*Instrument) bool) {
 		for _, i := range []*Instrument{
-			validations, issuances, permitRefusals, keyValidations, keys, keyCreated, keyUnusedSince, sessions,
+			validations, issuances, renewals, forks, permitRefusals, keyValidations, keys, keyCreated, keyUnusedSince, sessions,
 			staleness, storeReads, storeReadFailures, sourceStaleness, sourceReads, sourceReadFailures, revokedIDs, cutoffs, recordProblems,
 		} {
 			if !yield(i) {

@@ -68,8 +68,10 @@ func classOf(operation observe.Operation, r token.Reason) class {
 		return accepted
 	case of == token.Unavailable:
 		return unavailable
-	case operation == observe.Issue:
-		if r == token.ReasonNotIssuable || r == token.ReasonIssuingDisabled || r == token.ReasonDenied {
+	case operation == observe.Renew && of == token.Invalid:
+		return invalid
+	case operation == observe.Issue, operation == observe.Renew:
+		if r == token.ReasonLineage || r == token.ReasonNotIssuable || r == token.ReasonIssuingDisabled || r == token.ReasonDenied {
 			return invalid
 		}
 		return other
@@ -82,8 +84,11 @@ func classOf(operation observe.Operation, r token.Reason) class {
 }
 
 func (c class) name(operation observe.Operation) string {
-	if operation == observe.Issue {
+	switch operation {
+	case observe.Issue:
 		return [numClasses]string{"issued", "refused", "", "unavailable", "failed"}[c]
+	case observe.Renew:
+		return [numClasses]string{"renewed", "refused", "", "unavailable", "failed"}[c]
 	}
 	return [numClasses]string{"accepted", "invalid", "not_permitted", "unavailable", "other"}[c]
 }

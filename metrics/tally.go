@@ -29,7 +29,7 @@ import (
 // Tally counts outcomes and gathers reports. It is an observe.Observer and an
 // observe.Attacher, and safe for concurrent use. [NewTally] makes one.
 type Tally struct {
-	counts [3][kinds]counts // by operation
+	counts [observe.Fork + 1][kinds]counts // by operation
 
 	mu        sync.Mutex
 	reporters []*observe.Reporter     // pointers, to find them again
@@ -94,6 +94,10 @@ func (c *counts) values(emit func(*Instrument, float64, ...string), operation ob
 				emit(issuances, float64(n), string(kind), mesh, classOf(operation, reason).name(operation), name)
 			case observe.Permit:
 				emit(permitRefusals, float64(n), string(kind), mesh)
+			case observe.Renew:
+				emit(renewals, float64(n), string(kind), mesh, classOf(operation, reason).name(operation), name)
+			case observe.Fork:
+				emit(forks, float64(n), string(kind), mesh)
 			}
 		}
 	}

@@ -77,6 +77,20 @@ func TestTallyNamesTheClassOfEachReasonByTheOperation(t *testing.T) {
 	}
 }
 
+func TestTallyCountsRenewalsAndForks(t *testing.T) {
+	tally := metrics.NewTally()
+	for _, reason := range []token.Reason{token.ReasonNone, token.ReasonLineage, token.ReasonRevoked, token.ReasonUnavailable, token.ReasonSigner} {
+		o := observe.Outcome{Operation: observe.Renew, Kind: token.KindZone, Reason: reason}
+		tally.Observe(o)
+		_, timed := metrics.IndexOf(o)
+		assert.False(t, timed)
+	}
+	tally.Observe(observe.Outcome{Operation: observe.Fork, Kind: token.KindDataplane, Mesh: "default"})
+	assert.ElementsMatch(t, []string{"zone,,renewed, 1", "zone,,refused,lineage 1", "zone,,refused,revoked 1", "zone,,unavailable,unavailable 1", "zone,,failed,signer 1"},
+		values(tally, "meshpass.renewals"))
+	assert.Equal(t, []string{"dataplane,default 1"}, values(tally, "meshpass.forks"))
+}
+
 func TestTallyAddsUpWhatSeveralValidatorsOfAKindReport(t *testing.T) {
 	tally := metrics.NewTally()
 	at := func(seconds int64) time.Time { return time.Unix(seconds, 0) }
@@ -134,7 +148,7 @@ func TestTallyTakesOutcomesWhileItsValuesAreRead(t *testing.T) {
 }
 
 func TestTallyIgnoresOperationsOfALaterVersion(t *testing.T) {
-	tally, later := metrics.NewTally(), observe.Outcome{Operation: observe.Permit + 1}
+	tally, later := metrics.NewTally(), observe.Outcome{Operation: observe.Fork + 1}
 	tally.Observe(later)
 	for v := range tally.Values() {
 		t.Errorf("%s has a value", v.Instrument.Name)
@@ -147,7 +161,9 @@ func TestEachInstrumentHasAsManyValuesOfAttributesAsNames(t *testing.T) {
 	tally := metrics.NewTally()
 	tally.Observe(observe.Outcome{Kind: token.KindZone})
 	tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: observe.Issue})
-	tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: observe.Permit})
+	for _, operation := range []observe.Operation{observe.Permit, observe.Renew, observe.Fork} {
+		tally.Observe(observe.Outcome{Kind: token.KindZone, Operation: operation})
+	}
 	tally.Attach(report{Kind: token.KindZone, Loaded: true, Meshes: []observe.Mesh{{}}, Keys: []observe.Key{{KeyID: "1", Created: time.Now()}},
 		Sources: []observe.Source{{Loaded: true}}})
 	found := map[string]bool{}

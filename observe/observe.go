@@ -26,8 +26,8 @@ import (
 
 // Observer is told what validators and issuers answer.
 type Observer interface {
-	// Observe is called once for each Validate and each Issue, and for each Permits that
-	// refuses, on the goroutine of the caller, before it returns. Later versions may report
+	// Observe is called once for each Validate, Issue and Renew, for each Permits that
+	// refuses and for each fork, on the goroutine of the caller, before it returns. Later versions may report
 	// other operations. Observe may be called concurrently. The caller waits for
 	// it: a validator needs half a microsecond for a token that it remembers, so Observe
 	// should take less than a tenth of that, and must not block.
@@ -56,6 +56,8 @@ const (
 	Validate Operation = iota
 	Issue
 	Permit // of a token that was accepted; only refusals are reported, without Took
+	Renew
+	Fork // a token was presented after a later one of its lineage; without Took
 )
 
 // Outcome is the answer to one call. It has no token and nothing that a peer made up, so
@@ -74,7 +76,7 @@ type Outcome struct {
 	// not checked or is wrong, and if nothing was issued.
 	KeyID string
 
-	// Reason is token.ReasonNone if the token was accepted or issued. An issuer has
+	// Reason is token.ReasonNone if the token was accepted, issued or renewed. An issuer has
 	// token.ReasonUnknownKey if there is no key to sign with.
 	Reason token.Reason
 

@@ -21,8 +21,9 @@ import (
 // a cutoff for the name dp-1 does not revoke a token for every proxy of the mesh.
 //
 // A token is issued at its iat (RFC 7519, section 4.1.6). One without an iat was issued
-// before every moment. A cutoff is no remedy for a stolen private key, since the thief
-// chooses the iat: remove the key.
+// before every moment. A renewed token has the iat of the first of its lineage. Its kid is
+// that of the key that renewed it: a cutoff for the kid before does not revoke it. A cutoff
+// is no remedy for a stolen private key, since the thief chooses the iat: remove the key.
 type Cutoff struct {
 	// Before is the moment. Cutoffs count in whole seconds; a part of a second counts as
 	// a whole one. A token that was issued at this second is not revoked.

@@ -209,7 +209,9 @@ const pruneMargin = 15 * time.Minute
 
 // Prune shortens a list: it drops the ids of tokens that have expired, as their ids tell.
 // Such an id is a UUID of version 7 (RFC 9562, section 5.7) that was made longer ago than
-// lifetime, the longest validity of any token, and 15 minutes. Other ids stay.
+// lifetime and 15 minutes. lifetime is the longest validity of any token, or the limit of
+// lineages if that is longer: a renewed token has the id of the first of its lineage. Other
+// ids stay.
 //
 // Prune first writes a floor among the cutoffs, before which every id of version 7 is
 // revoked, and then drops the ids from before it. So no order of restarts, backups or

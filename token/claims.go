@@ -133,11 +133,18 @@ func (u Unverified) Claims() (Claims, error) {
 // A claim that d demands must be there, as RFC 7519 says: iss a string, aud a string or
 // an array of strings. Errors match [ErrClaims], [ErrIssuer] or [ErrAudience].
 func (u Unverified) ClaimsUnder(d Demands) (Claims, error) {
-	claims, err := decodeClaims(decodeText(u.parts().payload), &d)
+	claims, _, err := u.ClaimsAndOthers(d)
+	return claims, err
+}
+
+// ClaimsAndOthers is ClaimsUnder. It also reports whether the token has other claims, which
+// are ignored: a token with the same Claims would lack them.
+func (u Unverified) ClaimsAndOthers(d Demands) (claims Claims, others bool, err error) {
+	claims, others, err = decodeClaims(decodeText(u.parts().payload), &d)
 	if err != nil && !errors.Is(err, ErrInvalid) {
 		err = fmt.Errorf("%w: %w", ErrClaims, err)
 	}
-	return claims, err
+	return claims, others, err
 }
 
 // demanded holds the claims that a key may demand.
@@ -275,20 +282,20 @@ func foldedClaim(spelling string) claim {
 	return unknownClaim
 }
 
-// decodeClaims decodes a payload. The error matches only ErrIssuer, ErrAudience or no
-// sentinel.
-func decodeClaims(text string, d *Demands) (Claims, error) {
-	var c Claims
+// decodeClaims decodes a payload. others says that it has claims that are ignored. The
+// error matches only ErrIssuer, ErrAudience or no sentinel.
+func decodeClaims(text string, d *Demands) (c Claims, others bool, err error) {
 	var seen [claims]bool
 	var found demanded
 	var tags, scope bool // present, even if empty
 	r := strictjson.NewReader(text)
-	err := r.Document(func(name string) error {
+	err = r.Document(func(name string) error {
 		claim, err := claimNamed(name, d)
 		if err != nil {
 			return err
 		}
 		if claim == unknownClaim {
+			others = true
 			return r.Skip()
 		}
 		if seen[claim] {
@@ -343,15 +350,15 @@ func decodeClaims(text string, d *Demands) (Claims, error) {
 		return nil
 	})
 	if err != nil {
-		return Claims{}, err
+		return Claims{}, false, err
 	}
 	if err := found.check(d); err != nil {
-		return Claims{}, err
+		return Claims{}, false, err
 	}
 	if err := c.checkKind(tags, scope); err != nil {
-		return Claims{}, err
+		return Claims{}, false, err
 	}
-	return c, nil
+	return c, others, nil
 }
 
 // checkKind checks that the claims are those of one kind of token. tags and scope say

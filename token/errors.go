@@ -76,6 +76,11 @@ var (
 	// it or because the request is invalid. It belongs to no class.
 	ErrNotIssuable = errors.New("token cannot be issued")
 
+	// ErrLineage: a token cannot be renewed, although it may be good: its lineage has
+	// reached its limit, or its id does not tell when that began, or its key or its claims
+	// forbid it. Issue a new token. It matches [ErrNotIssuable] too.
+	ErrLineage error = &classed{"token cannot be renewed", ErrNotIssuable}
+
 	// ErrIssuingDisabled: issuing is switched off. It belongs to no class.
 	ErrIssuingDisabled = errors.New("issuing tokens is switched off")
 

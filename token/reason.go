@@ -28,6 +28,7 @@ const (
 	ReasonNotPermitted
 	ReasonClosed
 	ReasonUnavailable
+	ReasonLineage
 	ReasonNotIssuable
 	ReasonIssuingDisabled
 	ReasonDenied
@@ -60,6 +61,7 @@ var reasons = [...]struct {
 	ReasonNotPermitted:    {"not_permitted", NotPermitted, ErrNotPermitted},
 	ReasonClosed:          {"closed", Unavailable, ErrClosed},
 	ReasonUnavailable:     {"unavailable", Unavailable, ErrUnavailable},
+	ReasonLineage:         {"lineage", Unclassified, ErrLineage},
 	ReasonNotIssuable:     {"not_issuable", Unclassified, ErrNotIssuable},
 	ReasonIssuingDisabled: {"issuing_disabled", Unclassified, ErrIssuingDisabled},
 	ReasonDenied:          {"denied", Unclassified, ErrDenied},

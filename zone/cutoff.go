@@ -120,7 +120,9 @@ func Cutoffs(ctx context.Context, store keystore.KeyStore) ([]Cutoff, error) {
 }
 
 // PruneRevocations drops the ids of expired tokens from the revocation list, as
-// revocation.Prune describes. lifetime is the longest validity of any zone token.
+// revocation.Prune describes. lifetime is the longest validity of any zone token,
+// or the [WithMaxLineage] of the issuers if that is longer: a renewed token has the id of the
+// first of its lineage.
 //
 // With dryRun it changes nothing, and counts the open sessions of the validators whose
 // tokens the floor would revoke. If there are any, lifetime is too short.

@@ -33,9 +33,9 @@
 // Package grpcauth does all of this for gRPC servers. It takes an [Authenticator],
 // which [NewAuthenticator] makes from a validator.
 //
-// # Keys, revocation, offline
+// # Keys, revocation, renewal, offline
 //
-// Keys, their sources, rotation, revocation and offline use work as in package dataplane, but
+// Keys, their sources, rotation, revocation, renewal and offline use work as in package dataplane, but
 // globally: zone keys belong to no mesh, and they do not verify dataplane tokens.
 //
 //	err = zone.Revoke(ctx, store, issued.ID)

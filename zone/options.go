@@ -106,10 +106,10 @@ func WithObserver(o observe.Observer) Option { return option(setting.WithObserve
 func WithClock(now func() time.Time) Option { return option(setting.WithClock(now)) }
 
 // WithMaxLifetime limits the lifetime of tokens, both when issuing and when
-// validating. The lifetime counts from iat, or from nbf if there is no iat, to
-// exp; a token with neither is rejected. The time by which issuers set iat or nbf back
-// does not count. The limit is at least one second. Without this option
-// there is no limit.
+// validating. The lifetime counts from iat or nbf to exp, whichever leaves less: iat of a
+// renewed token is that of the first of its lineage. The time by which issuers set iat (five
+// seconds) and nbf (five minutes) back does not count. A token with neither is rejected. The
+// limit is at least one second. Without this option there is no limit.
 func WithMaxLifetime(limit time.Duration) Option { return option(setting.WithMaxLifetime(limit)) }
 
 // WithPublishDelay keeps a new key from signing until it has been in the store

@@ -160,6 +160,15 @@ func (t Verified) KeyID() string {
 	return t.live.KeyID()
 }
 
+// Lifetime returns for how long the token is valid from when it was issued, or renewed, as
+// its times tell. If it has neither iat nor nbf, the answer is more than a century.
+func (t Verified) Lifetime() time.Duration {
+	if t.live == nil {
+		return 0
+	}
+	return t.live.Lifetime()
+}
+
 // Bind returns a context that ends with the token, and a function that releases
 // its resources. Call the function when the work under the context is done. The
 // context ends as soon as the validator knows of one of these, with the matching

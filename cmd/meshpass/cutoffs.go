@@ -422,8 +422,8 @@ func (a *app) pruneCommand(which *choice) *cobra.Command {
 the id is a UUID of version 7, as this tool and the library make them. Other ids stay, and so do those in the global list of
 a mesh, which Kuma reads.
 
---lifetime is the longest validity of any token. The command first writes a floor: the time of now less the lifetime and 15
-minutes. Every token with an id of version 7 from before the floor is revoked from then on, also one that is valid for longer
+--lifetime is the longest validity of any token. If tokens are renewed, it is the limit of their lineages: a renewed token
+has the id of the first one. The command first writes a floor: the time of now less the lifetime and 15 minutes. Every token with an id of version 7 from before the floor is revoked from then on, also one that is valid for longer
 than --lifetime. The floor is permanent and never goes back, so the command says first what it would do, and asks; --dry-run
 ends there. A control plane also says how many open sessions of its process have tokens that the floor would revoke.`,
 		Example: `  meshpass revocations prune --mesh default --lifetime 90d --dry-run
@@ -432,7 +432,7 @@ ends there. A control plane also says how many open sessions of its process have
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.Var(&longest, "lifetime", "the longest validity of any token, such as 2160h or 90d")
+	flags.Var(&longest, "lifetime", "the longest validity of any token, or of a lineage of renewed ones, such as 2160h or 90d")
 	flags.BoolVar(&dryRun, "dry-run", false, "change nothing: only say which floor it would write and how many ids it would drop")
 	yesFlag(command, &yes)
 	completes(command, "lifetime", cobra.ShellCompDirectiveNoFileComp)
@@ -490,7 +490,7 @@ func (a *app) sayPruning(command *cobra.Command, of owner, lifetime time.Duratio
 		return err
 	}
 	a.say("pruning drops %s of %s and keeps %s", ids(p.Dropped), of, ids(p.Kept))
-	a.say("it revokes every token with an id of version 7 from before %s for ever, also those that are still valid: how many these are is not known", p.Floor.Format(time.RFC3339))
+	a.say("it revokes every token with an id of version 7 from before %s for ever, also those that are still valid and those renewed since: how many these are is not known", p.Floor.Format(time.RFC3339))
 	switch {
 	case p.Sessions < 0:
 		a.say("how many open sessions have such tokens is not known: %s does not know them", from)

@@ -95,7 +95,7 @@ limit with --max-lineage, --watch warns well before.`,
 		case err == nil:
 			a.say("renewed the token: id %s, key %s, expires %s", plain(issued.ID), plain(issued.KeyID), a.when(issued.ExpiresAt))
 			return nil
-		case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrDenied):
+		case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrDenied), errors.Is(err, token.ErrLineage):
 			a.say("the token was not renewed: %s", err)
 			return errRefused
 		}
@@ -127,7 +127,7 @@ func (a *app) renewing() (renewal.Renew, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := clientRenewer(c)
+	var client renewer = clientRenewer{c.Client}
 	if a.renewer != nil {
 		client = a.renewer
 	}
@@ -149,23 +149,15 @@ func (a *app) renewing() (renewal.Renew, error) {
 	}, nil
 }
 
-// clientRenewer returns the client of a control plane as a renewer.
-func clientRenewer(c *controlPlane) renewer {
-	if client, ok := any(c.Client).(renewer); ok {
-		return client
-	}
-	return noRenewer{}
+// clientRenewer asks a control plane for tokens that are valid for as long as the old ones.
+type clientRenewer struct{ client *httpapi.Client }
+
+func (c clientRenewer) RenewDataplane(ctx context.Context, raw string) (token.Issued, error) {
+	return c.client.RenewDataplane(ctx, raw, 0)
 }
 
-// noRenewer takes the place of a client that renews nothing.
-type noRenewer struct{}
-
-func (noRenewer) RenewDataplane(context.Context, string) (token.Issued, error) {
-	return token.Issued{}, errors.ErrUnsupported
-}
-
-func (noRenewer) RenewZone(context.Context, string) (token.Issued, error) {
-	return token.Issued{}, errors.ErrUnsupported
+func (c clientRenewer) RenewZone(ctx context.Context, raw string) (token.Issued, error) {
+	return c.client.RenewZone(ctx, raw, 0)
 }
 
 // explainRenewal adds to an error what to do about it.
@@ -176,8 +168,8 @@ func (c *controlPlane) explainRenewal(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, httpapi.ErrUnauthenticated):
-		return advise(fmt.Errorf("%s: %w: %w", c.name, token.ErrInvalid, err), "issue a new token")
-	case errors.Is(err, token.ErrDenied):
+		return advise(fmt.Errorf("%s: %w", c.name, err), "issue a new token")
+	case errors.Is(err, token.ErrDenied), errors.Is(err, token.ErrLineage):
 		return advise(fmt.Errorf("%s: %w", c.name, err), "if its lineage is over, issue a new token")
 	case answered && answer.Status == http.StatusNotFound:
 		return advise(fmt.Errorf("%s: %w", c.name, err), "is this the address of the control plane's REST API, and does it renew tokens? Kuma does not")

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +18,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
+	"github.com/meshpass/meshpass/zone"
 )
 
 // authority renews tokens in place of a control plane.
@@ -84,6 +90,61 @@ func TestRenewReplacesATokenOfEitherKindInItsFile(t *testing.T) {
 	}
 }
 
+func TestRenewAsksAControlPlaneThatRenews(t *testing.T) {
+	c := newToolWithTokens(t)
+	ctx := audit.WithLogger(t.Context(), slog.New(slog.DiscardHandler))
+	store := keystore.NewMemory()
+	_, err := dataplane.EnsureKey(ctx, store, "default")
+	require.NoError(t, err)
+	_, err = zone.EnsureKey(ctx, store)
+	require.NoError(t, err)
+	earlier := func() time.Time { return time.Now().Add(-40 * time.Minute) }
+	proxies, err := dataplane.NewIssuer(store, dataplane.WithClock(earlier))
+	require.NoError(t, err)
+	proxy, err := proxies.Issue(ctx, token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+	require.NoError(t, err)
+	zones, err := zone.NewIssuer(store, zone.WithClock(earlier))
+	require.NoError(t, err)
+	west, err := zones.Issue(ctx, token.Zone{Zone: "west", Scope: []string{"cp"}}, time.Hour)
+	require.NoError(t, err)
+
+	ofProxies, err := dataplane.NewValidator(store)
+	require.NoError(t, err)
+	defer ofProxies.Close()
+	ofZones, err := zone.NewValidator(store)
+	require.NoError(t, err)
+	defer ofZones.Close()
+	renewsProxies, err := dataplane.NewIssuer(store, dataplane.WithMaxLineage(24*time.Hour))
+	require.NoError(t, err)
+	renewsZones, err := zone.NewIssuer(store, zone.WithMaxLineage(24*time.Hour))
+	require.NoError(t, err)
+	handler, err := httpapi.New(store, renewsProxies, renewsZones, func(_ *http.Request, what httpapi.Request) (string, error) {
+		if what.Action != httpapi.Renew {
+			return "", httpapi.ErrUnauthenticated
+		}
+		return "renewal", nil
+	}, httpapi.WithRenewal(ofProxies, ofZones), httpapi.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	defer server.Close()
+
+	for file, issued := range map[string]token.Issued{"dp-1.token": proxy, "west.token": west} {
+		require.NoError(t, os.WriteFile(file, []byte(issued.Token), 0o600))
+		r := c.renew(t.Context(), nil, file, "--control-plane", server.URL)
+		require.Equal(t, exitDone, r.status, r.err)
+		_, after := c.decode(c.read(file))
+		require.Equal(t, issued.ID, after.ID)
+		require.InDelta(t, time.Hour.Seconds(), time.Until(after.ExpiresAt).Seconds(), 60, "as long as the token was")
+		r = c.renew(t.Context(), nil, file, "--control-plane", server.URL)
+		require.Equal(t, exitFailed, r.status)
+		require.Contains(t, r.err, "429")
+	}
+	require.NoError(t, zone.RemoveAllKeys(ctx, store))
+	require.Eventually(t, func() bool {
+		return c.renew(t.Context(), nil, "west.token", "--control-plane", server.URL).status == exitRefused
+	}, 30*time.Second, 50*time.Millisecond)
+}
+
 func TestRenewSaysWhyATokenWasNotRenewedAndLeavesTheFile(t *testing.T) {
 	c := newToolWithTokens(t)
 	before := c.read("dp-1.token")
@@ -92,7 +153,8 @@ func TestRenewSaysWhyATokenWasNotRenewedAndLeavesTheFile(t *testing.T) {
 		status int
 		want   string
 	}{
-		{&httpapi.Error{Status: http.StatusUnauthorized, Title: "Unauthorized"}, exitRefused, "issue a new token"},
+		{fmt.Errorf("%w: %w", token.ErrInvalid, &httpapi.Error{Status: http.StatusUnauthorized, Title: "Unauthorized"}), exitRefused, "issue a new token"},
+		{&httpapi.Error{Status: http.StatusBadRequest, Title: "Could not renew the token"}, exitRefused, "issue a new token"},
 		{&httpapi.Error{Status: http.StatusForbidden, Title: "Access Denied"}, exitRefused, "if its lineage is over, issue a new token"},
 		{&httpapi.Error{Status: http.StatusTooManyRequests, Title: "Too Many Requests"}, exitFailed, "429"},
 		{&httpapi.Error{Status: http.StatusNotFound, Title: "Not Found"}, exitFailed, "Kuma does not"},

@@ -30,9 +30,12 @@ const IssuedBefore = 5 * time.Second
 // Config holds the settings of an issuer.
 type Config struct {
 	setting.Common
-	publishDelay time.Duration
-	policy       Policy          // nil: everything is allowed
-	signers      signing.Signers // nil: there are none
+	publishDelay  time.Duration
+	policy        Policy          // nil: everything is allowed
+	renewalPolicy RenewalPolicy   // nil: policy decides about renewals too
+	signers       signing.Signers // nil: there are none
+	maxLineage    time.Duration   // 0: nothing is renewed
+	longTokens    bool            // those valid for longer than maxLineage are renewed too
 }
 
 // Option changes the settings of an issuer.
@@ -171,9 +174,20 @@ func NewDisabledIssuer(family *replica.Family, config Config) *Issuer {
 // Issue returns a token with the claims, valid for validFor from now. Each call is
 // an audit event.
 func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.Claims, validFor time.Duration) (token.Issued, error) {
-	event := audit.Event{
-		Action:   audit.Issue,
-		Kind:     i.family.Kind,
+	event := EventAbout(audit.Issue, &claims)
+	began := setting.Now()
+	issued, err := i.issue(ctx, scope, claims, validFor)
+	i.observe(observe.Issue, scope, issued, began, err)
+	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
+	audit.Log(ctx, i.config.Log, event)
+	return issued, err
+}
+
+// EventAbout returns an event about a token with the claims.
+func EventAbout(action audit.Action, claims *token.Claims) audit.Event {
+	return audit.Event{
+		Action:   action,
+		Kind:     claims.Kind(),
 		Mesh:     claims.Dataplane.Mesh,
 		Name:     claims.Dataplane.Name,
 		Type:     claims.Dataplane.Type,
@@ -181,28 +195,24 @@ func (i *Issuer) Issue(ctx context.Context, scope keystore.Scope, claims token.C
 		Tags:     claims.Dataplane.Tags,
 		Zone:     claims.Zone.Zone,
 		Scope:    claims.Zone.Scope,
+		TokenID:  claims.ID,
+		Expires:  claims.ExpiresAt,
 	}
-	began := setting.Now()
-	issued, err := i.issue(ctx, scope, claims, validFor)
-	i.observe(scope, issued, began, err)
-	event.TokenID, event.KeyID, event.Expires, event.Err = issued.ID, issued.KeyID, issued.ExpiresAt, err
-	audit.Log(ctx, i.config.Log, event)
-	return issued, err
 }
 
-// observe tells the observers what was issued, or why nothing was.
-func (i *Issuer) observe(scope keystore.Scope, issued token.Issued, began setting.Instant, err error) {
+// observe tells the observers what was issued or renewed, or why nothing was.
+func (i *Issuer) observe(operation observe.Operation, scope keystore.Scope, issued token.Issued, began setting.Instant, err error) {
 	if len(i.config.Observers) == 0 {
 		return
 	}
 	o := observe.Outcome{
-		Operation: observe.Issue,
+		Operation: operation,
 		Kind:      i.family.Kind,
 		KeyID:     issued.KeyID,
 		Reason:    token.ReasonOf(err),
 		Took:      began.Until(time.Now()),
 	}
-	if i.store != nil && (err == nil || errors.Is(err, signing.ErrKey) || errors.Is(err, signing.ErrNoSigner)) { // else only the request may have the mesh
+	if i.store != nil && (err == nil || operation == observe.Renew || errors.Is(err, signing.ErrKey) || errors.Is(err, signing.ErrNoSigner)) { // else only the request may have the mesh
 		o.Mesh = string(scope)
 	}
 	switch {
@@ -218,11 +228,8 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	if i.disabled {
 		return token.Issued{}, token.ErrIssuingDisabled
 	}
-	if validFor < time.Second {
-		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
-	}
-	if limit := i.config.MaxLifetime; limit != 0 && validFor > limit {
-		return token.Issued{}, fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+	if err := i.checkValidFor(validFor); err != nil {
+		return token.Issued{}, err
 	}
 	if _, ok := i.family.Keys(scope); !ok {
 		return token.Issued{}, fmt.Errorf("%w: the mesh is missing", token.ErrNotIssuable)
@@ -235,7 +242,7 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrDenied, err)
 		}
 	}
-	private, kid, err := i.signingKey(ctx, scope)
+	private, kid, _, err := i.signingKey(ctx, scope)
 	if err != nil {
 		return token.Issued{}, err
 	}
@@ -249,6 +256,21 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	if err := i.heedCutoffs(ctx, scope, kid, &claims, now); err != nil {
 		return token.Issued{}, err
 	}
+	return i.sign(ctx, scope, private, kid, claims)
+}
+
+func (i *Issuer) checkValidFor(validFor time.Duration) error {
+	if validFor < time.Second {
+		return fmt.Errorf("%w: it would be valid for %s, want at least 1s", token.ErrNotIssuable, validFor)
+	}
+	if limit := i.config.MaxLifetime; limit != 0 && validFor > limit {
+		return fmt.Errorf("%w: it would be valid for %s, the maximum is %s", token.ErrNotIssuable, validFor, limit)
+	}
+	return nil
+}
+
+// sign returns the token with the claims, signed by the key.
+func (i *Issuer) sign(ctx context.Context, scope keystore.Scope, private *signing.PrivateKey, kid string, claims token.Claims) (token.Issued, error) {
 	raw, err := token.Encode(kid, claims, func(signingInput []byte) ([]byte, error) {
 		signature, err := private.SignContext(ctx, signingInput)
 		if err != nil {
@@ -262,21 +284,22 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 	return token.Issued{Token: raw, ID: claims.ID, KeyID: kid, ExpiresAt: claims.ExpiresAt}, nil
 }
 
-// signingKey returns the key that signs now. If it cannot be read, signingKey
-// returns an error: an older key must not sign in its place.
-func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, error) {
+// signingKey returns the key that signs now, and the keys of the store, if there is one. If
+// the key cannot be read, signingKey returns an error: an older key must not sign in its
+// place.
+func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing.PrivateKey, string, listing, error) {
 	if i.store == nil {
-		return i.private, i.kid, nil
+		return i.private, i.kid, listing{}, nil
 	}
 	series, _ := i.family.Keys(scope)
 	listed, err := listKeys(ctx, i.store, series)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
+		return nil, "", listing{}, fmt.Errorf("%w: reading the signing key: %w", token.ErrUnavailable, err)
 	}
 	record, serial, err := listed.signing(publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
 		i.forget(scope) // the store has removed the key
-		return nil, "", err
+		return nil, "", listing{}, err
 	}
 	kid, now := serial.KeyID(), time.Now()
 	i.mu.Lock()
@@ -285,7 +308,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 	if !record.Unchanged(known.record) {
 		private, err := i.findSigningKey(ctx, series, serial, record)
 		if err != nil {
-			return nil, "", err
+			return nil, "", listing{}, err
 		}
 		known = parsedKey{record: record.WithoutData(), private: private}
 	}
@@ -298,7 +321,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > longUnused })
 		maps.DeleteFunc(i.cutoffs, func(_ revocation.CutoffsRef, c parsedCutoffs) bool { return now.Sub(c.used) > longUnused })
 	}
-	return known.private, kid, nil
+	return known.private, kid, listed, nil
 }
 
 func (i *Issuer) forget(scope keystore.Scope) {

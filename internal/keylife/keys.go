@@ -13,6 +13,7 @@ import (
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 // EnsureKey creates the first key of a series, with serial 1, if the series has
@@ -293,6 +294,27 @@ func (l listing) keys() []signing.Key {
 
 func (l listing) signing(createdBy time.Time) (keystore.Record, signing.Serial, error) {
 	return l.series.Signing(l.records, l.unreadable, createdBy)
+}
+
+// checkHolds returns an error unless the key with a kid is there.
+func (l listing) checkHolds(kid string, key *signing.PublicKey) error {
+	serial, _ := signing.ParseSerial(kid) // validators find other kids in sources only
+	is := func(name string) bool {
+		of, _, err := l.series.ParseName(name)
+		return err == nil && of == serial
+	}
+	of := slices.DeleteFunc(slices.Clone(l.records), func(r keystore.Record) bool { return !is(r.Name) })
+	unknown := slices.ContainsFunc(l.unreadable, func(e *keystore.Error) bool { return is(e.Name) })
+	for _, found := range l.series.PublicSet(of, nil, nil).Keys() {
+		if key.Equal(found.Public) {
+			return nil
+		}
+		unknown = unknown || found.Err != nil
+	}
+	if unknown {
+		return fmt.Errorf("%w: key %q cannot be read in the issuer's store", token.ErrUnavailable, kid)
+	}
+	return fmt.Errorf("%w: the issuer's store does not have key %q that verified the token", token.ErrUnknownKey, kid)
 }
 
 // errPublicOnly is returned where another control plane creates and keeps the

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -32,6 +33,7 @@ type Config struct {
 	withoutStore    bool // ignore the keys in the store
 	unrevocable     bool // accept tokens without an id
 	sources         []sources.Place
+	onFork          func(context.Context, Fork) // nil: none
 }
 
 // staleness returns the shorter limit of staleness.
@@ -118,6 +120,20 @@ func WithoutStoreKeys() Option {
 func WithUnrevocableTokens() Option {
 	return func(c *Config) error {
 		c.unrevocable = true
+		return nil
+	}
+}
+
+// WithForkHandler sets a function that hears of forks.
+func WithForkHandler(handler func(context.Context, Fork)) Option {
+	return func(c *Config) error {
+		if handler == nil {
+			return errors.New("WithForkHandler: the function is nil")
+		}
+		if c.onFork != nil {
+			return errors.New("WithForkHandler: given twice")
+		}
+		c.onFork = handler
 		return nil
 	}
 }

@@ -38,6 +38,7 @@ type Validator struct {
 	headers   headerMemo
 	uses      useTable
 	clashes   clashes
+	lineages  lineages
 	made      time.Time
 	detach    []func()
 }
@@ -133,6 +134,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t, began)
 			if err == nil {
+				v.notice(ctx, t, false)
 				return t, nil
 			}
 			if !errors.Is(err, token.ErrUnavailable) { // else it may become good again
@@ -153,6 +155,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	if v.cache != nil {
 		v.cache.put(known, t)
 	}
+	v.notice(ctx, t, false)
 	return t, nil
 }
 
@@ -191,9 +194,10 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string, began s
 		v.headers.put(u.EncodedHeader(), header)
 	}
 	t := &Verified{validator: v, scope: want.Scope, signer: k}
-	if t.claims, err = u.ClaimsUnder(*demands); err != nil {
+	if t.claims, t.others, err = u.ClaimsAndOthers(*demands); err != nil {
 		return t, u, err
 	}
+	t.placeInLineage()
 	return t, u, v.decide(ctx, want, t, began)
 }
 
@@ -332,17 +336,11 @@ func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if v.config.MaxLifetime == 0 {
 		return nil
 	}
-	start, setBack := claims.IssuedAt, keylife.IssuedBefore
-	if start.IsZero() || start.Equal(claims.NotBefore) { // other issuers set both back as far
-		start, setBack = claims.NotBefore, keylife.Backdate
-	}
-	if start.IsZero() {
+	made := keylife.Made(claims, now)
+	if made.IsZero() {
 		return fmt.Errorf("%w: it has neither iat nor nbf to count from", token.ErrLifetime)
 	}
-	if start.After(now) { // an iat in the future must not shorten the lifetime
-		start = now
-	}
-	if lifetime := claims.ExpiresAt.Sub(start); lifetime-setBack > v.config.MaxLifetime {
+	if lifetime := claims.ExpiresAt.Sub(made); lifetime > v.config.MaxLifetime {
 		return fmt.Errorf("%w: %s, the maximum is %s", token.ErrLifetime, lifetime, v.config.MaxLifetime)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/keylife"
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
@@ -16,9 +17,13 @@ import (
 type Verified struct {
 	validator *Validator
 	claims    token.Claims
+	others    bool // the token has claims that claims does not hold
 	scope     keystore.Scope
 	signer    signer
 	use       atomic.Pointer[keyUse]
+
+	made    int64 // by which the tokens of a lineage are ordered, in seconds since 1970
+	renewed bool  // it is not the first of its lineage
 }
 
 // Claims returns the claims of the token. The caller must not change them.
@@ -29,6 +34,11 @@ func (t *Verified) KeyID() string { return t.signer.kid }
 
 // ExpiresAt returns when sessions of the token end: its exp plus the leeway.
 func (t *Verified) ExpiresAt() time.Time { return t.claims.ExpiresAt.Add(t.validator.config.leeway) }
+
+// Lifetime returns for how long the token was made valid.
+func (t *Verified) Lifetime() time.Duration {
+	return t.claims.ExpiresAt.Sub(keylife.Made(&t.claims, t.validator.config.Now()))
+}
 
 // Bind returns a context that ends with the token, with the reason as its
 // cause, and a function that releases it.
@@ -68,4 +78,18 @@ func (t *Verified) recheck() error {
 		return err
 	}
 	return v.checkKnowable(now.store, age, t.scope, t.signer, time.Now())
+}
+
+// Presented returns the token as an issuer takes it to renew it.
+func (t *Verified) Presented() keylife.Presented {
+	return keylife.Presented{
+		Claims:   &t.claims,
+		Others:   t.others,
+		Scope:    t.scope,
+		Key:      t.signer.key,
+		KeyID:    t.signer.kid,
+		OfSource: t.signer.source != nil,
+		Recheck:  t.recheck,
+		Notice:   func(ctx context.Context) bool { return t.validator.notice(ctx, t, true) },
+	}
 }

@@ -32,11 +32,11 @@ func (f *Follower) Reads() (complete, single observe.Reads) { return f.complete.
 
 // Has reports whether the store has records in a scope. It is true for no scope of a nil
 // State.
-func (s *State) Has(scope keystore.Scope) bool { return s != nil && s.scopes[scope] != nil }
+func (s *State) Has(scope keystore.Scope) bool { return s != nil && s.scopes.get(scope) != nil }
 
 // Keys calls each with every key of the store, readable or not.
 func (s *State) Keys(each func(keystore.Scope, signing.Key)) {
-	for scope, c := range s.scopes {
+	for scope, c := range s.scopes.all() {
 		if c.keys == nil {
 			continue
 		}
@@ -49,7 +49,7 @@ func (s *State) Keys(each func(keystore.Scope, signing.Key)) {
 // Meshes returns what the store has for the tokens of each scope, apart from keys.
 func (s *State) Meshes() []observe.Mesh {
 	of := make(map[keystore.Scope]observe.Mesh)
-	for scope, c := range s.scopes {
+	for scope, c := range s.scopes.all() {
 		if len(c.problems) > 0 || c.keys != nil {
 			m := of[scope]
 			m.Problems += len(c.problems)

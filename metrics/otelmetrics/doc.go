@@ -15,6 +15,8 @@
 //	validation.duration            kind class                   histogram, in seconds
 //	issuances                      kind mesh class error.type   answers of Issue
 //	issuance.duration              kind class                   histogram, in seconds
+//	renewals                       kind mesh class error.type   answers of Renew
+//	forks                          kind mesh                    tokens presented after a later one of their lineage
 //	permit.refusals                kind mesh                    accepted tokens that do not permit the peer
 //	key.validations                kind mesh kid result         accepted and refused tokens with a good signature
 //	keys                           kind mesh kid state          1 for each key: signs, verifies, unreadable or source

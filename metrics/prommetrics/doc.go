@@ -15,6 +15,8 @@
 //	validation_duration_seconds               kind class               histogram
 //	issuances_total                           kind mesh class reason   answers of Issue
 //	issuance_duration_seconds                 kind class               histogram
+//	renewals_total                            kind mesh class reason   answers of Renew
+//	forks_total                               kind mesh                tokens presented after a later one of their lineage
 //	permit_refusals_total                     kind mesh                accepted tokens that do not permit the peer
 //	key_validations_total                     kind mesh kid result     accepted and refused tokens with a good signature
 //	keys                                      kind mesh kid state      1 for each key: signs, verifies, unreadable or source

@@ -168,6 +168,32 @@ func (b *beside) issueZone() (raw, id string) {
 	return issued.Token, issued.ID
 }
 
+// renew renews a dataplane token.
+func (b *beside) renew(mesh, raw string) string {
+	b.t.Helper()
+	issuer, err := dataplane.NewIssuer(b.Store, dataplane.WithLogger(b.log), dataplane.WithMaxLineage(24*time.Hour))
+	b.must(err)
+	b.soon("here, of a token to renew", b.here(Dataplane(mesh), raw), nil)
+	verified, err := b.dataplanes.Validate(b.ctx, mesh, raw)
+	b.must(err)
+	renewed, err := issuer.Renew(b.ctx, verified, 2*time.Hour)
+	b.must(err)
+	return renewed.Token
+}
+
+// renewZone renews a zone token.
+func (b *beside) renewZone(raw string) string {
+	b.t.Helper()
+	issuer, err := zone.NewIssuer(b.Store, zone.WithLogger(b.log), zone.WithMaxLineage(24*time.Hour))
+	b.must(err)
+	b.soon("here, of a zone token to renew", b.here(Zone(), raw), nil)
+	verified, err := b.zones.Validate(b.ctx, "west", zone.ScopeCP, raw)
+	b.must(err)
+	renewed, err := issuer.Renew(b.ctx, verified, 2*time.Hour)
+	b.must(err)
+	return renewed.Token
+}
+
 // issueInKuma returns a token that Kuma issues.
 func (b *beside) issueInKuma(of Kind, id string) string {
 	b.t.Helper()
@@ -258,8 +284,11 @@ func (b *beside) ourRevocations() {
 	b.must(revocation.MakeDataplaneGlobal(b.ctx, b.Store, revokedHere))
 	b.wants("Kuma, of an id from before the global list", b.secrets().Validate(of, before), ErrRevoked)
 	b.wants("Kuma, of another id", b.secrets().Validate(of, later), nil)
+	renewed := b.renew(revokedHere, later)
+	b.wants("Kuma, of a renewed token", b.secrets().Validate(of, renewed), nil)
 	b.must(dataplane.Revoke(b.ctx, b.Store, revokedHere, idLater))
 	b.wants("Kuma, of a later id", b.secrets().Validate(of, later), ErrRevoked)
+	b.wants("Kuma, of a renewed token of that id", b.secrets().Validate(of, renewed), ErrRevoked)
 	b.soon("here, of the later id", b.here(of, later), token.ErrRevoked)
 	b.must(dataplane.Restore(b.ctx, b.Store, revokedHere, idBefore))
 	b.wants("Kuma, of a restored id", b.secrets().Validate(of, before), nil)
@@ -287,8 +316,12 @@ func (b *beside) kumasRevocations() {
 
 func (b *beside) zoneRevocations() {
 	raw, id := b.issueZone()
+	renewed := b.renewZone(raw)
+	b.wants("Kuma, of a renewed token", b.secrets().Validate(Zone(), renewed), nil)
 	b.must(zone.Revoke(b.ctx, b.Store, id))
-	b.wants("Kuma", b.secrets().Validate(Zone(), raw), ErrRevoked)
+	for _, raw := range []string{raw, renewed} {
+		b.wants("Kuma", b.secrets().Validate(Zone(), raw), ErrRevoked)
+	}
 	b.wants("Kuma in a zone", b.secrets().ValidateInZone(raw), ErrRevoked)
 	kuma := b.issueInKuma(Zone(), "zone-kuma")
 	b.write("", zoneRevocations, id+",zone-kuma\n")

@@ -24,7 +24,7 @@ const promised = time.Second
 
 // ARevocationEndsASessionOfAnotherReplica revokes tokens of both kinds on one replica, by
 // id and by cutoff, each bound to a session on another. Every session must end, of either
-// way within the same bound. [BenchmarkRevocation] measures how long that takes.
+// way within the same bound, and so must those of all tokens of a lineage. [BenchmarkRevocation] measures how long that takes.
 func ARevocationEndsASessionOfAnotherReplica(t *testing.T, open Opener) {
 	ARevocationEndsASessionOnACopy(t, open, open)
 }
@@ -40,6 +40,7 @@ func ARevocationEndsASessionOnACopy(t *testing.T, open, openCopy Opener) {
 			t.Errorf("%s took %s to reach its session, want at most %s", way.name, worst, 10*promised)
 		}
 	}
+	aRevokedIDEndsItsLineage(t, open, openCopy)
 }
 
 // BenchmarkRevocation prints the median, the 99th percentile and the maximum of

@@ -1,0 +1,168 @@
+package live
+
+import (
+	"context"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
+	"github.com/meshpass/meshpass/revocation"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Fork is the use or the renewal of a token although a later one of its lineage was
+// presented before.
+type Fork struct {
+	Token   *Verified // the earlier one
+	Renewed bool      // it was renewed; otherwise it was used
+	Address string    // from where it was presented; "" is unknown
+
+	Later        time.Time // when the later one was made
+	LaterAddress string    // from where that was presented first
+}
+
+// lineages holds the latest token that was presented of each lineage with a renewed
+// token. A lineage is an id. It forgets those that were not presented for long.
+type lineages struct {
+	some   atomic.Bool // there is one: until then nothing is looked up
+	shards [16]lineageShard
+}
+
+type lineageShard struct {
+	mu sync.RWMutex
+
+	// Those presented lately, and before. When there are too many, the older ones go.
+	lately, before map[lineageID]*lineage
+}
+
+// maxLineages is how many lineages lineages holds at most.
+const maxLineages = 65536
+
+type lineageID struct {
+	scope keystore.Scope
+	id    string
+}
+
+// lineage is what is known of one. It does not change; another takes its place.
+type lineage struct {
+	made    int64  // the latest token that was presented: when it was made
+	address string // from where
+
+	used, renewed bool // a fork of this sort is known
+}
+
+var lineageSeed = maphash.MakeSeed()
+
+// placeInLineage says when a token was made, and whether it is the first of its lineage:
+// that one was made when its id was.
+func (t *Verified) placeInLineage() {
+	nbf := t.claims.NotBefore
+	if nbf.IsZero() {
+		return // no issuer of this module has made or renewed it
+	}
+	t.made = nbf.Add(keylife.Backdate).Unix()
+	began, ok := revocation.IDTime(t.claims.ID)
+	t.renewed = ok && t.made > began.Unix()
+}
+
+// notice notes that a good token is presented, to be used or to be renewed. It reports
+// whether that is a fork, which it tells the audit log, the observers and the operator's function.
+//
+// A proxy may use a token for a moment after it was renewed. So a use within token.Skew of
+// that is no fork.
+func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool {
+	if !t.renewed && !v.lineages.some.Load() {
+		return false
+	}
+	later := v.lineages.present(ctx, t, renewing, &v.config)
+	if later == nil {
+		return false
+	}
+	fork := Fork{
+		Token: t, Renewed: renewing, Address: audit.Address(ctx),
+		Later: time.Unix(later.made, 0).UTC(), LaterAddress: later.address,
+	}
+	event := keylife.EventAbout(audit.Fork, &t.claims)
+	event.KeyID, event.Before, event.OtherAddress = t.signer.kid, fork.Later, fork.LaterAddress
+	if began, ok := revocation.IDTime(t.claims.ID); ok {
+		event.LineageAge = max(v.config.Now().Sub(began), 0)
+	}
+	audit.Log(ctx, v.config.Log, event)
+	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope), KeyID: t.signer.kid})
+	if v.config.onFork != nil {
+		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
+	}
+	return true
+}
+
+// present notes that a token is presented. If that is a fork that was not known, it returns
+// the lineage before. Of each sort a lineage has one fork until a later token is presented.
+func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, config *Config) (fork *lineage) {
+	if t.claims.ID == "" {
+		return nil
+	}
+	id := lineageID{t.scope, t.claims.ID}
+	s := &l.shards[maphash.String(lineageSeed, id.id)%uint64(len(l.shards))]
+	s.mu.RLock()
+	known, lately := s.find(id)
+	s.mu.RUnlock()
+	if next, _ := known.presented(t, renewing, config, ""); next == known && (lately || known == nil) {
+		return nil // the usual case
+	}
+	address := audit.Address(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, _ = s.find(id)
+	next, isFork := known.presented(t, renewing, config, address)
+	if next != nil {
+		s.put(id, next)
+		l.some.Store(true)
+	}
+	if isFork {
+		return known
+	}
+	return nil
+}
+
+// presented returns what is known of a lineage after a token of it was presented, and
+// whether that is a fork that was not known.
+func (k *lineage) presented(t *Verified, renewing bool, config *Config, address string) (next *lineage, fork bool) {
+	switch {
+	case k == nil && !t.renewed && !renewing:
+		return nil, false
+	case k == nil, t.made > k.made:
+		return &lineage{made: t.made, address: address}, false
+	case t.made == k.made, !renewing && k.used, renewing && k.renewed:
+		return k, false
+	case !renewing && config.Now().Before(time.Unix(k.made, 0).Add(token.Skew)):
+		return k, false
+	}
+	changed := *k
+	changed.used, changed.renewed = k.used || !renewing, k.renewed || renewing
+	return &changed, true
+}
+
+// find returns what is known of a lineage, and whether it was presented lately.
+func (s *lineageShard) find(id lineageID) (known *lineage, lately bool) {
+	if known, lately = s.lately[id]; lately {
+		return known, true
+	}
+	return s.before[id], false
+}
+
+func (s *lineageShard) put(id lineageID, next *lineage) {
+	if _, has := s.lately[id]; !has && len(s.lately) >= maxLineages/2/16 {
+		s.before, s.lately = s.lately, nil
+	}
+	if s.lately == nil {
+		s.lately = make(map[lineageID]*lineage)
+	}
+	id.id = strings.Clone(id.id) // it shares the memory of the token's claims
+	s.lately[id] = next
+}

@@ -1,0 +1,62 @@
+package live
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/meshpass/meshpass/token"
+)
+
+func TestOfTooManyLineagesTheOldestAreForgotten(t *testing.T) {
+	var all lineages
+	config := Defaults()
+	present := func(n int, made int64) *lineage {
+		claims := token.Claims{Registered: token.Registered{ID: fmt.Sprint("id-", n)}}
+		return all.present(t.Context(), &Verified{claims: claims, made: made, renewed: true}, false, &config)
+	}
+	const lineages = 3 * maxLineages
+	for n := range lineages {
+		assert.Nil(t, present(n, 2))
+		assert.Nil(t, present(0, 2)) // which is presented again and again
+	}
+	held := 0
+	for i := range all.shards {
+		held += len(all.shards[i].lately) + len(all.shards[i].before)
+	}
+	assert.LessOrEqual(t, held, maxLineages)
+	assert.Greater(t, held, maxLineages/2)
+	assert.NotNil(t, present(0, 1), "what is presented is remembered")
+	for n := lineages - maxLineages/4; n < lineages; n++ {
+		assert.NotNil(t, present(n, 1))
+	}
+	assert.Nil(t, present(1, 1))
+}
+
+func TestATokenThatWasNotRenewedCostsNoLookup(t *testing.T) {
+	config := Defaults()
+	v := &Validator{config: config}
+	first := &Verified{validator: v, claims: token.Claims{Registered: token.Registered{ID: "id"}}, made: time.Now().Unix()}
+	assert.Zero(t, testing.AllocsPerRun(100, func() { v.notice(t.Context(), first, false) }))
+	assert.False(t, v.lineages.some.Load())
+	renewed := &Verified{validator: v, claims: first.claims, made: first.made + 1, renewed: true}
+	v.notice(t.Context(), renewed, false)
+	assert.True(t, v.lineages.some.Load())
+	assert.Zero(t, testing.AllocsPerRun(100, func() { v.notice(t.Context(), renewed, false) }))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { v.notice(t.Context(), first, false) }))
+}
+
+func BenchmarkNoticing(b *testing.B) {
+	config := Defaults()
+	v := &Validator{config: config}
+	tokens := make([]*Verified, 10_000)
+	for i := range tokens {
+		tokens[i] = &Verified{validator: v, claims: token.Claims{Registered: token.Registered{ID: fmt.Sprintf("%036d", i)}}, made: 2, renewed: true}
+		v.notice(b.Context(), tokens[i], false)
+	}
+	for i := 0; b.Loop(); i++ {
+		v.notice(b.Context(), tokens[i%len(tokens)], false)
+	}
+}

@@ -1,0 +1,96 @@
+package zone
+
+import (
+	"context"
+	"time"
+
+	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/token"
+)
+
+// Renewal is a request to renew a token, for a [WithRenewalPolicy].
+type Renewal struct {
+	// Presented has the id and the times of the token that is renewed.
+	Presented token.Registered
+	// KeyID is the kid of the key that signed it.
+	KeyID string
+	// Began is when its lineage began: when the id was made, in whole seconds.
+	Began time.Time
+	// ValidFor is the lifetime of the new token, not beyond the end of the lineage.
+	ValidFor time.Duration
+}
+
+// WithMaxLineage allows [Issuer.Renew], and sets for how long after a first token was
+// issued its renewals are valid: one second to ten years (87600h). After that a new token
+// must be issued. Without this option nothing is renewed.
+//
+// A revocation list may be pruned ([PruneRevocations]) when lineages have ended, not when
+// tokens have expired: pass it this limit if it is longer than the validity of any token.
+func WithMaxLineage(limit time.Duration) IssuerOption {
+	return issuerOption(keylife.WithMaxLineage(limit))
+}
+
+// WithLongTokensRenewed lets [Issuer.Renew] renew also tokens that are themselves valid for
+// longer than [WithMaxLineage], within that limit. The long token stays good until it
+// expires, and cannot be revoked without its renewals. To be rid of it, remove the key that
+// signed it, when the next key has signed its renewals.
+func WithLongTokensRenewed() IssuerOption { return issuerOption(keylife.WithLongTokensRenewed()) }
+
+// WithRenewalPolicy sets a function that checks each renewal. If policy returns an error,
+// [Issuer.Renew] returns it wrapped in token.ErrDenied. Without it the function of
+// [WithPolicy] decides about renewals as about new tokens. It runs as that one does.
+func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renewal Renewal) error) IssuerOption {
+	if policy == nil {
+		return issuerOption(keylife.WithRenewalPolicy(nil))
+	}
+	return issuerOption(keylife.WithRenewalPolicy(func(ctx context.Context, claims token.Claims, renewal keylife.Renewal) error {
+		return policy(ctx, claims.Zone, Renewal(renewal))
+	}))
+}
+
+// Fork is the use or the renewal of a token although a later one with the same id was used
+// or renewed before, as far as a validator knows: what the theft of a token looks like.
+//
+// It is also what happens where several processes share one token and renew it, where an old
+// file comes back from a backup, and where a zone does not read its file again. A lost
+// answer is no fork, since the later token was not presented. Nor is a use of the earlier
+// token within two minutes (token.Skew) after the later one was made, for example by a
+// zone that connects with the old file.
+type Fork struct {
+	// Verified is the earlier token, which has just been presented.
+	Verified Verified
+	// Renewed says that it is about to be renewed. Otherwise it was used.
+	Renewed bool
+	// Address is from where it was presented: see audit.WithAddress. It may be empty.
+	Address string
+
+	// Later is when the later token was made, in whole seconds.
+	Later time.Time
+	// LaterAddress is from where that was presented first. It may be empty.
+	LaterAddress string
+}
+
+// WithForkHandler sets a function that hears of each [Fork]. It may revoke the id:
+//
+//	zone.WithForkHandler(func(ctx context.Context, fork zone.Fork) {
+//		err := zone.Revoke(ctx, store, fork.Verified.Registered().ID)
+//	})
+//
+// That ends the sessions of the thief and of the zone, which needs a new token.
+//
+// Validate, or [Issuer.Renew] with a token of the validator, calls the function and waits
+// for it; other calls do not. The context does not end with the caller's. The token is
+// accepted, or renewed unless the validator knows by then that it is revoked.
+//
+// A use and a renewal are heard of once each, until a later token of the lineage is
+// presented. Each is an audit event too (audit.Fork), with or without the function. A
+// validator remembers up to 65,536 lineages, for its own process.
+func WithForkHandler(handler func(ctx context.Context, fork Fork)) ValidatorOption {
+	if handler == nil {
+		return validatorOption(live.WithForkHandler(nil))
+	}
+	return validatorOption(live.WithForkHandler(func(ctx context.Context, f live.Fork) {
+		handler(ctx, Fork{Verified{f.Token}, f.Renewed, f.Address, f.Later, f.LaterAddress})
+	}))
+}
