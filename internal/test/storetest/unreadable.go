@@ -73,9 +73,12 @@ func OneUnreadableRecordIsOneUnreadableRecord(t *testing.T, open Opener, spoil f
 		{list, cutoffs, revoked.Token, named.Token},
 		{cutoffs, list, named.Token, revoked.Token},
 	} {
+		validator = running
+		eventually(t, "both records are known", func() (struct{}, error) {
+			return struct{}{}, errors.Join(want(validate(c.revokedBySpoilt), token.ErrRevoked), want(validate(c.revokedByReadable), token.ErrRevoked))
+		})
 		spoil(t, mesh, c.spoilt)
 		wantUnreadable(t, store, mesh, c.spoilt, c.readable, newKey)
-		validator = running
 		eventually(t, "nothing is known about the mesh", func() (struct{}, error) {
 			return struct{}{}, want(validate(good.Token), token.ErrUnavailable)
 		})
