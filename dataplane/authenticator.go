@@ -44,7 +44,7 @@ func NewAuthenticator(validator Validator) Authenticator {
 type authenticator struct{ validator Validator }
 
 func (a authenticator) Authenticate(ctx context.Context, credential string) (Session, error) {
-	mesh, unreadable := claimedMesh(credential)
+	mesh, unreadable := a.validator.claimedMesh(credential)
 	verified, err := a.validator.Validate(ctx, mesh, credential) // also refuses and logs a missing mesh
 	if unreadable != nil {
 		return nil, unreadable
@@ -55,13 +55,9 @@ func (a authenticator) Authenticate(ctx context.Context, credential string) (Ses
 	return verified, nil
 }
 
-// claimedMesh returns the mesh in an unverified token.
-func claimedMesh(raw string) (string, error) {
-	unverified, err := token.ParseUnverified(raw)
-	if err != nil {
-		return "", err
-	}
-	claims, err := unverified.Claims()
+// claimedMesh returns the mesh that a token names.
+func (v validator) claimedMesh(raw string) (string, error) {
+	claims, err := v.live.Claimed(raw)
 	if err != nil {
 		return "", err
 	}

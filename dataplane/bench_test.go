@@ -43,6 +43,19 @@ func BenchmarkValidateSeenBefore(b *testing.B) {
 	reportAllocs(b, bench.validate)
 }
 
+// BenchmarkAuthenticateSeenBefore does not know the mesh.
+func BenchmarkAuthenticateSeenBefore(b *testing.B) {
+	bench := newBench(b)
+	authenticator := dataplane.NewAuthenticator(bench.validator)
+	authenticate := func() {
+		if _, err := authenticator.Authenticate(bench.ctx, bench.tokens[bench.next].raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+	inTurns(b, bench.rawVerify, authenticate)
+	reportAllocs(b, authenticate)
+}
+
 func BenchmarkValidateFirstSightWithAMillionRevokedIDs(b *testing.B) {
 	bench := newBench(b, dataplane.WithCache(0))
 	full := newBench(b, dataplane.WithCache(0))

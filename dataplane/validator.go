@@ -68,6 +68,8 @@ type Validator interface {
 	// returns token.ErrClosed. Close always returns nil and may be called more
 	// than once.
 	Close() error
+
+	claimedMesh(raw string) (string, error)
 }
 
 // NewValidator returns a validator that uses the keys and the revocation lists

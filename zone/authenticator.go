@@ -53,7 +53,7 @@ func NewAuthenticator(validator Validator) Authenticator {
 type authenticator struct{ validator Validator }
 
 func (a authenticator) Authenticate(ctx context.Context, credential string) (Session, error) {
-	zone, scope, unreadable := claimed(credential)
+	zone, scope, unreadable := a.validator.claimed(credential)
 	verified, err := a.validator.Validate(ctx, zone, scope, credential) // also refuses and logs a missing zone
 	if unreadable != nil {
 		return nil, unreadable
@@ -64,13 +64,9 @@ func (a authenticator) Authenticate(ctx context.Context, credential string) (Ses
 	return verified, nil
 }
 
-// claimed returns the zone and the first scope in an unverified token.
-func claimed(raw string) (zone, scope string, err error) {
-	unverified, err := token.ParseUnverified(raw)
-	if err != nil {
-		return "", "", err
-	}
-	claims, err := unverified.Claims()
+// claimed returns the zone and the first scope that a token names.
+func (v validator) claimed(raw string) (zone, scope string, err error) {
+	claims, err := v.live.Claimed(raw)
 	if err != nil {
 		return "", "", err
 	}

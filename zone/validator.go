@@ -67,6 +67,8 @@ type Validator interface {
 	// returns token.ErrClosed. Close always returns nil and may be called more
 	// than once.
 	Close() error
+
+	claimed(raw string) (zone, scope string, err error)
 }
 
 // NewValidator returns a validator that uses the keys and the revocation lists
