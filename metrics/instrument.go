@@ -42,8 +42,17 @@ var (
 		Unit:       "s",
 		Help:       "How long Issue took, with its reads of the store and its signature.",
 		Attributes: []string{"kind", "class"},
-		Bounds:     []float64{250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5},
+		Bounds:     issuing,
 	}
+	RenewalDuration = &Instrument{
+		Name:       "meshpass.renewal.duration",
+		Type:       Histogram,
+		Unit:       "s",
+		Help:       "How long Renew took, with its reads of the store and its signature.",
+		Attributes: []string{"kind", "class"},
+		Bounds:     issuing,
+	}
+	issuing = []float64{250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5}
 )
 
 var (

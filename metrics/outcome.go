@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"slices"
+
 	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/token"
 )
@@ -9,11 +11,11 @@ import (
 // class. It is less than [Indexes], so that an array can hold what belongs to each.
 type Index int
 
-// operations are those that take time.
-const operations = 2
+// timed are the operations that take time.
+var timed = [...]observe.Operation{observe.Validate, observe.Issue, observe.Renew}
 
 // Indexes is the number of indexes.
-const Indexes = Index(operations * kinds * numClasses)
+const Indexes = Index(len(timed) * kinds * int(numClasses))
 
 type class int
 
@@ -29,10 +31,11 @@ const (
 // IndexOf returns the index of an outcome, or false for an operation whose duration is not
 // measured.
 func IndexOf(o observe.Outcome) (Index, bool) {
-	if o.Operation != observe.Validate && o.Operation != observe.Issue {
+	at := slices.Index(timed[:], o.Operation)
+	if at < 0 {
 		return 0, false
 	}
-	return Index((int(o.Operation)*kinds+numberOf(o.Kind))*int(numClasses) + int(classOf(o.Operation, o.Reason))), true
+	return Index((at*kinds+numberOf(o.Kind))*int(numClasses) + int(classOf(o.Operation, o.Reason))), true
 }
 
 const kinds = 2
@@ -45,7 +48,7 @@ func numberOf(kind token.Kind) int {
 }
 
 // Operation returns the operation of the index.
-func (i Index) Operation() observe.Operation { return observe.Operation(i / Index(kinds*numClasses)) }
+func (i Index) Operation() observe.Operation { return timed[i/Index(kinds*numClasses)] }
 
 // Attributes returns the values of the attributes kind and class.
 func (i Index) Attributes() (kind, class string) {

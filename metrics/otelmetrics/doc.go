@@ -16,6 +16,7 @@
 //	issuances                      kind mesh class error.type   answers of Issue
 //	issuance.duration              kind class                   histogram, in seconds
 //	renewals                       kind mesh class error.type   answers of Renew
+//	renewal.duration               kind class                   histogram, in seconds
 //	forks                          kind mesh                    tokens presented after a later one of their lineage
 //	permit.refusals                kind mesh                    accepted tokens that do not permit the peer
 //	key.validations                kind mesh kid result         accepted and refused tokens with a good signature

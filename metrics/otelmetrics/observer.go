@@ -21,7 +21,7 @@ type Observer struct {
 	registration metric.Registration
 	observables  map[*metrics.Instrument]observable
 
-	durations [2]metric.Float64Histogram // by operation
+	durations map[observe.Operation]metric.Float64Histogram
 	options   [metrics.Indexes]atomic.Pointer[[]metric.RecordOption]
 }
 
@@ -42,7 +42,8 @@ func New(provider metric.MeterProvider) (*Observer, error) {
 		return nil, errors.New("otelmetrics: the meter provider is nil")
 	}
 	meter := provider.Meter(scope)
-	o := &Observer{tally: metrics.NewTally(), observables: make(map[*metrics.Instrument]observable)}
+	o := &Observer{tally: metrics.NewTally(), observables: make(map[*metrics.Instrument]observable),
+		durations: make(map[observe.Operation]metric.Float64Histogram)}
 	var all []metric.Observable
 	for i := range metrics.Instruments() {
 		made, err := newObservable(meter, i)
@@ -56,7 +57,9 @@ func New(provider metric.MeterProvider) (*Observer, error) {
 			all = append(all, made.whole)
 		}
 	}
-	for operation, i := range [...]*metrics.Instrument{observe.Validate: metrics.ValidationDuration, observe.Issue: metrics.IssuanceDuration} {
+	for operation, i := range map[observe.Operation]*metrics.Instrument{
+		observe.Validate: metrics.ValidationDuration, observe.Issue: metrics.IssuanceDuration, observe.Renew: metrics.RenewalDuration,
+	} {
 		var err error
 		o.durations[operation], err = meter.Float64Histogram(i.Name, metric.WithUnit(i.Unit), metric.WithDescription(i.Help),
 			metric.WithExplicitBucketBoundaries(i.Bounds...))

@@ -17,7 +17,7 @@ type Collector struct {
 	tally *metrics.Tally
 	descs map[*metrics.Instrument]*prometheus.Desc
 
-	durations [2]*prometheus.HistogramVec // by operation
+	durations map[observe.Operation]*prometheus.HistogramVec
 	children  [metrics.Indexes]atomic.Pointer[prometheus.Observer]
 }
 
@@ -25,11 +25,14 @@ type Collector struct {
 // option WithObserver. One is enough for a process. To tell two groups of validators apart,
 // make two, and register each with a label of its own: see prometheus.WrapRegistererWith.
 func New() *Collector {
-	c := &Collector{tally: metrics.NewTally(), descs: make(map[*metrics.Instrument]*prometheus.Desc)}
+	c := &Collector{tally: metrics.NewTally(), descs: make(map[*metrics.Instrument]*prometheus.Desc),
+		durations: make(map[observe.Operation]*prometheus.HistogramVec)}
 	for i := range metrics.Instruments() {
 		c.descs[i] = prometheus.NewDesc(nameOf(i), i.Help, i.Attributes, nil)
 	}
-	for operation, i := range [...]*metrics.Instrument{observe.Validate: metrics.ValidationDuration, observe.Issue: metrics.IssuanceDuration} {
+	for operation, i := range map[observe.Operation]*metrics.Instrument{
+		observe.Validate: metrics.ValidationDuration, observe.Issue: metrics.IssuanceDuration, observe.Renew: metrics.RenewalDuration,
+	} {
 		c.durations[operation] = prometheus.NewHistogramVec(
 			prometheus.HistogramOpts{Name: nameOf(i), Help: i.Help, Buckets: i.Bounds}, i.Attributes)
 	}

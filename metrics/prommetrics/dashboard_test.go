@@ -93,8 +93,8 @@ func TestEachQueryOfTheDashboardHasAnAnswerFromARunningExample(t *testing.T) {
 	}
 }
 
-// runExample is a control plane with some load. Meanwhile peers present bad tokens, tokens
-// are revoked, a key is rotated, and the store is away for a while.
+// runExample is a control plane with some load. Meanwhile peers present bad tokens, a token
+// is stolen, others are revoked, a key is rotated, and the store is away for a while.
 func runExample(t *testing.T, collector *prommetrics.Collector, length time.Duration) {
 	t.Helper()
 	ctx := audit.WithLogger(t.Context(), slog.New(slog.DiscardHandler))
@@ -106,7 +106,8 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 	}
 	_, err := zone.EnsureKey(ctx, store.Memory)
 	require.NoError(t, err)
-	issuer, err := dataplane.NewIssuer(store.Memory, dataplane.WithObserver(collector), dataplane.WithLogger(quiet))
+	issuer, err := dataplane.NewIssuer(store.Memory, dataplane.WithObserver(collector), dataplane.WithLogger(quiet),
+		dataplane.WithMaxLineage(time.Hour))
 	require.NoError(t, err)
 	zoneIssuer, err := zone.NewIssuer(store.Memory, zone.WithObserver(collector), zone.WithLogger(quiet))
 	require.NoError(t, err)
@@ -125,6 +126,15 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 		return issued
 	}
 
+	stolen := issue("payments")
+	renew := func(raw string) token.Issued {
+		verified, err := validator.Validate(ctx, "payments", raw)
+		require.NoError(t, err)
+		renewed, err := issuer.Renew(ctx, verified, time.Hour)
+		require.NoError(t, err)
+		return renewed
+	}
+
 	proxies := map[string][]token.Issued{}
 	step := 0
 	once := func(at float64, do func() error) func(float64) {
@@ -137,6 +147,11 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 		}
 	}
 	events := []func(float64){
+		once(0.3, func() error {
+			_, err := validator.Validate(ctx, "payments", renew(stolen.Token).Token)
+			return err
+		}),
+		once(0.4, func() error { renew(stolen.Token); return nil }), // by the thief
 		once(0.45, func() error {
 			of := proxies["default"]
 			return dataplane.Revoke(ctx, store.Memory, "default", of[0].ID, of[1].ID, of[2].ID, of[3].ID)
@@ -180,13 +195,18 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 			if err == nil && i == 0 && now > 0.2 && now < 0.35 {
 				_ = verified.Permits(dataplane.Proxy{Mesh: mesh, Name: "another"})
 			}
+			if err == nil && i == 0 && step%10 < 2 {
+				_, _ = issuer.Renew(ctx, verified, time.Hour)
+			}
 		}
 		if now > 0.2 && now < 0.35 {
 			_, _ = validator.Validate(ctx, mesh, of[0].Token+"A")
 			_, _ = validator.Validate(ctx, mesh, of[0].Token[:len(of[0].Token)-8]+"AAAAAAAA")
 			_, _ = issuer.Issue(ctx, token.Dataplane{Mesh: "nowhere"}, time.Hour)
 		}
-		_, _ = zones.Validate(ctx, "west", zone.ScopeCP, west.Token)
+		if verified, err := zones.Validate(ctx, "west", zone.ScopeCP, west.Token); err == nil && step%10 == 0 {
+			_, _ = zoneIssuer.Renew(ctx, verified, time.Hour) // its issuer renews nothing
+		}
 		step++
 		select {
 		case <-ticks.C:

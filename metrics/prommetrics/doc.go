@@ -16,6 +16,7 @@
 //	issuances_total                           kind mesh class reason   answers of Issue
 //	issuance_duration_seconds                 kind class               histogram
 //	renewals_total                            kind mesh class reason   answers of Renew
+//	renewal_duration_seconds                  kind class               histogram
 //	forks_total                               kind mesh                tokens presented after a later one of their lineage
 //	permit_refusals_total                     kind mesh                accepted tokens that do not permit the peer
 //	key_validations_total                     kind mesh kid result     accepted and refused tokens with a good signature
@@ -32,8 +33,9 @@
 //	revoked_ids, cutoffs, record_problems     kind mesh                what the store has
 //
 // kind is dataplane or zone. class is accepted, invalid, not_permitted or unavailable for
-// validations, and issued, refused, unavailable or failed for issuances. reason is the name
-// of a token.Reason; it is empty for accepted and issued tokens.
+// validations, and issued, refused, unavailable or failed for issuances; for renewals it is
+// renewed in place of issued. reason is the name of a token.Reason; it is empty for tokens
+// that were accepted, issued or renewed.
 //
 // What a peer sends makes no new time series: mesh is empty unless the store or the
 // configuration has the mesh, and kid is that of a key. A store of 10,000 meshes has some

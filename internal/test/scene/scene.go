@@ -39,7 +39,7 @@ func Play(t *testing.T, o observe.Observer) Reads {
 	synctest.Wait()
 
 	// Issued: three dataplane tokens, one zone token. Failed: one, which has no key.
-	issuer := must(dataplane.NewIssuer(store, dataplane.WithObserver(o)))
+	issuer := must(dataplane.NewIssuer(store, dataplane.WithObserver(o), dataplane.WithMaxLineage(24*time.Hour)))
 	issue := func(name string) token.Issued {
 		return must(issuer.Issue(ctx, token.Dataplane{Mesh: "default", Name: name}, time.Hour))
 	}
@@ -85,7 +85,7 @@ func Play(t *testing.T, o observe.Observer) Reads {
 	refuse("nowhere", one.Token)
 
 	// Of zones: one accepted, one for another zone.
-	must(zones.Validate(ctx, "west", zone.ScopeCP, west.Token))
+	ofWest := must(zones.Validate(ctx, "west", zone.ScopeCP, west.Token))
 	if _, err := zones.Validate(ctx, "east", zone.ScopeCP, west.Token); !errors.Is(err, token.ErrScope) {
 		t.Fatal(err)
 	}
@@ -93,6 +93,19 @@ func Play(t *testing.T, o observe.Observer) Reads {
 	// The next complete read of dataplane records fails, and no other.
 	store.fail()
 	time.Sleep(40 * time.Second)
+	synctest.Wait()
+
+	// Renewed: one dataplane token, with the new key. Refused: the zone's, since its issuer renews nothing.
+	renewed := must(issuer.Renew(ctx, verified, time.Hour))
+	if _, err := zoneIssuer.Renew(ctx, ofWest, time.Hour); !errors.Is(err, token.ErrIssuingDisabled) {
+		t.Fatal(err)
+	}
+	// Accepted: the renewed token, and two minutes later twice the one before, which is one fork.
+	must(proxies.Validate(ctx, "default", renewed.Token))
+	time.Sleep(token.Skew)
+	for range 2 {
+		must(proxies.Validate(ctx, "default", two.Token))
+	}
 	synctest.Wait()
 	return store.account()
 }
