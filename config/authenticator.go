@@ -136,10 +136,15 @@ func (c Config) NewProxyAuthenticator(store keystore.KeyStore, options ...Option
 
 // NewDataplaneIssuer returns the issuer of dataplane tokens. It signs with the keys of
 // the store. If dpServer.authn.dpProxy.dpToken.enableIssuer is false, it issues nothing.
-// The error is from [Config.Check], or about the arguments.
+// With meshpass.maxLineage it also renews; a dataplane.WithMaxLineage in options takes
+// precedence. The error is from [Config.Check], or about the arguments.
 func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane.IssuerOption) (dataplane.Issuer, error) {
-	if err := c.Check(); err != nil {
+	l, err := c.load()
+	if err != nil {
 		return nil, err
+	}
+	if l.maxLineage > 0 {
+		options = append([]dataplane.IssuerOption{dataplane.WithMaxLineage(l.maxLineage)}, options...)
 	}
 	if !c.DPServer.Authn.DPProxy.DPToken.EnableIssuer {
 		return dataplane.NewDisabledIssuer(options...)
@@ -149,11 +154,16 @@ func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane
 
 // NewZoneIssuer returns the issuer of zone tokens. It signs with the keys of the store.
 // If multizone.global.kds.auth.zoneToken.enableIssuer or
-// dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, it issues nothing. The error
-// is from [Config.Check], or about the arguments.
+// dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, it issues nothing. With
+// meshpass.maxLineage it also renews; a zone.WithMaxLineage in options takes precedence.
+// The error is from [Config.Check], or about the arguments.
 func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOption) (zone.Issuer, error) {
-	if err := c.Check(); err != nil {
+	l, err := c.load()
+	if err != nil {
 		return nil, err
+	}
+	if l.maxLineage > 0 {
+		options = append([]zone.IssuerOption{zone.WithMaxLineage(l.maxLineage)}, options...)
 	}
 	if !c.Multizone.Global.KDS.Auth.ZoneToken.EnableIssuer || !c.DPServer.Authn.ZoneProxy.ZoneToken.EnableIssuer {
 		return zone.NewDisabledIssuer(options...)

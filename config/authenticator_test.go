@@ -238,6 +238,66 @@ func TestConfigThatWasNotCheckedIsNotUsed(t *testing.T) {
 	}
 }
 
+func TestTheIssuersRenewUntilTheLineageThatIsConfiguredEnds(t *testing.T) {
+	store := newStore(t)
+	validator, err := dataplane.NewValidator(store)
+	require.NoError(t, err)
+	defer validator.Close()
+	zones, err := zone.NewValidator(store)
+	require.NoError(t, err)
+	defer zones.Close()
+	renew := func(c config.Config, options ...dataplane.IssuerOption) (lineage time.Duration, err, zoneErr error) {
+		issuer, err := c.NewDataplaneIssuer(store, options...)
+		require.NoError(t, err)
+		zoneIssuer, err := c.NewZoneIssuer(store)
+		require.NoError(t, err)
+		first, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+		require.NoError(t, err)
+		verified, err := validator.Validate(t.Context(), "default", first.Token)
+		require.NoError(t, err)
+		west, err := zoneIssuer.Issue(t.Context(), token.Zone{Zone: "west", Scope: []string{zone.ScopeCP}}, time.Hour)
+		require.NoError(t, err)
+		ofWest, err := zones.Validate(t.Context(), "west", zone.ScopeCP, west.Token)
+		require.NoError(t, err)
+
+		renewed, err := issuer.Renew(t.Context(), verified, 90*time.Minute)
+		_, zoneErr = zoneIssuer.Renew(t.Context(), ofWest, 90*time.Minute)
+		return renewed.ExpiresAt.Sub(first.ExpiresAt) + time.Hour, err, zoneErr
+	}
+
+	_, err, zoneErr := renew(config.Default())
+	require.ErrorIs(t, err, token.ErrIssuingDisabled)
+	require.ErrorIs(t, zoneErr, token.ErrIssuingDisabled)
+
+	c := read(t, set("meshpass.maxLineage", "1h10m"))
+	lineage, err, zoneErr := renew(c)
+	require.NoError(t, err)
+	require.NoError(t, zoneErr)
+	assert.InDelta(t, 70*time.Minute, lineage, float64(10*time.Second))
+	lineage, err, _ = renew(c, dataplane.WithMaxLineage(80*time.Minute))
+	require.NoError(t, err)
+	assert.InDelta(t, 80*time.Minute, lineage, float64(10*time.Second), "the program's option takes precedence")
+
+	c, err = config.Read([]byte(set("meshpass.maxLineage", "1h10m")), variables("MESHPASS_MAX_LINEAGE", "87600h"))
+	require.NoError(t, err)
+	lineage, err, _ = renew(c)
+	require.NoError(t, err)
+	assert.InDelta(t, 90*time.Minute, lineage, float64(10*time.Second), "as asked for, within the limit of the variable")
+}
+
+func TestALineageIsADurationThatIssuersTake(t *testing.T) {
+	for _, text := range []string{"1s", "87600h"} {
+		_, err := read(t, set("meshpass.maxLineage", text)).NewDataplaneIssuer(newStore(t))
+		require.NoError(t, err)
+	}
+	for _, text := range []string{"0", "999ms", "-1h", "87600h0m1s", "365d", "8760", "a year"} {
+		_, err := config.Read([]byte(set("meshpass.maxLineage", text)), nil)
+		require.EqualError(t, err, fmt.Sprintf("config: meshpass.maxLineage: found %q, want a duration from 1s to 87600h, such as 8760h", text))
+	}
+	_, err := config.Read([]byte(set("meshpass.maxLineage", 8760)), nil)
+	require.EqualError(t, err, "config: meshpass.maxLineage: found a number, want a string")
+}
+
 func TestIssuerThatIsDisabledIssuesNothing(t *testing.T) {
 	store := newStore(t)
 	for _, in := range []struct{ dp, zoneProxy, kds bool }{{true, true, true}, {false, false, true}, {false, true, false}} {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/token"
@@ -53,6 +54,7 @@ type loaded struct {
 	dataplanes  []dataplane.ValidatorOption
 	zoneProxies []zone.ValidatorOption
 	kds         []zone.ValidatorOption
+	maxLineage  time.Duration // 0 renews nothing
 }
 
 // load checks the configuration and reads its files.
@@ -62,6 +64,7 @@ func (c Config) load() (loaded, error) {
 	if err != nil {
 		p.add(c.entry(pathKumaVersion), err)
 	}
+	maxLineage := p.maxLineage(c)
 	p.names(c, v)
 	p.oneOf(c.entry(entryEnvironment), c.Environment, EnvironmentUniversal, EnvironmentKubernetes)
 	if c.Mode != "" {
@@ -88,11 +91,25 @@ func (c Config) load() (loaded, error) {
 		dataplanes:  dataplaneOptions(dp.UseSecrets, ofMeshes),
 		zoneProxies: zoneOptions(zp.UseSecrets, ofZoneProxies),
 		kds:         zoneOptions(cp.UseSecrets, ofZones),
+		maxLineage:  maxLineage,
 	}
 
 	p.runtime(c)
 	p.kdsClient(c)
 	return l, errors.Join(p...)
+}
+
+// maxLineage returns the limit, or 0 if there is none.
+func (p *problems) maxLineage(c Config) time.Duration {
+	text := c.Meshpass.MaxLineage
+	if text == "" {
+		return 0
+	}
+	limit, err := time.ParseDuration(text)
+	if err != nil || limit < time.Second || limit > 87600*time.Hour { // as WithMaxLineage
+		p.addf(c.entry(pathMaxLineage), "found %.32q, want a duration from 1s to 87600h, such as 8760h", text)
+	}
+	return limit
 }
 
 // names checks under which names settings were read.

@@ -44,6 +44,12 @@ type Config struct {
 		// KeySources holds sources of public keys beside the publicKeys of Kuma: their
 		// keys may change while a control plane runs, and demand more of the tokens.
 		KeySources []KeySource `json:"keySources,omitempty" yaml:"keySources,omitempty"`
+
+		// MaxLineage lets the issuers renew tokens, and says for how long after a first
+		// token was issued its renewals are valid: a duration of Go from "1s" to
+		// "87600h", ten years. See dataplane.WithMaxLineage. If it is empty, nothing is
+		// renewed. Variable: MESHPASS_MAX_LINEAGE.
+		MaxLineage string `json:"maxLineage,omitempty" yaml:"maxLineage,omitempty"`
 	} `json:"meshpass" yaml:"meshpass"`
 
 	// Environment is [EnvironmentUniversal] or [EnvironmentKubernetes]. It decides

@@ -21,6 +21,7 @@
 //	    mesh: default
 //	    kid: key-3
 //	    keyFile: /keys/key-3.pem      # or key
+//	  maxLineage: 8760h               # without it: issuers renew nothing
 //	environment: universal            # or kubernetes
 //	mode: global                      # or zone, standalone
 //	dpServer:

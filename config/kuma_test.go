@@ -404,19 +404,19 @@ func mustIssueWithKid(t *testing.T, kid string) string {
 func TestMisspeltNamesInSectionsOfKumaAreRefused(t *testing.T) {
 	for want, document := range map[string]string{
 		`config: dpServer: there is no setting "authm", want one of auth, authn, or one of Kuma's that is not about authentication`: set("dpServer.authm.dpProxy.type", "none"),
-		`config: dpServer: there is no setting "Authn"`:                                                  set("dpServer.Authn.dpProxy.type", "none"),
-		`config: dpServer.authn: there is no setting "port", want one of dpProxy, enableReloadable`:      set("dpServer.authn.port", 1),
-		`config: dpServer.authn.dpProxy.dpToken.validator: there is no setting "useSecret"`:              set("dpServer.authn.dpProxy.dpToken.validator.useSecret", false),
-		`config: multizone: there is no setting "globla", want one of global, zone`:                      set("multizone.globla", object{}),
-		`config: multizone.global: there is no setting "kdsAuth", want one of kds`:                       set("multizone.global.kdsAuth", object{}),
-		`config: multizone.global.kds: there is no setting "auht"`:                                       set("multizone.global.kds.auht.type", "zoneToken"),
-		`config: multizone.global.kds.auth: there is no setting "cpToken", want one of type, zoneToken`:  set("multizone.global.kds.auth.cpToken", object{}),
-		`config: multizone.zone.kds.auth: there is no setting "cpTokenPath", want one of tokenInline, t`: set("multizone.zone.kds.auth.cpTokenPath", "/t"),
-		`config: kmesh.multizone: there is no setting "gloabl", want one of global, zone`:                set("kmesh.multizone.gloabl", object{}),
-		`config: kmesh: there is no setting "Multizone", want one of multizone`:                          set("kmesh.Multizone", object{}),
-		`config: kmesh.multizone.global.kds.auth: there is no setting "zoneToken", want one of cpToken`:  set("kmesh.multizone.global.kds.auth.zoneToken", object{}),
-		`config: meshpass: there is no setting "version", want one of keySources, kumaVersion`:           set("meshpass.version", "3.0"),
-		`config: the document: there is no setting "multiZone", want one of `:                            set("multiZone.global.kds.auth.type", "zoneToken"),
+		`config: dpServer: there is no setting "Authn"`:                                                    set("dpServer.Authn.dpProxy.type", "none"),
+		`config: dpServer.authn: there is no setting "port", want one of dpProxy, enableReloadable`:        set("dpServer.authn.port", 1),
+		`config: dpServer.authn.dpProxy.dpToken.validator: there is no setting "useSecret"`:                set("dpServer.authn.dpProxy.dpToken.validator.useSecret", false),
+		`config: multizone: there is no setting "globla", want one of global, zone`:                        set("multizone.globla", object{}),
+		`config: multizone.global: there is no setting "kdsAuth", want one of kds`:                         set("multizone.global.kdsAuth", object{}),
+		`config: multizone.global.kds: there is no setting "auht"`:                                         set("multizone.global.kds.auht.type", "zoneToken"),
+		`config: multizone.global.kds.auth: there is no setting "cpToken", want one of type, zoneToken`:    set("multizone.global.kds.auth.cpToken", object{}),
+		`config: multizone.zone.kds.auth: there is no setting "cpTokenPath", want one of tokenInline, t`:   set("multizone.zone.kds.auth.cpTokenPath", "/t"),
+		`config: kmesh.multizone: there is no setting "gloabl", want one of global, zone`:                  set("kmesh.multizone.gloabl", object{}),
+		`config: kmesh: there is no setting "Multizone", want one of multizone`:                            set("kmesh.Multizone", object{}),
+		`config: kmesh.multizone.global.kds.auth: there is no setting "zoneToken", want one of cpToken`:    set("kmesh.multizone.global.kds.auth.zoneToken", object{}),
+		`config: meshpass: there is no setting "version", want one of keySources, kumaVersion, maxLineage`: set("meshpass.version", "3.0"),
+		`config: the document: there is no setting "multiZone", want one of `:                              set("multiZone.global.kds.auth.type", "zoneToken"),
 	} {
 		_, err := config.Read([]byte(document), nil)
 		require.ErrorContains(t, err, want)

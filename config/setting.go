@@ -48,6 +48,7 @@ func (s *setting) renamed() bool { return strings.HasPrefix(s.oldPath, "kmesh.")
 const (
 	pathKumaVersion = "meshpass.kumaVersion"
 	pathKeySources  = "meshpass.keySources"
+	pathMaxLineage  = "meshpass.maxLineage"
 	pathMode        = "mode"
 	pathKDSType     = entryKDSServer + ".type"
 	pathTokenInline = entryKDSClient + ".tokenInline"
@@ -64,6 +65,8 @@ var settings = []*setting{
 		field: func(c *Config) any { return &c.Meshpass.KumaVersion }},
 	{path: pathKeySources,
 		field: func(c *Config) any { return &c.Meshpass.KeySources }},
+	{path: pathMaxLineage, variable: "MESHPASS_MAX_LINEAGE",
+		field: func(c *Config) any { return &c.Meshpass.MaxLineage }},
 	{path: entryEnvironment, variable: "KUMA_ENVIRONMENT",
 		field: func(c *Config) any { return &c.Environment }, notEmpty: true},
 	{path: pathMode, variable: "KUMA_MODE",
