@@ -8,7 +8,8 @@
 //	err = keeper.Run(ctx) // until ctx ends
 //
 // where renew is a [Renew], such as a method of a client of the control plane. Keep the
-// token in a folder that the process may write to. The command is "meshpass renew".
+// token in a folder that the process may write to. The command is "meshpass renew";
+// cmd/meshpass/renew has it as a unit for systemd and as a sidecar for Kubernetes.
 //
 // # When
 //
