@@ -135,12 +135,7 @@ lose the tokens that they issue before that moment.`,
 		if err := a.confirm(yes); err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command) // anew: to answer takes time
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		to, done, err := a.connect(ctx, connecting{})
+		ctx, to, done, err := a.connect(command, connecting{}) // anew: to answer takes time
 		if err != nil {
 			return err
 		}
@@ -183,12 +178,7 @@ type keyUse struct {
 
 // sayAffected says what a cutoff would revoke, in a connection of its own.
 func (a *app) sayAffected(command *cobra.Command, of owner, c revocation.Cutoff) error {
-	ctx, cancel, err := a.begin(command)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	to, done, err := a.connect(ctx, connecting{})
+	ctx, to, done, err := a.connect(command, connecting{})
 	if err != nil {
 		return err
 	}
@@ -260,12 +250,7 @@ good again, until they expire. How many these are is not known. The command says
 		if err := a.confirm(yes); err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command) // anew: to answer takes time
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		from, done, err := a.connect(ctx, connecting{})
+		ctx, from, done, err := a.connect(command, connecting{}) // anew: to answer takes time
 		if err != nil {
 			return err
 		}
@@ -281,12 +266,7 @@ good again, until they expire. How many these are is not known. The command says
 
 // presentCutoffs reads the cutoffs in a connection of its own.
 func (a *app) presentCutoffs(command *cobra.Command, of owner) (cutoffs, error) {
-	ctx, cancel, err := a.begin(command)
-	if err != nil {
-		return cutoffs{}, err
-	}
-	defer cancel()
-	from, done, err := a.connect(ctx, connecting{})
+	ctx, from, done, err := a.connect(command, connecting{})
 	if err != nil {
 		return cutoffs{}, err
 	}
@@ -450,12 +430,7 @@ ends there. A control plane also says how many open sessions of its process have
 		if err := a.confirm(yes); err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command) // anew: to answer takes time
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		from, done, err := a.connect(ctx, connecting{})
+		ctx, from, done, err := a.connect(command, connecting{}) // anew: to answer takes time
 		if err != nil {
 			return err
 		}
@@ -475,12 +450,7 @@ func ids(n int) string { return count(time.Duration(n), 1, "id") }
 
 // sayPruning says what pruning would do, in a connection of its own.
 func (a *app) sayPruning(command *cobra.Command, of owner, lifetime time.Duration) error {
-	ctx, cancel, err := a.begin(command)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	from, done, err := a.connect(ctx, connecting{})
+	ctx, from, done, err := a.connect(command, connecting{})
 	if err != nil {
 		return err
 	}

@@ -79,12 +79,7 @@ A key or a list that cannot be read is left. The command names it, and its exit 
 		if err := e.output.check(); err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command)
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		from, done, err := a.connectStore(ctx, "export", connecting{})
+		ctx, from, done, err := a.connectStore(command, "export", connecting{})
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func (a *app) issue(command *cobra.Command, i *issuing, kind token.Kind, make fu
 	}
 	defer cancel()
 	if !offline {
-		service, done, err := a.connect(ctx, connecting{publishDelay: i.publishDelay})
+		service, done, err := a.reach(ctx, connecting{publishDelay: i.publishDelay})
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ The exit status is 1 if a key, a list or cutoffs were left.`,
 			return err
 		}
 		defer cancel()
-		to, done, err := a.connectStore(ctx, "import", connecting{prepare: !i.dryRun})
+		to, done, err := a.reachStore(ctx, "import", connecting{prepare: !i.dryRun})
 		switch {
 		case err == nil:
 			defer done()

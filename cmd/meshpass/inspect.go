@@ -244,7 +244,7 @@ func (a *app) verifier(ctx context.Context, configured map[string]*signing.Publi
 		return v, nil
 	}
 	if err == nil {
-		v.from, v.done, err = a.connect(ctx, connecting{})
+		v.from, v.done, err = a.reach(ctx, connecting{})
 	}
 	return v, err
 }

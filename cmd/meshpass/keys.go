@@ -46,12 +46,7 @@ one, and how many of their sessions are open.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel, err := a.begin(command)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			from, done, err := a.connect(ctx, connecting{})
+			ctx, from, done, err := a.connect(command, connecting{})
 			if err != nil {
 				return err
 			}
@@ -160,12 +155,7 @@ A control plane makes the key itself. No private key is sent to it or comes from
 		if err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command)
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		to, done, err := a.connect(ctx, connecting{prepare: first})
+		ctx, to, done, err := a.connect(command, connecting{prepare: first})
 		if err != nil {
 			return err
 		}
@@ -249,12 +239,7 @@ such a token after that moment. Ask every control plane.`,
 		if !ok {
 			return usagef("%q is not the number of a key, want one such as 1; keys in files are not in a store", args[0])
 		}
-		ctx, cancel, err := a.begin(command)
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		from, done, err := a.connect(ctx, connecting{publishDelay: publishDelay})
+		ctx, from, done, err := a.connect(command, connecting{publishDelay: publishDelay})
 		if err != nil {
 			return err
 		}
@@ -289,12 +274,7 @@ func (a *app) since(text string) (time.Time, error) {
 }
 
 func (a *app) removeAllKeys(command *cobra.Command, of owner) error {
-	ctx, cancel, err := a.begin(command)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	from, done, err := a.connectStore(ctx, "remove all keys", connecting{})
+	ctx, from, done, err := a.connectStore(command, "remove all keys", connecting{})
 	if err != nil {
 		return err
 	}

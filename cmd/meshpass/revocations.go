@@ -49,12 +49,7 @@ one of two lists alone.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel, err := a.begin(command)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			from, done, err := a.connect(ctx, connecting{})
+			ctx, from, done, err := a.connect(command, connecting{})
 			if err != nil {
 				return err
 			}
@@ -103,12 +98,7 @@ The list of zone tokens is always in the global scope.`,
 			if of.mesh == "" {
 				return usagef("the list of zone tokens is in the global scope already: give --mesh NAME")
 			}
-			ctx, cancel, err := a.begin(command)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			to, done, err := a.connect(ctx, connecting{})
+			ctx, to, done, err := a.connect(command, connecting{})
 			if err != nil {
 				return err
 			}
@@ -188,12 +178,7 @@ The command does not check that an id exists: a mistyped id revokes nothing.`
 		if err != nil {
 			return err
 		}
-		ctx, cancel, err := a.begin(command)
-		if err != nil {
-			return err
-		}
-		defer cancel()
-		to, done, err := a.connect(ctx, connecting{})
+		ctx, to, done, err := a.connect(command, connecting{})
 		if err != nil {
 			return err
 		}

@@ -198,9 +198,37 @@ type connecting struct {
 	publishDelay time.Duration
 }
 
-// connect returns the service that the flags or the environment name, and a function
-// that closes it.
-func (a *app) connect(ctx context.Context, how connecting) (service, func(), error) {
+// connect begins a command, and returns the service that the flags or the environment
+// name, and a function that closes it and ends the context.
+func (a *app) connect(command *cobra.Command, how connecting) (context.Context, service, func(), error) {
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	to, leave, err := a.reach(ctx, how)
+	if err != nil {
+		cancel()
+		return nil, nil, nil, err
+	}
+	return ctx, to, func() { leave(); cancel() }, nil
+}
+
+// connectStore is connect for commands that need a store.
+func (a *app) connectStore(command *cobra.Command, what string, how connecting) (context.Context, *storeService, func(), error) {
+	ctx, cancel, err := a.begin(command)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	to, leave, err := a.reachStore(ctx, what, how)
+	if err != nil {
+		cancel()
+		return nil, nil, nil, err
+	}
+	return ctx, to, func() { leave(); cancel() }, nil
+}
+
+// reach is connect within a context.
+func (a *app) reach(ctx context.Context, how connecting) (service, func(), error) {
 	where, err := a.where()
 	if err != nil {
 		return nil, nil, err
@@ -215,8 +243,8 @@ func (a *app) connect(ctx context.Context, how connecting) (service, func(), err
 	return a.openStoreService(ctx, where, how)
 }
 
-// connectStore is connect for commands that need a store.
-func (a *app) connectStore(ctx context.Context, what string, how connecting) (*storeService, func(), error) {
+// reachStore is connectStore within a context.
+func (a *app) reachStore(ctx context.Context, what string, how connecting) (*storeService, func(), error) {
 	where, err := a.where()
 	if err != nil {
 		return nil, nil, err
