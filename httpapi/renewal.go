@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -231,5 +232,6 @@ func (p *pace) put(id renewedID, next time.Time) {
 	if p.lately == nil {
 		p.lately = make(map[renewedID]*turn)
 	}
+	id.mesh, id.id = strings.Clone(id.mesh), strings.Clone(id.id) // they share the memory of the token's claims
 	p.lately[id] = &turn{next: next}
 }
