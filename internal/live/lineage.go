@@ -163,6 +163,7 @@ func (s *lineageShard) put(id lineageID, next *lineage) {
 	if s.lately == nil {
 		s.lately = make(map[lineageID]*lineage)
 	}
-	id.id = strings.Clone(id.id) // it shares the memory of the token's claims
+	// They share the memory of a token's claims, the scope where a caller took it from there.
+	id.scope, id.id = keystore.Scope(strings.Clone(string(id.scope))), strings.Clone(id.id)
 	s.lately[id] = next
 }
