@@ -308,7 +308,7 @@ func TestARenewalIsAnAuditEventWithTheAgeOfItsLineage(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 1, l.log.Count("audit: done", "action=renew", "actor=renewal", "address=10.0.0.1:9", "mesh=default", "jti="+issued.ID,
 			"kid=1", "expires="+issued.ExpiresAt.Format(time.RFC3339), "lineage_age=1m30s"))
-		_, err = l.issuer.Renew(ctx, verified, 0)
+		_, err = l.issuer.Renew(ctx, verified, time.Millisecond)
 		require.Error(t, err)
 		assert.Equal(t, 1, l.log.Count("audit: not done", "action=renew", "jti="+issued.ID, "reason="))
 		assert.NotContains(t, l.log.String(), raw)

@@ -208,8 +208,9 @@ func parseIssued(data []byte) (token.Issued, token.Claims, error) {
 
 // RenewDataplane exchanges a good dataplane token for one with the same claims and id that
 // is valid for validFor, or for a shorter time at the end of its lineage: see
-// dataplane.Issuer.Renew. With validFor 0 it is valid for as long as the old one was. The
-// token itself authenticates the request, and [WithBearer] has no effect.
+// dataplane.Issuer.Renew. With validFor 0 it is valid for as long as the old one was, or
+// for the maximum of the server if that is shorter. The token itself authenticates the
+// request, and [WithBearer] has no effect.
 //
 // It refuses a token with another claim or id, and one that is valid for longer. The error
 // matches token.ErrLineage if the server does not renew the token, and token.ErrInvalid if

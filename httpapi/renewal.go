@@ -88,7 +88,8 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return err
 	}
-	if what.ValidFor == 0 {
+	asked := what.ValidFor
+	if asked == 0 { // the issuer may shorten it
 		what.ValidFor = presented.lifetime
 	}
 	id := renewedID{what.Kind, what.Mesh, what.TokenIDs[0]}
@@ -106,7 +107,7 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		h.logRefused(ctx, what, err)
 		return err
 	}
-	issued, err := presented.renew(ctx, what.ValidFor)
+	issued, err := presented.renew(ctx, asked)
 	if err != nil {
 		return err
 	}
