@@ -45,6 +45,9 @@ type Issuer interface {
 	// [WithMaxLineage], which is required. iat stays, so that what revokes the first token
 	// revokes each renewal. nbf and exp are new, and the key is the one that signs now.
 	//
+	// With validFor 0 the new token is valid for as long as the old one was or, if that is
+	// longer than [WithMaxLifetime], for that long.
+	//
 	// verified proves that a validator has accepted the token. Renew asks that validator
 	// whether it is still good, and reads the key and the cutoffs in its own store again.
 	//

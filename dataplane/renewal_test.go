@@ -308,7 +308,7 @@ func TestARenewalIsAnAuditEventWithTheAgeOfItsLineage(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 1, l.log.Count("audit: done", "action=renew", "actor=renewal", "address=10.0.0.1:9", "mesh=default", "jti="+issued.ID,
 			"kid=1", "expires="+issued.ExpiresAt.Format(time.RFC3339), "lineage_age=1m30s"))
-		_, err = l.issuer.Renew(ctx, verified, 0)
+		_, err = l.issuer.Renew(ctx, verified, time.Millisecond)
 		require.Error(t, err)
 		assert.Equal(t, 1, l.log.Count("audit: not done", "action=renew", "jti="+issued.ID, "reason="))
 		assert.NotContains(t, l.log.String(), raw)
@@ -338,4 +338,30 @@ func TestOptionsOfRenewalsThatMakeNoSenseAreRefused(t *testing.T) {
 		_, err := dataplane.NewValidator(keystore.NewMemory(), options...)
 		assert.Error(t, err)
 	}
+}
+
+// A source of keys may authenticate proxies of the mesh. It must not get those of the store revoked.
+func TestASourceOfKeysMakesNoForkOfALineageOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLineage(t, dataplane.WithPublicKey("default", "partner", testKey(1).Public()))
+		raw := l.issue()
+		_, claims := inside(t, raw)
+		forged := func(ahead int64) string { // under the id of the proxy
+			now := time.Now().Unix()
+			return signPayload(t, testKey(1), "partner", fmt.Sprintf(`{"Mesh":"default","exp":%d,"nbf":%d,"iat":%d,"jti":%q}`,
+				now+3600, now-300+ahead, now-5, claims.ID))
+		}
+		l.use(forged(120), "6.6.6.6:1")
+		time.Sleep(30 * time.Minute)
+		l.use(raw, "10.0.0.1:1")
+		l.use(l.renew(raw, "10.0.0.1:1"), "10.0.0.1:1")
+		assert.Empty(t, l.forks, "of the proxy's token")
+
+		later, earlier := forged(120), forged(0)
+		l.use(later, "6.6.6.6:1")
+		time.Sleep(token.Skew * 3)
+		l.use(earlier, "6.6.6.6:1")
+		assert.Empty(t, l.forks, "of the source's own tokens, under the id of the proxy")
+		assert.Equal(t, 1, l.log.Count("action=fork", "kid=partner"))
+	})
 }

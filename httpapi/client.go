@@ -178,7 +178,7 @@ func (c *Client) issue(ctx context.Context, kind token.Kind, asked token.Claims,
 	if err != nil {
 		return token.Issued{}, err
 	}
-	if err := compare(asked, claims, time.Now().Add(validFor+skew)); err != nil {
+	if err := compare(asked, claims, validFor); err != nil {
 		return token.Issued{}, err
 	}
 	return issued, nil
@@ -208,8 +208,9 @@ func parseIssued(data []byte) (token.Issued, token.Claims, error) {
 
 // RenewDataplane exchanges a good dataplane token for one with the same claims and id that
 // is valid for validFor, or for a shorter time at the end of its lineage: see
-// dataplane.Issuer.Renew. With validFor 0 it is valid for as long as the old one was. The
-// token itself authenticates the request, and [WithBearer] has no effect.
+// dataplane.Issuer.Renew. With validFor 0 it is valid for as long as the old one was, or
+// for the maximum of the server if that is shorter. The token itself authenticates the
+// request, and [WithBearer] has no effect.
 //
 // It refuses a token with another claim or id, and one that is valid for longer. The error
 // matches token.ErrLineage if the server does not renew the token, and token.ErrInvalid if
@@ -259,7 +260,7 @@ func (c *Client) renew(ctx context.Context, kind token.Kind, raw string, validFo
 	if err != nil {
 		return token.Issued{}, err
 	}
-	if err := compare(old, claims, time.Now().Add(lifetime).Add(skew)); err != nil {
+	if err := compare(old, claims, lifetime); err != nil {
 		return token.Issued{}, err
 	}
 	switch {
@@ -271,12 +272,18 @@ func (c *Client) renew(ctx context.Context, kind token.Kind, raw string, validFo
 	return issued, nil
 }
 
-// skew is by how much the clocks of client and server may differ.
+// skew is by how much longer than asked for a token may be valid.
 const skew = 2 * time.Minute
+
+// backdate is by how much issuers, also Kuma's, set nbf back.
+const backdate = 5 * time.Minute
 
 // compare returns an error if a token does not say what was asked for. A server that
 // does not know a claim leaves it out, and the token then permits more than was meant.
-func compare(asked, got token.Claims, latest time.Time) error {
+//
+// The nbf tells when the token was made, by the clock of the server, since this machine's may be
+// wrong. A Keeper that dropped every token for that reason would lose the last good one.
+func compare(asked, got token.Claims, validFor time.Duration) error {
 	for _, c := range []struct{ claim, asked, got string }{
 		{"mesh", asked.Dataplane.Mesh, got.Dataplane.Mesh},
 		{"name", asked.Dataplane.Name, got.Dataplane.Name},
@@ -298,7 +305,11 @@ func compare(asked, got token.Claims, latest time.Time) error {
 	if !sameElements(asked.Zone.Scope, got.Zone.Scope) {
 		return unusable("the token has other scopes than were asked for")
 	}
-	if got.ExpiresAt.IsZero() || got.ExpiresAt.After(latest) {
+	made := time.Now()
+	if !got.NotBefore.IsZero() {
+		made = got.NotBefore.Add(backdate)
+	}
+	if got.ExpiresAt.IsZero() || got.ExpiresAt.After(made.Add(validFor).Add(skew)) {
 		return unusable("the token is valid for longer than was asked for")
 	}
 	return nil

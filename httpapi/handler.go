@@ -64,8 +64,8 @@ type Request struct {
 	Mesh string
 
 	// For Issue and Renew, Dataplane or Zone, depending on Kind, holds the claims of the
-	// token, and ValidFor the lifetime of the new one. For Renew they are those of the
-	// token that was presented, which is good.
+	// token, and ValidFor the lifetime of the new one. For Renew they are those of the token
+	// that was presented, which is good, and an issuer may shorten the lifetime.
 	Dataplane token.Dataplane
 	Zone      token.Zone
 	ValidFor  time.Duration

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -29,4 +31,23 @@ func TestOfTooManyIDsTheOldestAreForgottenAndRenewedTooOften(t *testing.T) {
 	assert.True(t, told)
 	wait, _ = p.begin(id(0), now)
 	assert.Zero(t, wait)
+}
+
+func TestAnIDThatIsRememberedKeepsNoMemoryOfItsToken(t *testing.T) {
+	var p pace
+	claims := strings.Repeat("c", 8<<10) // the claims of a token are parts of one text
+	within := func(part string) bool {
+		at, from := uintptr(unsafe.Pointer(unsafe.StringData(part))), uintptr(unsafe.Pointer(unsafe.StringData(claims)))
+		return from <= at && at < from+uintptr(len(claims))
+	}
+	id := renewedID{mesh: claims[:7], id: claims[7:43]}
+	assert.True(t, within(id.id))
+	p.begin(id, time.Now())
+	p.done(id, time.Now().Add(time.Hour))
+	for remembered := range p.lately {
+		assert.Equal(t, id, remembered)
+		assert.False(t, within(remembered.id), "the id")
+		assert.False(t, within(remembered.mesh), "the mesh")
+	}
+	assert.Len(t, p.lately, 1)
 }

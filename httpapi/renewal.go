@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,7 +88,8 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return err
 	}
-	if what.ValidFor == 0 {
+	asked := what.ValidFor
+	if asked == 0 { // the issuer may shorten it
 		what.ValidFor = presented.lifetime
 	}
 	id := renewedID{what.Kind, what.Mesh, what.TokenIDs[0]}
@@ -105,7 +107,7 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		h.logRefused(ctx, what, err)
 		return err
 	}
-	issued, err := presented.renew(ctx, what.ValidFor)
+	issued, err := presented.renew(ctx, asked)
 	if err != nil {
 		return err
 	}
@@ -231,5 +233,6 @@ func (p *pace) put(id renewedID, next time.Time) {
 	if p.lately == nil {
 		p.lately = make(map[renewedID]*turn)
 	}
+	id.mesh, id.id = strings.Clone(id.mesh), strings.Clone(id.id) // they share the memory of the token's claims
 	p.lately[id] = &turn{next: next}
 }

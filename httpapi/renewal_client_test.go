@@ -148,6 +148,26 @@ func TestClientTakesNoOtherTokenForARenewedOne(t *testing.T) {
 	assert.ErrorIs(t, err, httpapi.ErrAnswer)
 }
 
+// A Keeper whose clock is wrong must not drop what the server gives it.
+func TestClientTakesARenewedTokenWhateverItsClockSays(t *testing.T) {
+	for _, wrong := range []time.Duration{-24 * time.Hour, -10 * time.Minute, 0, 10 * time.Minute, 24 * time.Hour} {
+		now := time.Now().Truncate(time.Second).Add(-wrong) // by the clock of the server
+		claims := token.Claims{Dataplane: token.Dataplane{Mesh: "default"}, Registered: token.Registered{
+			ID: idAt(now.Add(-time.Hour)), IssuedAt: now.Add(-time.Hour), NotBefore: now.Add(-time.Hour), ExpiresAt: now.Add(time.Minute)}}
+		old := sign(t, 0, "1", claims)
+		claims.NotBefore = now.Add(-5 * time.Minute)
+		for validFor, good := range map[time.Duration]bool{time.Hour: true, 2 * time.Hour: false} {
+			claims.ExpiresAt = now.Add(validFor)
+			_, err := answering(t, http.StatusOK, "text/plain", sign(t, 0, "2", claims)).RenewDataplane(t.Context(), old, time.Hour)
+			if good {
+				assert.NoError(t, err, wrong)
+			} else {
+				assert.ErrorIs(t, err, httpapi.ErrAnswer, wrong)
+			}
+		}
+	}
+}
+
 func TestClientSendsATokenToRenewAsTheBearerAndNotInTheBody(t *testing.T) {
 	raw := sign(t, 0, "1", token.Claims{Dataplane: token.Dataplane{Mesh: "default"}, Registered: registered()})
 	for validFor, body := range map[time.Duration]string{time.Hour: `{"validFor":"1h0m0s"}`, 0: `{}`} {

@@ -664,6 +664,26 @@ func TestAnIDIsRenewedOnceInATenthOfItsLifetime(t *testing.T) {
 	}
 }
 
+// An operator who lowers the maximum must not lose every proxy whose token is longer.
+func TestARenewalForAsLongAsBeforeIsNotLongerThanTheMaximumLifetime(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		synctest.Test(t, func(t *testing.T) {
+			o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: 2 * time.Hour})
+			for lifetime, want := range map[time.Duration]time.Duration{24 * time.Hour: 2 * time.Hour, time.Hour: time.Hour} {
+				answer, text := o.over(kind, o.issue(lifetime), "")
+				require.Equal(t, http.StatusOK, answer.StatusCode, text)
+				assert.True(t, claimsOf(t, text).ExpiresAt.Equal(time.Now().Add(want)), "over HTTP")
+
+				verified, err := o.validate(o.issue(lifetime))
+				require.NoError(t, err)
+				issued, err := verified.Renew(0)
+				require.NoError(t, err)
+				assert.True(t, issued.ExpiresAt.Equal(time.Now().Add(want)), "in Go")
+			}
+		})
+	}
+}
+
 func TestAfterAFailureAnIDMayTryAgainInASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := openOffice(t, token.KindDataplane, renewingFor90Days)

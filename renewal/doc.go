@@ -16,9 +16,10 @@
 // A token is renewed at a random moment between a half and two thirds of its lifetime
 // ([WithPoint]), so that proxies that started together do not renew together. The time
 // that remains is for outages. After a failure the Keeper tries again: after a second, and
-// then after pauses that double up to a minute, or later if the server asks for that. A
-// refusal is final for most tokens, so after one the pauses are a minute to an hour. The
-// server decides what has expired: the Keeper also tries with a token that looks expired.
+// then after pauses that double up to a minute, or later if the server asks for that,
+// though in time before the token expires. A refusal is final for most tokens, so after one
+// the pauses are a minute to an hour. The server decides what has expired: the Keeper also
+// tries with a token that looks expired.
 //
 // The Keeper reads the file every second. A token that another process puts there is the
 // one that it looks after from then on.

@@ -23,7 +23,8 @@ import (
 // An error that matches token.ErrInvalid, token.ErrNotPermitted, token.ErrNotIssuable,
 // token.ErrIssuingDisabled or token.ErrDenied is a refusal: the token will probably not be
 // renewed. Any other error is an outage. An error that has a method
-// RetryAfter() time.Duration says how long to wait at least; an hour at most counts.
+// RetryAfter() time.Duration says how long to wait at least. An hour at most counts and,
+// until the token expires, half of the time that remains.
 type Renew func(ctx context.Context, raw string) (token.Issued, error)
 
 var (
@@ -372,7 +373,7 @@ func (k *Keeper) attempt(ctx context.Context) {
 		log.Info("another process replaced the token while it was renewed: keeping that one")
 	default:
 		refused := isRefusal(err)
-		d := k.pause.next(refused || errors.Is(err, errNotReplaceable), retryAfter(err))
+		d := k.pause.next(refused || errors.Is(err, errNotReplaceable), k.atLeast(err))
 		k.due = k.in(d)
 		log = log.With("error", err, "expires", before.claims.ExpiresAt, "again_in", d.Round(time.Millisecond))
 		if refused {
@@ -554,12 +555,19 @@ func (p *pause) next(final bool, atLeast time.Duration) time.Duration {
 	return max(p.length/2, atLeast) + rand.N(p.length/2)
 }
 
-func retryAfter(err error) time.Duration {
+// atLeast returns for how long the server asks to wait. It may not know when the token
+// expires, as a proxy in front of it does not. So half of the time that remains is the most
+// that counts.
+func (k *Keeper) atLeast(err error) time.Duration {
 	var asks interface{ RetryAfter() time.Duration }
 	if !errors.As(err, &asks) {
 		return 0
 	}
-	return min(asks.RetryAfter(), time.Hour)
+	asked := min(asks.RetryAfter(), time.Hour)
+	if remains := k.current.claims.ExpiresAt.Sub(k.now()); remains > 0 {
+		asked = min(asked, remains/2)
+	}
+	return asked
 }
 
 func isRefusal(err error) bool {

@@ -158,16 +158,35 @@ func (d tooEarly) RetryAfter() time.Duration { return time.Duration(d) }
 func TestAServerThatAsksToWaitIsNotAskedBefore(t *testing.T) {
 	for asks, waits := range map[time.Duration]time.Duration{5 * time.Minute: 5 * time.Minute, 1000 * time.Hour: time.Hour, -time.Hour: 0} {
 		synctest.Test(t, func(t *testing.T) {
-			k := keep(t, &authority{lifetime: time.Hour})
+			k := keep(t, &authority{lifetime: 48 * time.Hour}, renewal.WithPoint(0.1))
 			k.goAway(fmt.Errorf("wrapped: %w", tooEarly(asks)))
 			stop := k.run(k.keeper)
-			time.Sleep(5 * time.Hour)
+			time.Sleep(10 * time.Hour)
 			stop()
 			require.Greater(t, len(k.asked), 3)
 			for i := range k.asked[1:] {
 				assert.GreaterOrEqual(t, k.asked[i+1].Sub(k.asked[i]), waits)
 				assert.LessOrEqual(t, k.asked[i+1].Sub(k.asked[i]), waits+32*time.Second+time.Minute)
 			}
+		})
+	}
+}
+
+// A page of maintenance, for example, asks everyone to come back in an hour.
+func TestAServerThatAsksToWaitIsAskedAgainBeforeTheTokenExpires(t *testing.T) {
+	for _, lifetime := range []time.Duration{2 * time.Minute, 10 * time.Minute, time.Hour, 2 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			k := keep(t, &authority{lifetime: lifetime})
+			before := k.claims().ExpiresAt
+			k.goAway(tooEarly(time.Hour))
+			stop := k.run(k.keeper)
+			time.Sleep(lifetime*2/3 + time.Second)
+			require.Positive(t, k.timesAsked())
+			k.goAway(nil)
+			time.Sleep(time.Until(before) - time.Second)
+			stop()
+			assert.True(t, k.claims().ExpiresAt.After(before), lifetime)
+			assert.LessOrEqual(t, len(k.asked), 3, "and no more often than needed")
 		})
 	}
 }

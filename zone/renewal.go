@@ -86,6 +86,12 @@ type Fork struct {
 // A use and a renewal are heard of once each, until a later token of the lineage is
 // presented. Each is an audit event too (audit.Fork), with or without the function. A
 // validator remembers up to 65,536 lineages, for its own process.
+//
+// Who has a key of a source ([WithSource], [WithPublicKey]) chooses the ids of its tokens. So
+// its tokens are no part of another lineage, and where the keys of the store verify tokens
+// too, the function does not hear of forks among them: revoking the id could end a zone of
+// the store. Between several sources without a store the function must tell them apart, by
+// the kid.
 func WithForkHandler(handler func(ctx context.Context, fork Fork)) ValidatorOption {
 	if handler == nil {
 		return validatorOption(live.WithForkHandler(nil))

@@ -104,6 +104,7 @@ type Presented struct {
 }
 
 // Renew returns a token with the claims and the id of another, valid for validFor from now.
+// With 0 it is valid for as long as the other one was, or for the maximum if that is shorter.
 // Each call is an audit event.
 func (i *Issuer) Renew(ctx context.Context, p Presented, validFor time.Duration) (token.Issued, error) {
 	event := EventAbout(audit.Renew, p.Claims)
@@ -133,10 +134,16 @@ func (i *Issuer) renew(ctx context.Context, p Presented, validFor time.Duration)
 			return token.Issued{}, err
 		}
 	}
+	now := i.config.Now().Truncate(time.Second).UTC()
+	if validFor == 0 {
+		validFor = p.Claims.ExpiresAt.Sub(Made(p.Claims, now))
+		if limit := i.config.MaxLifetime; limit != 0 {
+			validFor = min(validFor, limit)
+		}
+	}
 	if err := i.checkValidFor(validFor); err != nil {
 		return token.Issued{}, err
 	}
-	now := i.config.Now().Truncate(time.Second).UTC()
 	began, err := i.checkLineage(p, now)
 	if err != nil {
 		return token.Issued{}, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/internal/keylife"
+	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/revocation"
@@ -44,9 +45,12 @@ type lineageShard struct {
 // maxLineages is how many lineages lineages holds at most.
 const maxLineages = 65536
 
+// A source of keys chooses its ids. Under one of the store or of another source, its tokens
+// are another lineage.
 type lineageID struct {
-	scope keystore.Scope
-	id    string
+	scope  keystore.Scope
+	source *sources.Source // nil: the store
+	id     string
 }
 
 // lineage is what is known of one. It does not change; another takes its place.
@@ -95,7 +99,8 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 	}
 	audit.Log(ctx, v.config.Log, event)
 	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope), KeyID: t.signer.kid})
-	if v.config.onFork != nil {
+	// A source could make forks under an id of the store, so that this is revoked.
+	if v.config.onFork != nil && (t.signer.source == nil || !v.storeKeys) {
 		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
 	}
 	return true
@@ -107,7 +112,7 @@ func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, conf
 	if t.claims.ID == "" {
 		return nil
 	}
-	id := lineageID{t.scope, t.claims.ID}
+	id := lineageID{t.scope, t.signer.source, t.claims.ID}
 	s := &l.shards[maphash.String(lineageSeed, id.id)%uint64(len(l.shards))]
 	s.mu.RLock()
 	known, lately := s.find(id)
@@ -163,6 +168,7 @@ func (s *lineageShard) put(id lineageID, next *lineage) {
 	if s.lately == nil {
 		s.lately = make(map[lineageID]*lineage)
 	}
-	id.id = strings.Clone(id.id) // it shares the memory of the token's claims
+	// They share the memory of a token's claims, the scope where a caller took it from there.
+	id.scope, id.id = keystore.Scope(strings.Clone(string(id.scope))), strings.Clone(id.id)
 	s.lately[id] = next
 }
