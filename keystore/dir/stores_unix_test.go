@@ -9,3 +9,7 @@ import (
 )
 
 func BenchmarkDirReplica(b *testing.B) { storetest.BenchmarkReplica(b, openerOfDir(b)) }
+
+func BenchmarkDirMeshes(b *testing.B) {
+	storetest.BenchmarkMeshes(b, openerOfDir(b), 1_000, 10_000, 100_000)
+}

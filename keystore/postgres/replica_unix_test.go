@@ -14,3 +14,9 @@ func BenchmarkReplica(b *testing.B) {
 	migrate(b, url)
 	storetest.BenchmarkReplica(b, opener(url))
 }
+
+func BenchmarkMeshes(b *testing.B) {
+	url := newSchema(b, engines.SharedPostgres(b).URL())
+	migrate(b, url)
+	storetest.BenchmarkMeshes(b, opener(url), 1_000, 10_000, 100_000)
+}

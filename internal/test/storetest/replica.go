@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
@@ -30,7 +29,7 @@ const (
 // records.
 func BenchmarkReplica(b *testing.B, open Opener) {
 	began := time.Now()
-	fill(b, open)
+	fill(b, open, 0, manyMeshes)
 	writes := manyMeshes * keysOfMesh / time.Since(began).Seconds()
 	for b.Loop() {
 		before := heap()
@@ -43,17 +42,7 @@ func BenchmarkReplica(b *testing.B, open Opener) {
 			}{counted, watcher}
 		}
 		began := time.Now()
-		validator, err := dataplane.NewValidator(store, quiet)
-		must(b, err)
-		for {
-			if _, ready := validator.Staleness(); ready {
-				break
-			}
-			if time.Since(began) > time.Minute {
-				b.Fatal("the validator is not ready after a minute")
-			}
-			time.Sleep(time.Millisecond)
-		}
+		validator := readyValidator(b, store)
 		b.ReportMetric(milliseconds(time.Since(began)), "start-ms")
 		b.ReportMetric(float64(counted.longest.Load())/1e6, "list-ms")
 		b.ReportMetric(float64(counted.bytes.Load())/float64(counted.lists.Load())/1e6, "list-MB")
@@ -71,19 +60,13 @@ func BenchmarkReplica(b *testing.B, open Opener) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// fill creates the records of all meshes, with three keys that repeat: to generate 30,000
-// keys would take an hour, and all keys cost the same to read.
-func fill(b *testing.B, open Opener) {
+// fill creates the records of the meshes from one number to another, with three keys that
+// repeat: to generate 30,000 keys would take an hour, and all keys cost the same to read.
+func fill(b *testing.B, open Opener, from, to int) {
 	b.Helper()
 	ctx, stop := context.WithCancel(b.Context())
 	defer stop()
-	var encoded [keysOfMesh][]byte
-	for i := range encoded {
-		key, err := signing.Generate(signing.DefaultBits)
-		must(b, err)
-		encoded[i], err = key.PEM()
-		must(b, err)
-	}
+	encoded := keysOfMeshes()
 	names := make(chan int)
 	failed := make(chan error, 1)
 	var busy sync.WaitGroup
@@ -108,7 +91,7 @@ func fill(b *testing.B, open Opener) {
 			}
 		})
 	}
-	for i := range manyMeshes * keysOfMesh {
+	for i := from * keysOfMesh; i < to*keysOfMesh; i++ {
 		select {
 		case names <- i:
 		case <-ctx.Done():
@@ -122,6 +105,20 @@ func fill(b *testing.B, open Opener) {
 	default:
 	}
 }
+
+// keysOfMeshes are the private keys that all meshes have.
+var keysOfMeshes = sync.OnceValue(func() (all [keysOfMesh][]byte) {
+	for i := range all {
+		key, err := signing.Generate(signing.DefaultBits)
+		if err == nil {
+			all[i], err = key.PEM()
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+	return all
+})
 
 // counting counts the lists that a replica asks for.
 type counting struct {

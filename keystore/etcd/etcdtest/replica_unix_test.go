@@ -14,3 +14,8 @@ func BenchmarkReplica(b *testing.B) {
 	s := startServerProcess(b)
 	storetest.BenchmarkReplica(b, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) })
 }
+
+func BenchmarkMeshes(b *testing.B) {
+	s := startServerProcess(b)
+	storetest.BenchmarkMeshes(b, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) }, 1_000, 10_000, 100_000)
+}
