@@ -29,7 +29,7 @@ type plan struct {
 	// A new configuration is published once no bad stream is open, and this long after the
 	// command at the latest.
 	publish time.Duration
-	watch   time.Duration // for how long events are looked at after that
+	watch   time.Duration // after that it ends when nothing has happened for so long, but for refusals
 }
 
 // Compromise is how one control plane obeyed one command. Streams are bad from the
@@ -133,6 +133,9 @@ func compromise(tb testing.TB, plan plan, server, storage, command string, issue
 			publish = nil
 		case e := <-f.events:
 			w.note(e)
+			if published && e.what != refused {
+				end = time.After(plan.watch)
+			}
 		case <-end:
 			done = true
 		}
@@ -150,7 +153,21 @@ func compromise(tb testing.TB, plan plan, server, storage, command string, issue
 			w.result.GoodWithout++
 		}
 	}
+	if server == meshpass {
+		w.result.mustHold(tb)
+	}
 	return w.result
+}
+
+// mustHold fails unless what Meshpass promises holds.
+func (c Compromise) mustHold(tb testing.TB) {
+	tb.Helper()
+	require.Zero(tb, c.StillOpen, "bad streams at the end")
+	require.Zero(tb, c.Reopened, "streams that opened with a bad token")
+	require.Zero(tb, c.BadUpdated, "bad streams with the next configuration")
+	require.Zero(tb, c.GoodLost, "good streams that ended")
+	require.Zero(tb, c.GoodRefused, "refusals of a good token")
+	require.Zero(tb, c.GoodWithout, "proxies with a good token and without the next configuration")
 }
 
 const nextVersion = "2"
@@ -242,8 +259,9 @@ func (w *watch) finish(at time.Time) {
 	r.StillOpen = len(w.openSince)
 	if r.StillOpen == 0 {
 		r.LastBadMS = w.since(w.lastBad)
+	} else {
+		w.point(at)
 	}
-	w.point(at)
 	for proxy := range w.openSince {
 		w.close(proxy, at)
 	}

@@ -25,7 +25,7 @@ func main() {
 	flags.IntVar(&o.plan.proxies, "proxies", 1000, "how many proxies connect, each with a connection of its own")
 	flags.IntVar(&o.plan.replicas, "replicas", 3, "how many replicas a control plane has")
 	flags.DurationVar(&o.plan.publish, "publish", 5*time.Second, "how long after the command a new configuration is published at the latest")
-	flags.DurationVar(&o.plan.watch, "watch", 5*time.Second, "how long it goes on after that")
+	flags.DurationVar(&o.plan.watch, "watch", 5*time.Second, "it ends when nothing has happened for so long after that")
 	scenarios := flags.String("scenario", "compromise,storm", "which ones, separated by commas")
 	stores := flags.String("store", storeEtcd+","+storePostgres, "which of directory, etcd and PostgreSQL; the storm takes the first one")
 	servers := flags.String("server", "", "which `servers`, separated by semicolons; all if empty")

@@ -50,6 +50,7 @@ func (p *program) guarded(f func()) {
 }
 
 func (p *program) Helper()                  {}
+func (p *program) Name() string             { return "benchmarks" }
 func (p *program) Context() context.Context { return p.ctx }
 func (p *program) Cleanup(f func())         { p.cleanups = append(p.cleanups, f) }
 func (p *program) FailNow()                 { panic(errStopped) }

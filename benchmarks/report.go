@@ -47,7 +47,7 @@ func (r *Results) tables() string {
 				back = took(c.BackP50MS) + ", " + took(c.BackP99MS)
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", join(c.Command, c.Store), bold(c.Server), c.last(),
-				plot.Thousands(int(math.Round(c.BadSeconds))), plot.Thousands(c.BadUpdated), plot.Thousands(c.GoodLost+c.GoodWithout), back, cpu(c.Cost), reads(c.Store, c.Cost))
+				plot.Thousands(int(math.Round(c.BadSeconds))), plot.Thousands(c.BadUpdated), plot.Thousands(c.GoodLost), back, cpu(c.Cost), reads(c.Store, c.Cost))
 		}
 		b.WriteString("\n")
 	}
@@ -140,9 +140,6 @@ func (r *Results) curve() []byte {
 			line.Points = append(line.Points, plot.Point{X: x, Y: before}, plot.Point{X: x, Y: at.Open})
 			before = at.Open
 			p.XMax = max(p.XMax, x)
-			if at.Open == 0 && at.MS >= c.LastBadMS {
-				break
-			}
 		}
 		p.Lines = append(p.Lines, line)
 		p.YMax = max(p.YMax, c.Bad)

@@ -35,7 +35,7 @@ type Point struct{ X, Y int }
 const (
 	left, right, top, bottom = 70, 190, 16, 48 // margins, in pixels
 	width, height            = 560, 320        // between the axes
-	lineHeight               = 16              // of text
+	lineHeight, charWidth    = 16, 8           // of text, at most
 )
 
 // style has the colours of text, axes and lines, on light pages and on dark ones.
@@ -49,14 +49,22 @@ const style = `<style>
 </style>
 `
 
+// label is where a line of text stands, which is a name.
+type label struct{ x, y, width float64 }
+
+// covers reports whether two labels would stand on each other.
+func (l label) covers(other label) bool {
+	return math.Abs(l.y-other.y) < lineHeight && l.x < other.x+other.width && other.x < l.x+l.width
+}
+
 // SVG draws the plot.
 func (p Plot) SVG() []byte {
 	x := func(at int) float64 { return left + width*float64(at)/float64(p.XMax) }
 	y := func(at int) float64 { return top + height - height*float64(at)/float64(p.YMax) }
 
-	label := p.XLabel
-	if label == nil {
-		label = Thousands
+	atTick := p.XLabel
+	if atTick == nil {
+		atTick = Thousands
 	}
 
 	var b bytes.Buffer
@@ -69,12 +77,12 @@ func (p Plot) SVG() []byte {
 	}
 	for at := 0; at <= p.XMax; at += p.XTick {
 		fmt.Fprintf(&b, `<path class="axis" d="M%.1f %dv5"/>`+"\n", x(at), top+height)
-		text(&b, x(at), top+height+20, "middle", label(at))
+		text(&b, x(at), top+height+20, "middle", atTick(at))
 	}
 	fmt.Fprintf(&b, `<path class="axis" fill="none" d="M%d %dv%dh%d"/>`+"\n", left, top, height, width)
 	text(&b, left+width/2, top+height+40, "middle", p.X)
 	fmt.Fprintf(&b, `<text transform="translate(14 %d) rotate(-90)" text-anchor="middle">%s</text>`+"\n", top+height/2, escaped(p.Y))
-	var taken []float64 // where names stand
+	var labels []label // that stand already
 	for i, line := range p.Lines {
 		var points []string
 		for _, at := range line.Points {
@@ -82,14 +90,17 @@ func (p Plot) SVG() []byte {
 		}
 		fmt.Fprintf(&b, `<polyline class="line c%d" stroke-dasharray="%s" points="%s"/>`+"\n", i, line.Dashes, strings.Join(points, " "))
 		end := line.Points[len(line.Points)-1]
-		at := min(y(end.Y)+4, top+height-6) // above the axis
-		for slices.ContainsFunc(taken, func(other float64) bool { return math.Abs(at-other) < lineHeight }) {
-			at -= lineHeight // above the names of lines that end here too
+		at := label{x: x(end.X) + 8, y: min(y(end.Y)+4, top+height-6)} // above the axis
+		for _, name := range line.Name {
+			at.width = max(at.width, charWidth*float64(len(name)))
+		}
+		for slices.ContainsFunc(labels, at.covers) {
+			at.y -= lineHeight
 		}
 		for _, name := range line.Name {
-			text(&b, x(end.X)+8, at, "start", name)
-			taken = append(taken, at)
-			at += lineHeight
+			text(&b, at.x, at.y, "start", name)
+			labels = append(labels, at)
+			at.y += lineHeight
 		}
 	}
 	b.WriteString("</svg>\n")
