@@ -243,10 +243,11 @@ func (w *watch) close(proxy int, at time.Time) {
 	delete(w.openSince, proxy)
 }
 
-// point adds to the curve, in which moments are whole tenths of a millisecond.
+// point adds to the curve. Events whose moments differ by less than one per cent or a tenth of
+// a millisecond share a point, which a logarithmic axis does not show.
 func (w *watch) point(at time.Time) {
 	p := Point{MS: float64(at.Sub(w.began).Round(100*time.Microsecond)) / float64(time.Millisecond), Open: len(w.openSince)}
-	if last := len(w.result.Curve) - 1; last >= 0 && w.result.Curve[last].MS >= p.MS { // events of two proxies may come in turns
+	if last := len(w.result.Curve) - 1; last >= 0 && 1.01*w.result.Curve[last].MS >= p.MS {
 		w.result.Curve[last].Open = p.Open
 		return
 	}

@@ -90,7 +90,7 @@ func newFleet(n int, all replicas, certificate []byte, each func(p *proxy)) (*fl
 			return nil, nil, err
 		}
 		conn, err := grpc.NewClient(all[i%len(all)].address, grpc.WithTransportCredentials(creds),
-			grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10))
+			grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -169,7 +169,7 @@ func (r *Results) write(folder string) error {
 	if !found || !foundEnd {
 		return errors.New(file + " has no place for the tables: two comment lines mark it")
 	}
-	figures, err := json.MarshalIndent(r, "", " ")
+	figures, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func (c *Control) Start(config Config, address *string) error {
 		return err
 	}
 	creds := credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13})
-	server := grpc.NewServer(append(guards, grpc.Creds(creds), grpc.SharedWriteBuffer(true))...)
+	server := grpc.NewServer(append(guards, grpc.Creds(creds))...)
 	c.snapshots = cachev3.NewSnapshotCache(false, everyNode{}, nil)
 	if err := c.Publish("1", nil); err != nil {
 		return err
