@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
@@ -38,9 +37,7 @@ func main() {
 	if flags.NArg() > 0 {
 		exit(fmt.Errorf("found the argument %q, wanted options only", flags.Arg(0)))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	exit(o.run(ctx))
+	exit(o.run(context.Background()))
 }
 
 func exit(err error) {
@@ -86,13 +83,16 @@ func (o options) run(ctx context.Context) error {
 		}
 	}
 	results := newResults(o.plan)
+	var failures []error
 	for _, run := range o.runs() {
 		fmt.Fprintln(os.Stderr, "running:", run)
 		err := inProgram(ctx, func(tb testing.TB) {
 			if run.command == "" {
 				results.Storms = append(results.Storms, storm(tb, o.plan, run.server, run.store, issue(tb))...)
 			} else {
-				results.Compromises = append(results.Compromises, compromise(tb, o.plan, run.server, run.store, run.command, issue(tb)))
+				result := compromise(tb, o.plan, run.server, run.store, run.command, issue(tb))
+				results.Compromises = append(results.Compromises, result)
+				result.mustHold(tb)
 			}
 		})
 		var left leftOut
@@ -100,12 +100,12 @@ func (o options) run(ctx context.Context) error {
 		case errors.As(err, &left):
 			fmt.Fprintln(os.Stderr, "left out:", left)
 		case err != nil:
-			return fmt.Errorf("%s: %w", run, err)
+			failures = append(failures, fmt.Errorf("%s: %w", run, err))
 		}
 	}
 	fmt.Print(results.tables())
-	if o.folder == "" {
-		return nil
+	if o.folder == "" || len(failures) > 0 {
+		return errors.Join(failures...)
 	}
 	return results.write(o.folder)
 }
