@@ -146,7 +146,7 @@ func (r *Results) curve() []byte {
 	}
 	p.YTick = max(1, int(math.Pow(10, math.Floor(math.Log10(float64(p.YMax))))))
 	p.YMax = (p.YMax + p.YTick - 1) / p.YTick * p.YTick
-	p.XMax = (p.XMax + 999) / 1000 * 1000
+	p.XMax = (p.XMax + 99) / 100 * 100
 	return p.SVG()
 }
 
