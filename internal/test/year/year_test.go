@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/test/plot"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/signing"
@@ -40,7 +41,7 @@ type yearList struct {
 	pruned  bool // weekly
 	every   int  // days between writes: a long list takes long to write
 	pending []string
-	line    line // of its size
+	line    plot.Line // of its size
 }
 
 func (l *yearList) size(t *testing.T) int {
@@ -83,7 +84,7 @@ func TestPrunedListStaysShortForAYearAsThePlotInTheDocumentsShows(t *testing.T) 
 					require.NoError(t, err)
 				}
 				if d >= before {
-					l.line.Points = append(l.line.Points, point{X: d - before, Y: l.size(t)})
+					l.line.Points = append(l.line.Points, plot.Point{X: d - before, Y: l.size(t)})
 				}
 			}
 			if d == before+days {
@@ -116,18 +117,18 @@ func TestPrunedListStaysShortForAYearAsThePlotInTheDocumentsShows(t *testing.T) 
 			assert.ErrorIs(t, err, token.ErrRevoked, "pruned or not")
 		}
 
-		never.line.Name = []string{"never pruned: " + thousands(never.end())}
-		weekly.line.Name = []string{"pruned weekly: " + thousands(weekly.end())}
-		drawn := plot{
+		never.line.Name = []string{"never pruned: " + plot.Thousands(never.end())}
+		weekly.line.Name = []string{"pruned weekly: " + plot.Thousands(weekly.end())}
+		drawn := plot.Plot{
 			Title: "Ids on a list of revoked tokens through a year, from 14,000 on: pruned weekly and never pruned",
 			X:     "days", XMax: days, XTick: 30,
 			Y: "ids on the list", YMax: 70_000, YTick: 10_000,
-			Lines: []line{never.line, weekly.line, {
+			Lines: []plot.Line{never.line, weekly.line, {
 				Name:   []string{"28,000: the limit of", "etcd and Kubernetes"},
 				Dashes: "8 4",
-				Points: []point{{X: 0, Y: limit}, {X: days, Y: limit}},
+				Points: []plot.Point{{X: 0, Y: limit}, {X: days, Y: limit}},
 			}},
-		}.svg()
+		}.SVG()
 		const file = "../../../docs/revocations.svg"
 		if *update {
 			require.NoError(t, os.WriteFile(file, drawn, 0o644))
