@@ -44,7 +44,7 @@ var (
 // Control plane and proxies are one process, so the processor time is that of both. For
 // tokens of two minutes and ten minutes of work:
 //
-//	go test ./examples/controlplane -run '^$' -bench RenewingProxies -benchtime 1x -args -proxies 10000 -lifetime 2m -renewing 10m
+//	go test ./examples/controlplane -run '^$' -bench RenewingProxies -benchtime 1x -timeout 30m -args -proxies 10000 -lifetime 2m -renewing 10m
 func BenchmarkRenewingProxies(b *testing.B) {
 	for b.Loop() {
 		f := newRenewingFleet(b, *proxies)
@@ -60,10 +60,6 @@ func BenchmarkRenewingProxies(b *testing.B) {
 			reconnects += n
 			most = max(most, n)
 		}
-		require.Zero(b, f.refused.Load(), "streams refused")
-		require.Zero(b, f.failed.Load(), "renewals that failed")
-		require.Zero(b, f.forks.Load(), "forks")
-		require.Less(b, f.longest, time.Second, "until a proxy was back")
 		b.ReportMetric(0, "ns/op") // of all of it: tells nothing
 		b.ReportMetric(float64(f.renewed.Load())/took.Seconds(), "renewals/s")
 		b.ReportMetric(float64(f.renewed.Load()), "renewals")
@@ -71,6 +67,8 @@ func BenchmarkRenewingProxies(b *testing.B) {
 		b.ReportMetric(float64(reconnects), "reconnects")
 		b.ReportMetric(float64(most)/float64(*proxies)*100, "most-in-a-second-%")
 		b.ReportMetric(f.longest.Seconds()*1e3, "back-max-ms")
+		require.Empty(b, f.problems)
+		require.Less(b, f.longest, time.Second, "until a proxy was back")
 	}
 }
 
@@ -86,22 +84,23 @@ type renewingFleet struct {
 	client *httpapi.Client
 	paths  []string // of the token files
 
-	renewed, failed, refused, forks atomic.Int64
+	renewed atomic.Int64
 
 	mu         sync.Mutex
-	reconnects map[int64]int // by the second, in Unix time
-	longest    time.Duration // until a proxy was back
+	problems   map[string]int // and how often each was met
+	reconnects map[int64]int  // by the second, in Unix time
+	longest    time.Duration  // until a proxy was back
 }
 
 func newRenewingFleet(tb testing.TB, n int) *renewingFleet {
-	f := &renewingFleet{fleet: &fleet{tb: tb, store: keystore.NewMemory(), log: &logtest.Buffer{}, workloads: 1}, reconnects: map[int64]int{}}
+	f := &renewingFleet{fleet: &fleet{tb: tb, store: keystore.NewMemory(), log: &logtest.Buffer{}, workloads: 1}, problems: map[string]int{}, reconnects: map[int64]int{}}
 	series := signing.DataplaneKeys("default")
 	pem, err := meshKey().PEM()
 	require.NoError(tb, err)
 	_, err = f.store.Create(tb.Context(), keystore.Record{Scope: series.Scope(), Name: series.KeyName(1), Data: pem})
 	require.NoError(tb, err)
 	validator, err := dataplane.NewValidator(f.store, dataplane.WithLogger(quiet), dataplane.WithSessionJitter(time.Minute),
-		dataplane.WithForkHandler(func(context.Context, dataplane.Fork) { f.forks.Add(1) }))
+		dataplane.WithForkHandler(func(context.Context, dataplane.Fork) { f.problem("a fork") }))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { validator.Close() })
 	f.serve(validator)
@@ -146,12 +145,17 @@ func (f *renewingFleet) run(ctx context.Context) {
 func (f *renewingFleet) renew(ctx context.Context, raw string) (token.Issued, error) {
 	issued, err := f.client.RenewDataplane(ctx, raw, 0)
 	if err != nil {
-		f.failed.Add(1)
-		f.tb.Error(err)
+		f.problem("not renewed: " + err.Error())
 	} else {
 		f.renewed.Add(1)
 	}
 	return issued, err
+}
+
+func (f *renewingFleet) problem(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.problems[what]++
 }
 
 // stayConnected opens a stream, and another when it ends.
@@ -159,7 +163,7 @@ func (f *renewingFleet) stayConnected(ctx context.Context, proxy int) {
 	for ended := (time.Time{}); ; {
 		raw, err := os.ReadFile(f.paths[proxy])
 		if err != nil {
-			f.tb.Error(err)
+			f.problem(err.Error())
 			return
 		}
 		streamCtx, end := context.WithCancel(ctx)
@@ -170,7 +174,7 @@ func (f *renewingFleet) stayConnected(ctx context.Context, proxy int) {
 				_, err = stream.Recv()
 			}
 		} else if ctx.Err() == nil {
-			f.refused.Add(1)
+			f.problem("refused: " + err.Error())
 		}
 		end()
 		if ctx.Err() != nil {
@@ -178,7 +182,7 @@ func (f *renewingFleet) stayConnected(ctx context.Context, proxy int) {
 		}
 		ended = time.Now()
 		if status.Code(err) != codes.Unauthenticated {
-			f.tb.Errorf("dp-%d: %v", proxy, err)
+			f.problem("ended: " + err.Error())
 			return
 		}
 	}
