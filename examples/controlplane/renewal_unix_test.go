@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,8 +68,9 @@ func BenchmarkRenewingProxies(b *testing.B) {
 		b.ReportMetric(float64(reconnects), "reconnects")
 		b.ReportMetric(float64(most)/float64(*proxies)*100, "most-in-a-second-%")
 		b.ReportMetric(f.longest.Seconds()*1e3, "back-max-ms")
-		require.Empty(b, f.problems)
-		require.Less(b, f.longest, time.Second, "until a proxy was back")
+		figures := fmt.Sprintf("%d renewals and %d reconnects in %s, %s of processor time", f.renewed.Load(), reconnects, took, cpu) // a failure prints no metrics
+		require.Empty(b, f.problems, figures)
+		require.Less(b, f.longest, time.Second, "until a proxy was back: "+figures)
 	}
 }
 
