@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -158,26 +159,7 @@ func newFleet(tb testing.TB, open func() keystore.KeyStore, n, workloads int) *f
 	validator, err := dataplane.NewValidator(open(), dataplane.WithLogger(quiet))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { validator.Close() })
-	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(f.log.Logger()))
-	require.NoError(tb, err)
-	folder := tb.TempDir()
-	require.NoError(tb, newCertificates(folder, zoneName("west")))
-	creds, err := serverTLS(filepath.Join(folder, zoneName("west")+".pem"))
-	require.NoError(tb, err)
-	server := grpc.NewServer(serverOptions(creds, guards)...)
-	require.NoError(tb, registerADS(tb.Context(), server, "default", quiet))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(tb, err)
-	go func() { _ = server.Serve(listener) }()
-	tb.Cleanup(server.Stop)
-	trust, err := clientTLS(filepath.Join(folder, "ca.pem"), zoneName("west"))
-	require.NoError(tb, err)
-	for range 100 {
-		conn, err := dial(listener.Addr().String(), trust)
-		require.NoError(tb, err)
-		tb.Cleanup(func() { _ = conn.Close() })
-		f.conns = append(f.conns, conn)
-	}
+	f.serve(validator)
 
 	all := map[int]string{}
 	for i, raw := range old {
@@ -185,6 +167,30 @@ func newFleet(tb testing.TB, open func() keystore.KeyStore, n, workloads int) *f
 	}
 	f.connect(all)
 	return f
+}
+
+// serve runs the control plane, and connects to it.
+func (f *fleet) serve(validator dataplane.Validator) {
+	guards, err := xdsauth.ServerOptions(dataplane.NewAuthenticator(validator), xdsauth.WithLogger(f.log.Logger()))
+	require.NoError(f.tb, err)
+	folder := f.tb.TempDir()
+	require.NoError(f.tb, newCertificates(folder, zoneName("west")))
+	creds, err := serverTLS(filepath.Join(folder, zoneName("west")+".pem"))
+	require.NoError(f.tb, err)
+	server := grpc.NewServer(serverOptions(creds, guards)...)
+	require.NoError(f.tb, registerADS(f.tb.Context(), server, "default", quiet))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(f.tb, err)
+	go func() { _ = server.Serve(listener) }()
+	f.tb.Cleanup(server.Stop)
+	trust, err := clientTLS(filepath.Join(folder, "ca.pem"), zoneName("west"))
+	require.NoError(f.tb, err)
+	for range 100 {
+		conn, err := dial(listener.Addr().String(), trust)
+		require.NoError(f.tb, err)
+		f.tb.Cleanup(func() { _ = conn.Close() })
+		f.conns = append(f.conns, conn)
+	}
 }
 
 var (
@@ -322,17 +328,10 @@ func (f *fleet) connect(tokens map[int]string) []time.Duration {
 // open opens a stream, and returns when the first configuration has come, or how the stream
 // ended.
 func (f *fleet) open(proxy int, raw string) error {
-	ctx := metadata.AppendToOutgoingContext(f.tb.Context(), "authorization", raw)
-	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(f.conns[proxy/f.workloads%len(f.conns)]).StreamAggregatedResources(ctx)
+	stream, first, err := f.subscribe(f.tb.Context(), proxy, raw)
 	if err != nil {
 		return err
 	}
-	_ = stream.Send(&discoveryv3.DiscoveryRequest{Node: nodeOf(claimsOf(proxy, f.workloads)), TypeUrl: resourcev3.ClusterType})
-	first, err := stream.Recv() // if the stream is over, it returns why
-	if err != nil {
-		return err
-	}
-	_ = stream.Send(&discoveryv3.DiscoveryRequest{TypeUrl: resourcev3.ClusterType, VersionInfo: first.VersionInfo, ResponseNonce: first.Nonce})
 	f.proxies[proxy] = &proxyStream{stream, first}
 	go func() {
 		for {
@@ -344,6 +343,22 @@ func (f *fleet) open(proxy int, raw string) error {
 		}
 	}()
 	return nil
+}
+
+// subscribe opens a stream, and returns it and the first configuration.
+func (f *fleet) subscribe(ctx context.Context, proxy int, raw string) (discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient, *discoveryv3.DiscoveryResponse, error) {
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", raw)
+	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(f.conns[proxy/f.workloads%len(f.conns)]).StreamAggregatedResources(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = stream.Send(&discoveryv3.DiscoveryRequest{Node: nodeOf(claimsOf(proxy, f.workloads)), TypeUrl: resourcev3.ClusterType})
+	first, err := stream.Recv() // if the stream is over, it returns why
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = stream.Send(&discoveryv3.DiscoveryRequest{TypeUrl: resourcev3.ClusterType, VersionInfo: first.VersionInfo, ResponseNonce: first.Nonce})
+	return stream, first, nil
 }
 
 // nodeOf is the node of a proxy whose workload is a label, as kuma-dp sends it.
