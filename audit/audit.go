@@ -70,6 +70,7 @@ type Event struct {
 	KeyID    string   // kid of the key that signed, or that was created, added or removed
 	Expires  time.Time
 	Before   time.Time // the moment of a cutoff, or the floor of a pruning
+	Dropped  int       // how many ids a pruning took from the list
 
 	LineageAge   time.Duration // of a renewal: the time since the id was made
 	OtherAddress string        // of a fork: from where the later token was presented
@@ -115,7 +116,7 @@ func Address(ctx context.Context) string {
 // Otherwise it is "audit: not done" at Warn, with Err as the attribute "reason". For a
 // [Fork] it is "audit: noticed" at Warn. The
 // other attributes are action, actor, address, kind, mesh, name, type, workload, tags (as
-// JSON), zone, scope, jti, kid, expires and before (RFC 3339), lineage_age (as Go writes a
+// JSON), zone, scope, jti, kid, expires and before (RFC 3339), dropped, lineage_age (as Go writes a
 // duration, in seconds) and other_address. Empty ones are left out. Text
 // with unprintable characters is quoted, and text over 1,024 bytes is cut.
 //
@@ -164,6 +165,9 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 	}
 	if !e.Before.IsZero() {
 		attrs = append(attrs, slog.String("before", e.Before.Format(time.RFC3339)))
+	}
+	if e.Dropped > 0 {
+		attrs = append(attrs, slog.Int("dropped", e.Dropped))
 	}
 	if e.LineageAge > 0 {
 		attrs = append(attrs, slog.String("lineage_age", e.LineageAge.Round(time.Second).String()))

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -48,10 +47,7 @@ func CutOff(ctx context.Context, store keystore.KeyStore, mesh string, c Cutoff)
 	if err := checkMesh(mesh); err != nil {
 		return Cutoff{}, err
 	}
-	added, err := revocation.DataplaneCutoffs(mesh).Add(ctx, store, c.general())
-	if errors.Is(err, keystore.ErrNameTaken) { // such a store has each name once
-		added, err = revocation.DataplaneCutoffsGlobal(mesh).Add(ctx, store, c.general())
-	}
+	added, err := revocation.AddDataplaneCutoff(ctx, store, mesh, c.general())
 	return specific(added), err
 }
 
@@ -120,9 +116,7 @@ func RemoveCutoff(ctx context.Context, store keystore.KeyStore, mesh string, c C
 	if err := checkMesh(mesh); err != nil {
 		return err
 	}
-	return errors.Join(
-		revocation.DataplaneCutoffs(mesh).Remove(ctx, store, c.general()),
-		revocation.DataplaneCutoffsGlobal(mesh).Remove(ctx, store, c.general()))
+	return revocation.RemoveDataplaneCutoff(ctx, store, mesh, c.general())
 }
 
 // Cutoffs returns the cutoffs of a mesh. If a record with cutoffs cannot be read, the
@@ -156,10 +150,7 @@ func PruneRevocations(ctx context.Context, store keystore.KeyStore, mesh string,
 	if err := checkMesh(mesh); err != nil {
 		return revocation.Pruning{}, fmt.Errorf("pruning: %w", err)
 	}
-	p, err := revocation.Prune(ctx, store, revocation.Dataplane(mesh), revocation.DataplaneCutoffs(mesh), lifetime, dryRun)
-	if errors.Is(err, keystore.ErrNameTaken) { // such a store has each name once; nothing was pruned yet
-		p, err = revocation.Prune(ctx, store, revocation.Dataplane(mesh), revocation.DataplaneCutoffsGlobal(mesh), lifetime, dryRun)
-	}
+	p, err := revocation.PruneDataplane(ctx, store, mesh, lifetime, dryRun)
 	if err == nil && dryRun {
 		p.Sessions = revokedSessions(mesh, revocation.NewCutoffs(nil, p.Floor), validators)
 	}

@@ -106,6 +106,13 @@ func (r CutoffsRef) Load(ctx context.Context, store keystore.KeyStore) (*Cutoffs
 // clocks may differ. Add is an audit event: see package audit.
 func (r CutoffsRef) Add(ctx context.Context, store keystore.KeyStore, c Cutoff) (Cutoff, error) {
 	c.Before = wholeSecond(c.Before)
+	inForce, err := r.add(ctx, store, c)
+	r.log(ctx, audit.CutOff, c, err)
+	return inForce, err
+}
+
+// add is Add without the audit event, for a moment in whole seconds.
+func (r CutoffsRef) add(ctx context.Context, store keystore.KeyStore, c Cutoff) (Cutoff, error) {
 	err := c.check(r.kind())
 	if limit := time.Now().Add(2 * token.Skew); err == nil && c.Before.After(limit) {
 		err = fmt.Errorf("%w: %s is more than %s ahead", ErrCutoff, c.Before.Format(time.RFC3339), 2*token.Skew)
@@ -122,7 +129,6 @@ func (r CutoffsRef) Add(ctx context.Context, store keystore.KeyStore, c Cutoff) 
 			return present.format(), added, nil
 		})
 	}
-	r.log(ctx, audit.CutOff, c, err)
 	if err != nil {
 		return Cutoff{}, fmt.Errorf("adding to %s: %w", r.description(), err)
 	}
@@ -134,6 +140,13 @@ func (r CutoffsRef) Add(ctx context.Context, store keystore.KeyStore, c Cutoff) 
 // and fails as [CutoffsRef.Add] does. How many tokens become valid again cannot be known.
 func (r CutoffsRef) Remove(ctx context.Context, store keystore.KeyStore, c Cutoff) error {
 	c.Before = wholeSecond(c.Before)
+	err := r.remove(ctx, store, c)
+	r.log(ctx, audit.RemoveCutoff, c, err)
+	return err
+}
+
+// remove is Remove without the audit event, for a moment in whole seconds.
+func (r CutoffsRef) remove(ctx context.Context, store keystore.KeyStore, c Cutoff) error {
 	_, err := edit(ctx, store, Ref(r), false, func(data []byte) ([]byte, bool, error) {
 		present, err := ParseCutoffs(r.kind(), data)
 		if err != nil {
@@ -146,7 +159,6 @@ func (r CutoffsRef) Remove(ctx context.Context, store keystore.KeyStore, c Cutof
 		present.list = slices.Delete(present.list, at, at+1)
 		return present.format(), true, nil
 	})
-	r.log(ctx, audit.RemoveCutoff, c, err)
 	if err != nil {
 		return fmt.Errorf("removing from %s: %w", r.description(), err)
 	}
@@ -221,31 +233,43 @@ const pruneMargin = 15 * time.Minute
 //
 // With dryRun it changes nothing, and returns what it would do. The error matches
 // [ErrCutoff] if lifetime is not positive, and [ErrUnreadable] if the list or the cutoffs
-// cannot be read; then Prune has changed nothing. A pruning that is done is an audit event.
+// cannot be read; then Prune has changed nothing. A pruning that is not a dry run is an audit event.
 func Prune(ctx context.Context, store keystore.KeyStore, list Ref, cutoffs CutoffsRef, lifetime time.Duration, dryRun bool) (Pruning, error) {
+	p, begun, err := prune(ctx, store, list, cutoffs, lifetime, dryRun)
+	if begun {
+		p.log(ctx, cutoffs, err)
+	}
+	return p, err
+}
+
+// prune is Prune without the audit event. It reports whether it has begun to write.
+func prune(ctx context.Context, store keystore.KeyStore, list Ref, cutoffs CutoffsRef, lifetime time.Duration, dryRun bool) (_ Pruning, begun bool, _ error) {
 	if lifetime <= 0 {
-		return Pruning{}, fmt.Errorf("%w: a lifetime of %s, want more than 0", ErrCutoff, lifetime)
+		return Pruning{}, false, fmt.Errorf("%w: a lifetime of %s, want more than 0", ErrCutoff, lifetime)
 	}
 	// In two steps: the sum of the two may be more than a time.Duration holds.
 	p := Pruning{Floor: time.Now().Add(-pruneMargin).Add(-lifetime).Truncate(time.Second).UTC(), Sessions: -1}
 	present, err := cutoffs.Load(ctx, store)
 	if err != nil {
-		return Pruning{}, err
+		return Pruning{}, false, err
 	}
 	ids, err := list.Load(ctx, store) // before the floor is written, which is for ever
 	if err != nil {
-		return Pruning{}, err
+		return Pruning{}, false, err
 	}
 	if dryRun {
 		p.Floor = latest(p.Floor, present.Floor())
 		p.split(ids.IDs())
-		return p, nil
+		return p, false, nil
 	}
 	err = p.write(ctx, store, list, cutoffs)
-	event := audit.Event{Action: audit.Prune, Before: p.Floor, Err: err}
+	return p, true, err
+}
+
+func (p *Pruning) log(ctx context.Context, cutoffs CutoffsRef, err error) {
+	event := audit.Event{Action: audit.Prune, Before: p.Floor, Dropped: p.Dropped, Err: err}
 	event.Kind, event.Mesh, _ = ParseCutoffsName(cutoffs.Name)
 	audit.Log(ctx, nil, event)
-	return p, err
 }
 
 func (p *Pruning) write(ctx context.Context, store keystore.KeyStore, list Ref, cutoffs CutoffsRef) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/keystore"
@@ -173,4 +174,44 @@ func makeDataplaneGlobal(ctx context.Context, store keystore.KeyStore, mesh stri
 	}
 	_, err = global.edit(ctx, store, audit.Revoke, list.IDs(), true)
 	return err
+}
+
+// AddDataplaneCutoff adds a cutoff for the dataplane tokens of a mesh: to
+// [DataplaneCutoffs], or to [DataplaneCutoffsGlobal] in a store that has each name once
+// and has that. Otherwise it does what [CutoffsRef.Add] does, with the same errors and one
+// audit event.
+func AddDataplaneCutoff(ctx context.Context, store keystore.KeyStore, mesh string, c Cutoff) (Cutoff, error) {
+	c.Before = wholeSecond(c.Before)
+	own := DataplaneCutoffs(mesh)
+	inForce, err := own.add(ctx, store, c)
+	if errors.Is(err, keystore.ErrNameTaken) {
+		inForce, err = DataplaneCutoffsGlobal(mesh).add(ctx, store, c)
+	}
+	own.log(ctx, audit.CutOff, c, err)
+	return inForce, err
+}
+
+// RemoveDataplaneCutoff removes a cutoff for the dataplane tokens of a mesh from both
+// records. Otherwise it does what [CutoffsRef.Remove] does, with the same errors and one
+// audit event.
+func RemoveDataplaneCutoff(ctx context.Context, store keystore.KeyStore, mesh string, c Cutoff) error {
+	c.Before = wholeSecond(c.Before)
+	own := DataplaneCutoffs(mesh)
+	err := errors.Join(own.remove(ctx, store, c), DataplaneCutoffsGlobal(mesh).remove(ctx, store, c))
+	own.log(ctx, audit.RemoveCutoff, c, err)
+	return err
+}
+
+// PruneDataplane prunes the mesh's own list, as [Prune] does, with the floor where
+// [AddDataplaneCutoff] adds cutoffs, and with one audit event.
+func PruneDataplane(ctx context.Context, store keystore.KeyStore, mesh string, lifetime time.Duration, dryRun bool) (Pruning, error) {
+	own := DataplaneCutoffs(mesh)
+	p, begun, err := prune(ctx, store, Dataplane(mesh), own, lifetime, dryRun)
+	if errors.Is(err, keystore.ErrNameTaken) { // nothing was pruned yet
+		p, begun, err = prune(ctx, store, Dataplane(mesh), DataplaneCutoffsGlobal(mesh), lifetime, dryRun)
+	}
+	if begun {
+		p.log(ctx, own, err)
+	}
+	return p, err
 }
