@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +28,7 @@ func addSamples(f *testing.F) {
 	} {
 		block := pemBlock(label, content)
 		for _, data := range [][]byte{content, block, crlf(block), join([]byte("\n "), block, []byte(" \n")), join(block, block),
+			join([]byte("\ufeff"), block), join([]byte("\v\u00a0"), block, []byte("\u2028\f")),
 			block[:len(block)-8], content[:len(content)/2], join(content, []byte{0})} {
 			f.Add(data)
 		}
@@ -36,17 +38,15 @@ func addSamples(f *testing.F) {
 	}
 }
 
-// content is the DER in accepted data, found without the parser under test. It
-// also holds the data to one block with nothing but white space around it.
+// content is the DER in accepted data, found without the parser under test. It also
+// holds the data to one block with nothing but a byte order mark and white space, as
+// Unicode defines it, around it.
 func content(t *testing.T, data []byte) []byte {
-	block, rest := pem.Decode(data)
-	if block == nil {
-		block, rest = pem.Decode(bytes.Trim(data, " \t\r\n"))
-	}
+	block, rest := pem.Decode(bytes.TrimLeftFunc(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), unicode.IsSpace))
 	if block == nil {
 		return data
 	}
-	require.Empty(t, bytes.Trim(rest, " \t\r\n"))
+	require.Empty(t, bytes.TrimLeftFunc(rest, unicode.IsSpace))
 	require.Equal(t, 1, bytes.Count(data, []byte("-----BEGIN ")))
 	require.Empty(t, block.Headers)
 	return block.Bytes

@@ -149,9 +149,10 @@ func newPrivateKey(key *rsa.PrivateKey) (*PrivateKey, error) {
 
 // ParsePrivateKey parses an unencrypted RSA private key: a PEM block of type
 // RSA PRIVATE KEY (PKCS#1, RFC 8017, appendix A.1.2) or PRIVATE KEY (PKCS#8,
-// RFC 5208), or the raw DER of PKCS#1. White space around the PEM block and
-// CRLF line ends are accepted. Anything else around it, or after the DER, is
-// rejected. The error matches [ErrKey] and contains no part of data.
+// RFC 5208), or the raw DER of PKCS#1. Around the PEM block, white space and a byte
+// order mark are accepted as in [token.PlainText], and CRLF line ends in it. Anything
+// else around it, or after the DER, is rejected. The error matches [ErrKey] and contains
+// no part of data.
 func ParsePrivateKey(data []byte) (*PrivateKey, error) {
 	der, err := openPrivateKey(data)
 	if err != nil {

@@ -66,9 +66,10 @@ func newPublicKey(modulus, exponent *big.Int) (*PublicKey, error) {
 
 // ParsePublicKey parses an RSA public key: a PEM block of type RSA PUBLIC KEY
 // (PKCS#1, RFC 8017, appendix A.1.1) or PUBLIC KEY (PKIX, RFC 5280,
-// section 4.1), or the raw DER of either. White space around the PEM block and
-// CRLF line ends are accepted. Anything else around it, or after the DER, is
-// rejected. The error matches [ErrKey]; for a private key its text says so.
+// section 4.1), or the raw DER of either. Around the PEM block, white space and a byte
+// order mark are accepted as in [token.PlainText], and CRLF line ends in it. Anything
+// else around it, or after the DER, is rejected. The error matches [ErrKey]; for a
+// private key its text says so.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
 	what, der, _, err := open(data, wantedPublic)
 	switch {
