@@ -37,10 +37,11 @@ var (
 	proxies  = flag.Int("proxies", 300, "how many proxies BenchmarkRenewingProxies has")
 )
 
-// BenchmarkRenewingProxies has proxies whose tokens were issued together. Each has its
-// token in a file, which a renewal.Keeper renews over HTTPS with a new connection each time,
-// and an ADS stream over TLS, which it opens again with the token in the file when the
-// stream ends. It fails if a token is refused, or if a proxy is not back within a second.
+// BenchmarkRenewingProxies has proxies that start one after the other within the lifetime of
+// a token. Each has its token in a file, which a renewal.Keeper renews over HTTPS with a new
+// connection each time, and an ADS stream over TLS, which it opens again with the token in
+// the file when the stream ends. It fails if a token is refused, or if a proxy is not back
+// within a second.
 //
 // Control plane and proxies are one process, so the processor time is that of both. For
 // tokens of two minutes and ten minutes of work:
@@ -83,8 +84,10 @@ func processorTime(tb testing.TB) time.Duration {
 // renewingFleet is a fleet whose proxies renew their tokens.
 type renewingFleet struct {
 	*fleet
+	issuer dataplane.Issuer
 	client *httpapi.Client
-	paths  []string // of the token files
+	folder string // of the token files
+	size   int
 
 	renewed atomic.Int64
 
@@ -95,7 +98,7 @@ type renewingFleet struct {
 }
 
 func newRenewingFleet(tb testing.TB, n int) *renewingFleet {
-	f := &renewingFleet{fleet: &fleet{tb: tb, store: keystore.NewMemory(), log: &logtest.Buffer{}, workloads: 1}, problems: map[string]int{}, reconnects: map[int64]int{}}
+	f := &renewingFleet{fleet: &fleet{tb: tb, store: keystore.NewMemory(), log: &logtest.Buffer{}, workloads: 1}, folder: tb.TempDir(), size: n, problems: map[string]int{}, reconnects: map[int64]int{}}
 	series := signing.DataplaneKeys("default")
 	pem, err := meshKey().PEM()
 	require.NoError(tb, err)
@@ -107,11 +110,11 @@ func newRenewingFleet(tb testing.TB, n int) *renewingFleet {
 	tb.Cleanup(func() { validator.Close() })
 	f.serve(validator)
 
-	issuer, err := dataplane.NewIssuer(f.store, dataplane.WithLogger(quiet), dataplane.WithMaxLineage(24*time.Hour))
+	f.issuer, err = dataplane.NewIssuer(f.store, dataplane.WithLogger(quiet), dataplane.WithMaxLineage(24*time.Hour))
 	require.NoError(tb, err)
 	zones, err := zone.NewIssuer(f.store, zone.WithLogger(quiet))
 	require.NoError(tb, err)
-	api, err := httpapi.New(f.store, issuer, zones, authorizeAll, httpapi.WithLogger(quiet), httpapi.WithRenewal(validator, nil))
+	api, err := httpapi.New(f.store, f.issuer, zones, authorizeAll, httpapi.WithLogger(quiet), httpapi.WithRenewal(validator, nil))
 	require.NoError(tb, err)
 	server := httptest.NewTLSServer(api)
 	tb.Cleanup(server.Close)
@@ -119,16 +122,6 @@ func newRenewingFleet(tb testing.TB, n int) *renewingFleet {
 	transport.DisableKeepAlives = true // as many processes have no connection in common
 	f.client, err = httpapi.NewClient(server.URL, &http.Client{Transport: transport})
 	require.NoError(tb, err)
-
-	folder := tb.TempDir()
-	for i := range n {
-		issued, err := issuer.Issue(tb.Context(), claimsOf(i, 1), *lifetime)
-		require.NoError(tb, err)
-		path := filepath.Join(folder, strconv.Itoa(i), "token")
-		require.NoError(tb, os.Mkdir(filepath.Dir(path), 0o700))
-		require.NoError(tb, os.WriteFile(path, []byte(issued.Token), 0o600))
-		f.paths = append(f.paths, path)
-	}
 	return f
 }
 
@@ -136,12 +129,29 @@ func newRenewingFleet(tb testing.TB, n int) *renewingFleet {
 func (f *renewingFleet) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	for i, path := range f.paths {
+	pace := time.NewTicker(*lifetime / time.Duration(f.size))
+	defer pace.Stop()
+	for proxy := range f.size {
+		path := f.path(proxy)
+		issued, err := f.issuer.Issue(f.tb.Context(), claimsOf(proxy, 1), *lifetime)
+		require.NoError(f.tb, err)
+		require.NoError(f.tb, os.Mkdir(filepath.Dir(path), 0o700))
+		require.NoError(f.tb, os.WriteFile(path, []byte(issued.Token), 0o600))
 		keeper, err := renewal.NewKeeper(path, f.renew, renewal.WithLogger(quiet), renewal.WithPoll(5*time.Second))
 		require.NoError(f.tb, err)
 		running.Go(func() { _ = keeper.Run(ctx) })
-		running.Go(func() { f.stayConnected(ctx, i) })
+		running.Go(func() { f.stayConnected(ctx, proxy) })
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return
+		}
 	}
+}
+
+// path returns the path of a proxy's token file.
+func (f *renewingFleet) path(proxy int) string {
+	return filepath.Join(f.folder, strconv.Itoa(proxy), "token")
 }
 
 func (f *renewingFleet) renew(ctx context.Context, raw string) (token.Issued, error) {
@@ -163,7 +173,7 @@ func (f *renewingFleet) problem(what string) {
 // stayConnected opens a stream, and another when it ends.
 func (f *renewingFleet) stayConnected(ctx context.Context, proxy int) {
 	for ended := (time.Time{}); ; {
-		raw, err := os.ReadFile(f.paths[proxy])
+		raw, err := os.ReadFile(f.path(proxy))
 		if err != nil {
 			f.problem(err.Error())
 			return
