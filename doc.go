@@ -76,21 +76,15 @@
 //
 // # Threat model
 //
-// Every peer is treated as an attacker. It may send tokens of any form and
-// size, at any rate, for any mesh and key, or replay tokens where they do not
-// belong. None of this is accepted, causes a panic or unbounded memory use, or
-// makes validators read the store more often than their limits allow. The
-// holder of a token is trusted with the claims of the token and nothing more. A
-// token is a bearer token: any process that has it can use it. Send it over TLS
-// connections only, and never log it; no error, log message or String method of
-// these packages contains one.
+// Every peer is treated as an attacker that may send anything, at any rate. The holder of
+// a token is trusted with the claims of the token and nothing more. A token is a
+// bearer token: any process that has it can use it, so send it over TLS only. The store
+// is trusted: a process that can write to it can create keys, and one that can read it can
+// sign. Its availability is not trusted: an unreadable list or key is never treated as
+// empty or missing. Clocks may differ. The memory of the process, its random numbers,
+// crypto/rsa and the operator who configures keys are trusted.
 //
-// The store is trusted: a process that can write to it can create keys, and one
-// that can read it can sign. Its availability is not trusted. An unreadable
-// list or key is never treated as empty or missing, and the last known state is
-// used only for as long as the operator allows.
-//
-// The clocks of issuer and validator may differ by the leeway. The memory of
-// the process, its random numbers, crypto/rsa and the operator who configures
-// keys are trusted.
+// docs/threats.md in the repository has each threat, what holds against it, the tests that
+// show it, and what is not covered. docs/reliability.md has what is promised when
+// things fail, and how that is checked.
 package meshpass
