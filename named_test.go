@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,9 +31,9 @@ var (
 )
 
 func TestTheTestsThatDocumentsNameExist(t *testing.T) {
-	source := sources{}
+	needsClone(t)
 	forEachDocument(t, func(file, content string) {
-		problems, names := missingTests(content, source)
+		problems, names := missingTests(content)
 		for _, problem := range problems {
 			t.Errorf("%s:%v", file, problem)
 		}
@@ -42,11 +43,8 @@ func TestTheTestsThatDocumentsNameExist(t *testing.T) {
 	})
 }
 
-func TestEachThreatNamesATest(t *testing.T) {
+func TestEachThreatInTheDocumentsNamesATest(t *testing.T) {
 	content, err := os.ReadFile("docs/threats.md")
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("only a clone has the documents")
-	}
 	require.NoError(t, err)
 	// An entry begins with a name in bold type and ends with the next one, or with a heading.
 	entries := regexp.MustCompile(`(?m)^(?:\*\*|#)`).FindAllStringIndex(string(content), -1)
@@ -66,10 +64,7 @@ func TestEachThreatNamesATest(t *testing.T) {
 }
 
 func TestTheCommandsThatDocumentsNameExist(t *testing.T) {
-	if _, err := os.Stat("go.work"); err != nil {
-		t.Skip("commands are of other modules too, which only a clone has")
-	}
-	source := sources{}
+	needsClone(t)
 	help, err := os.ReadFile("cmd/meshpass/testdata/help.golden")
 	require.NoError(t, err)
 	seen := map[string]int{}
@@ -77,7 +72,7 @@ func TestTheCommandsThatDocumentsNameExist(t *testing.T) {
 		for number, line := range strings.Split(content, "\n") {
 			for _, command := range commandsIn(line) {
 				words := wordsOf(command)
-				if err := missing(words, source, string(help)); err != nil {
+				if err := missing(words, string(help)); err != nil {
 					t.Errorf("%s:%d: %s: %v", file, number+1, command, err)
 				}
 				if len(words) > 1 {
@@ -92,7 +87,7 @@ func TestTheCommandsThatDocumentsNameExist(t *testing.T) {
 }
 
 func TestATestOrACommandThatDoesNotExistIsReported(t *testing.T) {
-	source := sources{}
+	needsClone(t)
 	for text, want := range map[string]string{
 		"see `meshpass.TestNoSuchTest`": "1: there is no TestNoSuchTest in .",
 		"\n`keystore/dir.FuzzNothing`":  "2: there is no FuzzNothing in keystore/dir",
@@ -100,12 +95,12 @@ func TestATestOrACommandThatDoesNotExistIsReported(t *testing.T) {
 		"TestDirConforms":               "1: name TestDirConforms with its folder",
 		"`keystore/dir.TestDirNeverTakesWhatItCannotReadForMissing/a socket`": `1: there is no "a socket" in the tests of keystore/dir`,
 	} {
-		problems, _ := missingTests(text, source)
+		problems, _ := missingTests(text)
 		if assert.Len(t, problems, 1, text) {
 			assert.EqualError(t, problems[0], want)
 		}
 	}
-	problems, names := missingTests("`keystore/dir.TestDirNeverTakesWhatItCannotReadForMissing/a folder`, `dataplane.BenchmarkFlood`", source)
+	problems, names := missingTests("`keystore/dir.TestDirNeverTakesWhatItCannotReadForMissing/a folder`, `dataplane.BenchmarkFlood`")
 	assert.Empty(t, problems)
 	assert.Equal(t, 2, names)
 
@@ -127,7 +122,7 @@ func TestATestOrACommandThatDoesNotExistIsReported(t *testing.T) {
 	} {
 		commands := commandsIn(line)
 		require.Len(t, commands, 1, line)
-		err := missing(wordsOf(commands[0]), source, help)
+		err := missing(wordsOf(commands[0]), help)
 		if want == "" {
 			assert.NoError(t, err, line)
 		} else {
@@ -135,6 +130,13 @@ func TestATestOrACommandThatDoesNotExistIsReported(t *testing.T) {
 		}
 	}
 	assert.Empty(t, commandsIn("We go test by test, and `gofmt` and `meshpass` help."))
+}
+
+func needsClone(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("go.work"); err != nil {
+		t.Skip("documents name tests and commands of other modules, which only a clone has")
+	}
 }
 
 // forEachDocument calls visit with each document about the whole repository.
@@ -151,7 +153,7 @@ func forEachDocument(t *testing.T, visit func(file, content string)) {
 
 // missingTests returns what is wrong with the tests that a document names, and how many it
 // names.
-func missingTests(document string, source sources) (problems []error, names int) {
+func missingTests(document string) (problems []error, names int) {
 	for number, line := range strings.Split(document, "\n") {
 		report := func(format string, args ...any) {
 			problems = append(problems, fmt.Errorf("%d: "+format, append([]any{number + 1}, args...)...))
@@ -162,7 +164,7 @@ func missingTests(document string, source sources) (problems []error, names int)
 			if folder == "meshpass" {
 				folder = "."
 			}
-			in := source.of(folder)
+			in := lookInto(folder)
 			switch {
 			case len(in.functions) == 0:
 				report("%s has no tests", folder)
@@ -230,7 +232,7 @@ func wordsOf(line string) (words []string) {
 }
 
 // missing says what a command needs that is not there.
-func missing(words []string, source sources, help string) error {
+func missing(words []string, help string) error {
 	folder := "."
 	if words[0] == "cd" {
 		folder, words = words[1], words[2:]
@@ -240,24 +242,24 @@ func missing(words []string, source sources, help string) error {
 	}
 	switch {
 	case strings.HasPrefix(words[0], ".ci/"), strings.HasPrefix(words[0], "examples/"):
-		if info, err := os.Stat(words[0]); err != nil || info.Mode()&0o111 == 0 {
+		if info, err := os.Stat(words[0]); err != nil || info.Mode()&0o111 == 0 && runtime.GOOS != "windows" {
 			return fmt.Errorf("%s is no script", words[0])
 		}
 	case words[0] == "meshpass":
 		return missingOfTool(words[1:], help)
 	case words[1] == "run":
 		at := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "./") })
-		if at < 0 || !source.of(path.Join(folder, words[at])).command {
+		if at < 0 || !lookInto(path.Join(folder, words[at])).command {
 			return errors.New("no command is there")
 		}
 	case words[1] == "test":
-		return missingOfTests(folder, words[2:], source)
+		return missingOfTests(folder, words[2:])
 	}
 	return nil
 }
 
 // missingOfTests says which arguments of go test name nothing.
-func missingOfTests(folder string, args []string, source sources) error {
+func missingOfTests(folder string, args []string) error {
 	var functions []string
 	packages := slices.DeleteFunc(slices.Clone(args), func(w string) bool { return w != "work" && w != "." && !strings.HasPrefix(w, "./") })
 	if len(packages) == 0 {
@@ -273,7 +275,7 @@ func missingOfTests(folder string, args []string, source sources) error {
 		}
 		found := len(functions)
 		for _, f := range folders {
-			functions = append(functions, source.of(f).functions...)
+			functions = append(functions, lookInto(f).functions...)
 		}
 		if len(functions) == found {
 			return fmt.Errorf("%s has no tests", path.Join(folder, p))
@@ -323,9 +325,6 @@ func missingOfTool(args []string, help string) error {
 	return nil
 }
 
-// sources are the folders that were looked at, by their paths.
-type sources map[string]inFolder
-
 // inFolder is what the Go files of a folder hold.
 type inFolder struct {
 	functions []string        // of tests, benchmarks, fuzz targets and examples
@@ -333,9 +332,12 @@ type inFolder struct {
 	command   bool            // it is a package main
 }
 
-func (s sources) of(folder string) inFolder {
+// looked are the folders that were looked into.
+var looked = map[string]inFolder{}
+
+func lookInto(folder string) inFolder {
 	folder = path.Clean(folder)
-	if in, ok := s[folder]; ok {
+	if in, ok := looked[folder]; ok {
 		return in
 	}
 	in := inFolder{texts: map[string]bool{}}
@@ -361,7 +363,7 @@ func (s sources) of(folder string) inFolder {
 			}
 		}
 	}
-	s[folder] = in
+	looked[folder] = in
 	return in
 }
 
