@@ -17,7 +17,9 @@
 // ([WithPoint]), so that proxies that started together do not renew together. The time
 // that remains is for outages. After a failure the Keeper tries again: after a second, and
 // then after pauses that double up to a minute, or later if the server asks for that,
-// though in time before the token expires. A refusal is final for most tokens, so after one
+// though in time before the token expires. If the server says twice in a row that a token of
+// the lineage was renewed just now, another process renews it, perhaps a thief: the Keeper
+// says so, at Error. A refusal is final for most tokens, so after one
 // the pauses are a minute to an hour. The server decides what has expired: the Keeper also
 // tries with a token that looks expired.
 //
