@@ -251,7 +251,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 // try looks for what keeps the file from being replaced and does not change by itself. It
 // removes what a killed process left.
 func (k *Keeper) try() error {
-	old, err := lockFile(k.path)
+	folder, err := openFolder(k.path)
+	if err != nil {
+		if isForbidden(err) {
+			return fmt.Errorf("renewal: the token file cannot be read: %w", rights.Explain(".", err))
+		}
+		return nil
+	}
+	defer folder.close()
+	old, err := folder.read()
 	switch {
 	case err == nil:
 		defer old.close()
@@ -259,10 +267,14 @@ func (k *Keeper) try() error {
 		return err
 	case isForbidden(err):
 		return fmt.Errorf("renewal: the token file cannot be read: %w", rights.Explain(".", err))
-	case errors.Is(err, ErrBusy):
+	}
+	if err := folder.acquire(); err != nil {
+		if isForbidden(err) {
+			return fmt.Errorf("%w: %w", errNotReplaceable, rights.Explain(".", err))
+		}
 		return nil
 	}
-	fresh, err := prepare(k.path, old)
+	fresh, err := folder.prepare(old)
 	if err == nil {
 		fresh.discard()
 		return nil
@@ -396,12 +408,20 @@ func (k *Keeper) attempt(ctx context.Context) {
 
 // exchange renews the token in the file.
 func (k *Keeper) exchange(ctx context.Context) (token.Issued, content, error) {
-	old, err := lockFile(k.path)
+	folder, err := openFolder(k.path)
+	if err != nil {
+		return token.Issued{}, content{}, err
+	}
+	defer folder.close()
+	if err := folder.acquire(); err != nil {
+		return token.Issued{}, content{}, err
+	}
+	old, err := folder.read()
 	if err != nil {
 		return token.Issued{}, content{}, err
 	}
 	defer old.close()
-	fresh, err := prepare(k.path, old)
+	fresh, err := folder.prepare(old)
 	if err != nil {
 		return token.Issued{}, content{}, err
 	}
