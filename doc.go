@@ -85,6 +85,12 @@
 // connections only, and never log it; no error, log message or String method of
 // these packages contains one.
 //
+// Where tokens are renewed, a thief of a token can renew it too, until its lineage ends or
+// its id is revoked. The new one permits no more and is valid for no longer than the old
+// one was or the operator states. Validators notice, each for its own process, when the
+// thief and the rightful holder both go on, and when the thief keeps that from renewing:
+// see dataplane.Fork. What follows from that is the operator's to decide.
+//
 // The store is trusted: a process that can write to it can create keys, and one
 // that can read it can sign. Its availability is not trusted. An unreadable
 // list or key is never treated as empty or missing, and the last known state is
