@@ -45,8 +45,8 @@ const (
 )
 
 // Fork is no decision: a token was used or renewed although a later one with the same id
-// had been presented. Expires is that of the earlier token, Before when the later one was
-// made.
+// had been presented, or the latest one was renewed for the third time or more. Expires is
+// that of the token, Before when the latest one was made.
 const Fork Action = "fork"
 
 // Event is one decision. Empty fields are left out of the log.
@@ -73,7 +73,8 @@ type Event struct {
 	Dropped  int       // how many ids a pruning took from the list
 
 	LineageAge   time.Duration // of a renewal: the time since the id was made
-	OtherAddress string        // of a fork: from where the later token was presented
+	OtherAddress string        // of a fork: from where the latest token was presented first
+	Repeated     int           // of a fork: how often the latest token was renewed, if it is this one
 }
 
 type contextKey int
@@ -117,7 +118,7 @@ func Address(ctx context.Context) string {
 // [Fork] it is "audit: noticed" at Warn. The
 // other attributes are action, actor, address, kind, mesh, name, type, workload, tags (as
 // JSON), zone, scope, jti, kid, expires and before (RFC 3339), dropped, lineage_age (as Go writes a
-// duration, in seconds) and other_address. Empty ones are left out. Text
+// duration, in seconds), other_address and repeated. Empty ones are left out. Text
 // with unprintable characters is quoted, and text over 1,024 bytes is cut.
 //
 // The event goes to the logger of ctx, or else to log. If both are missing, it goes
@@ -173,6 +174,9 @@ func Log(ctx context.Context, log *slog.Logger, e Event) {
 		attrs = append(attrs, slog.String("lineage_age", e.LineageAge.Round(time.Second).String()))
 	}
 	text("other_address", e.OtherAddress)
+	if e.Repeated > 0 {
+		attrs = append(attrs, slog.Int("repeated", e.Repeated))
+	}
 	if e.Err != nil {
 		text("reason", e.Err.Error())
 	}

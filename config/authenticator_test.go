@@ -247,9 +247,9 @@ func TestTheIssuersRenewUntilTheLineageThatIsConfiguredEnds(t *testing.T) {
 	require.NoError(t, err)
 	defer zones.Close()
 	renew := func(c config.Config, options ...dataplane.IssuerOption) (lineage time.Duration, err, zoneErr error) {
-		issuer, err := c.NewDataplaneIssuer(store, options...)
+		issuer, err := c.NewDataplaneIssuer(store, append(options, dataplane.WithMaxLifetime(90*time.Minute))...)
 		require.NoError(t, err)
-		zoneIssuer, err := c.NewZoneIssuer(store)
+		zoneIssuer, err := c.NewZoneIssuer(store, zone.WithMaxLifetime(90*time.Minute))
 		require.NoError(t, err)
 		first, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
 		require.NoError(t, err)

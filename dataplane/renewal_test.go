@@ -236,7 +236,8 @@ func TestAPolicyForNewTokensDecidesAboutRenewalsUnlessThereIsOneForThem(t *testi
 			issues = append(issues, asked{claims, validFor})
 			return nil
 		})
-		plain := newIssuer(t, store, policy, dataplane.WithMaxLineage(2*time.Hour))
+		hours := dataplane.WithMaxLifetime(2 * time.Hour)
+		plain := newIssuer(t, store, policy, hours, dataplane.WithMaxLineage(2*time.Hour))
 		issued, err := plain.Issue(t.Context(), token.Dataplane{Mesh: "default", Tags: map[string][]string{"a": {"b"}}}, time.Hour)
 		require.NoError(t, err)
 		began := time.Now()
@@ -277,7 +278,7 @@ func TestRenewalsAndForksAreObserved(t *testing.T) {
 		var seen observed
 		store := keystore.NewMemory()
 		putKey(t, store, "default", 1, testKey(0))
-		l := &lineage{t: t, store: store, issuer: newIssuer(t, store, dataplane.WithMaxLineage(time.Hour), dataplane.WithObserver(&seen)),
+		l := &lineage{t: t, store: store, issuer: newIssuer(t, store, dataplane.WithMaxLineage(2*time.Hour), dataplane.WithObserver(&seen)),
 			validator: newValidator(t, store, dataplane.WithObserver(&seen))}
 		synctest.Wait()
 		raw := l.issue()

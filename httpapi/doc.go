@@ -71,7 +71,7 @@
 // A request to renew a token has the token in the header Authorization, bare or after
 // "Bearer", and nothing else authenticates it. It may have no body; without validFor the new
 // token is valid for as long as the old one was, or for the issuer's maximum if that is
-// shorter. A token is renewed for the mesh, or the zone and
+// shorter; it may be longer only if the issuer has a maximum. A token is renewed for the mesh, or the zone and
 // the scopes, that it names. The authoriser sees its claims, after the token was
 // validated. See dataplane.Issuer.Renew for what is renewed.
 //

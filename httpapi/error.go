@@ -81,6 +81,10 @@ type Error struct {
 // it does not say (RFC 9110, section 10.2.3, in seconds).
 func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
+// TooEarly reports whether the server renews no token of the id yet, since one was renewed
+// just now: see [WithRenewal].
+func (e *Error) TooEarly() bool { return e.Status == http.StatusTooManyRequests }
+
 // InvalidParameter says what is wrong with one field of a request. An answer has at
 // most ten of them.
 type InvalidParameter struct {

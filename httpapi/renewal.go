@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +31,20 @@ import (
 // After a token was renewed, one of its id is renewed again only after a tenth of the
 // lifetime of the old or the new one, whichever is shorter, and after a second at least. The
 // answer is 429 until then, and says when. The handler remembers this for up to 65,536 ids; beyond
-// that it forgets the oldest and renews those too often rather than not at all.
+// that it forgets the oldest and renews those too often rather than not at all. Each handler
+// counts for itself: N replicas renew a token up to N times as often.
+//
+// A thief can take each of these turns, so that the proxy gets 429 until its token expires.
+// A proxy that asks in the first four fifths of the lifetime, as a renewal.Keeper does, is
+// kept out by three renewals of one token at least. The third is a fork, which the
+// validators tell: see dataplane.Fork.
+//
+// After an attempt that failed, another from the same host is answered with 429 for a
+// second, since the store and the operator's policy may have been asked in vain. That holds
+// for this host alone: no one can keep a proxy from renewing by failing, except from behind
+// the same load balancer. Its host is that of audit.WithAddress in the context of the
+// request, and otherwise the one that is connected, so a server behind a load balancer should set it. A
+// refusal of the [Authorizer] and a lifetime that is too long cost no such second.
 func WithRenewal(dataplanes dataplane.Validator, zones zone.Validator) Option {
 	return func(h *handler) error {
 		if dataplanes == nil && zones == nil {
@@ -92,10 +107,9 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if asked == 0 { // the issuer may shorten it
 		what.ValidFor = presented.lifetime
 	}
-	id := renewedID{what.Kind, what.Mesh, what.TokenIDs[0]}
-	if wait, told := h.renewing.pace.begin(id, time.Now()); wait > 0 {
-		a := newAnswer(http.StatusTooManyRequests, titleTooMany, "a token of this id was renewed just now")
-		a.retryAfter = wait
+	turn := attempt{renewedID{what.Kind, what.Mesh, what.TokenIDs[0]}, hostOf(audit.Address(ctx))}
+	if wait, told := h.renewing.pace.begin(turn, time.Now()); wait > 0 {
+		a := tooEarly(wait)
 		if !told {
 			h.logRefused(ctx, what, a)
 		}
@@ -104,16 +118,53 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	actor, err := h.allow(r.WithContext(ctx), what)
 	ctx = audit.WithActor(ctx, actor)
 	if err != nil {
+		h.renewing.pace.giveBack(turn) // who has no token can have the authoriser asked too
 		h.logRefused(ctx, what, err)
 		return err
 	}
-	issued, err := presented.renew(ctx, asked)
+	issued, err := h.renewInTurn(ctx, turn, presented, asked)
 	if err != nil {
 		return err
 	}
-	h.renewing.pace.done(id, time.Now().Add(min(presented.lifetime, time.Until(issued.ExpiresAt))/10))
 	answerWithToken(w, issued)
 	return nil
+}
+
+// renewInTurn renews a token, of an id one after the other.
+func (h *handler) renewInTurn(ctx context.Context, turn attempt, p presented, validFor time.Duration) (issued token.Issued, err error) {
+	if wait := h.renewing.pace.enter(turn.id, time.Now()); wait > 0 {
+		return token.Issued{}, tooEarly(wait)
+	}
+	var next time.Time
+	defer func() { h.renewing.pace.leave(turn.id, next) }() // also after a panic of the operator's policy
+	issued, err = p.renew(ctx, validFor)
+	switch {
+	case err == nil:
+		next = time.Now().Add(min(p.lifetime, time.Until(issued.ExpiresAt)) / 10)
+	case errors.Is(err, token.ErrNotIssuable), errors.Is(err, token.ErrIssuingDisabled):
+		h.renewing.pace.giveBack(turn) // which is known from the token and the request
+	}
+	return issued, err
+}
+
+func tooEarly(wait time.Duration) *answer {
+	a := newAnswer(http.StatusTooManyRequests, titleTooMany, "a token of this id was renewed just now")
+	a.retryAfter = wait
+	return a
+}
+
+// hostOf returns the host of an address: without a port, and of an IPv6 address its first
+// half, since a host has the other half to itself.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && !ip.Is4In6() {
+		prefix, _ := ip.WithZone("").Prefix(64)
+		return prefix.String()
+	}
+	return host
 }
 
 // tokenOf returns the token in the header of a request.
@@ -180,59 +231,111 @@ type renewedID struct {
 	mesh, id string
 }
 
+// attempt is one of a host to renew a token of an id.
+type attempt struct {
+	id   renewedID
+	host string
+}
+
 // pace remembers when tokens of an id may be renewed again.
 type pace struct {
 	mu sync.Mutex
 
-	// Those renewed lately, and before. When there are too many, the older ones go.
-	lately, before map[renewedID]*turn
+	renewed recent[renewedID]
+	failed  recent[attempt] // or is under way
+	running map[renewedID]struct{}
 }
 
-// maxPaced is how many ids a pace remembers at most.
+// maxPaced is how many ids, and how many attempts, a pace remembers at most.
 const maxPaced = 65536
 
-// betweenAttempts is the shortest time between two attempts to renew tokens of an id.
+// betweenAttempts is the shortest time between two attempts of a host to renew tokens of an
+// id, and between two renewals of an id.
 const betweenAttempts = time.Second
+
+// begin returns for how long a host must not renew a token of an id, or 0. In that case its
+// next attempt has to wait for a moment, unless the turn is given back. told says that begin
+// has returned such a time before.
+func (p *pace) begin(r attempt, now time.Time) (wait time.Duration, told bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range []*turn{p.renewed.find(r.id), p.failed.find(r)} {
+		if t != nil && now.Before(t.next) {
+			told, t.told = t.told, true
+			return t.next.Sub(now), told
+		}
+	}
+	r.id, r.host = r.id.clone(), strings.Clone(r.host)
+	p.failed.put(r, now.Add(betweenAttempts))
+	return 0, false
+}
+
+// giveBack lets a host try again at once.
+func (p *pace) giveBack(r attempt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.failed.find(r); t != nil {
+		*t = turn{}
+	}
+}
+
+// enter returns for how long a token of an id must not be renewed. If that is 0, no other of
+// the id is until leave.
+func (p *pace) enter(id renewedID, now time.Time) (wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.renewed.find(id); t != nil && now.Before(t.next) {
+		return t.next.Sub(now)
+	}
+	if _, is := p.running[id]; is {
+		return betweenAttempts
+	}
+	if p.running == nil {
+		p.running = make(map[renewedID]struct{})
+	}
+	p.running[id] = struct{}{}
+	return 0
+}
+
+// leave notes when the next token of an id may be renewed, if one was.
+func (p *pace) leave(id renewedID, next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.running, id)
+	if !next.IsZero() {
+		if least := time.Now().Add(betweenAttempts); next.Before(least) {
+			next = least
+		}
+		p.renewed.put(id.clone(), next)
+	}
+}
+
+// clone returns an id that shares no memory with the claims of its token.
+func (id renewedID) clone() renewedID {
+	return renewedID{id.kind, strings.Clone(id.mesh), strings.Clone(id.id)}
+}
 
 type turn struct {
 	next time.Time
 	told bool // that it was too early
 }
 
-// begin returns for how long a token of an id must not be renewed, or 0. In that case the
-// next attempt has to wait for a moment, and longer if done is called. told says that begin
-// has returned such a time before.
-func (p *pace) begin(id renewedID, now time.Time) (wait time.Duration, told bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	t := p.lately[id]
-	if t == nil {
-		t = p.before[id]
+// recent are the turns of late, and before. When there are too many, the older ones go.
+type recent[K comparable] struct{ lately, before map[K]*turn }
+
+func (r *recent[K]) find(key K) *turn {
+	if t := r.lately[key]; t != nil {
+		return t
 	}
-	if t != nil && now.Before(t.next) {
-		told, t.told = t.told, true
-		return t.next.Sub(now), told
-	}
-	p.put(id, now.Add(betweenAttempts))
-	return 0, false
+	return r.before[key]
 }
 
-// done notes that a token was renewed, and that the next is due not before a time.
-func (p *pace) done(id renewedID, next time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if t := p.lately[id]; t == nil || next.After(t.next) {
-		p.put(id, next)
+func (r *recent[K]) put(key K, next time.Time) {
+	if len(r.lately) >= maxPaced/2 {
+		r.before, r.lately = r.lately, nil
 	}
-}
-
-func (p *pace) put(id renewedID, next time.Time) {
-	if len(p.lately) >= maxPaced/2 {
-		p.before, p.lately = p.lately, nil
+	if r.lately == nil {
+		r.lately = make(map[K]*turn)
 	}
-	if p.lately == nil {
-		p.lately = make(map[renewedID]*turn)
-	}
-	id.mesh, id.id = strings.Clone(id.mesh), strings.Clone(id.id) // they share the memory of the token's claims
-	p.lately[id] = &turn{next: next}
+	r.lately[key] = &turn{next: next}
 }

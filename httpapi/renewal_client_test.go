@@ -23,9 +23,9 @@ import (
 func renewingWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	dataplanes, err := dataplane.NewIssuer(w.store, dataplane.WithMaxLineage(24*time.Hour))
+	dataplanes, err := dataplane.NewIssuer(w.store, dataplane.WithMaxLineage(24*time.Hour), dataplane.WithMaxLifetime(48*time.Hour))
 	require.NoError(t, err)
-	zones, err := zone.NewIssuer(w.store, zone.WithMaxLineage(24*time.Hour))
+	zones, err := zone.NewIssuer(w.store, zone.WithMaxLineage(24*time.Hour), zone.WithMaxLifetime(48*time.Hour))
 	require.NoError(t, err)
 	proxies, err := dataplane.NewValidator(w.store)
 	require.NoError(t, err)

@@ -39,6 +39,8 @@ type office struct {
 	claims  token.Claims // without the registered ones
 	audit   *requests
 	handler http.Handler
+	host    string // from which over asks; "" is that of package httptest
+	forks   []fork
 
 	// Go: validate a token for what it says that it is for, or for what a row says, and renew it.
 	validate  func(raw string) (renewable, error)
@@ -49,6 +51,19 @@ type office struct {
 	cutOff func(before time.Time, kid string)
 	addKey func(n int)
 	remove func(serial signing.Serial)
+}
+
+// fork is a Fork of either kind.
+type fork struct {
+	Renewed               bool
+	Repeated              int
+	Address, LaterAddress string
+	Later                 time.Time
+}
+
+func (o *office) fork(f fork, id string) {
+	o.forks = append(o.forks, f)
+	o.revoke(id)
 }
 
 type renewable interface {
@@ -64,10 +79,11 @@ type rules struct {
 	maxLineage  time.Duration // 0: no renewals
 	long        bool
 	maxLifetime time.Duration
-	deny        bool
+	deny        func(validFor time.Duration) bool // nil: none
 	disabled    bool
 	offline     *signing.PrivateKey // the issuer is an offline one
 	configured  *signing.PublicKey  // of kid "configured"
+	revokes     bool                // the id of each fork
 	authorize   httpapi.Authorizer  // nil: allows renewals
 }
 
@@ -101,8 +117,13 @@ func openOffice(t *testing.T, kind token.Kind, r rules) *office {
 		if r.maxLifetime > 0 {
 			options = append(options, dataplane.WithMaxLifetime(r.maxLifetime))
 		}
-		if r.deny {
-			options = append(options, dataplane.WithRenewalPolicy(func(context.Context, token.Dataplane, dataplane.Renewal) error { return denied }))
+		if r.deny != nil {
+			options = append(options, dataplane.WithRenewalPolicy(func(_ context.Context, _ token.Dataplane, renewal dataplane.Renewal) error {
+				if r.deny(renewal.ValidFor) {
+					return denied
+				}
+				return nil
+			}))
 		}
 		switch {
 		case r.disabled:
@@ -116,6 +137,11 @@ func openOffice(t *testing.T, kind token.Kind, r rules) *office {
 		checks := []dataplane.ValidatorOption{dataplane.WithLogger(silent)}
 		if r.configured != nil {
 			checks = append(checks, dataplane.WithPublicKey("default", "configured", r.configured))
+		}
+		if r.revokes {
+			checks = append(checks, dataplane.WithForkHandler(func(_ context.Context, f dataplane.Fork) {
+				o.fork(fork{f.Renewed, f.Repeated, f.Address, f.LaterAddress, f.Later}, f.Verified.Registered().ID)
+			}))
 		}
 		dataplaneValidator, err = dataplane.NewValidator(o.store, checks...)
 		require.NoError(t, err)
@@ -162,8 +188,13 @@ func openOffice(t *testing.T, kind token.Kind, r rules) *office {
 		if r.maxLifetime > 0 {
 			options = append(options, zone.WithMaxLifetime(r.maxLifetime))
 		}
-		if r.deny {
-			options = append(options, zone.WithRenewalPolicy(func(context.Context, token.Zone, zone.Renewal) error { return denied }))
+		if r.deny != nil {
+			options = append(options, zone.WithRenewalPolicy(func(_ context.Context, _ token.Zone, renewal zone.Renewal) error {
+				if r.deny(renewal.ValidFor) {
+					return denied
+				}
+				return nil
+			}))
 		}
 		switch {
 		case r.disabled:
@@ -177,6 +208,11 @@ func openOffice(t *testing.T, kind token.Kind, r rules) *office {
 		checks := []zone.ValidatorOption{zone.WithLogger(silent)}
 		if r.configured != nil {
 			checks = append(checks, zone.WithPublicKey("configured", r.configured))
+		}
+		if r.revokes {
+			checks = append(checks, zone.WithForkHandler(func(_ context.Context, f zone.Fork) {
+				o.fork(fork{f.Renewed, f.Repeated, f.Address, f.LaterAddress, f.Later}, f.Verified.Registered().ID)
+			}))
 		}
 		zoneValidator, err = zone.NewValidator(o.store, checks...)
 		require.NoError(t, err)
@@ -228,6 +264,9 @@ func (o *office) over(kind token.Kind, raw, body string, header ...string) (answ
 	o.t.Helper()
 	r := httptest.NewRequestWithContext(o.t.Context(), http.MethodPost, "/tokens/"+string(kind)+"/renew", strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+raw)
+	if o.host != "" {
+		r.RemoteAddr = o.host + ":1234"
+	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -381,8 +420,14 @@ func renewalCases() []renewalCase {
 			return o.with(func(r *token.Registered) { r.ID = idAt(time.Now().Add(-90 * 24 * time.Hour)) })
 		}, err: token.ErrLineage, status: limits, title: lineageTitle},
 		{name: "the lineage ends soon", token: func(o *office) string {
-			return o.with(func(r *token.Registered) { r.ID = idAt(time.Now().Add(10*time.Minute - 90*24*time.Hour)) })
+			return o.with(func(r *token.Registered) {
+				r.ID, r.ExpiresAt = idAt(time.Now().Add(10*time.Minute-90*24*time.Hour)), time.Now().Add(5*time.Minute)
+				r.IssuedAt, r.NotBefore = r.IssuedAt.Add(-time.Hour), r.NotBefore.Add(-time.Hour)
+			})
 		}, check: validFor(10 * time.Minute)},
+		{name: "valid until its lineage ends", before: wait(time.Minute), token: func(o *office) string {
+			return o.with(func(r *token.Registered) { r.ID = idAt(time.Now().Add(time.Hour - 90*24*time.Hour)) })
+		}, err: token.ErrLineage, status: limits, title: lineageTitle},
 		{name: "the lineage ends in less than a second", token: func(o *office) string {
 			return o.with(func(r *token.Registered) { r.ID = idAt(time.Now().Add(500*time.Millisecond - 90*24*time.Hour)) })
 		}, err: token.ErrLineage, status: limits, title: lineageTitle},
@@ -395,7 +440,14 @@ func renewalCases() []renewalCase {
 		{name: "a long token, which the operator allows, after the end of its lineage", rules: &rules{maxLineage: time.Hour, long: true},
 			token: func(o *office) string { return o.issue(87600 * time.Hour) }, during: wait(time.Hour),
 			err: token.ErrLineage, status: limits, title: lineageTitle},
-		{name: "asked for longer than the lineage", asked: 1000 * 24 * time.Hour, check: validFor(90 * 24 * time.Hour)},
+		{name: "asked for longer than the token was valid", asked: time.Hour + time.Second,
+			err: token.ErrNotIssuable, status: limits, title: limitsTitle},
+		{name: "asked for longer than the token was valid, in half its life", asked: time.Hour + time.Second, before: wait(30 * time.Minute),
+			err: token.ErrNotIssuable, status: limits, title: limitsTitle},
+		{name: "asked for longer than the token was valid, within the maximum", rules: &rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: 3 * time.Hour},
+			asked: 3 * time.Hour, check: validFor(3 * time.Hour)},
+		{name: "asked for longer than the lineage", rules: &rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: 2000 * 24 * time.Hour},
+			asked: 1000 * 24 * time.Hour, check: validFor(90 * 24 * time.Hour)},
 		{name: "asked for longer than allowed", rules: &rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: time.Hour}, asked: time.Hour + time.Second,
 			err: token.ErrNotIssuable, status: limits, title: limitsTitle},
 		{name: "asked for as long as allowed", rules: &rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: time.Hour}, check: validFor(time.Hour)},
@@ -411,7 +463,7 @@ func renewalCases() []renewalCase {
 		}, err: token.ErrLineage, status: limits, title: lineageTitle},
 		{name: "renewing is not allowed", rules: &rules{maxLifetime: time.Hour}, err: token.ErrIssuingDisabled, status: limits, title: limitsTitle},
 		{name: "the issuer is disabled", rules: &rules{maxLineage: time.Hour, disabled: true}, err: token.ErrIssuingDisabled, status: limits, title: limitsTitle},
-		{name: "the policy does not allow it", rules: &rules{maxLineage: time.Hour, deny: true},
+		{name: "the policy does not allow it", rules: &rules{maxLineage: time.Hour, deny: func(time.Duration) bool { return true }},
 			err: token.ErrDenied, status: http.StatusForbidden, title: "Access Denied"},
 		{name: "of a configured key", rules: &rules{maxLineage: time.Hour, configured: testKey(2).Public()}, token: ofConfigured,
 			err: token.ErrLineage, status: limits, title: lineageTitle},

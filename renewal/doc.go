@@ -17,7 +17,9 @@
 // ([WithPoint]), so that proxies that started together do not renew together. The time
 // that remains is for outages. After a failure the Keeper tries again: after a second, and
 // then after pauses that double up to a minute, or later if the server asks for that,
-// though in time before the token expires. A refusal is final for most tokens, so after one
+// though in time before the token expires. If the server says twice in a row that a token of
+// the lineage was renewed just now, another process renews it, perhaps a thief: the Keeper
+// says so, at Error. A refusal is final for most tokens, so after one
 // the pauses are a minute to an hour. The server decides what has expired: the Keeper also
 // tries with a token that looks expired.
 //
@@ -44,12 +46,17 @@
 // Space on the disk is taken before the server is asked, so a full disk or a folder that
 // cannot be written costs no renewal.
 //
-// Two Keepers lock the file against each other. Another process that replaces it meanwhile
+// All that a renewal does in the folder it does through one handle, so that who may rename a
+// folder on the path leads no part of it elsewhere. Two Keepers keep each other out by a lock
+// on a file beside the token file, named .NAME.lock, that only those who may write to the folder can open: who can
+// read the token file cannot stop its renewal. It is there during a renewal. On Windows
+// there is no lock. Another process that replaces it meanwhile
 // wins: the new token of the Keeper is dropped ([ErrReplaced]). On Linux, where the file
 // system can exchange two files, that holds for a replacement at every moment: the Keeper
 // looks at what it got in exchange, and puts it back if it is not the token that it
 // renewed. Two gaps of microseconds remain. A process that opened the file for writing
 // before the exchange and writes after that check writes to the old file. And if the Keeper is
-// killed between the exchange and the putting back, its own token stays. On other systems a
+// killed between the exchange and the putting back, its own token stays. What cannot be put
+// back is kept under a name of its own, which the error says. On other systems a
 // replacement between the last check and the rename is lost.
 package renewal

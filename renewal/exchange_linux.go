@@ -13,9 +13,9 @@ var renameat2 = map[string]uintptr{"386": 353, "amd64": 316, "arm": 382, "arm64"
 
 const renameExchange = 2 // RENAME_EXCHANGE
 
-// exchangeFiles exchanges two files of one folder atomically. The error matches
+// exchangeFiles exchanges two files of a folder atomically. The error matches
 // errors.ErrUnsupported where that is not possible.
-func exchangeFiles(a, b string) error {
+func exchangeFiles(folder *os.File, a, b string) error {
 	number, known := renameat2[runtime.GOARCH]
 	if !known {
 		return errors.ErrUnsupported
@@ -28,9 +28,17 @@ func exchangeFiles(a, b string) error {
 	if err != nil {
 		return err
 	}
-	const here = -100 // AT_FDCWD
-	at := here
-	_, _, errno := syscall.Syscall6(number, uintptr(at), uintptr(unsafe.Pointer(from)), uintptr(at), uintptr(unsafe.Pointer(to)), renameExchange, 0)
+	conn, err := folder.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var errno syscall.Errno
+	err = conn.Control(func(fd uintptr) {
+		_, _, errno = syscall.Syscall6(number, fd, uintptr(unsafe.Pointer(from)), fd, uintptr(unsafe.Pointer(to)), renameExchange, 0)
+	})
+	if err != nil {
+		return err
+	}
 	switch errno {
 	case 0:
 		return nil

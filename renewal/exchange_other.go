@@ -2,8 +2,11 @@
 
 package renewal
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
-func exchangeFiles(string, string) error { return errors.ErrUnsupported }
+func exchangeFiles(*os.File, string, string) error { return errors.ErrUnsupported }
 
 func isMounted(string) bool { return false }

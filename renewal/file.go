@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/meshpass/meshpass/internal/rights"
@@ -60,28 +62,117 @@ type file struct {
 	content
 }
 
-// open opens a token file. It follows no link: that the process may replace what a link
-// leads to is not said, and a volume of Kubernetes is changed by its links.
-func open(path string) (*os.File, error) {
-	info, err := os.Lstat(path)
+// folder is the folder of a token file. It is opened once for all that a renewal does there,
+// so that who may rename a folder on its path cannot lead a part of that elsewhere.
+type folder struct {
+	*os.Root
+	handle *os.File // the same folder, for what Root cannot do
+	path   string   // of the token file
+	name   string   // of the token file in the folder
+	lock   *os.File // nil: this process has not locked it
+}
+
+func openFolder(path string) (*folder, error) {
+	at, name := filepath.Split(path)
+	root, err := os.OpenRoot(filepath.Clean(at))
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case info.Mode()&fs.ModeSymlink != 0:
-		return nil, fmt.Errorf("%w: %s is a symbolic link, as in a volume of a Kubernetes Secret: copy the token into a folder that this process may write to, such as an emptyDir", errNotReplaceable, path)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: %s is not a regular file", errNotReplaceable, path)
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	handle, err := root.Open(".")
 	if err != nil {
+		root.Close()
 		return nil, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	return &folder{Root: root, handle: handle, path: path, name: name}, nil
+}
+
+func (d *folder) close() {
+	if d.lock != nil {
+		_ = d.Remove(d.lockName()) // whoever waits for it makes another
+		d.lock.Close()
+	}
+	d.handle.Close()
+	d.Root.Close()
+}
+
+// full puts the folder into the path of an error of the Root.
+func (d *folder) full(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		path.Path = filepath.Join(d.Root.Name(), path.Path)
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		link.Old, link.New = filepath.Join(d.Root.Name(), link.Old), filepath.Join(d.Root.Name(), link.New)
+	}
+	return err
+}
+
+func (d *folder) lockName() string { return "." + d.name + ".lock" }
+
+// acquire locks the token file against other Keepers, or returns ErrBusy. The lock is a file
+// beside it that only who may write to the folder can open: a lock on the token file itself could be taken,
+// for ever, by everyone who can read that.
+func (d *folder) acquire() error {
+	if !locks {
+		return nil
+	}
+	for {
+		f, err := d.OpenFile(d.lockName(), os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+		if err != nil {
+			return d.full(err)
+		}
+		at, err := d.handle.Stat()
+		if err == nil {
+			err = lock(f)
+		}
+		if err == nil && !d.has(d.lockName(), f) { // the one who had it has removed it
+			f.Close()
+			continue
+		}
+		if err == nil {
+			_ = rights.Inherit(f, at, at.Mode()&0o020 != 0) // a lock of another user has its rights already
+			d.lock = f
+			return nil
+		}
 		f.Close()
-		return nil, fmt.Errorf("%w: %s is not a regular file", errNotReplaceable, path)
+		return err
 	}
-	return f, nil
+}
+
+// has reports whether the file has the name.
+func (d *folder) has(name string, f *os.File) bool {
+	there, err := d.Lstat(name)
+	if err != nil {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && os.SameFile(there, info)
+}
+
+// open opens the token file. It follows no link: that the process may replace what a link
+// leads to is not said, and a volume of Kubernetes is changed by its links.
+func (d *folder) open() (*os.File, error) {
+	for {
+		info, err := d.Lstat(d.name)
+		if err != nil {
+			return nil, d.full(err)
+		}
+		switch {
+		case info.Mode()&fs.ModeSymlink != 0:
+			return nil, fmt.Errorf("%w: %s is a symbolic link, as in a volume of a Kubernetes Secret: copy the token into a folder that this process may write to, such as an emptyDir", errNotReplaceable, d.path)
+		case !info.Mode().IsRegular():
+			return nil, fmt.Errorf("%w: %s is not a regular file", errNotReplaceable, d.path)
+		}
+		f, err := d.OpenFile(d.name, os.O_RDONLY|openFlags, 0)
+		if err != nil {
+			return nil, d.full(err)
+		}
+		if opened, err := f.Stat(); err == nil && os.SameFile(info, opened) {
+			return f, nil
+		}
+		f.Close() // it was replaced in between
+	}
 }
 
 // read reads the whole file again.
@@ -100,88 +191,65 @@ func (f *file) read() error {
 }
 
 func readPath(path string) (content, error) {
-	opened, err := open(path)
+	d, err := openFolder(path)
 	if err != nil {
 		return content{}, err
 	}
-	defer opened.Close()
-	f := &file{File: opened}
-	err = f.read()
-	return f.content, err
+	defer d.close()
+	f, err := d.read()
+	if err != nil {
+		return content{}, err
+	}
+	defer f.close()
+	return f.content, nil
 }
 
-// lockFile opens and reads a token file, and locks it against other Keepers. A lock is
-// that of the file and not of its name: the file must still have the name when it is
-// locked.
-func lockFile(path string) (*file, error) {
-	for {
-		opened, err := open(path)
-		if err != nil {
-			return nil, err
-		}
-		f := &file{File: opened}
-		if err := lock(opened); err != nil {
-			f.close()
-			return nil, err
-		}
-		if !isAt(path, opened) {
-			f.close()
-			continue
-		}
-		if err := f.read(); err != nil {
-			f.close()
-			return nil, err
-		}
-		return f, nil
+// read opens and reads the token file.
+func (d *folder) read() (*file, error) {
+	opened, err := d.open()
+	if err != nil {
+		return nil, err
 	}
+	f := &file{File: opened}
+	if err := f.read(); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *file) close() { f.File.Close() }
 
-// isAt reports whether the file has the name.
-func isAt(path string, f *os.File) bool {
-	there, err := os.Lstat(path)
-	if err != nil {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && os.SameFile(there, info)
-}
-
 // fresh is the file that will replace a token file.
 type fresh struct {
 	*os.File
-	path string // of the token file
+	folder *folder
+	name   string // in the folder
+	kept   bool   // it is no longer this process's own, so it is not removed
 }
 
 func (f *fresh) close() { f.File.Close() }
 
 // prepare makes the new file, with room for a token, and removes what killed processes
-// left. The caller holds the lock on the old file, if there is one.
-func prepare(path string, old *file) (*fresh, error) {
-	folder, name := filepath.Split(path)
-	if folder == "" {
-		folder = "."
+// left. The folder is locked. old is nil if there is no token file.
+func (d *folder) prepare(old *file) (*fresh, error) {
+	if isMounted(d.path) {
+		return nil, fmt.Errorf("%w: %s is mounted by itself, as with subPath in Kubernetes: mount its folder", errNotReplaceable, d.path)
 	}
-	if isMounted(path) {
-		return nil, fmt.Errorf("%w: %s is mounted by itself, as with subPath in Kubernetes: mount its folder", errNotReplaceable, path)
+	prefix := "." + d.name + ".renewal-"
+	d.removeLeftovers(prefix)
+	f := &fresh{folder: d}
+	for f.File == nil {
+		f.name = prefix + strconv.FormatUint(uint64(rand.Uint32()), 10)
+		var err error
+		f.File, err = d.OpenFile(f.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, rights.Explain(".", d.full(err))
+		}
 	}
-	prefix := "." + name + ".renewal-"
-	if old != nil {
-		removeLeftovers(folder, prefix)
-	}
-	temporary, err := os.CreateTemp(folder, prefix+"*")
-	if err != nil {
-		return nil, rights.Explain(".", err)
-	}
-	f := &fresh{temporary, path}
-	// Locked too, since it is the token file as soon as it is in place.
-	err = lock(temporary)
-	if err == nil {
-		_, err = temporary.Write(make([]byte, token.MaxSize))
-	}
+	_, err := f.Write(make([]byte, token.MaxSize))
 	if err == nil && old != nil {
-		err = rights.Keep(temporary, old.File)
+		err = rights.Keep(f.File, old.File)
 	}
 	if err != nil {
 		f.discard()
@@ -191,18 +259,21 @@ func prepare(path string, old *file) (*fresh, error) {
 }
 
 // removeLeftovers tidies up. Nothing depends on it, so errors do not matter.
-func removeLeftovers(folder, prefix string) {
-	entries, _ := os.ReadDir(folder)
+func (d *folder) removeLeftovers(prefix string) {
+	_, _ = d.handle.Seek(0, io.SeekStart)
+	entries, _ := d.handle.ReadDir(-1)
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), prefix) && entry.Type().IsRegular() {
-			_ = os.Remove(filepath.Join(folder, entry.Name()))
+			_ = d.Remove(entry.Name())
 		}
 	}
 }
 
 func (f *fresh) discard() {
 	f.File.Close()
-	_ = os.Remove(f.Name())
+	if !f.kept {
+		_ = f.folder.Remove(f.name)
+	}
 }
 
 // replace puts data in the place of the token file, if that still holds what old held.
@@ -217,7 +288,7 @@ func (f *fresh) replace(old *file, data []byte) error {
 	if err != nil {
 		return rights.Explain(".", err)
 	}
-	opened, err := open(f.path)
+	opened, err := f.folder.open()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrReplaced, err)
 	}
@@ -232,7 +303,7 @@ func (f *fresh) replace(old *file, data []byte) error {
 	if err := f.putInPlace(old, there); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(f.path))
+	return syncFolder(f.folder.handle)
 }
 
 // holds reads the file again, and reports whether it holds the data.
@@ -242,35 +313,46 @@ func (f *file) holds(data []byte) bool { return f.read() == nil && bytes.Equal(f
 // is not what was there before, another process has replaced the file in between. Its file
 // is put back, until what comes out is what was put there.
 func (f *fresh) putInPlace(old, there *file) error {
-	err := exchangeFiles(f.Name(), f.path)
+	d := f.folder
+	err := exchangeFiles(d.handle, f.name, d.name)
 	if errors.Is(err, errors.ErrUnsupported) {
 		if !renamesOpenFiles {
 			f.close()
 			there.close()
 			old.close()
 		}
-		return rights.Explain(".", os.Rename(f.Name(), f.path))
+		if err := d.Rename(f.name, d.name); err != nil {
+			return rights.Explain(".", d.full(err))
+		}
+		f.kept = true // it is the token file
+		return nil
 	}
 	if err != nil {
-		return rights.Explain(".", err)
+		return rights.Explain(".", d.full(err))
 	}
-	if isAt(f.Name(), there.File) && there.holds(old.data) {
+	if d.has(f.name, there.File) && there.holds(old.data) {
 		return nil // discard removes the old file
 	}
 	put, err := f.Stat()
 	for err == nil {
 		var got fs.FileInfo
-		if got, err = os.Lstat(f.Name()); err != nil {
+		if got, err = d.Lstat(f.name); err != nil {
 			break
 		}
-		if err = exchangeFiles(f.Name(), f.path); err != nil {
+		if err = exchangeFiles(d.handle, f.name, d.name); err != nil {
 			break
 		}
 		var out fs.FileInfo
-		if out, err = os.Lstat(f.Name()); err == nil && os.SameFile(out, put) {
+		if out, err = d.Lstat(f.name); err == nil && os.SameFile(out, put) {
 			return ErrReplaced
 		}
 		put = got
 	}
-	return fmt.Errorf("%w, but it could not be put back: %w", ErrReplaced, err)
+	// What another process has put there is not this one's to remove, now or later.
+	f.kept = true
+	saved := d.name + ".replaced-" + strings.TrimPrefix(f.name, "."+d.name+".renewal-")
+	if renamed := d.Rename(f.name, saved); renamed != nil {
+		saved = f.name
+	}
+	return fmt.Errorf("%w, but in %s, since it could not be put back: %w", ErrReplaced, filepath.Join(d.Root.Name(), saved), d.full(err))
 }

@@ -24,7 +24,8 @@ import (
 // token.ErrIssuingDisabled or token.ErrDenied is a refusal: the token will probably not be
 // renewed. Any other error is an outage. An error that has a method
 // RetryAfter() time.Duration says how long to wait at least. An hour at most counts and,
-// until the token expires, half of the time that remains.
+// until the token expires, half of the time that remains. One whose method TooEarly() bool
+// returns true says that a token of the lineage was renewed just now.
 type Renew func(ctx context.Context, raw string) (token.Issued, error)
 
 var (
@@ -139,6 +140,7 @@ type Keeper struct {
 	current seen      // what the file held when it was last read
 	due     moment    // when to renew it
 	pause   pause     // after a failure
+	early   int       // how often in a row it was too early to renew the token
 	problem string    // with the file, as logged last
 	warned  string    // id of the lineage whose end was announced
 	wrong   bool      // the clock was reported to differ from the issuer's
@@ -249,7 +251,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 // try looks for what keeps the file from being replaced and does not change by itself. It
 // removes what a killed process left.
 func (k *Keeper) try() error {
-	old, err := lockFile(k.path)
+	folder, err := openFolder(k.path)
+	if err != nil {
+		if isForbidden(err) {
+			return fmt.Errorf("renewal: the token file cannot be read: %w", rights.Explain(".", err))
+		}
+		return nil
+	}
+	defer folder.close()
+	old, err := folder.read()
 	switch {
 	case err == nil:
 		defer old.close()
@@ -257,10 +267,14 @@ func (k *Keeper) try() error {
 		return err
 	case isForbidden(err):
 		return fmt.Errorf("renewal: the token file cannot be read: %w", rights.Explain(".", err))
-	case errors.Is(err, ErrBusy):
+	}
+	if err := folder.acquire(); err != nil {
+		if isForbidden(err) {
+			return fmt.Errorf("%w: %w", errNotReplaceable, rights.Explain(".", err))
+		}
 		return nil
 	}
-	fresh, err := prepare(k.path, old)
+	fresh, err := folder.prepare(old)
 	if err == nil {
 		fresh.discard()
 		return nil
@@ -308,7 +322,7 @@ func (k *Keeper) took(now, before seen) {
 
 // take makes a token the one that is looked after.
 func (k *Keeper) take(now seen, obtained bool) {
-	k.current, k.pause = now, pause{}
+	k.current, k.pause, k.early = now, pause{}, 0
 	k.due = k.in(k.wait(now.claims.Registered, obtained))
 }
 
@@ -376,9 +390,16 @@ func (k *Keeper) attempt(ctx context.Context) {
 		d := k.pause.next(refused || errors.Is(err, errNotReplaceable), k.atLeast(err))
 		k.due = k.in(d)
 		log = log.With("error", err, "expires", before.claims.ExpiresAt, "again_in", d.Round(time.Millisecond))
-		if refused {
+		if k.early++; !isTooEarly(err) {
+			k.early = 0
+		}
+		switch {
+		case refused:
 			log.Error("renewal refused: issue a new token and put it into the file")
-		} else {
+		case k.early > 1: // the first one may follow a renewal whose answer was lost
+			log.Error("token not renewed: the control plane says again that it was renewed just now, and not by this process: if none of yours does it, " +
+				"the token is stolen: revoke its id, and issue a new token")
+		default:
 			log.Warn("token not renewed")
 		}
 	}
@@ -387,12 +408,20 @@ func (k *Keeper) attempt(ctx context.Context) {
 
 // exchange renews the token in the file.
 func (k *Keeper) exchange(ctx context.Context) (token.Issued, content, error) {
-	old, err := lockFile(k.path)
+	folder, err := openFolder(k.path)
+	if err != nil {
+		return token.Issued{}, content{}, err
+	}
+	defer folder.close()
+	if err := folder.acquire(); err != nil {
+		return token.Issued{}, content{}, err
+	}
+	old, err := folder.read()
 	if err != nil {
 		return token.Issued{}, content{}, err
 	}
 	defer old.close()
-	fresh, err := prepare(k.path, old)
+	fresh, err := folder.prepare(old)
 	if err != nil {
 		return token.Issued{}, content{}, err
 	}
@@ -568,6 +597,11 @@ func (k *Keeper) atLeast(err error) time.Duration {
 		asked = min(asked, remains/2)
 	}
 	return asked
+}
+
+func isTooEarly(err error) bool {
+	var tells interface{ TooEarly() bool }
+	return errors.As(err, &tells) && tells.TooEarly()
 }
 
 func isRefusal(err error) bool {

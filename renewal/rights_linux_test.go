@@ -101,10 +101,11 @@ func TestOnAFullDiskTheOldTokenStaysAndTheServerIsNotAsked(t *testing.T) {
 			require.NoError(t, os.WriteFile(filler, make([]byte, 56<<10), 0o600))
 			return func() error { return os.Remove(filler) }
 		}},
-		"of files": {"nr_inodes=3", func(t *testing.T, folder string) func() error {
-			filler := filepath.Join(folder, "filler")
-			require.NoError(t, os.WriteFile(filler, nil, 0o600))
-			return func() error { return os.Remove(filler) }
+		"of files": {"nr_inodes=4", func(t *testing.T, folder string) func() error {
+			filler := filepath.Join(folder, "filler") // two files, as the lock and the new token are
+			require.NoError(t, os.Mkdir(filler, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(filler, "file"), nil, 0o600))
+			return func() error { return os.RemoveAll(filler) }
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,5 +172,57 @@ func TestAFileThatTheSystemDoesNotLetGoIsTriedLessAndLess(t *testing.T) {
 	stop()
 	assert.Greater(t, time.Until(k.keeper.State().NextAttempt), 25*time.Second)
 	assert.Equal(t, before, k.text())
+	assert.Equal(t, []string{"token"}, k.files())
+}
+
+func TestWhoCanReadTheTokenFileCannotKeepItFromBeingRenewed(t *testing.T) {
+	k := keep(t, hasty())
+	reader, err := os.Open(k.path)
+	require.NoError(t, err)
+	defer reader.Close()
+	require.NoError(t, syscall.Flock(int(reader.Fd()), syscall.LOCK_SH))
+	before := k.text()
+	_, err = k.keeper.Once(t.Context())
+	require.NoError(t, err)
+	assert.NotEqual(t, before, k.text())
+	assert.Equal(t, []string{"token"}, k.files())
+}
+
+func TestTheLockIsForThoseWhoMayWriteToTheFolder(t *testing.T) {
+	if os.Geteuid() != 0 {
+		missing(t, "only root can give files to other users")
+	}
+	for folder, want := range map[os.FileMode]string{0o755: "51001:52000 0600", 0o775: "51001:52000 0660", 0o750 | os.ModeSetgid: "51001:52000 0600"} {
+		k := keep(t, hasty())
+		require.NoError(t, os.Chown(filepath.Dir(k.path), serviceUser, serviceGroup))
+		require.NoError(t, os.Chmod(filepath.Dir(k.path), folder))
+		_, err := k.anotherWith(func(ctx context.Context, raw string) (token.Issued, error) {
+			lock := &kept{t: t, path: filepath.Join(filepath.Dir(k.path), ".token.lock")}
+			assert.Equal(t, want, lock.rights())
+			return k.renew(ctx, raw)
+		}).Once(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"token"}, k.files())
+	}
+}
+
+func TestAFolderThatIsExchangedDuringARenewalLeadsNothingElsewhere(t *testing.T) {
+	k := keep(t, hasty())
+	folder := filepath.Join(t.TempDir(), "folder")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	require.NoError(t, os.Rename(k.path, filepath.Join(folder, "token")))
+	k.path = filepath.Join(folder, "token")
+	before := k.text()
+	_, err := k.anotherWith(func(ctx context.Context, raw string) (token.Issued, error) {
+		require.NoError(t, os.Rename(folder, folder+".away"))
+		require.NoError(t, os.Mkdir(folder, 0o700))
+		require.NoError(t, os.WriteFile(k.path, []byte(raw), 0o600)) // as the one that is renewed
+		return k.renew(ctx, raw)
+	}).Once(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, before, k.text(), "another folder has the name now")
+	assert.Equal(t, []string{"token"}, k.files())
+	k.path = filepath.Join(folder+".away", "token")
+	assert.NotEqual(t, before, k.text())
 	assert.Equal(t, []string{"token"}, k.files())
 }

@@ -172,6 +172,39 @@ func TestAServerThatAsksToWaitIsNotAskedBefore(t *testing.T) {
 	}
 }
 
+func (tooEarly) TooEarly() bool { return true }
+
+func TestAKeeperThatIsToldAgainAndAgainThatItsTokenWasRenewedSaysThatItMayBeStolen(t *testing.T) {
+	const stolen = "the token is stolen"
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour})
+		stop := k.run(k.keeper)
+		defer stop()
+		k.goAway(tooEarly(6 * time.Minute))
+		askedFor := func(times int) {
+			for k.timesAsked() < times {
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+		}
+		askedFor(1)
+		assert.Zero(t, k.log.Count(stolen), "its own answer may have been lost")
+		askedFor(2)
+		assert.Equal(t, 1, k.log.Count("level=ERROR", stolen))
+		k.put(k.issue("id-2"))
+		askedFor(3)
+		assert.Equal(t, 1, k.log.Count(stolen), "another token is another matter")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: time.Hour})
+		stop := k.run(k.keeper)
+		defer stop()
+		k.goAway(errAway)
+		time.Sleep(50 * time.Minute)
+		assert.Zero(t, k.log.Count(stolen), "an outage is no sign of that")
+	})
+}
+
 // A page of maintenance, for example, asks everyone to come back in an hour.
 func TestAServerThatAsksToWaitIsAskedAgainBeforeTheTokenExpires(t *testing.T) {
 	for _, lifetime := range []time.Duration{2 * time.Minute, 10 * time.Minute, time.Hour, 2 * time.Hour} {

@@ -15,6 +15,9 @@ const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 // renamesOpenFiles: a file may be renamed, and replaced, while it is open.
 const renamesOpenFiles = true
 
+// locks: lock works.
+const locks = true
+
 // lock locks a file until it is closed, or returns ErrBusy. A file system that cannot
 // lock does not keep two Keepers apart.
 func lock(f *os.File) error {
@@ -42,10 +45,4 @@ func isForbidden(err error) bool {
 }
 
 // syncFolder brings the names in a folder to the disk.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
+func syncFolder(folder *os.File) error { return folder.Sync() }

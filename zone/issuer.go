@@ -46,7 +46,8 @@ type Issuer interface {
 	// revokes each renewal. nbf and exp are new, and the key is the one that signs now.
 	//
 	// With validFor 0 the new token is valid for as long as the old one was or, if that is
-	// longer than [WithMaxLifetime], for that long.
+	// longer than [WithMaxLifetime], for that long. Without that option the lifetime of the
+	// old token is the limit, so that a thief of a short token gets no long one.
 	//
 	// verified proves that a validator has accepted the token. Renew asks that validator
 	// whether it is still good, and reads the key and the cutoffs in its own store again.
@@ -63,8 +64,8 @@ type Issuer interface {
 	//
 	// The error matches one of those of Issue, or:
 	//
-	//   - token.ErrLineage: the token is not renewed; issue a new one. It matches
-	//     token.ErrNotIssuable too;
+	//   - token.ErrLineage: the token is not renewed, or is valid until the end of its lineage
+	//     already; issue a new one. It matches token.ErrNotIssuable too;
 	//   - token.ErrIssuingDisabled: there is no [WithMaxLineage];
 	//   - token.ErrInvalid, and the sentinel of the check: the token is no longer good;
 	//   - token.ErrUnavailable: that could not be checked, or its iat is ahead, as after a

@@ -49,25 +49,36 @@ func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renew
 	}))
 }
 
-// Fork is the use or the renewal of a token although a later one with the same id was used
-// or renewed before, as far as a validator knows: what the theft of a token looks like.
+// Fork is what the theft of a token looks like, as far as a validator knows: the use or the
+// renewal of a token although a later one with the same id was used or renewed before, or
+// the renewal of the latest one for the third time.
 //
-// It is also what happens where several processes share one token and renew it, where an old
-// file comes back from a backup, and where a zone does not read its file again. A lost
-// answer is no fork, since the later token was not presented. Nor is a use of the earlier
-// token within two minutes (token.Skew) after the later one was made, for example by a
-// zone that connects with the old file.
+// The first is what happens when the thief and the zone both go on. It also happens where
+// several processes share one token and renew it, where an old file comes back from a
+// backup, and where a zone does not read its file again. A lost answer is no fork, since
+// the later token was not presented. Nor is a use of the earlier token within two minutes
+// (token.Skew) after the later one was made, for example by a zone that connects with the
+// old file.
+//
+// The second is what happens when a thief renews the token so often that the zone cannot,
+// and presents none of the new ones: see httpapi.WithRenewal. It also happens where answers
+// are lost twice in a row, and where what renews the token cannot keep the new one.
 type Fork struct {
-	// Verified is the earlier token, which has just been presented.
+	// Verified is the token that has just been presented.
 	Verified Verified
 	// Renewed says that it is about to be renewed. Otherwise it was used.
 	Renewed bool
+	// Repeated is 0 if a later token was presented before. Otherwise this token is itself
+	// the latest one, and Repeated says how often it was renewed, 3 or more.
+	Repeated int
 	// Address is from where it was presented: see audit.WithAddress. It may be empty.
 	Address string
 
-	// Later is when the later token was made, in whole seconds.
+	// Later is when the latest token was made, in whole seconds. If Repeated is not 0, that
+	// is this one.
 	Later time.Time
-	// LaterAddress is from where that was presented first. It may be empty.
+	// LaterAddress is from where the latest token was presented first. It may be empty. Of a
+	// token that was issued and not renewed only renewals count.
 	LaterAddress string
 }
 
@@ -83,9 +94,11 @@ type Fork struct {
 // for it; other calls do not. The context does not end with the caller's. The token is
 // accepted, or renewed unless the validator knows by then that it is revoked.
 //
-// A use and a renewal are heard of once each, until a later token of the lineage is
-// presented. Each is an audit event too (audit.Fork), with or without the function. A
-// validator remembers up to 65,536 lineages, for its own process.
+// Of an earlier token a use and a renewal are heard of once each, until a later token of the
+// lineage is presented; of the latest one each renewal from the third on, after which it is
+// renewed only if the validator does not know that it is revoked. Each is an audit event too
+// (audit.Fork), with or without the function. A validator remembers up to 65,536 lineages,
+// for its own process.
 //
 // Who has a key of a source ([WithSource], [WithPublicKey]) chooses the ids of its tokens. So
 // its tokens are no part of another lineage, and where the keys of the store verify tokens
@@ -97,6 +110,6 @@ func WithForkHandler(handler func(ctx context.Context, fork Fork)) ValidatorOpti
 		return validatorOption(live.WithForkHandler(nil))
 	}
 	return validatorOption(live.WithForkHandler(func(ctx context.Context, f live.Fork) {
-		handler(ctx, Fork{Verified{f.Token}, f.Renewed, f.Address, f.Later, f.LaterAddress})
+		handler(ctx, Fork{Verified{f.Token}, f.Renewed, f.Repeated, f.Address, f.Later, f.LaterAddress})
 	}))
 }

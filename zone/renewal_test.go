@@ -23,7 +23,7 @@ func TestARenewedZoneTokenThatAThiefHoldsTooMakesAFork(t *testing.T) {
 		require.NoError(t, err)
 		var forks []zone.Fork
 		var renewals []zone.Renewal
-		issuer, err := zone.NewIssuer(store, zone.WithLogger(log.Logger()), zone.WithMaxLineage(24*time.Hour),
+		issuer, err := zone.NewIssuer(store, zone.WithLogger(log.Logger()), zone.WithMaxLineage(24*time.Hour), zone.WithMaxLifetime(24*time.Hour),
 			zone.WithRenewalPolicy(func(_ context.Context, claims token.Zone, r zone.Renewal) error {
 				assert.Equal(t, token.Zone{Zone: "west", Scope: []string{"cp"}}, claims)
 				renewals = append(renewals, r)

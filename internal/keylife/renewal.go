@@ -99,12 +99,14 @@ type Presented struct {
 	// Recheck returns why the token is no longer good, or cannot be checked.
 	Recheck func() error
 
-	// Notice notes the renewal, and reports whether it is a fork.
-	Notice func(context.Context) bool
+	// Notice notes that the token is presented, and Count that it was renewed. Each reports
+	// whether that is a fork.
+	Notice, Count func(context.Context) bool
 }
 
 // Renew returns a token with the claims and the id of another, valid for validFor from now.
 // With 0 it is valid for as long as the other one was, or for the maximum if that is shorter.
+// Without a maximum the lifetime of the other one is the limit.
 // Each call is an audit event.
 func (i *Issuer) Renew(ctx context.Context, p Presented, validFor time.Duration) (token.Issued, error) {
 	event := EventAbout(audit.Renew, p.Claims)
@@ -136,21 +138,24 @@ func (i *Issuer) renew(ctx context.Context, p Presented, validFor time.Duration)
 	}
 	now := i.config.Now().Truncate(time.Second).UTC()
 	if validFor == 0 {
-		validFor = p.Claims.ExpiresAt.Sub(Made(p.Claims, now))
+		validFor = lifetime(p, now)
 		if limit := i.config.MaxLifetime; limit != 0 {
 			validFor = min(validFor, limit)
 		}
-	}
-	if err := i.checkValidFor(validFor); err != nil {
-		return token.Issued{}, err
 	}
 	began, err := i.checkLineage(p, now)
 	if err != nil {
 		return token.Issued{}, err
 	}
+	if err := i.checkRenewedFor(p, validFor, now); err != nil {
+		return token.Issued{}, err
+	}
 	claims := *p.Claims // the maps and lists in it are not changed
 	claims.ExpiresAt = now.Add(validFor)
 	if end := began.Add(i.config.maxLineage); claims.ExpiresAt.After(end) {
+		if !p.Claims.ExpiresAt.Before(end) && lifetime(p, now) <= i.config.maxLineage {
+			return token.Issued{}, fmt.Errorf("%w: its lineage ends at %s, and it is valid until then", token.ErrLineage, end.Format(time.RFC3339))
+		}
 		claims.ExpiresAt = end
 	}
 	if earliest := now.Add(-Backdate); earliest.After(claims.NotBefore) {
@@ -173,7 +178,31 @@ func (i *Issuer) renew(ctx context.Context, p Presented, validFor time.Duration)
 	if err := i.checkCutoffs(ctx, p, kid); err != nil {
 		return token.Issued{}, err
 	}
-	return i.sign(ctx, p.Scope, private, kid, claims)
+	issued, err := i.sign(ctx, p.Scope, private, kid, claims)
+	if err == nil {
+		err = ctx.Err() // who went away gets nothing, and it does not count
+	}
+	if err == nil && p.Count(ctx) {
+		err = p.Recheck()
+	}
+	if err != nil {
+		return token.Issued{}, err
+	}
+	return issued, nil
+}
+
+func lifetime(p Presented, now time.Time) time.Duration {
+	return p.Claims.ExpiresAt.Sub(Made(p.Claims, now))
+}
+
+// checkRenewedFor is checkValidFor for a renewal. Where the operator states no maximum, it
+// is the token's own lifetime: a thief of an hour's token must come back every hour.
+func (i *Issuer) checkRenewedFor(p Presented, validFor time.Duration, now time.Time) error {
+	if own := lifetime(p, now); i.config.MaxLifetime == 0 && validFor.Truncate(time.Second) > own {
+		return fmt.Errorf("%w: it would be valid for %s, and the token to renew is for %s: where the issuer has no maximum lifetime, a renewal is valid for no longer",
+			token.ErrNotIssuable, validFor, own)
+	}
+	return i.checkValidFor(validFor)
 }
 
 // checkLineage returns when the lineage of a token began, or why the token is not renewed.
@@ -181,7 +210,7 @@ func (i *Issuer) checkLineage(p Presented, now time.Time) (began time.Time, err 
 	began, ok := revocation.IDTime(p.Claims.ID)
 	limit := i.config.maxLineage
 	began = began.Truncate(time.Second)
-	valid := p.Claims.ExpiresAt.Sub(Made(p.Claims, now))
+	valid := lifetime(p, now)
 	switch {
 	case i.store == nil && !i.private.Public().Equal(p.Key):
 		return began, fmt.Errorf("%w: it was not signed by the key of this issuer", token.ErrLineage)

@@ -18,15 +18,21 @@ import (
 )
 
 // Fork is the use or the renewal of a token although a later one of its lineage was
-// presented before.
+// presented before, or the renewal of the latest one for the third time.
 type Fork struct {
-	Token   *Verified // the earlier one
-	Renewed bool      // it was renewed; otherwise it was used
-	Address string    // from where it was presented; "" is unknown
+	Token    *Verified // the one that was presented
+	Renewed  bool      // it was renewed; otherwise it was used
+	Repeated int       // how often, if it is the latest; otherwise 0
+	Address  string    // from where it was presented; "" is unknown
 
-	Later        time.Time // when the later one was made
+	Later        time.Time // when the latest one was made
 	LaterAddress string    // from where that was presented first
 }
+
+// maxRepeats is how often the latest token may be renewed without being a fork. An answer
+// may be lost, so the second time is no sign of anything. Who wants to keep the proxy from
+// renewing its token until that expires needs four times: see httpapi.WithRenewal.
+const maxRepeats = 2
 
 // lineages holds the latest token that was presented of each lineage with a renewed
 // token. A lineage is an id. It forgets those that were not presented for long.
@@ -57,6 +63,7 @@ type lineageID struct {
 type lineage struct {
 	made    int64  // the latest token that was presented: when it was made
 	address string // from where
+	repeats int    // how often it was renewed
 
 	used, renewed bool // a fork of this sort is known
 }
@@ -76,7 +83,7 @@ func (t *Verified) placeInLineage() {
 }
 
 // notice notes that a good token is presented, to be used or to be renewed. It reports
-// whether that is a fork, which it tells the audit log, the observers and the operator's function.
+// whether that is a fork, of which tell has then told.
 //
 // A proxy may use a token for a moment after it was renewed. So a use within token.Skew of
 // that is no fork.
@@ -88,12 +95,27 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 	if later == nil {
 		return false
 	}
-	fork := Fork{
-		Token: t, Renewed: renewing, Address: audit.Address(ctx),
-		Later: time.Unix(later.made, 0).UTC(), LaterAddress: later.address,
+	v.tell(ctx, Fork{Token: t, Renewed: renewing}, later)
+	return true
+}
+
+// count notes that a token was renewed, before its holder gets the new one. It reports
+// whether that is a fork, as notice does.
+func (v *Validator) count(ctx context.Context, t *Verified) bool {
+	latest := v.lineages.count(ctx, t)
+	if latest == nil || latest.repeats <= maxRepeats {
+		return false
 	}
+	v.tell(ctx, Fork{Token: t, Renewed: true, Repeated: latest.repeats}, latest)
+	return true
+}
+
+// tell tells the audit log, the observers and the operator's function of a fork.
+func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
+	t := fork.Token
+	fork.Address, fork.Later, fork.LaterAddress = audit.Address(ctx), time.Unix(latest.made, 0).UTC(), latest.address
 	event := keylife.EventAbout(audit.Fork, &t.claims)
-	event.KeyID, event.Before, event.OtherAddress = t.signer.kid, fork.Later, fork.LaterAddress
+	event.KeyID, event.Before, event.OtherAddress, event.Repeated = t.signer.kid, fork.Later, fork.LaterAddress, fork.Repeated
 	if began, ok := revocation.IDTime(t.claims.ID); ok {
 		event.LineageAge = max(v.config.Now().Sub(began), 0)
 	}
@@ -103,7 +125,6 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 	if v.config.onFork != nil && (t.signer.source == nil || !v.storeKeys) {
 		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
 	}
-	return true
 }
 
 // present notes that a token is presented. If that is a fork that was not known, it returns
@@ -112,8 +133,7 @@ func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, conf
 	if t.claims.ID == "" {
 		return nil
 	}
-	id := lineageID{t.scope, t.signer.source, t.claims.ID}
-	s := &l.shards[maphash.String(lineageSeed, id.id)%uint64(len(l.shards))]
+	id, s := l.shardOf(t)
 	s.mu.RLock()
 	known, lately := s.find(id)
 	s.mu.RUnlock()
@@ -133,6 +153,33 @@ func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, conf
 		return known
 	}
 	return nil
+}
+
+// count notes that a token was renewed. It returns what is known of its lineage from then
+// on, or nil if a later token is the latest.
+func (l *lineages) count(ctx context.Context, t *Verified) *lineage {
+	if t.claims.ID == "" {
+		return nil
+	}
+	id, s := l.shardOf(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := lineage{made: t.made, address: audit.Address(ctx)}
+	if known, _ := s.find(id); known != nil { // it is not, if it was forgotten meanwhile
+		next = *known
+	}
+	if next.made != t.made {
+		return nil
+	}
+	next.repeats++
+	s.put(id, &next)
+	l.some.Store(true)
+	return &next
+}
+
+func (l *lineages) shardOf(t *Verified) (lineageID, *lineageShard) {
+	id := lineageID{t.scope, t.signer.source, t.claims.ID}
+	return id, &l.shards[maphash.String(lineageSeed, id.id)%uint64(len(l.shards))]
 }
 
 // presented returns what is known of a lineage after a token of it was presented, and

@@ -171,7 +171,7 @@ func (b *beside) issueZone() (raw, id string) {
 // renew renews a dataplane token.
 func (b *beside) renew(mesh, raw string) string {
 	b.t.Helper()
-	issuer, err := dataplane.NewIssuer(b.Store, dataplane.WithLogger(b.log), dataplane.WithMaxLineage(24*time.Hour))
+	issuer, err := dataplane.NewIssuer(b.Store, dataplane.WithLogger(b.log), dataplane.WithMaxLineage(24*time.Hour), dataplane.WithMaxLifetime(2*time.Hour))
 	b.must(err)
 	b.soon("here, of a token to renew", b.here(Dataplane(mesh), raw), nil)
 	verified, err := b.dataplanes.Validate(b.ctx, mesh, raw)
@@ -184,7 +184,7 @@ func (b *beside) renew(mesh, raw string) string {
 // renewZone renews a zone token.
 func (b *beside) renewZone(raw string) string {
 	b.t.Helper()
-	issuer, err := zone.NewIssuer(b.Store, zone.WithLogger(b.log), zone.WithMaxLineage(24*time.Hour))
+	issuer, err := zone.NewIssuer(b.Store, zone.WithLogger(b.log), zone.WithMaxLineage(24*time.Hour), zone.WithMaxLifetime(2*time.Hour))
 	b.must(err)
 	b.soon("here, of a zone token to renew", b.here(Zone(), raw), nil)
 	verified, err := b.zones.Validate(b.ctx, "west", zone.ScopeCP, raw)

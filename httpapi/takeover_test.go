@@ -1,0 +1,188 @@
+package httpapi_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/token"
+)
+
+const proxyHost, thiefHost = "10.0.0.1", "6.6.6.6"
+
+// from presents a token from a host. It returns the renewed token, or for how long to wait.
+func (o *office) from(host, raw, body string) (renewed string, wait time.Duration, status int) {
+	o.t.Helper()
+	o.host = host
+	defer func() { o.host = "" }()
+	answer, text := o.over(o.kind, raw, body)
+	synctest.Wait() // until the validator knows what the operator's function has revoked
+	if answer.StatusCode == http.StatusOK {
+		return text, 0, answer.StatusCode
+	}
+	seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+	return "", time.Duration(seconds) * time.Second, answer.StatusCode
+}
+
+// proxyRenews is a proxy that renews its token of an hour once some of that has passed, as late as a
+// renewal.Keeper does. It returns no token if it gets none before the old one has expired.
+func (o *office) proxyRenews(raw string) string {
+	expires := claimsOf(o.t, raw).ExpiresAt
+	for time.Now().Before(expires) {
+		renewed, wait, status := o.from(proxyHost, raw, "")
+		if status != http.StatusTooManyRequests {
+			return renewed
+		}
+		time.Sleep(min(wait, time.Until(expires)/2) + time.Second)
+	}
+	return ""
+}
+
+func TestAThiefWhoTakesEachTurnToRenewIsNoticedBeforeTheTokenExpires(t *testing.T) {
+	testKey(0)
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		for _, begins := range []time.Duration{0, 31 * time.Minute, 40*time.Minute - 2*time.Second} { // the last is as late as possible
+			synctest.Test(t, func(t *testing.T) {
+				o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, revokes: true})
+				stolen := o.issue(time.Hour)
+				expires := claimsOf(t, stolen).ExpiresAt
+				time.Sleep(begins)
+				var thiefs []string
+				for time.Now().Before(expires) {
+					renewed, _, status := o.from(thiefHost, stolen, "")
+					if status == http.StatusUnauthorized {
+						break
+					}
+					if renewed != "" {
+						thiefs = append(thiefs, renewed) // and presents none
+					}
+					// The proxy comes a second later, whenever it is.
+					time.Sleep(time.Second)
+					_, wait, status := o.from(proxyHost, stolen, "")
+					if status == http.StatusUnauthorized {
+						break
+					}
+					require.Equal(t, http.StatusTooManyRequests, status, "the thief keeps the proxy out")
+					time.Sleep(wait)
+				}
+				assert.True(t, time.Now().Before(expires), "it was noticed in time")
+				require.Len(t, o.forks, 1)
+				assert.Equal(t, fork{true, 3, thiefHost + ":1234", thiefHost + ":1234", claimsOf(t, stolen).NotBefore.Add(5 * time.Minute)}, o.forks[0])
+				require.GreaterOrEqual(t, len(thiefs), 2)
+				require.LessOrEqual(t, len(thiefs), 3, "the third is refused if the validator knows already")
+				for _, raw := range append(thiefs, stolen) {
+					_, err := o.validate(raw)
+					require.ErrorIs(t, err, token.ErrRevoked)
+					_, _, status := o.from(thiefHost, raw, "")
+					assert.Equal(t, http.StatusUnauthorized, status)
+				}
+			})
+		}
+	}
+}
+
+func TestAThiefWhoLeavesATurnToTheProxyIsNoticedToo(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		for _, turns := range []int{1, 2} {
+			synctest.Test(t, func(t *testing.T) {
+				o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, revokes: true})
+				stolen := o.issue(time.Hour)
+				time.Sleep(40*time.Minute - time.Second)
+				var thiefs string
+				for range turns {
+					var status int
+					thiefs, _, status = o.from(thiefHost, stolen, "")
+					require.Equal(t, http.StatusOK, status)
+					time.Sleep(6 * time.Minute)
+				}
+				proxys := o.proxyRenews(stolen)
+				if turns == 1 { // such as after a lost answer
+					require.NotEmpty(t, proxys)
+					require.Empty(t, o.forks)
+					time.Sleep(30 * time.Minute)
+					_, err := o.validate(proxys)
+					require.NoError(t, err)
+					_, err = o.validate(thiefs)
+					require.NoError(t, err)
+					synctest.Wait()
+					require.Len(t, o.forks, 1, "the thief's token is the earlier one")
+					assert.Zero(t, o.forks[0].Repeated)
+				} else {
+					require.Len(t, o.forks, 1, "it was renewed for the third time")
+					assert.Equal(t, 3, o.forks[0].Repeated)
+					assert.Equal(t, []string{proxyHost + ":1234", thiefHost + ":1234"}, []string{o.forks[0].Address, o.forks[0].LaterAddress})
+				}
+				_, err := o.validate(thiefs)
+				require.ErrorIs(t, err, token.ErrRevoked)
+			})
+		}
+	}
+}
+
+func TestAThiefWhoseAttemptsFailDoesNotKeepTheProxyFromRenewing(t *testing.T) {
+	const denied = 59 * time.Minute
+	r := rules{maxLineage: 90 * 24 * time.Hour, deny: func(validFor time.Duration) bool { return validFor == denied }}
+	r.authorize = func(r *http.Request, what httpapi.Request) (string, error) {
+		if what.ValidFor == 58*time.Minute {
+			return "", httpapi.Denied("not that long")
+		}
+		return "renewal", nil
+	}
+	attempts := map[string]struct {
+		body   string
+		status int
+		shared bool // also from the host of the proxy, such as a load balancer
+	}{
+		"for too long":              {`{"validFor":"61m"}`, http.StatusBadRequest, true},
+		"a body that is none":       {`{`, http.StatusBadRequest, true},
+		"the authoriser refuses it": {`{"validFor":"58m"}`, http.StatusForbidden, true},
+		"the policy refuses it":     {`{"validFor":"59m"}`, http.StatusForbidden, false},
+	}
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		for name, c := range attempts {
+			for _, host := range []string{thiefHost, proxyHost} {
+				if host == proxyHost && !c.shared {
+					continue
+				}
+				t.Run(string(kind)+"/"+name+"/"+host, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						o := openOffice(t, kind, r)
+						stolen := o.issue(time.Hour)
+						for range 10 {
+							_, _, status := o.from(host, stolen, c.body)
+							require.Contains(t, []int{c.status, http.StatusTooManyRequests}, status)
+						}
+						_, _, status := o.from(proxyHost, stolen, "")
+						assert.Equal(t, http.StatusOK, status)
+					})
+				})
+			}
+		}
+		t.Run(string(kind)+"/the thief goes away", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := openOffice(t, kind, r)
+				stolen := o.issue(time.Hour)
+				gone, leave := context.WithCancel(t.Context())
+				leave()
+				for range 10 {
+					request := httptest.NewRequestWithContext(gone, http.MethodPost, "/tokens/"+string(kind)+"/renew", nil)
+					request.RemoteAddr = thiefHost + ":1"
+					request.Header.Set("Authorization", stolen)
+					recorder := httptest.NewRecorder()
+					o.handler.ServeHTTP(recorder, request)
+					require.NotEqual(t, http.StatusOK, recorder.Code)
+				}
+				_, _, status := o.from(proxyHost, stolen, "")
+				assert.Equal(t, http.StatusOK, status)
+			})
+		})
+	}
+}
