@@ -63,16 +63,25 @@ type lineage struct {
 
 var lineageSeed = maphash.MakeSeed()
 
-// placeInLineage says when a token was made, and whether it is the first of its lineage:
-// that one was made when its id was.
-func (t *Verified) placeInLineage() {
-	nbf := t.claims.NotBefore
+// made returns when a token was made, in seconds since 1970: it orders the tokens of a
+// lineage. It is 0 if no issuer of this module has made or renewed the token.
+func (t *Verified) made() int64 {
+	nbf := t.Untagged().NotBefore
 	if nbf.IsZero() {
-		return // no issuer of this module has made or renewed it
+		return 0
 	}
-	t.made = nbf.Add(keylife.Backdate).Unix()
-	began, ok := revocation.IDTime(t.claims.ID)
-	t.renewed = ok && t.made > began.Unix()
+	return nbf.Add(keylife.Backdate).Unix()
+}
+
+// isRenewed reports whether a token is not the first of its lineage: that one was made when
+// its id was.
+func (t *Verified) isRenewed() bool {
+	made := t.made()
+	if made == 0 {
+		return false
+	}
+	began, ok := revocation.IDTime(t.Untagged().ID)
+	return ok && made > began.Unix()
 }
 
 // notice notes that a good token is presented, to be used or to be renewed. It reports
@@ -92,13 +101,14 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 		Token: t, Renewed: renewing, Address: audit.Address(ctx),
 		Later: time.Unix(later.made, 0).UTC(), LaterAddress: later.address,
 	}
-	event := keylife.EventAbout(audit.Fork, &t.claims)
+	claims := t.Claims()
+	event := keylife.EventAbout(audit.Fork, &claims)
 	event.KeyID, event.Before, event.OtherAddress = t.signer.kid, fork.Later, fork.LaterAddress
-	if began, ok := revocation.IDTime(t.claims.ID); ok {
+	if began, ok := revocation.IDTime(claims.ID); ok {
 		event.LineageAge = max(v.config.Now().Sub(began), 0)
 	}
 	audit.Log(ctx, v.config.Log, event)
-	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope), KeyID: t.signer.kid})
+	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope()), KeyID: t.signer.kid})
 	// A source could make forks under an id of the store, so that this is revoked.
 	if v.config.onFork != nil && (t.signer.source == nil || !v.storeKeys) {
 		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
@@ -109,10 +119,10 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 // present notes that a token is presented. If that is a fork that was not known, it returns
 // the lineage before. Of each sort a lineage has one fork until a later token is presented.
 func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, config *Config) (fork *lineage) {
-	if t.claims.ID == "" {
+	id := lineageID{t.scope(), t.signer.source, t.Untagged().ID}
+	if id.id == "" {
 		return nil
 	}
-	id := lineageID{t.scope, t.signer.source, t.claims.ID}
 	s := &l.shards[maphash.String(lineageSeed, id.id)%uint64(len(l.shards))]
 	s.mu.RLock()
 	known, lately := s.find(id)
@@ -141,9 +151,9 @@ func (k *lineage) presented(t *Verified, renewing bool, config *Config, address 
 	switch {
 	case k == nil && !t.renewed && !renewing:
 		return nil, false
-	case k == nil, t.made > k.made:
-		return &lineage{made: t.made, address: address}, false
-	case t.made == k.made, !renewing && k.used, renewing && k.renewed:
+	case k == nil, t.made() > k.made:
+		return &lineage{made: t.made(), address: address}, false
+	case t.made() == k.made, !renewing && k.used, renewing && k.renewed:
 		return k, false
 	case !renewing && config.Now().Before(time.Unix(k.made, 0).Add(token.Skew)):
 		return k, false
@@ -168,7 +178,7 @@ func (s *lineageShard) put(id lineageID, next *lineage) {
 	if s.lately == nil {
 		s.lately = make(map[lineageID]*lineage)
 	}
-	// They share the memory of a token's claims, the scope where a caller took it from there.
+	// They share the memory of a token's claims.
 	id.scope, id.id = keystore.Scope(strings.Clone(string(id.scope))), strings.Clone(id.id)
 	s.lately[id] = next
 }

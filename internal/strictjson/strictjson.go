@@ -303,6 +303,13 @@ func (r *Reader) Word(word string) bool {
 	return true
 }
 
+// TextOf returns the text of the value that read reads.
+func (r *Reader) TextOf(read func() error) (string, error) {
+	start := r.pos
+	err := read()
+	return r.text[start:r.pos], err
+}
+
 // Skip reads a value of any kind, as strictly as any other.
 func (r *Reader) Skip() error {
 	switch c := r.Peek(); {
