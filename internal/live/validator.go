@@ -25,6 +25,7 @@ import (
 type Validator struct {
 	family   *replica.Family
 	config   Config
+	store    keystore.KeyStore // nil: there is none
 	follower *replica.Follower // nil: there is no store
 	sources  *sources.Follower
 
@@ -59,7 +60,7 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 		return nil, errors.New("WithoutStoreKeys: no public key is configured (use WithPublicKey or WithSource)")
 	}
 	v := newValidator(family, config)
-	v.storeKeys = !config.withoutStore
+	v.store, v.storeKeys = store, !config.withoutStore
 	prefixes := []string{family.Prefix}
 	if config.withoutStore {
 		// In this order: a list is pruned after the floor was written among the cutoffs.
