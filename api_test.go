@@ -78,9 +78,9 @@ func TestAnOptionCompilesWhereItBelongs(t *testing.T) {
 	for _, pkg := range loadKinds(t) {
 		makers, takers := options(pkg)
 		for taker, makerNames := range map[string][]string{
-			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
-			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
-			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewIssuer":           {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithValidator", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewOfflineIssuer":    {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithValidator", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
+			"NewDisabledIssuer":   {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithPublishDelay", "WithPolicy", "WithSigners", "WithValidator", "WithMaxLineage", "WithLongTokensRenewed", "WithRenewalPolicy"},
 			"NewValidator":        {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens", "WithForkHandler"},
 			"NewOfflineValidator": {"WithLogger", "WithObserver", "WithClock", "WithMaxLifetime", "WithLeeway", "WithMaxStale", "WithSessionMaxStale", "WithSessionJitter", "WithCache", "WithPublicKey", "WithSource", "WithoutStoreKeys", "WithUnrevocableTokens", "WithForkHandler"},
 			"RemoveKey":           {"WithPublishDelay", "UnlessUsed", "Forced"},

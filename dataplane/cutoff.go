@@ -101,7 +101,7 @@ func revokedSessions(mesh string, cutoffs *revocation.Cutoffs, validators []Vali
 	n := 0
 	for _, v := range validators {
 		for t := range v.Sessions() {
-			claims := t.live.Claims()
+			claims := t.live.Untagged()
 			if claims.Dataplane.Mesh == mesh && cutoffs.Check(t.KeyID(), claims) != "" {
 				n++
 			}

@@ -52,7 +52,8 @@ func (t Verified) Permits(proxy Proxy) error {
 	if t.live == nil {
 		return fmt.Errorf("%w: the Verified is empty (was an error of Validate ignored?)", token.ErrNotPermitted)
 	}
-	if err := t.boundary.permits(&t.live.Claims().Dataplane, proxy); err != nil {
+	claims := t.live.Claims().Dataplane
+	if err := t.boundary.permits(&claims, proxy); err != nil {
 		return t.live.NotPermitted(err)
 	}
 	return nil

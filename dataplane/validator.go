@@ -156,7 +156,7 @@ func (t Verified) Claims() token.Dataplane {
 	if t.live == nil {
 		return token.Dataplane{}
 	}
-	return t.live.Claims().Dataplane.Clone()
+	return t.live.Claims().Dataplane
 }
 
 // Registered returns the id and the times of the token.
@@ -164,7 +164,7 @@ func (t Verified) Registered() token.Registered {
 	if t.live == nil {
 		return token.Registered{}
 	}
-	return t.live.Claims().Registered
+	return t.live.Untagged().Registered
 }
 
 // KeyID returns the kid of the key that signed the token.

@@ -13,3 +13,8 @@ func BenchmarkMemoryMeshes(b *testing.B) {
 	store := keystore.NewMemory()
 	storetest.BenchmarkMeshes(b, func(testing.TB) keystore.KeyStore { return store }, 1_000, 10_000, 100_000)
 }
+
+func BenchmarkMemoryIssue(b *testing.B) {
+	store := keystore.NewMemory()
+	storetest.BenchmarkIssue(b, func(testing.TB) keystore.KeyStore { return store })
+}

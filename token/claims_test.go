@@ -109,6 +109,24 @@ func TestClaimsOfOtherIssuersAreRead(t *testing.T) {
 	}
 }
 
+func TestPackedClaimsLeaveTheTagsOutUntilTheyAreUnpacked(t *testing.T) {
+	for tags, want := range map[string]map[string][]string{
+		`{"a":["1","\u0032"],"\u0062":[],"c":null}`: {"a": {"1", "2"}, "b": nil, "c": nil},
+		` { } `: nil,
+		`null`:  nil,
+	} {
+		packed, err := parse(t, goodHeader, `{"Mesh":"m","Tags":`+tags+`,"Name":"n"}`).PackedClaims(token.Demands{})
+		require.NoError(t, err)
+		assert.Equal(t, token.Claims{Dataplane: token.Dataplane{Mesh: "m", Name: "n"}}, packed.Untagged)
+		assert.False(t, packed.Others)
+		for range 2 {
+			claims := packed.Unpack()
+			assert.Equal(t, want, claims.Dataplane.Tags)
+			clear(claims.Dataplane.Tags) // which are this caller's own
+		}
+	}
+}
+
 func TestClaimsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
 	claims := func(more string) string { return `{"Mesh":"m"` + more + `}` }
 	cases := map[string]struct{ payload, reason string }{

@@ -71,7 +71,7 @@ func encodeSigningInput(keyID string, c Claims) (string, error) {
 	if _, err := decodeHeader(string(header)); err != nil {
 		return "", err
 	}
-	if _, _, err := decodeClaims(string(payload), &Demands{}); err != nil {
+	if _, err := decodeClaims(string(payload), &Demands{}); err != nil {
 		return "", err
 	}
 	signingInput := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // MaxSize is the maximum size of a compact token, in bytes.
@@ -181,6 +182,12 @@ func decodedLen(part string) int { return len(part) * 6 / 8 }
 // decode decodes a part that was checked into decodedLen bytes. It takes a
 // quarter of the time of encoding/base64, which would check the part again.
 func decode(bytes []byte, part string) {
+	for len(part) >= 8 && len(bytes) >= 8 { // the last two bytes are overwritten
+		binary.BigEndian.PutUint64(bytes, uint64(sextets[part[0]])<<58|uint64(sextets[part[1]])<<52|
+			uint64(sextets[part[2]])<<46|uint64(sextets[part[3]])<<40|uint64(sextets[part[4]])<<34|
+			uint64(sextets[part[5]])<<28|uint64(sextets[part[6]])<<22|uint64(sextets[part[7]])<<16)
+		bytes, part = bytes[6:], part[8:]
+	}
 	for len(part) >= 4 && len(bytes) >= 4 { // the fourth byte is overwritten
 		binary.BigEndian.PutUint32(bytes, uint32(sextets[part[0]])<<26|uint32(sextets[part[1]])<<20|
 			uint32(sextets[part[2]])<<14|uint32(sextets[part[3]])<<8)
@@ -200,15 +207,7 @@ func decode(bytes []byte, part string) {
 // decodeText decodes a part that was checked. Its only allocation is the
 // string.
 func decodeText(part string) string {
-	var text strings.Builder
-	text.Grow(decodedLen(part))
-	var block [384]byte
-	for len(part) > 0 {
-		chars := min(len(part), len(block)/3*4)
-		decoded := block[:decodedLen(part[:chars])]
-		decode(decoded, part[:chars])
-		text.Write(decoded)
-		part = part[chars:]
-	}
-	return text.String()
+	text := make([]byte, decodedLen(part))
+	decode(text, part)
+	return unsafe.String(unsafe.SliceData(text), len(text)) // nothing changes text any more
 }

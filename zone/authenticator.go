@@ -88,7 +88,7 @@ func (t Verified) Permits(peer Peer) error {
 	if t.live == nil {
 		return fmt.Errorf("%w: the Verified is empty (was an error of Validate ignored?)", token.ErrNotPermitted)
 	}
-	claims := &t.live.Claims().Zone
+	claims := &t.live.Untagged().Zone
 	if claims.Zone != peer.Zone {
 		return t.live.NotPermitted(fmt.Errorf("%w: the token's zone is %.64q, the peer's is %.64q", token.ErrNotPermitted, claims.Zone, peer.Zone))
 	}

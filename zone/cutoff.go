@@ -91,7 +91,7 @@ func revokedSessions(cutoffs *revocation.Cutoffs, validators []Validator) int {
 	n := 0
 	for _, v := range validators {
 		for t := range v.Sessions() {
-			if cutoffs.Check(t.KeyID(), t.live.Claims()) != "" {
+			if cutoffs.Check(t.KeyID(), t.live.Untagged()) != "" {
 				n++
 			}
 		}

@@ -77,7 +77,8 @@ type Issuer interface {
 
 // NewIssuer returns an issuer that signs with the newest zone key of a store.
 // Each Issue reads the store once, so a new key signs at once. It blocks until the
-// store has answered.
+// store has answered. An issuer with a validator reads the store after a change only: see
+// [WithValidator].
 func NewIssuer(store keystore.KeyStore, options ...IssuerOption) (Issuer, error) {
 	config, err := issuerConfig(options)
 	if err != nil {

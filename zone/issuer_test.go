@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -180,6 +181,32 @@ func TestIssuerSignsWithAKeyAsSoonAsItIsAdded(t *testing.T) {
 	require.NoError(t, err)
 	kid, _ := inside(t, issueCP(t, issuer))
 	assert.Equal(t, "2", kid)
+}
+
+func TestIssuerWithAValidatorSignsWithANewKeyOnceTheValidatorKnowsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystore.NewMemory()
+		_, err := zone.EnsureKey(t.Context(), store)
+		require.NoError(t, err)
+		validator := newValidator(t, store)
+		synctest.Wait()
+		issuer := newIssuer(t, store, zone.WithValidator(validator))
+		for serial := range 3 {
+			for range 2 {
+				raw := issueCP(t, issuer)
+				kid, _ := inside(t, raw)
+				assert.Equal(t, signing.Serial(serial+1).KeyID(), kid)
+				assert.NoError(t, check(t, validator, raw))
+			}
+			_, err = zone.AddKey(t.Context(), store, testKey(serial%2))
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		_, err = zone.NewIssuer(keystore.NewMemory(), zone.WithValidator(validator))
+		assert.ErrorContains(t, err, "does not follow the keys of this store")
+		_, err = zone.NewIssuer(store, zone.WithValidator(nil))
+		assert.ErrorContains(t, err, "the validator is nil")
+	})
 }
 
 func TestIssuerNeedsAStoreOrAKeyAndAKid(t *testing.T) {

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -126,6 +127,27 @@ func WithPublishDelay(delay time.Duration) KeyOption { return keyOption(delay) }
 // Issue looks the key up once, and again after it has failed to sign.
 func WithSigners(signers signing.Signers) IssuerOption {
 	return issuerOption(keylife.WithSigners(signers))
+}
+
+// WithValidator lets an issuer of [NewIssuer] take what it needs to know of the store from a
+// validator that follows the same store. Then Issue does not read the store for each token,
+// but once for a key and once after each change that the validator has seen.
+//
+// So a change, such as a new key or cutoff, counts for Issue once the validator knows of it,
+// also if this process made the change: as soon as the store announces it, or with the next
+// complete read, within half a minute. What Issue does then stays the same: the newest key
+// signs, or nothing does. While a record of the zones cannot be read or the validator's reads
+// fail, and once the validator is closed, Issue reads the store for each token. Renew always
+// reads it.
+//
+// The store must be the very value that the validator was made with, and the validator must
+// use its keys.
+func WithValidator(v Validator) IssuerOption {
+	validator, ok := v.(validator)
+	if !ok {
+		return issuerOption(keylife.InvalidOption(errors.New("WithValidator: the validator is nil")))
+	}
+	return issuerOption(keylife.WithFollowed(validator.live))
 }
 
 // WithPolicy sets a function that checks each request for a token: the claims and the

@@ -151,7 +151,7 @@ func (t Verified) Registered() token.Registered {
 	if t.live == nil {
 		return token.Registered{}
 	}
-	return t.live.Claims().Registered
+	return t.live.Untagged().Registered
 }
 
 // KeyID returns the kid of the key that signed the token.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type Config struct {
 	policy        Policy          // nil: everything is allowed
 	renewalPolicy RenewalPolicy   // nil: policy decides about renewals too
 	signers       signing.Signers // nil: there are none
+	followed      Followed        // nil: each token reads the store
 	maxLineage    time.Duration   // 0: nothing is renewed
 	longTokens    bool            // those valid for longer than maxLineage are renewed too
 }
@@ -82,6 +84,30 @@ func WithSigners(signers signing.Signers) Option {
 		return nil
 	}
 }
+
+// Followed knows a store without reading it, as a validator does.
+type Followed interface {
+	// Follows reports whether it follows all records of the family in a store.
+	Follows(keystore.KeyStore) bool
+
+	// Issuing returns what is known for the tokens of a scope, or false if the store
+	// should be asked instead.
+	Issuing(keystore.Scope) (replica.Issuing, bool)
+}
+
+// WithFollowed sets what an issuer asks before it reads the store.
+func WithFollowed(followed Followed) Option {
+	return func(c *Config) error {
+		if c.followed != nil {
+			return errors.New("WithValidator: given twice")
+		}
+		c.followed = followed
+		return nil
+	}
+}
+
+// InvalidOption returns an option that fails with err.
+func InvalidOption(err error) Option { return func(*Config) error { return err } }
 
 func checkPublishDelay(delay time.Duration) error {
 	if delay < 0 {
@@ -138,11 +164,14 @@ const (
 	sweepInterval = time.Minute
 )
 
-// NewIssuer returns an issuer that reads a store for every token and signs with
-// the newest key.
+// NewIssuer returns an issuer that signs with the newest key of a store. It reads the store
+// for every token of which what is followed does not say enough.
 func NewIssuer(family *replica.Family, store keystore.KeyStore, config Config) (*Issuer, error) {
 	if store == nil {
 		return nil, errors.New("NewIssuer: the store is nil (without a store, use NewOfflineIssuer)")
+	}
+	if config.followed != nil && !config.followed.Follows(store) {
+		return nil, errors.New("NewIssuer: the validator of WithValidator does not follow the keys of this store")
 	}
 	return &Issuer{family: family, config: config, store: store,
 		keys: make(map[keystore.Scope]parsedKey), cutoffs: make(map[revocation.CutoffsRef]parsedCutoffs)}, nil
@@ -162,6 +191,9 @@ func NewOfflineIssuer(family *replica.Family, private *signing.PrivateKey, kid s
 	}
 	if config.signers != nil {
 		return nil, errors.New("NewOfflineIssuer: WithSigners is for NewIssuer; an offline issuer has one key")
+	}
+	if config.followed != nil {
+		return nil, errors.New("NewOfflineIssuer: WithValidator is for NewIssuer; an offline issuer has one key")
 	}
 	return &Issuer{family: family, config: config, private: private, kid: kid}, nil
 }
@@ -242,9 +274,15 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrDenied, err)
 		}
 	}
-	private, kid, _, err := i.signingKey(ctx, scope)
-	if err != nil {
-		return token.Issued{}, err
+	private, kid, cutoffs, ok := i.followed(scope)
+	if !ok {
+		var err error
+		if private, kid, _, err = i.signingKey(ctx, scope); err != nil {
+			return token.Issued{}, err
+		}
+		if cutoffs, err = i.loadAllCutoffs(ctx, scope); err != nil {
+			return token.Issued{}, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+		}
 	}
 	now := i.config.Now().Truncate(time.Second).UTC()
 	claims.Registered = token.Registered{
@@ -253,7 +291,7 @@ func (i *Issuer) issue(ctx context.Context, scope keystore.Scope, claims token.C
 		NotBefore: now.Add(-Backdate),
 		ExpiresAt: now.Add(validFor),
 	}
-	if err := i.heedCutoffs(ctx, scope, kid, &claims, now); err != nil {
+	if err := heedCutoffs(cutoffs, kid, &claims, now); err != nil {
 		return token.Issued{}, err
 	}
 	return i.sign(ctx, scope, private, kid, claims)
@@ -284,6 +322,44 @@ func (i *Issuer) sign(ctx context.Context, scope keystore.Scope, private *signin
 	return token.Issued{Token: raw, ID: claims.ID, KeyID: kid, ExpiresAt: claims.ExpiresAt}, nil
 }
 
+// followed returns the key that signs now, and the cutoffs that concern its tokens, without
+// reading the store. It returns false unless what is followed agrees with what was read
+// last: either may be older than the other.
+func (i *Issuer) followed(scope keystore.Scope) (key *signing.PrivateKey, kid string, cutoffs []*revocation.Cutoffs, ok bool) {
+	if i.config.followed == nil {
+		return nil, "", nil, false
+	}
+	now, ok := i.config.followed.Issuing(scope)
+	if !ok {
+		return nil, "", nil, false
+	}
+	series, _ := i.family.Keys(scope)
+	record, serial, err := series.Signing(now.Records, nil, publishedBy(i.config.Now(), i.config.publishDelay))
+	if err != nil {
+		return nil, "", nil, false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	known := i.keys[scope]
+	if !record.Unchanged(known.record) {
+		return nil, "", nil, false
+	}
+	for _, ref := range revocation.CutoffsOf(i.family.Kind, scope) {
+		at := slices.IndexFunc(now.Cutoffs, func(r keystore.Record) bool { return r.Scope == ref.Scope })
+		last, read := i.cutoffs[ref]
+		if read != (at >= 0) || read && !now.Cutoffs[at].Unchanged(last.record) {
+			return nil, "", nil, false
+		}
+		if read {
+			cutoffs = append(cutoffs, last.cutoffs)
+			last.used = time.Now()
+			i.cutoffs[ref] = last
+		}
+	}
+	i.remember(scope, known)
+	return known.private, serial.KeyID(), cutoffs, true
+}
+
 // signingKey returns the key that signs now, and the keys of the store, if there is one. If
 // the key cannot be read, signingKey returns an error: an older key must not sign in its
 // place.
@@ -301,7 +377,7 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		i.forget(scope) // the store has removed the key
 		return nil, "", listing{}, err
 	}
-	kid, now := serial.KeyID(), time.Now()
+	kid := serial.KeyID()
 	i.mu.Lock()
 	known := i.keys[scope]
 	i.mu.Unlock()
@@ -312,16 +388,23 @@ func (i *Issuer) signingKey(ctx context.Context, scope keystore.Scope) (*signing
 		}
 		known = parsedKey{record: record.WithoutData(), private: private}
 	}
-	known.used = now
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.keys[scope] = known
+	i.remember(scope, known)
+	return known.private, kid, listed, nil
+}
+
+// remember remembers a key that signs, and forgets what was not used for long. The caller
+// holds mu.
+func (i *Issuer) remember(scope keystore.Scope, key parsedKey) {
+	now := time.Now()
+	key.used = now
+	i.keys[scope] = key
 	if now.Sub(i.swept) >= sweepInterval {
 		i.swept = now
 		maps.DeleteFunc(i.keys, func(_ keystore.Scope, key parsedKey) bool { return now.Sub(key.used) > longUnused })
 		maps.DeleteFunc(i.cutoffs, func(_ revocation.CutoffsRef, c parsedCutoffs) bool { return now.Sub(c.used) > longUnused })
 	}
-	return known.private, kid, listed, nil
 }
 
 func (i *Issuer) forget(scope keystore.Scope) {
@@ -381,15 +464,8 @@ func parseSigningKey(series signing.Series, record keystore.Record) (keyHalves, 
 // heedCutoffs dates a token at the latest cutoff that concerns it, if that is later than
 // its iat: the operator who made the cutoff wants new tokens to be good. It returns an
 // error if the token would be revoked all the same.
-func (i *Issuer) heedCutoffs(ctx context.Context, scope keystore.Scope, kid string, claims *token.Claims, now time.Time) error {
-	if i.store == nil {
-		return nil
-	}
-	for _, ref := range revocation.CutoffsOf(i.family.Kind, scope) {
-		cutoffs, err := i.loadCutoffs(ctx, ref)
-		if err != nil {
-			return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
-		}
+func heedCutoffs(all []*revocation.Cutoffs, kid string, claims *token.Claims, now time.Time) error {
+	for _, cutoffs := range all {
 		if cutoff := cutoffs.Latest(kid, claims); cutoff.After(claims.IssuedAt) && !cutoff.After(now.Add(3*token.Skew)) {
 			claims.IssuedAt = cutoff
 		}
@@ -400,14 +476,31 @@ func (i *Issuer) heedCutoffs(ctx context.Context, scope keystore.Scope, kid stri
 	return nil
 }
 
+// loadAllCutoffs returns the cutoffs that concern the tokens of a scope, if there is a store.
+func (i *Issuer) loadAllCutoffs(ctx context.Context, scope keystore.Scope) (all []*revocation.Cutoffs, err error) {
+	if i.store == nil {
+		return nil, nil
+	}
+	for _, ref := range revocation.CutoffsOf(i.family.Kind, scope) {
+		cutoffs, err := i.loadCutoffs(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, cutoffs)
+	}
+	return all, nil
+}
+
 // loadCutoffs reads the cutoffs of a record, and parses them if they have changed.
 func (i *Issuer) loadCutoffs(ctx context.Context, ref revocation.CutoffsRef) (*revocation.Cutoffs, error) {
 	record, err := i.store.Get(ctx, ref.Scope, ref.Name)
-	if errors.Is(err, keystore.ErrNotFound) {
-		return nil, nil
-	}
 	i.mu.Lock()
 	known := i.cutoffs[ref]
+	if errors.Is(err, keystore.ErrNotFound) {
+		delete(i.cutoffs, ref)
+		i.mu.Unlock()
+		return nil, nil
+	}
 	i.mu.Unlock()
 	if err == nil && !record.Unchanged(known.record) {
 		known.record = record.WithoutData()

@@ -1,5 +1,6 @@
 // Package keylife creates, adds, rotates and removes signing keys, and issues tokens
-// with them. It does not follow a store: each call reads it.
+// with them. It does not follow a store: each call reads it, unless an issuer is given what
+// follows it.
 package keylife
 
 import (

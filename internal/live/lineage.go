@@ -70,16 +70,25 @@ type lineage struct {
 
 var lineageSeed = maphash.MakeSeed()
 
-// placeInLineage says when a token was made, and whether it is the first of its lineage:
-// that one was made when its id was.
-func (t *Verified) placeInLineage() {
-	nbf := t.claims.NotBefore
+// made returns when a token was made, in seconds since 1970: it orders the tokens of a
+// lineage. It is 0 if no issuer of this module has made or renewed the token.
+func (t *Verified) made() int64 {
+	nbf := t.Untagged().NotBefore
 	if nbf.IsZero() {
-		return // no issuer of this module has made or renewed it
+		return 0
 	}
-	t.made = nbf.Add(keylife.Backdate).Unix()
-	began, ok := revocation.IDTime(t.claims.ID)
-	t.renewed = ok && t.made > began.Unix()
+	return nbf.Add(keylife.Backdate).Unix()
+}
+
+// isRenewed reports whether a token is not the first of its lineage: that one was made when
+// its id was.
+func (t *Verified) isRenewed() bool {
+	made := t.made()
+	if made == 0 {
+		return false
+	}
+	began, ok := revocation.IDTime(t.Untagged().ID)
+	return ok && made > began.Unix()
 }
 
 // notice notes that a good token is presented, to be used or to be renewed. It reports
@@ -114,13 +123,14 @@ func (v *Validator) count(ctx context.Context, t *Verified) bool {
 func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 	t := fork.Token
 	fork.Address, fork.Later, fork.LaterAddress = audit.Address(ctx), time.Unix(latest.made, 0).UTC(), latest.address
-	event := keylife.EventAbout(audit.Fork, &t.claims)
+	claims := t.Claims()
+	event := keylife.EventAbout(audit.Fork, &claims)
 	event.KeyID, event.Before, event.OtherAddress, event.Repeated = t.signer.kid, fork.Later, fork.LaterAddress, fork.Repeated
-	if began, ok := revocation.IDTime(t.claims.ID); ok {
+	if began, ok := revocation.IDTime(claims.ID); ok {
 		event.LineageAge = max(v.config.Now().Sub(began), 0)
 	}
 	audit.Log(ctx, v.config.Log, event)
-	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope), KeyID: t.signer.kid})
+	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope()), KeyID: t.signer.kid})
 	// A source could make forks under an id of the store, so that this is revoked.
 	if v.config.onFork != nil && (t.signer.source == nil || !v.storeKeys) {
 		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
@@ -130,10 +140,10 @@ func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 // present notes that a token is presented. If that is a fork that was not known, it returns
 // the lineage before. Of each sort a lineage has one fork until a later token is presented.
 func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, config *Config) (fork *lineage) {
-	if t.claims.ID == "" {
+	id, s := l.shardOf(t)
+	if id.id == "" {
 		return nil
 	}
-	id, s := l.shardOf(t)
 	s.mu.RLock()
 	known, lately := s.find(id)
 	s.mu.RUnlock()
@@ -158,17 +168,17 @@ func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, conf
 // count notes that a token was renewed. It returns what is known of its lineage from then
 // on, or nil if a later token is the latest.
 func (l *lineages) count(ctx context.Context, t *Verified) *lineage {
-	if t.claims.ID == "" {
+	id, s := l.shardOf(t)
+	if id.id == "" {
 		return nil
 	}
-	id, s := l.shardOf(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := lineage{made: t.made, address: audit.Address(ctx)}
+	next := lineage{made: t.made(), address: audit.Address(ctx)}
 	if known, _ := s.find(id); known != nil { // it is not, if it was forgotten meanwhile
 		next = *known
 	}
-	if next.made != t.made {
+	if next.made != t.made() {
 		return nil
 	}
 	next.repeats++
@@ -178,7 +188,7 @@ func (l *lineages) count(ctx context.Context, t *Verified) *lineage {
 }
 
 func (l *lineages) shardOf(t *Verified) (lineageID, *lineageShard) {
-	id := lineageID{t.scope, t.signer.source, t.claims.ID}
+	id := lineageID{t.scope(), t.signer.source, t.Untagged().ID}
 	return id, &l.shards[maphash.String(lineageSeed, id.id)%uint64(len(l.shards))]
 }
 
@@ -188,9 +198,9 @@ func (k *lineage) presented(t *Verified, renewing bool, config *Config, address 
 	switch {
 	case k == nil && !t.renewed && !renewing:
 		return nil, false
-	case k == nil, t.made > k.made:
-		return &lineage{made: t.made, address: address}, false
-	case t.made == k.made, !renewing && k.used, renewing && k.renewed:
+	case k == nil, t.made() > k.made:
+		return &lineage{made: t.made(), address: address}, false
+	case t.made() == k.made, !renewing && k.used, renewing && k.renewed:
 		return k, false
 	case !renewing && config.Now().Before(time.Unix(k.made, 0).Add(token.Skew)):
 		return k, false
@@ -215,7 +225,7 @@ func (s *lineageShard) put(id lineageID, next *lineage) {
 	if s.lately == nil {
 		s.lately = make(map[lineageID]*lineage)
 	}
-	// They share the memory of a token's claims, the scope where a caller took it from there.
+	// They share the memory of a token's claims.
 	id.scope, id.id = keystore.Scope(strings.Clone(string(id.scope))), strings.Clone(id.id)
 	s.lately[id] = next
 }

@@ -7,15 +7,22 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/meshpass/meshpass/internal/keylife"
 	"github.com/meshpass/meshpass/token"
 )
+
+// madeAt returns the claims of a token that was made at a time, in seconds since 1970.
+func madeAt(made int64, id string) token.PackedClaims {
+	return token.PackedClaims{Untagged: token.Claims{Registered: token.Registered{
+		ID: id, NotBefore: time.Unix(made, 0).Add(-keylife.Backdate),
+	}}}
+}
 
 func TestOfTooManyLineagesTheOldestAreForgotten(t *testing.T) {
 	var all lineages
 	config := Defaults()
 	present := func(n int, made int64) *lineage {
-		claims := token.Claims{Registered: token.Registered{ID: fmt.Sprint("id-", n)}}
-		return all.present(t.Context(), &Verified{claims: claims, made: made, renewed: true}, false, &config)
+		return all.present(t.Context(), &Verified{claims: madeAt(made, fmt.Sprint("id-", n)), renewed: true}, false, &config)
 	}
 	const lineages = 3 * maxLineages
 	for n := range lineages {
@@ -38,10 +45,11 @@ func TestOfTooManyLineagesTheOldestAreForgotten(t *testing.T) {
 func TestATokenThatWasNotRenewedCostsNoLookup(t *testing.T) {
 	config := Defaults()
 	v := &Validator{config: config}
-	first := &Verified{validator: v, claims: token.Claims{Registered: token.Registered{ID: "id"}}, made: time.Now().Unix()}
+	now := time.Now().Unix()
+	first := &Verified{validator: v, claims: madeAt(now, "id")}
 	assert.Zero(t, testing.AllocsPerRun(100, func() { v.notice(t.Context(), first, false) }))
 	assert.False(t, v.lineages.some.Load())
-	renewed := &Verified{validator: v, claims: first.claims, made: first.made + 1, renewed: true}
+	renewed := &Verified{validator: v, claims: madeAt(now+1, "id"), renewed: true}
 	v.notice(t.Context(), renewed, false)
 	assert.True(t, v.lineages.some.Load())
 	assert.Zero(t, testing.AllocsPerRun(100, func() { v.notice(t.Context(), renewed, false) }))
@@ -53,7 +61,7 @@ func BenchmarkNoticing(b *testing.B) {
 	v := &Validator{config: config}
 	tokens := make([]*Verified, 10_000)
 	for i := range tokens {
-		tokens[i] = &Verified{validator: v, claims: token.Claims{Registered: token.Registered{ID: fmt.Sprintf("%036d", i)}}, made: 2, renewed: true}
+		tokens[i] = &Verified{validator: v, claims: madeAt(2, fmt.Sprintf("%036d", i)), renewed: true}
 		v.notice(b.Context(), tokens[i], false)
 	}
 	for i := 0; b.Loop(); i++ {

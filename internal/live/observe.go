@@ -38,7 +38,7 @@ func (v *Validator) accepted(t *Verified, began setting.Instant, at time.Time) {
 	v.config.Observe(observe.Outcome{
 		Operation: observe.Validate,
 		Kind:      v.family.Kind,
-		Mesh:      v.meshOf(t.scope),
+		Mesh:      v.meshOf(t.scope()),
 		KeyID:     t.signer.kid,
 		Took:      began.Until(at),
 	})
@@ -46,18 +46,18 @@ func (v *Validator) accepted(t *Verified, began setting.Instant, at time.Time) {
 
 // refused tells the observers why a token was not accepted, and logs it. t is nil if there
 // was no good signature.
-func (v *Validator) refused(ctx context.Context, want Want, u token.Unverified, t *Verified, began setting.Instant, err error) {
+func (v *Validator) refused(ctx context.Context, want Want, raw string, t *Verified, began setting.Instant, err error) {
 	if t == nil && len(v.config.Observers) == 0 { // a flood of nonsense must cost next to nothing
-		v.logRefusal(ctx, want, u, t, err)
+		v.logRefusal(ctx, want, raw, t, err)
 		return
 	}
-	defer v.logRefusal(ctx, want, u, t, err) // not part of the time that it took
+	defer v.logRefusal(ctx, want, raw, t, err) // not part of the time that it took
 	reason := token.ReasonOf(err)
 	kid := ""
 	if t != nil {
 		kid = t.signer.kid
 		if reason != token.ReasonUnknownKey && reason.Class() != token.Unavailable {
-			v.uses.of(keystore.Scope(v.meshOf(t.scope)), t.signer).refused.Add(1)
+			v.uses.of(keystore.Scope(v.meshOf(want.Scope)), t.signer).refused.Add(1)
 		}
 	}
 	if len(v.config.Observers) == 0 {
@@ -79,7 +79,7 @@ func (t *Verified) NotPermitted(why error) error {
 	v.config.Observe(observe.Outcome{
 		Operation: observe.Permit,
 		Kind:      v.family.Kind,
-		Mesh:      v.meshOf(t.scope),
+		Mesh:      v.meshOf(t.scope()),
 		KeyID:     t.signer.kid,
 		Reason:    token.ReasonNotPermitted,
 	})

@@ -15,7 +15,7 @@ import (
 
 // logRefusal logs the reason, kid and jti, never the token. A decoded kid or
 // jti is printable.
-func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverified, t *Verified, err error) {
+func (v *Validator) logRefusal(ctx context.Context, want Want, raw string, t *Verified, err error) {
 	level, message := slog.LevelInfo, "token refused"
 	if errors.Is(err, token.ErrUnavailable) {
 		message = "token could not be checked"
@@ -33,11 +33,12 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, u token.Unverifie
 	if want.Zone != "" {
 		attrs = append(attrs, slog.String("zone", shorten(want.Zone)))
 	}
+	u, _ := token.ParseUnverified(raw)
 	if header, err := u.HeaderOfAnyType(); err == nil {
 		attrs = append(attrs, slog.String("kid", header.KeyID))
 	}
-	if t != nil && t.claims.ID != "" {
-		attrs = append(attrs, slog.String("jti", t.claims.ID))
+	if t != nil && t.Untagged().ID != "" {
+		attrs = append(attrs, slog.String("jti", t.Untagged().ID))
 	}
 	v.refusals.Report(ctx, level, message, attrs...)
 }

@@ -105,17 +105,17 @@ func (s *sessions) add(x *session) bool {
 	s.queue.Add(x, early)
 
 	t := x.token
-	if id := t.claims.ID; id != "" {
-		same := s.ids[t.scope][id]
+	if id := t.Untagged().ID; id != "" {
+		same := s.ids[t.scope()][id]
 		x.join(sameID, same)
 		if same == nil {
-			s.ids.put(t.scope, id, x)
+			s.ids.put(t.scope(), id, x)
 		}
 	}
-	k := s.keys[t.scope][t.signer]
+	k := s.keys[t.scope()][t.signer]
 	if k == nil {
 		k = &keySessions{}
-		s.keys.put(t.scope, t.signer, k)
+		s.keys.put(t.scope(), t.signer, k)
 	}
 	x.join(sameKey, k.newest)
 	k.newest = x
@@ -144,14 +144,14 @@ func (s *sessions) drop(all ...*session) {
 // holds mu.
 func (s *sessions) unlink(x *session) {
 	t := x.token
-	if id := t.claims.ID; id != "" {
+	if id := t.Untagged().ID; id != "" {
 		if other := x.leave(sameID); other != nil {
-			s.ids.put(t.scope, id, other)
+			s.ids.put(t.scope(), id, other)
 		} else {
-			s.ids.remove(t.scope, id)
+			s.ids.remove(t.scope(), id)
 		}
 	}
-	k := s.keys[t.scope][t.signer]
+	k := s.keys[t.scope()][t.signer]
 	for c := range s.cursors {
 		c.pass(x, k)
 	}
@@ -160,7 +160,7 @@ func (s *sessions) unlink(x *session) {
 	}
 	k.count--
 	if k.newest == nil {
-		s.keys.remove(t.scope, t.signer)
+		s.keys.remove(t.scope(), t.signer)
 	}
 }
 
@@ -311,7 +311,7 @@ func (s *sessions) check() {
 	s.queue.Arm()
 	s.mu.Unlock()
 	for _, x := range expired {
-		x.end(expiredError(&x.token.claims))
+		x.end(expiredError(x.token.Untagged()))
 	}
 	endAll(unknown)
 }

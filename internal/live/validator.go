@@ -25,6 +25,7 @@ import (
 type Validator struct {
 	family   *replica.Family
 	config   Config
+	store    keystore.KeyStore // nil: there is none
 	follower *replica.Follower // nil: there is no store
 	sources  *sources.Follower
 
@@ -59,7 +60,7 @@ func NewValidator(family *replica.Family, store keystore.KeyStore, config Config
 		return nil, errors.New("WithoutStoreKeys: no public key is configured (use WithPublicKey or WithSource)")
 	}
 	v := newValidator(family, config)
-	v.storeKeys = !config.withoutStore
+	v.store, v.storeKeys = store, !config.withoutStore
 	prefixes := []string{family.Prefix}
 	if config.withoutStore {
 		// In this order: a list is pruned after the floor was written among the cutoffs.
@@ -131,7 +132,7 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		known = digestOf(raw)
-		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
+		if t := v.cache.get(known); t != nil && t.scope() == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t, began)
 			if err == nil {
 				v.notice(ctx, t, false)
@@ -141,15 +142,14 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 				v.cache.drop(known)
 			}
 			if !errors.Is(err, token.ErrUnknownKey) { // else another key may have its kid by now
-				u, _ := token.ParseUnverified(raw) // for the log
-				v.refused(ctx, want, u, t, began, err)
+				v.refused(ctx, want, raw, t, began, err)
 				return nil, err
 			}
 		}
 	}
-	t, u, err := v.validate(ctx, want, raw, began)
+	t, err := v.validate(ctx, want, raw, began)
 	if err != nil {
-		v.refused(ctx, want, u, t, began, err)
+		v.refused(ctx, want, raw, t, began, err)
 		return nil, err
 	}
 	if v.cache != nil {
@@ -159,62 +159,61 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	return t, nil
 }
 
-// Claimed returns what a token says, which may not be true. It decodes no token that is
-// remembered. The caller must not change the claims.
+// Claimed returns what a token says, which may not be true, without the tags. It decodes no
+// token that is remembered. The caller must not change the claims.
 func (v *Validator) Claimed(raw string) (*token.Claims, error) {
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		if t := v.cache.get(digestOf(raw)); t != nil {
-			return &t.claims, nil
+			return t.Untagged(), nil
 		}
 	}
 	u, err := token.ParseUnverified(raw)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := u.Claims()
-	return &claims, err
+	claims, err := u.PackedClaims(demandsOfStore)
+	return &claims.Untagged, err
 }
 
-// validate is Validate without the cache. With an error it also returns what it
-// has read of the token, for the log and the observers: a Verified means that the
-// signature is good.
-func (v *Validator) validate(ctx context.Context, want Want, raw string, began setting.Instant) (*Verified, token.Unverified, error) {
+// validate is Validate without the cache. A Verified with an error, for the log and the
+// observers, means that the signature is good.
+func (v *Validator) validate(ctx context.Context, want Want, raw string, began setting.Instant) (*Verified, error) {
 	if v.closed.Load() {
-		return nil, token.Unverified{}, token.ErrClosed
+		return nil, token.ErrClosed
 	}
 	u, err := token.ParseUnverified(raw)
 	if err != nil {
-		return nil, u, err
+		return nil, err
 	}
 	header, remembered := v.headers.get(u.EncodedHeader())
 	if !remembered {
 		if header, err = u.HeaderOfAnyType(); err != nil {
-			return nil, u, err
+			return nil, err
 		}
 	}
 	k, err := v.findKey(ctx, want.Scope, header.KeyID)
 	if err != nil {
-		return nil, u, err
+		return nil, err
 	}
 	demands := k.demands()
 	if err := header.CheckType(*demands); err != nil {
-		return nil, u, err
+		return nil, err
 	}
 	buffer := signatures.Get().(*[signing.MaxBits / 8]byte)
 	err = k.key.Verify(view(u.SigningInput()), u.AppendSignature(buffer[:0]))
 	signatures.Put(buffer)
 	if err != nil {
-		return nil, u, v.explain(want.Scope, k, err)
+		return nil, v.explain(want.Scope, k, err)
 	}
 	if !remembered {
 		v.headers.put(u.EncodedHeader(), header)
 	}
-	t := &Verified{validator: v, scope: want.Scope, signer: k}
-	if t.claims, t.others, err = u.ClaimsAndOthers(*demands); err != nil {
-		return t, u, err
+	t := &Verified{validator: v, signer: k}
+	if t.claims, err = u.PackedClaims(*demands); err != nil {
+		return t, err
 	}
-	t.placeInLineage()
-	return t, u, v.decide(ctx, want, t, began)
+	t.renewed = t.isRenewed()
+	return t, v.decide(ctx, want, t, began)
 }
 
 // signatures holds buffers for decoded signatures.
@@ -224,7 +223,7 @@ var signatures = sync.Pool{New: func() any { return new([signing.MaxBits / 8]byt
 // token if it is accepted. Definite refusals come first: the error matches
 // token.ErrUnavailable only if no other check rejects the token.
 func (v *Validator) decide(ctx context.Context, want Want, t *Verified, began setting.Instant) error {
-	claims := &t.claims
+	claims := t.Untagged()
 	if err := v.checkRequired(claims); err != nil {
 		return err
 	}
@@ -244,7 +243,7 @@ func (v *Validator) decide(ctx context.Context, want Want, t *Verified, began se
 	}
 	use := t.use.Load()
 	if use == nil || use.forgotten.Load() { // first use, or the key was removed and added again
-		use = v.uses.of(t.scope, t.signer)
+		use = v.uses.of(t.scope(), t.signer)
 		t.use.Store(use)
 	}
 	use.count(now)
@@ -314,18 +313,18 @@ func (v *Validator) checkKnown(ctx context.Context, t *Verified) (time.Time, err
 	s, err := v.follower.Loaded(ctx)
 	now := time.Now()
 	if err != nil {
-		if gone := v.checkKey(v.with(nil), t.scope, t.signer); errors.Is(gone, token.ErrInvalid) {
+		if gone := v.checkKey(v.with(nil), t.scope(), t.signer); errors.Is(gone, token.ErrInvalid) {
 			return now, gone
 		}
 		return now, err
 	}
-	tooOld := s.CheckAge(t.scope, now, v.config.maxStale)
-	if tooOld != nil && v.follower.MayRead(t.scope) && t.check(v.with(s)) == nil {
-		if s, err = v.reread(ctx, t.scope); err != nil {
+	tooOld := s.CheckAge(t.scope(), now, v.config.maxStale)
+	if tooOld != nil && v.follower.MayRead(t.scope()) && t.check(v.with(s)) == nil {
+		if s, err = v.reread(ctx, t.scope()); err != nil {
 			return time.Now(), err
 		}
 		now = time.Now()
-		tooOld = s.CheckAge(t.scope, now, v.config.maxStale)
+		tooOld = s.CheckAge(t.scope(), now, v.config.maxStale)
 	}
 	return now, cmp.Or(t.check(v.with(s)), tooOld, age.Check(now, v.config.maxStale))
 }

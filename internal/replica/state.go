@@ -29,6 +29,9 @@ const maxEmpty = 1024
 // reading returns how current the answers for a scope are: the oldest of the reads
 // that they depend on.
 func (s *State) reading(scope keystore.Scope, now time.Time) reading {
+	if !s.readAlone(scope) && !s.readAlone(keystore.Global) {
+		return s.full
+	}
 	own := s.full.merge(s.own(scope))
 	// Lists in the global scope count for every mesh.
 	global := s.full.merge(s.own(keystore.Global))
@@ -36,6 +39,14 @@ func (s *State) reading(scope keystore.Scope, now time.Time) reading {
 		return global
 	}
 	return own
+}
+
+// readAlone reports whether there may have been a read of a scope alone.
+func (s *State) readAlone(scope keystore.Scope) bool {
+	if own := s.scopes.get(scope); own != nil {
+		return own.own.Load() != nil
+	}
+	return len(s.empty) > 0
 }
 
 // own returns the latest reads of a scope alone.

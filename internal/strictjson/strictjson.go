@@ -303,6 +303,13 @@ func (r *Reader) Word(word string) bool {
 	return true
 }
 
+// TextOf returns the text of the value that read reads.
+func (r *Reader) TextOf(read func() error) (string, error) {
+	start := r.pos
+	err := read()
+	return r.text[start:r.pos], err
+}
+
 // Skip reads a value of any kind, as strictly as any other.
 func (r *Reader) Skip() error {
 	switch c := r.Peek(); {
@@ -355,16 +362,24 @@ func (r *Reader) unexpected(want string) error {
 type names struct {
 	few  [16]string // more than any token needs
 	n    int
+	bits uint64              // one for each of few, by length and ends: most new names have another
 	many map[string]struct{} // avoids quadratic time for a hostile object
 }
 
 // add adds a name and reports whether it is new.
 func (s *names) add(name string) bool {
-	for _, other := range s.few[:s.n] {
-		if other == name {
-			return false
+	bit := uint64(1)
+	if n := len(name); n > 0 {
+		bit <<= (n + 5*int(name[0]) + 3*int(name[n-1])) % 64
+	}
+	if s.bits&bit != 0 {
+		for _, other := range s.few[:s.n] {
+			if other == name {
+				return false
+			}
 		}
 	}
+	s.bits |= bit
 	if s.n < len(s.few) {
 		s.few[s.n] = name
 		s.n++

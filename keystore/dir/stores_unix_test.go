@@ -13,3 +13,5 @@ func BenchmarkDirReplica(b *testing.B) { storetest.BenchmarkReplica(b, openerOfD
 func BenchmarkDirMeshes(b *testing.B) {
 	storetest.BenchmarkMeshes(b, openerOfDir(b), 1_000, 10_000, 100_000)
 }
+
+func BenchmarkDirIssue(b *testing.B) { storetest.BenchmarkIssue(b, openerOfDir(b)) }

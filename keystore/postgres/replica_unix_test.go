@@ -20,3 +20,9 @@ func BenchmarkMeshes(b *testing.B) {
 	migrate(b, url)
 	storetest.BenchmarkMeshes(b, opener(url), 1_000, 10_000, 100_000)
 }
+
+func BenchmarkIssue(b *testing.B) {
+	url := newSchema(b, engines.SharedPostgres(b).URL())
+	migrate(b, url)
+	storetest.BenchmarkIssue(b, opener(url))
+}

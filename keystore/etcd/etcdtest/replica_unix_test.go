@@ -19,3 +19,8 @@ func BenchmarkMeshes(b *testing.B) {
 	s := startServerProcess(b)
 	storetest.BenchmarkMeshes(b, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) }, 1_000, 10_000, 100_000)
 }
+
+func BenchmarkIssue(b *testing.B) {
+	s := startServerProcess(b)
+	storetest.BenchmarkIssue(b, func(tb testing.TB) keystore.KeyStore { return open(tb, s.config()) })
+}
