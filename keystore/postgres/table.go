@@ -19,6 +19,11 @@ type table struct {
 	list    string // $2 <= name < $3
 	listAll string // $1 <= name < $2
 
+	// page selects at most $4 rows, from a scope $3 on, sorted, and without those that have
+	// no scope, which rest selects. Both are empty for a table whose indices cannot sort.
+	page string
+	rest string
+
 	create string
 	update string
 	remove string
@@ -69,6 +74,9 @@ var ownTable = &table{
 	// itself: the server would sort whole records, and a long list on disk.
 	list:    readSQL + ownRows + `scope = $1 AND name >= $2 AND name < $3`,
 	listAll: readSQL + ownRows + `name >= $1 AND name < $2`,
+	page: readSQL + `(SELECT scope, name, version::text, created, data FROM meshpass_records
+		WHERE scope COLLATE "C" >= $3 AND name >= $1 AND name < $2 ORDER BY scope COLLATE "C", name LIMIT $4::text::int) records ON true`,
+	rest: readSQL + ownRows + `name >= $1 AND name < $2 AND scope IS NULL`,
 
 	create: `INSERT INTO meshpass_records (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING RETURNING version::text, created`,
 	// It sets the version itself, in case the table was copied without its triggers.
