@@ -127,8 +127,9 @@ func (m *Memory) ListScopes(ctx context.Context, prefix string, begin func() Eac
 		return Failed("list", AllScopes, "", err)
 	}
 	m.mu.Lock()
-	scopes := slices.Sorted(maps.Keys(m.locked().scopes))
+	scopes := slices.Collect(maps.Keys(m.locked().scopes))
 	m.mu.Unlock()
+	slices.Sort(scopes)
 	each, found := begin(), []Record(nil)
 	for _, scope := range scopes {
 		if err := ctx.Err(); err != nil {

@@ -290,10 +290,14 @@ func commonElement(der []byte, tag byte) (content, rest []byte, ok bool) {
 // wordsOf returns a big-endian number as math/big has it, in no more memory than it needs.
 func wordsOf(number []byte) []big.Word {
 	const bytesOfWord = bits.UintSize / 8
-	words := make([]big.Word, (len(number)+bytesOfWord-1)/bytesOfWord)
-	for i, b := range number {
-		at := len(number) - 1 - i
-		words[at/bytesOfWord] |= big.Word(b) << (at % bytesOfWord * 8)
+	words := make([]big.Word, 0, (len(number)+bytesOfWord-1)/bytesOfWord)
+	for rest := number; len(rest) > 0; {
+		at := max(0, len(rest)-bytesOfWord)
+		word := big.Word(0)
+		for _, b := range rest[at:] {
+			word = word<<8 | big.Word(b)
+		}
+		words, rest = append(words, word), rest[:at]
 	}
 	return words
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -132,8 +133,11 @@ func names(prefix string) (from, below string, ok bool) {
 	return prefix, prefix[:last] + string(rune(prefix[last]+1)), true
 }
 
-// pageRows is how many records ListScopes reads at once: two megabytes of keys.
-const pageRows = 1000
+// A page of ListScopes has so many records, whose keys take about so much memory.
+const (
+	pageRows  = 1000
+	pageBytes = 1800 * pageRows
+)
 
 // ListScopes implements [keystore.ScopeLister]. The scopes come sorted. It reads pages, each
 // in a statement of its own, which it may repeat as List does. In the table of a Kuma it is
@@ -157,9 +161,9 @@ func (s *Store) ListScopes(ctx context.Context, prefix string, begin func() keys
 }
 
 func (s *Store) listScopes(ctx context.Context, first, below string, each keystore.EachScope) error {
-	standby := false
+	standby, room := false, make([]byte, 0, pageBytes)
 	read := func(sql string, more ...string) (in found, err error) {
-		in, err = s.checkedRead(ctx, sql, append(texts(first, below), texts(more...)...))
+		in, err = s.readInto(ctx, sql, append(texts(first, below), texts(more...)...), room)
 		standby = standby || in.standby
 		return in, err
 	}
@@ -174,7 +178,7 @@ func (s *Store) listScopes(ctx context.Context, first, below string, each keysto
 			return err
 		}
 		more = len(page.records)+len(page.unreadable) == rows
-		page.unreadable, strays.unreadable = append(strays.unreadable, page.unreadable...), nil
+		page.unreadable = append(page.unreadable, strays.unreadable...)
 		page.sort()
 		rows *= 2 // unless it had all records of a scope
 		for scope, in := range page.scopes() {
@@ -185,7 +189,7 @@ func (s *Store) listScopes(ctx context.Context, first, below string, each keysto
 			if err := each(scope, in.records, in.unreadable); err != nil {
 				return err
 			}
-			rows = pageRows
+			rows, strays = pageRows, found{}
 		}
 	}
 	s.standby.Store(standby)
@@ -284,17 +288,25 @@ type found struct {
 	records    []keystore.Record
 	unreadable []*keystore.Error
 	standby    bool // of a server that may be behind
+
+	room []byte // for the data of all records, if it is not nil; else each has memory of its own
 }
 
 // checkedRead reads whole records.
 func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte) (found, error) {
+	return s.readInto(ctx, sql, params, nil)
+}
+
+// readInto is checkedRead that puts the data of the records into the room, and what does not
+// fit in other memory.
+func (s *Store) readInto(ctx context.Context, sql string, params [][]byte, room []byte) (found, error) {
 	if err := s.checkSchema(ctx); err != nil {
 		return found{}, err
 	}
 	var answer found
 	progressed := keystore.Progress(ctx)
 	err := s.read(ctx, sql, params, func(rows *pgconn.ResultReader) (readOnly bool) {
-		answer = found{} // an earlier attempt may have read some
+		answer = found{room: room[:0]} // an earlier attempt may have read some
 		for rows.NextRow() {
 			progressed()
 			values := rows.Values() // until the next row
@@ -323,6 +335,12 @@ func (f *found) add(row [][]byte, decode func(value []byte) ([]byte, error)) {
 		err = errors.New("the row has no time of creation, want one")
 	case err == nil:
 		r.Data, err = decode(row[4])
+	}
+	if at := len(f.room); f.room != nil && err == nil {
+		f.room = append(f.room, r.Data...)
+		r.Data = f.room[at:len(f.room):len(f.room)]
+	} else {
+		r.Data = bytes.Clone(r.Data)
 	}
 	if err != nil {
 		f.unreadable = append(f.unreadable, &keystore.Error{Op: "read", Scope: r.Scope, Name: r.Name, Err: err})

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -39,7 +38,7 @@ type table struct {
 	check func(ctx context.Context, s *Store) error
 
 	// encode and decode change data to its stored form and back. The value that decode
-	// gets is valid until it returns. It may be nil, for NULL.
+	// gets may be nil, for NULL. What it returns may be a part of the value.
 	encode func(data []byte) []byte
 	decode func(value []byte) ([]byte, error)
 
@@ -98,7 +97,7 @@ var ownTable = &table{
 		if value == nil {
 			return nil, errors.New("the row has no data, want some, such as ''")
 		}
-		return bytes.Clone(value), nil
+		return value, nil
 	},
 
 	announces: `SELECT t.oid::text, coalesce(g.tgenabled IN ('A', 'O'), false)
