@@ -70,7 +70,10 @@ func parts(t *testing.T, store *postgres.Store, prefix string) (records []keysto
 		return func(scope keystore.Scope, found []keystore.Record, bad []*keystore.Error) error {
 			require.False(t, seen[scope], "scope %q twice", scope)
 			seen[scope] = true
-			records, unreadable = append(records, found...), append(unreadable, bad...)
+			for _, r := range found {
+				records = append(records, r.Clone())
+			}
+			unreadable = append(unreadable, bad...)
 			return nil
 		}
 	}))
