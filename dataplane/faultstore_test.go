@@ -51,6 +51,10 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *faultStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 func (s *faultStore) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	s.mu.Lock()
 	watch := s.watch

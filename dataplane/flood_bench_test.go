@@ -102,6 +102,10 @@ func (s *listCounter) List(ctx context.Context, scope keystore.Scope, prefix str
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *listCounter) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 // flood presents tokens at floodRate, half with unknown serials and half for meshes that do
 // not exist, each in a goroutine of its own, until it is stopped.
 func flood(validator dataplane.Validator, good string) (stop func() (presented int64)) {

@@ -209,6 +209,10 @@ func (s aheadStore) List(ctx context.Context, scope keystore.Scope, prefix strin
 	return records, err
 }
 
+func (s aheadStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 func TestRemoveKeyKeepsTheKeyThatSignsWhereTheClockOfTheStoreIsAhead(t *testing.T) {
 	store := aheadStore{keystore.NewMemory(), time.Hour}
 	putKey(t, store, "default", 1, testKey(0))

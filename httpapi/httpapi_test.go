@@ -224,6 +224,10 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 	return records, keystore.Unreadable(slices.Clone(s.unreadable))
 }
 
+func (s *faultStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 func (s *faultStore) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
 	if s.refuse != nil {
 		return keystore.Record{}, s.refuse

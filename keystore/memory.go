@@ -121,6 +121,39 @@ func (m *Memory) List(ctx context.Context, scope Scope, prefix string) ([]Record
 	return found, nil
 }
 
+// ListScopes implements [ScopeLister]. The scopes come sorted. Each is a view of its own.
+func (m *Memory) ListScopes(ctx context.Context, prefix string, begin func() EachScope) error {
+	if err := ctx.Err(); err != nil {
+		return Failed("list", AllScopes, "", err)
+	}
+	m.mu.Lock()
+	scopes := slices.Collect(maps.Keys(m.locked().scopes))
+	m.mu.Unlock()
+	slices.Sort(scopes)
+	each, found := begin(), []Record(nil)
+	for _, scope := range scopes {
+		if err := ctx.Err(); err != nil {
+			return Failed("list", AllScopes, "", err)
+		}
+		found = found[:0]
+		m.mu.Lock()
+		for name, r := range m.locked().scopes[scope] {
+			if strings.HasPrefix(name, prefix) {
+				found = append(found, r)
+			}
+		}
+		m.mu.Unlock()
+		if len(found) == 0 {
+			continue
+		}
+		slices.SortFunc(found, CompareRecords)
+		if err := each(scope, found, nil); err != nil { // without a copy: Data is never changed
+			return err
+		}
+	}
+	return nil
+}
+
 // Create implements [KeyStore].
 func (m *Memory) Create(ctx context.Context, r Record) (Record, error) {
 	if err := ctx.Err(); err != nil {

@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
+	"math/bits"
 )
 
 // DefaultBits is the default size of new keys, in bits of the modulus. A
@@ -183,6 +185,14 @@ func openPrivateKey(data []byte) ([]byte, error) {
 // reads, at a small part of its cost. It checks the encoding and the public half, and not
 // whether the private half is valid or belongs to it.
 func parsePublicHalf(data []byte) (*PublicKey, error) {
+	if key := commonPublicHalf(data); key != nil {
+		return key, nil
+	}
+	return anyPublicHalf(data)
+}
+
+// anyPublicHalf is parsePublicHalf for every encoding.
+func anyPublicHalf(data []byte) (*PublicKey, error) {
 	der, err := openPrivateKey(data)
 	if err != nil {
 		return nil, err
@@ -212,11 +222,98 @@ func parsePublicHalf(data []byte) (*PublicKey, error) {
 	return newPublicKey(new(big.Int).SetBytes(numbers[1]), new(big.Int).SetBytes(numbers[2]))
 }
 
+// The lines around a key as this package writes it.
+const (
+	commonBegin = "-----BEGIN RSA PRIVATE KEY-----\n"
+	commonEnd   = "\n-----END RSA PRIVATE KEY-----"
+)
+
+// commonPublicHalf is parsePublicHalf for the encoding that all tools write, of a key of up to
+// 4096 bits. It returns nil for any other: that may be good too, or its fault has to be
+// described. It takes an eighth of the time and makes nothing but the result.
+func commonPublicHalf(data []byte) *PublicKey {
+	text, begins := bytes.CutPrefix(data, []byte(commonBegin))
+	text, ends := bytes.CutSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte(commonEnd))
+	var room [2400]byte
+	if !begins || !ends || base64.StdEncoding.DecodedLen(len(text)) > len(room) {
+		return nil
+	}
+	n, err := base64.StdEncoding.Decode(room[:], text) // which skips line ends
+	if err != nil {
+		return nil
+	}
+	der, rest, ok := commonElement(room[:n], 0x30) // SEQUENCE, RFC 8017, appendix A.1.2
+	if !ok || len(rest) > 0 {
+		return nil
+	}
+	var numbers [9][]byte
+	for i := range numbers {
+		if numbers[i], der, ok = commonElement(der, asn1.TagInteger); !ok {
+			return nil
+		}
+		if numbers[i], ok = unsignedBytes(numbers[i]); !ok || len(numbers[i]) == 0 != (i == 0) { // version 0
+			return nil
+		}
+	}
+	modulus, exponent := numbers[1], numbers[2]
+	if len(der) > 0 || !bytes.Equal(exponent, []byte{1, 0, 1}) {
+		return nil
+	}
+	if n := len(modulus); n < MinBits/8 || n > MaxBits/8 || modulus[0] < 0x80 || modulus[n-1]&1 == 0 {
+		return nil
+	}
+	return hold(wordsOf(modulus))
+}
+
+// commonElement returns the content of the first element in DER, if it has a tag, fewer than
+// 65,536 bytes and no form of length but the shortest.
+func commonElement(der []byte, tag byte) (content, rest []byte, ok bool) {
+	if len(der) < 2 || der[0] != tag {
+		return nil, nil, false
+	}
+	size, at := int(der[1]), 2
+	switch {
+	case size < 0x80:
+	case size == 0x81 && len(der) > 2 && der[2] >= 0x80:
+		size, at = int(der[2]), 3
+	case size == 0x82 && len(der) > 3 && der[2] > 0:
+		size, at = int(der[2])<<8|int(der[3]), 4
+	default:
+		return nil, nil, false
+	}
+	if len(der)-at < size {
+		return nil, nil, false
+	}
+	return der[at : at+size], der[at+size:], true
+}
+
+// wordsOf returns a big-endian number as math/big has it, in no more memory than it needs.
+func wordsOf(number []byte) []big.Word {
+	const bytesOfWord = bits.UintSize / 8
+	words := make([]big.Word, 0, (len(number)+bytesOfWord-1)/bytesOfWord)
+	for rest := number; len(rest) > 0; {
+		at := max(0, len(rest)-bytesOfWord)
+		word := big.Word(0)
+		for _, b := range rest[at:] {
+			word = word<<8 | big.Word(b)
+		}
+		words, rest = append(words, word), rest[:at]
+	}
+	return words
+}
+
 // unsigned returns the bytes of an INTEGER in DER that is not negative, without leading
 // zeros.
 func unsigned(v asn1.RawValue) ([]byte, bool) {
-	n := v.Bytes
-	if v.Class != asn1.ClassUniversal || v.Tag != asn1.TagInteger || v.IsCompound || len(n) == 0 || n[0] >= 0x80 {
+	if v.Class != asn1.ClassUniversal || v.Tag != asn1.TagInteger || v.IsCompound {
+		return nil, false
+	}
+	return unsignedBytes(v.Bytes)
+}
+
+// unsignedBytes is unsigned for the content of the INTEGER.
+func unsignedBytes(n []byte) ([]byte, bool) {
+	if len(n) == 0 || n[0] >= 0x80 {
 		return nil, false
 	}
 	if n[0] > 0 {

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/meshpass/meshpass/token"
 )
@@ -30,7 +31,23 @@ const wantedPublic = "an RSA public key: PEM of type RSA PUBLIC KEY or PUBLIC KE
 // PublicKey is an RSA public key that verifies signatures. It is immutable and
 // safe for concurrent use. The zero value holds no key and verifies nothing.
 type PublicKey struct {
-	key *rsa.PublicKey
+	key *rsa.PublicKey // in memory of this key; see held
+}
+
+// held is a public key in one piece of memory, since a validator may have 300,000.
+type held struct {
+	PublicKey
+	rsa     rsa.PublicKey
+	modulus big.Int
+}
+
+// hold returns the key with a modulus, whose memory it takes over.
+func hold(modulus []big.Word) *PublicKey {
+	h := &held{}
+	h.modulus.SetBits(modulus)
+	h.rsa = rsa.PublicKey{N: &h.modulus, E: publicExponent}
+	h.key = &h.rsa
+	return &h.PublicKey
 }
 
 // NewPublicKey returns a copy of an RSA public key. The error matches [ErrKey]
@@ -61,7 +78,7 @@ func newPublicKey(modulus, exponent *big.Int) (*PublicKey, error) {
 		}
 		return nil, unusable("an RSA key with "+found, fmt.Sprint(publicExponent))
 	}
-	return &PublicKey{key: &rsa.PublicKey{N: new(big.Int).Set(modulus), E: publicExponent}}, nil
+	return hold(slices.Clone(modulus.Bits())), nil
 }
 
 // ParsePublicKey parses an RSA public key: a PEM block of type RSA PUBLIC KEY

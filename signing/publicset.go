@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -16,8 +15,7 @@ import (
 // [Series.PublicSet] makes one.
 type PublicSet struct {
 	series   Series
-	keys     []Key     // by serial
-	readings []reading // by the record's name; no maps, since a validator may have 100,000 sets
+	readings []reading // by serial, those of one serial by kind; no maps, since a validator may have 100,000 sets
 	problems []error
 }
 
@@ -54,25 +52,21 @@ type Key struct {
 
 // reading is the result of reading one record: key or err is set.
 type reading struct {
-	record keystore.Record // without Data
-	key    *PublicKey
-	err    error
+	serial  Serial
+	kind    RecordKind
+	version string // of the record; empty if the store could not read it
+	created time.Time
+	key     *PublicKey
+	err     error
+}
+
+// unchanged reports whether the record is sure to have the data that was read.
+func (r *reading) unchanged(record keystore.Record) bool {
+	return record.Version != "" && record.Version == r.version && record.Created.Equal(r.created)
 }
 
 // privateParser returns the public half of the private key in a record.
 type privateParser func(data []byte) (*PublicKey, error)
-
-func read(record keystore.Record, kind RecordKind, parsePrivate privateParser) reading {
-	parse := ParsePublicKey
-	if kind == PrivateRecord {
-		parse = parsePrivate
-	}
-	key, err := parse(record.Data)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", describeRecord(record), err)
-	}
-	return reading{record.WithoutData(), key, err}
-}
 
 // PublicSet parses the keys in records and keeps their public halves. It
 // accepts every record of the series. If a serial has several, it uses the private
@@ -107,114 +101,137 @@ func (s Series) set(records []keystore.Record, unreadable []*keystore.Error, pre
 		previous = &PublicSet{}
 	}
 	set := &PublicSet{series: s, readings: make([]reading, 0, len(records)+len(unreadable))}
-	halves := make(map[Serial]recordsOfKey)
-	add := func(record keystore.Record, read func(RecordKind) reading) {
-		serial, kind, err := s.ParseName(record.Name)
-		switch {
-		case errors.Is(err, ErrNotKey):
-			return
-		case record.Scope != s.Scope():
-			set.report(unusable(describeRecord(record), "the keys of "+describeScope(s.Scope())))
-			return
-		case err != nil:
-			set.report(err)
-			return
-		}
-		set.readings = append(set.readings, read(kind)) // which has room
-		r := &set.readings[len(set.readings)-1]
-		if r.err != nil {
-			set.report(r.err)
-		}
-		h := halves[serial]
-		h[kind] = r
-		halves[serial] = h
-	}
 	for _, record := range records {
-		add(record, func(kind RecordKind) reading {
-			if r := previous.reading(record.Name); r != nil && record.Unchanged(r.record) {
-				return *r
-			}
-			return read(record, kind, parsePrivate)
-		})
+		serial, kind, ok := set.place(record)
+		if !ok {
+			continue
+		}
+		r := reading{serial: serial, kind: kind, version: record.Version, created: record.Created}
+		if before := previous.reading(serial, kind); before != nil && before.unchanged(record) {
+			r.key, r.err = before.key, before.err
+		} else {
+			r.read(record, parsePrivate)
+		}
+		set.add(r)
 	}
 	for _, err := range unreadable {
-		record := keystore.Record{Scope: err.Scope, Name: err.Name}
-		add(record, func(RecordKind) reading { return reading{record: record, err: unreadableKey(err)} })
+		if serial, kind, ok := set.place(keystore.Record{Scope: err.Scope, Name: err.Name}); ok {
+			set.add(reading{serial: serial, kind: kind, err: unreadableKey(err)})
+		}
 	}
-	_, signs, err := s.Signing(records, unreadable, time.Time{})
-	if errors.Is(err, ErrNoKey) { // only public keys, or none
-		signs = -1
+	for rest := set.readings; len(rest) > 0; {
+		n := recordsOfFirst(rest)
+		set.settle(rest[:n], previous)
+		rest = rest[n:]
 	}
-	set.keys = make([]Key, 0, len(halves))
-	for _, serial := range slices.Sorted(maps.Keys(halves)) {
-		key := set.choose(serial, halves[serial], previous)
-		key.Signs = serial == signs
-		set.keys = append(set.keys, key)
-	}
-	slices.SortFunc(set.readings, func(a, b reading) int { return cmp.Compare(a.record.Name, b.record.Name) })
 	return set
 }
 
-// reading returns what was read from the record with a name, or nil.
-func (set *PublicSet) reading(name string) *reading {
-	i, ok := slices.BinarySearchFunc(set.readings, name, func(r reading, name string) int { return cmp.Compare(r.record.Name, name) })
+// place returns the key of which a record holds a part. It reports a record that should be
+// one of the series and is not.
+func (set *PublicSet) place(record keystore.Record) (Serial, RecordKind, bool) {
+	serial, kind, err := set.series.ParseName(record.Name)
+	switch {
+	case errors.Is(err, ErrNotKey):
+	case record.Scope != set.series.Scope():
+		set.report(unusable(describeRecord(record), "the keys of "+describeScope(set.series.Scope())))
+	case err != nil:
+		set.report(err)
+	default:
+		return serial, kind, true
+	}
+	return 0, 0, false
+}
+
+// read parses the data of the record.
+func (r *reading) read(record keystore.Record, parsePrivate privateParser) {
+	parse := ParsePublicKey
+	if r.kind == PrivateRecord {
+		parse = parsePrivate
+	}
+	if r.key, r.err = parse(record.Data); r.err != nil {
+		r.err = fmt.Errorf("%s: %w", describeRecord(record), r.err)
+	}
+}
+
+// add adds what was read, in its place.
+func (set *PublicSet) add(r reading) {
+	if r.err != nil {
+		set.report(r.err)
+	}
+	at, there := set.search(r.serial, r.kind)
+	if there {
+		set.readings[at] = r
+	} else {
+		set.readings = slices.Insert(set.readings, at, r)
+	}
+}
+
+func (set *PublicSet) search(serial Serial, kind RecordKind) (at int, ok bool) {
+	return slices.BinarySearchFunc(set.readings, serial, func(r reading, serial Serial) int {
+		if r.serial != serial {
+			return cmp.Compare(r.serial, serial)
+		}
+		return cmp.Compare(r.kind, kind)
+	})
+}
+
+// reading returns what was read from a record, or nil.
+func (set *PublicSet) reading(serial Serial, kind RecordKind) *reading {
+	at, ok := set.search(serial, kind)
 	if !ok {
 		return nil
 	}
-	return &set.readings[i]
+	return &set.readings[at]
 }
 
-// key returns the key with a serial, or nil.
-func (set *PublicSet) key(serial Serial) *Key {
-	i, ok := slices.BinarySearchFunc(set.keys, serial, func(k Key, serial Serial) int { return cmp.Compare(k.Serial, serial) })
-	if !ok {
-		return nil
+// recordsOfFirst returns how many of the readings, of which there is one at least, have the
+// serial of the first one.
+func recordsOfFirst(readings []reading) int {
+	n := 1
+	for n < len(readings) && readings[n].serial == readings[0].serial {
+		n++
 	}
-	return &set.keys[i]
+	return n
 }
 
-// recordsOfKey holds what was read for one serial, by RecordKind; nil means no record.
-type recordsOfKey [PublicRecord + 1]*reading
-
-// choose combines the records of a serial into one key, and reports contradictions.
-// There is at least one record.
-func (set *PublicSet) choose(serial Serial, of recordsOfKey, previous *PublicSet) Key {
-	var first, from *reading
-	for _, r := range of {
-		switch {
-		case r == nil:
-		case first == nil:
-			first, from = r, r
-		case from.err != nil:
-			if r.err == nil {
-				from = r
-			}
-		case r.err == nil && !r.key.Equal(from.key):
-			set.report(fmt.Errorf("%s: %w", describeRecord(r.record),
-				unusable("the public key "+r.key.Fingerprint(),
-					fmt.Sprintf("that of %s, %s, which is used instead", describeRecord(from.record), from.key.Fingerprint()))))
+// used returns the one of the readings of a serial whose key is used: the first that can be
+// read, or the first.
+func used(readings []reading) *reading {
+	for i := range readings {
+		if readings[i].err == nil {
+			return &readings[i]
 		}
 	}
-	key := Key{
-		Serial:   serial,
-		Created:  first.record.Created,
-		Public:   from.key,
-		Private:  of[PrivateRecord] != nil,
-		External: of[PrivateRecord] == nil && of[ExternalRecord] != nil,
-		Err:      from.err,
+	return &readings[0]
+}
+
+// settle keeps the pointer of a key that has not changed, and reports contradictions between
+// the readings of one serial, and to the set before.
+func (set *PublicSet) settle(readings []reading, previous *PublicSet) {
+	from := used(readings)
+	for i := range readings {
+		if r := &readings[i]; r.err == nil && r != from && !r.key.Equal(from.key) {
+			set.report(fmt.Errorf("%s: %w", set.describe(r),
+				unusable("the public key "+r.key.Fingerprint(),
+					fmt.Sprintf("that of %s, %s, which is used instead", set.describe(from), from.key.Fingerprint()))))
+		}
 	}
-	var before *PublicKey
-	if k := previous.key(serial); k != nil {
-		before = k.Public
-	}
-	if before.Equal(key.Public) {
-		key.Public = before
-	} else if before != nil && key.Public != nil {
-		set.report(fmt.Errorf("%s: %w", describeRecord(from.record),
-			unusable("the key "+key.Public.Fingerprint(),
+	before, _ := previous.find(from.serial)
+	switch {
+	case before == nil || from.key == nil || before == from.key:
+	case before.Equal(from.key):
+		from.key = before
+	default:
+		set.report(fmt.Errorf("%s: %w", set.describe(from),
+			unusable("the key "+from.key.Fingerprint(),
 				before.Fingerprint()+" as before (to replace a key, add the next serial)")))
 	}
-	return key
+}
+
+// describe names the record of a reading.
+func (set *PublicSet) describe(r *reading) string {
+	return describeRecord(keystore.Record{Scope: set.series.Scope(), Name: set.series.recordName(r.kind, r.serial)})
 }
 
 func (set *PublicSet) report(problem error) { set.problems = append(set.problems, problem) }
@@ -227,16 +244,50 @@ func (set *PublicSet) Find(kid string) (*PublicKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: kid %.64q is not the serial of a key in %s", ErrNoKey, kid, describeScope(set.series.Scope()))
 	}
-	if key := set.key(serial); key != nil {
-		return key.Public, key.Err
+	if key, err := set.find(serial); key != nil || err != nil {
+		return key, err
 	}
 	return nil, fmt.Errorf("%w: %s has no record named %s, %s or %s", ErrNoKey, describeScope(set.series.Scope()),
 		quoteName(set.series.KeyName(serial)), quoteName(set.series.ExternalKeyName(serial)), quoteName(set.series.PublicKeyName(serial)))
 }
 
+// find returns the key with a serial, or why it cannot be read. Both are nil if there is none.
+func (set *PublicSet) find(serial Serial) (*PublicKey, error) {
+	at, _ := set.search(serial, PrivateRecord)
+	if at == len(set.readings) || set.readings[at].serial != serial {
+		return nil, nil
+	}
+	rest := set.readings[at:]
+	from := used(rest[:recordsOfFirst(rest)])
+	return from.key, from.err
+}
+
 // Keys returns all keys by ascending serial, including those that cannot be
 // read. The caller may change the slice.
-func (set *PublicSet) Keys() []Key { return slices.Clone(set.keys) }
+func (set *PublicSet) Keys() []Key {
+	keys := make([]Key, 0, len(set.readings))
+	signs := -1
+	for rest := set.readings; len(rest) > 0; {
+		n := recordsOfFirst(rest)
+		first, from := rest[0], used(rest[:n])
+		if first.kind != PublicRecord {
+			signs = len(keys)
+		}
+		keys = append(keys, Key{
+			Serial:   first.serial,
+			Created:  first.created,
+			Public:   from.key,
+			Private:  first.kind == PrivateRecord,
+			External: first.kind == ExternalRecord,
+			Err:      from.err,
+		})
+		rest = rest[n:]
+	}
+	if signs >= 0 {
+		keys[signs].Signs = true
+	}
+	return keys
+}
 
 // Problems returns the faults to report to an operator: records that cannot be
 // read, are misnamed or belong to another scope; records whose key differs from

@@ -60,7 +60,9 @@ func (s Series) Scope() keystore.Scope { return keystore.Scope(s.mesh) }
 
 // Prefix returns the common prefix of all record names of the series. It also
 // matches other records; the functions of this package ignore or report those.
-func (s Series) Prefix() string { return string(s.kind) + "-token-signing-" }
+func (s Series) Prefix() string { return string(s.kind) + afterKind }
+
+const afterKind = "-token-signing-"
 
 // KeyName returns the record name of a private key. The name of serial 0 is the
 // prefix of all others.
@@ -74,8 +76,11 @@ func (s Series) ExternalKeyName(serial Serial) string { return s.recordName(Exte
 // the prefix of all others.
 func (s Series) PublicKeyName(serial Serial) string { return s.recordName(PublicRecord, serial) }
 
+// recordWords are the words for each kind in the names of records. None begins another.
+var recordWords = [...]string{PrivateRecord: "key", ExternalRecord: "external-key", PublicRecord: "public-key"}
+
 func (s Series) recordName(kind RecordKind, serial Serial) string {
-	name := s.Prefix() + [...]string{PrivateRecord: "key", ExternalRecord: "external-key", PublicRecord: "public-key"}[kind]
+	name := s.Prefix() + recordWords[kind]
 	if s.kind == token.KindDataplane {
 		name += "-" + s.mesh
 	}
@@ -85,17 +90,40 @@ func (s Series) recordName(kind RecordKind, serial Serial) string {
 	return name
 }
 
+// cutRecordName returns what follows in a name that begins as those of a kind of record. It
+// makes no string: a validator may read 300,000 names.
+func (s Series) cutRecordName(name string, kind RecordKind) (rest string, ok bool) {
+	rest, ok = s.cutPrefix(name)
+	if ok {
+		rest, ok = strings.CutPrefix(rest, recordWords[kind])
+	}
+	if ok && s.kind == token.KindDataplane {
+		if rest, ok = strings.CutPrefix(rest, "-"); ok {
+			rest, ok = strings.CutPrefix(rest, s.mesh)
+		}
+	}
+	return rest, ok
+}
+
+// cutPrefix returns a name without the Prefix of the series.
+func (s Series) cutPrefix(name string) (rest string, ok bool) {
+	if rest, ok = strings.CutPrefix(name, string(s.kind)); ok {
+		rest, ok = strings.CutPrefix(rest, afterKind)
+	}
+	return rest, ok
+}
+
 // ParseName returns the serial in the name of a record in the series' scope, and
 // what the record holds. The error matches [ErrNotKey] if the name does not
 // start with [Series.Prefix]: the record is not a signing key, which is no fault.
 // It matches [ErrKey] if the name has the prefix but is for another mesh or does
 // not end in a canonical serial. Such a record is not used; tell an operator.
 func (s Series) ParseName(name string) (Serial, RecordKind, error) {
-	if !strings.HasPrefix(name, s.Prefix()) {
+	if _, ok := s.cutPrefix(name); !ok {
 		return 0, 0, fmt.Errorf("%w: %s", ErrNotKey, quoteName(name))
 	}
-	for kind := PrivateRecord; kind <= PublicRecord; kind++ { // no name is a prefix of another
-		number, ok := strings.CutPrefix(name, s.recordName(kind, 0))
+	for kind := PrivateRecord; kind <= PublicRecord; kind++ {
+		number, ok := s.cutRecordName(name, kind)
 		if !ok {
 			continue
 		}

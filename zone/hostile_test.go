@@ -253,6 +253,10 @@ func (s *hostileStore) List(ctx context.Context, scope keystore.Scope, prefix st
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *hostileStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 func (s *hostileStore) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
 	s.mu.Lock()
 	s.reads = append(s.reads, time.Now())

@@ -238,6 +238,10 @@ func (s *faultStore) List(ctx context.Context, scope keystore.Scope, prefix stri
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *faultStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 func TestValidatorFollowsItsStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &faultStore{Memory: keystore.NewMemory()}
@@ -306,6 +310,10 @@ func (s *listedStore) List(ctx context.Context, scope keystore.Scope, prefix str
 	s.prefixes[string(scope)+"/"+prefix]++
 	s.mu.Unlock()
 	return s.Memory.List(ctx, scope, prefix)
+}
+
+func (s *listedStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
 }
 
 func (s *listedStore) Get(context.Context, keystore.Scope, string) (keystore.Record, error) {

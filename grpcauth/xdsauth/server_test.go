@@ -309,6 +309,10 @@ func (s *outageStore) List(ctx context.Context, scope keystore.Scope, prefix str
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *outageStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 // receive waits for something that ought to come.
 func receive[T any](tb testing.TB, from <-chan T) T {
 	tb.Helper()

@@ -3,7 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"iter"
+	"hash/maphash"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -27,40 +27,14 @@ type content struct {
 	// a new state would need a copy of the map of all scopes.
 	own atomic.Pointer[reading]
 
-	records []keystore.Record // parsed, without their Data
-	reasons []string          // why other records cannot be read
+	versions uint64   // of the records; see versionsOf
+	reasons  []string // why other records cannot be read
 }
 
 // found is what a read has found.
 type found struct {
 	records    []keystore.Record // by scope and name
 	unreadable []*keystore.Error // records that are there and cannot be read
-}
-
-// byScope yields what a read of all scopes has found in each.
-func (in found) byScope() iter.Seq2[keystore.Scope, found] {
-	return func(yield func(keystore.Scope, found) bool) {
-		unreadable := make(map[keystore.Scope][]*keystore.Error)
-		for _, err := range in.unreadable {
-			unreadable[err.Scope] = append(unreadable[err.Scope], err)
-		}
-		for rest := in.records; len(rest) > 0; {
-			scope, n := rest[0].Scope, 1
-			for n < len(rest) && rest[n].Scope == scope {
-				n++
-			}
-			if !yield(scope, found{rest[:n:n], unreadable[scope]}) {
-				return
-			}
-			delete(unreadable, scope)
-			rest = rest[n:]
-		}
-		for scope, errs := range unreadable {
-			if !yield(scope, found{nil, errs}) {
-				return
-			}
-		}
-	}
 }
 
 // listID names a record that revokes tokens.
@@ -125,15 +99,14 @@ func (f *Family) parse(scope keystore.Scope, in found, prev *content, now time.T
 	for _, err := range in.unreadable {
 		reasons = append(reasons, err.Error())
 	}
+	next := &content{versions: versionsOf(in.records), reasons: reasons}
 	if prev == nil {
 		prev = &content{}
-	} else if slices.EqualFunc(in.records, prev.records, keystore.Record.Unchanged) && slices.Equal(reasons, prev.reasons) {
+	} else if next.same(prev) {
 		return prev
 	}
-	next := &content{lists: make(map[listID]*list), records: make([]keystore.Record, len(in.records)), reasons: reasons}
-	var keys found
-	for i, r := range in.records {
-		next.records[i] = r.WithoutData()
+	keys := found{records: make([]keystore.Record, 0, len(in.records))}
+	for _, r := range in.records {
 		if id, ok := f.listID(r.Name); ok {
 			next.addList(f.Kind, scope, id, r, nil, prev, now)
 		} else {
@@ -149,6 +122,30 @@ func (f *Family) parse(scope keystore.Scope, in found, prev *content, now time.T
 	}
 	f.parseKeys(scope, keys, prev, next, now)
 	return next
+}
+
+var versionsSeed = maphash.MakeSeed()
+
+// versionsOf returns a keyed hash of the names, versions and times of creation of records. It
+// is 0 if a record has no version: then it may change unnoticed. The hash takes the place
+// of the records themselves, which would be a fifth of the memory of a state.
+func versionsOf(records []keystore.Record) uint64 {
+	var sum maphash.Hash
+	sum.SetSeed(versionsSeed)
+	for _, r := range records {
+		if r.Version == "" {
+			return 0
+		}
+		maphash.WriteComparable(&sum, r.Name)
+		maphash.WriteComparable(&sum, r.Version)
+		maphash.WriteComparable(&sum, [2]int64{r.Created.Unix(), int64(r.Created.Nanosecond())})
+	}
+	return max(sum.Sum64(), 1)
+}
+
+// same reports whether two contents are sure to be of the same records.
+func (c *content) same(other *content) bool {
+	return c.versions != 0 && c.versions == other.versions && slices.Equal(c.reasons, other.reasons)
 }
 
 // listID tells by its name what a record revokes.
@@ -186,6 +183,10 @@ func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r ke
 				l.since = before.since
 			}
 		}
+	}
+	if lists == nil {
+		lists = make(map[listID]*list)
+		c.lists = lists
 	}
 	lists[id] = l
 	if l.err != nil {

@@ -175,8 +175,16 @@ type running struct {
 // answer is what a read has found, or why it failed.
 type answer struct {
 	*running
-	found found
+	found found  // by a read of one scope
+	parts []part // found by a complete read
 	err   error
+}
+
+// part is what a complete read has found in one scope. It is parsed while the read goes on,
+// so that the store's answer need not be kept.
+type part struct {
+	scope      keystore.Scope
+	prev, next *content // the latest one at that moment, and what it has become
 }
 
 // run makes the reads that are due, until ctx ends.
@@ -305,7 +313,7 @@ func (f *Follower) endAll(a answer) {
 		f.publish(&next)
 		f.goOnOneByOne(a.running, took, a.err)
 	} else {
-		next, changed := f.merge(prev, a.found, a.began)
+		next, changed := f.merge(prev, a.parts, a.began)
 		f.publish(next)
 		for _, scope := range changed {
 			f.changed(scope, prev.scopes.get(scope), next.scopes.get(scope))
@@ -329,27 +337,26 @@ func (f *Follower) endAll(a answer) {
 // merge returns the state after a successful read of all scopes, and the scopes that have
 // changed. What a read of a single scope has confirmed since the beginning is newer and
 // stays.
-func (f *Follower) merge(prev *State, in found, began time.Time) (next *State, changed []keystore.Scope) {
+func (f *Follower) merge(prev *State, found []part, began time.Time) (next *State, changed []keystore.Scope) {
 	newer := func(scope keystore.Scope, own reading) bool { return f.emptied[scope] || own.confirmed.After(began) }
-	edit, lists := prev.scopes.edit(), in.byScope()
+	edit := prev.scopes.edit()
 	unseen := prev.scopes.len
-	for scope, group := range lists {
-		before := prev.scopes.get(scope)
+	for _, p := range found {
+		before := prev.scopes.get(p.scope)
 		if before != nil {
 			unseen--
 		}
-		if newer(scope, prev.own(scope)) {
+		// A read of the scope alone may have replaced p.prev meanwhile.
+		if p.next == before || before != nil && p.next.same(before) || newer(p.scope, prev.own(p.scope)) {
 			continue
 		}
-		if now := f.family.parse(scope, group, before, began); now != before {
-			edit.put(scope, now)
-			changed = append(changed, scope)
-		}
+		edit.put(p.scope, p.next)
+		changed = append(changed, p.scope)
 	}
 	if unseen > 0 {
-		seen := make(map[keystore.Scope]bool)
-		for scope := range lists {
-			seen[scope] = true
+		seen := make(map[keystore.Scope]bool, len(found))
+		for _, p := range found {
+			seen[p.scope] = true
 		}
 		for scope := range prev.scopes.all() {
 			if !seen[scope] && !newer(scope, prev.own(scope)) {
@@ -549,11 +556,70 @@ func (f *Follower) list(ctx context.Context, b *running) {
 	f.hanging[b.scope]++
 	f.done.Go(func() {
 		defer cancel()
-		in, err := f.read(keystore.WithProgress(ctx, progressed), scope)
+		a := answer{}
+		ctx := keystore.WithProgress(ctx, progressed)
+		if b.scope == keystore.AllScopes {
+			a.parts, a.err = f.readAll(ctx, progressed)
+		} else {
+			a.found, a.err = f.read(ctx, scope)
+		}
 		limit.Stop()
 		f.returned(b.scope)
-		answered(answer{found: in, err: cmp.Or(err, ctx.Err())}) // a late answer may be old
+		a.err = cmp.Or(a.err, ctx.Err()) // a late answer may be old
+		answered(a)
 	})
+}
+
+// readAll lists and parses the records of all scopes of the family.
+func (f *Follower) readAll(ctx context.Context, progressed func()) (parts []part, err error) {
+	seen := make(map[keystore.Scope]bool)
+	began := time.Now()
+	take := func(scope keystore.Scope, in found) error {
+		if err := checkOrder(in.records); err != nil {
+			return err
+		}
+		if seen[scope] {
+			return fmt.Errorf("the store listed scope %q twice: want its records together", scope)
+		}
+		seen[scope] = true
+		var prev *content
+		if s := f.current.Load(); s != nil {
+			prev = s.scopes.get(scope)
+		}
+		parts = append(parts, part{scope, prev, f.family.parse(scope, in, prev, began)})
+		progressed()
+		return ctx.Err()
+	}
+	if f.family.Within != keystore.AllScopes {
+		in, err := f.read(ctx, f.family.Within)
+		if err == nil && len(in.records)+len(in.unreadable) > 0 {
+			err = take(f.family.Within, in)
+		}
+		return parts, err
+	}
+	store, prefix := f.store, f.prefixes[0]
+	if len(f.prefixes) > 1 {
+		store = severalPrefixes{f.store, f}
+	}
+	err = keystore.ListScopes(ctx, store, prefix, func() keystore.EachScope {
+		clear(seen)
+		parts = parts[:0]
+		return func(scope keystore.Scope, records []keystore.Record, unreadable []*keystore.Error) error {
+			return take(scope, found{records, unreadable})
+		}
+	})
+	return parts, err
+}
+
+// severalPrefixes is a store whose List returns the names with each prefix of a follower.
+type severalPrefixes struct {
+	keystore.KeyStore
+	f *Follower
+}
+
+func (s severalPrefixes) List(ctx context.Context, scope keystore.Scope, _ string) ([]keystore.Record, error) {
+	in, err := s.f.read(ctx, scope)
+	return in.records, cmp.Or(err, keystore.Unreadable(in.unreadable))
 }
 
 // read lists the records of a scope with each prefix.

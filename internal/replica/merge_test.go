@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -14,7 +15,7 @@ import (
 
 func TestCompleteReadTakesWhatIsThereAndTellsWhatHasChanged(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	f := &Follower{family: dataplanes}
+	f := &Follower{family: dataplanes, prefixes: []string{dataplanes.Prefix}}
 	state, data := &State{}, map[keystore.Scope]string{}
 	for step := range 100 {
 		before := maps.Clone(data)
@@ -26,10 +27,10 @@ func TestCompleteReadTakesWhatIsThereAndTellsWhatHasChanged(t *testing.T) {
 				data[scope] = string(rune('a' + random.IntN(26)))
 			}
 		}
-		var in found
+		var records []keystore.Record
 		var want []keystore.Scope
 		for _, scope := range slices.Sorted(maps.Keys(data)) {
-			in.records = append(in.records, keystore.Record{Scope: scope, Name: "dataplane-token-revocations-" + string(scope), Data: []byte(data[scope]), Version: data[scope]})
+			records = append(records, keystore.Record{Scope: scope, Name: "dataplane-token-revocations-" + string(scope), Data: []byte(data[scope]), Version: data[scope]})
 		}
 		for i := range 20 {
 			if scope := meshName(i); data[scope] != before[scope] {
@@ -37,7 +38,11 @@ func TestCompleteReadTakesWhatIsThereAndTellsWhatHasChanged(t *testing.T) {
 			}
 		}
 
-		next, changed := f.merge(state, in, time.Now())
+		f.current.Store(state)
+		f.store = listed{records: records}
+		parts, err := f.readAll(t.Context(), func() {})
+		require.NoError(t, err)
+		next, changed := f.merge(state, parts, time.Now())
 		slices.Sort(changed)
 		require.Equal(t, want, changed, "step %d", step)
 		require.Equal(t, len(data), next.scopes.len)
@@ -50,4 +55,14 @@ func TestCompleteReadTakesWhatIsThereAndTellsWhatHasChanged(t *testing.T) {
 		}
 		state = next
 	}
+}
+
+// listed is a store with these records, of which only List works.
+type listed struct {
+	keystore.KeyStore
+	records []keystore.Record
+}
+
+func (l listed) List(context.Context, keystore.Scope, string) ([]keystore.Record, error) {
+	return l.records, nil
 }

@@ -243,17 +243,16 @@ func filesOf(root *os.Root) (map[string]keystore.Record, error) {
 
 // merged returns what merge makes of the records of a backup.
 func (s *Store) merged(ctx context.Context, root *os.Root, records []keystore.Record, merge func(ctx context.Context, present, backup keystore.KeyStore) error) ([]keystore.Record, error) {
-	var here []keystore.Record
+	var here found
 	if err := believe(ctx, func() error {
 		return readSteady(ctx, root, func(v *view) error {
-			found, unreadable, err := s.list(ctx, v, keystore.AllScopes, "")
-			here = found
-			return cmp.Or(err, keystore.Unreadable(unreadable))
+			err := s.listView(ctx, v, keystore.AllScopes, "", here.begin())
+			return cmp.Or(err, keystore.Unreadable(here.unreadable))
 		})
 	}); err != nil {
 		return nil, err
 	}
-	present, err := inMemory(ctx, here)
+	present, err := inMemory(ctx, here.records)
 	if err != nil {
 		return nil, err
 	}

@@ -242,22 +242,52 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if err := keystore.CheckListed(scope); err != nil {
 		return nil, err
 	}
+	var all found
+	if err := s.list(ctx, scope, prefix, all.begin); err != nil {
+		return nil, err
+	}
+	return all.records, keystore.Unreadable(all.unreadable)
+}
+
+// found collects what a list gives in parts, of which the scopes come sorted.
+type found struct {
+	records    []keystore.Record
+	unreadable []*keystore.Error
+}
+
+func (f *found) begin() keystore.EachScope {
+	*f = found{}
+	return func(_ keystore.Scope, records []keystore.Record, unreadable []*keystore.Error) error {
+		f.records = append(f.records, records...)
+		f.unreadable = append(f.unreadable, unreadable...)
+		return nil
+	}
+}
+
+// ListScopes implements [keystore.ScopeLister]. The scopes come sorted, and are one
+// consistent view like those of List.
+func (s *Store) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	if err := ctx.Err(); err != nil {
+		return keystore.Failed("list", keystore.AllScopes, "", err)
+	}
+	return s.list(ctx, keystore.AllScopes, prefix, begin)
+}
+
+// list lists a scope, or all, in parts.
+func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string, begin func() keystore.EachScope) error {
 	root, err := openRoot(s.path)
 	if err != nil {
-		return nil, s.failed("list", scope, "", err)
+		return s.failed("list", scope, "", err)
 	}
 	defer root.Close()
-	var found []keystore.Record
-	var unreadable []*keystore.Error
 	err = believe(ctx, func() error {
 		for {
 			unlock, missing, err := lockList(ctx, root)
 			if err != nil {
 				return s.failed("list", scope, "", err)
 			}
-			err = readSteady(ctx, root, func(v *view) (err error) {
-				found, unreadable, err = s.list(ctx, v, scope, prefix)
-				return err
+			err = readSteady(ctx, root, func(v *view) error {
+				return s.listView(ctx, v, scope, prefix, begin())
 			})
 			if doubt := s.memory.check(root); doubt != nil {
 				err = doubt
@@ -271,21 +301,18 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	})
 	var doubt *doubtError
 	if errors.As(err, &doubt) {
-		return nil, keystore.Failed("list", scope, "", err)
+		return keystore.Failed("list", scope, "", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(found, keystore.CompareRecords)
-	return found, keystore.Unreadable(unreadable)
+	return err
 }
 
-// list returns the records, and why others cannot be read, in no order.
-func (s *Store) list(ctx context.Context, v *view, scope keystore.Scope, prefix string) (found []keystore.Record, unreadable []*keystore.Error, err error) {
+// listView calls each for every scope.
+func (s *Store) listView(ctx context.Context, v *view, scope keystore.Scope, prefix string, each keystore.EachScope) error {
 	scopes := []keystore.Scope{scope}
 	if scope == keystore.AllScopes {
+		var err error
 		if scopes, err = readScopes(v); err != nil {
-			return nil, nil, s.failed("list", scope, "", err)
+			return s.failed("list", scope, "", err)
 		}
 		meshes := make([]string, len(scopes))
 		for i, s := range scopes {
@@ -293,22 +320,28 @@ func (s *Store) list(ctx context.Context, v *view, scope keystore.Scope, prefix 
 		}
 		v.listed(folder{path: v.meshes()}, scope, meshes)
 	}
-	for _, in := range scopes {
-		if err := s.listScope(ctx, v, in, prefix, &found, &unreadable); err != nil {
-			return nil, nil, err
+	for _, scope := range scopes {
+		in, err := s.listScope(ctx, v, scope, prefix)
+		if err == nil && len(in.records)+len(in.unreadable) > 0 {
+			slices.SortFunc(in.records, keystore.CompareRecords)
+			_ = keystore.Unreadable(in.unreadable) // sorts them, and makes each match ErrUnreadable
+			err = each(scope, in.records, in.unreadable)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return found, unreadable, nil
+	return nil
 }
 
-// listScope adds the records of one scope, and why others cannot be read.
-func (s *Store) listScope(ctx context.Context, v *view, scope keystore.Scope, prefix string, found *[]keystore.Record, unreadable *[]*keystore.Error) error {
+// listScope returns the records of one scope, and why others cannot be read, in no order.
+func (s *Store) listScope(ctx context.Context, v *view, scope keystore.Scope, prefix string) (in found, err error) {
 	progressed := keystore.Progress(ctx)
 	folder := v.open(scope)
 	defer folder.close()
 	entries, err := folder.entries(scope)
 	if err != nil {
-		return s.failed("list", scope, "", err)
+		return found{}, s.failed("list", scope, "", err)
 	}
 	names := make([]string, len(entries))
 	for i, entry := range entries {
@@ -320,22 +353,22 @@ func (s *Store) listScope(ctx context.Context, v *view, scope keystore.Scope, pr
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return s.failed("list", scope, "", err)
+			return found{}, s.failed("list", scope, "", err)
 		}
 		r, err := folder.read(entry, scope)
 		progressed()
 		switch {
 		case err == nil:
-			*found = append(*found, r)
+			in.records = append(in.records, r)
 		case errors.Is(err, keystore.ErrNotFound):
 			// removed by a program that takes no lock
 		case staysUnreadable(err):
-			*unreadable = append(*unreadable, &keystore.Error{Op: "read", Scope: scope, Name: entry.name, Err: s.explain(err)})
+			in.unreadable = append(in.unreadable, &keystore.Error{Op: "read", Scope: scope, Name: entry.name, Err: s.explain(err)})
 		default:
-			return s.failed("list", scope, entry.name, err)
+			return found{}, s.failed("list", scope, entry.name, err)
 		}
 	}
-	return nil
+	return in, nil
 }
 
 // Create implements [keystore.KeyStore].

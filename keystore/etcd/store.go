@@ -96,13 +96,33 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if prefix != "" && keystore.CheckName(prefix) != nil {
 		return nil, nil // no name can begin with it
 	}
-	for range maxLists - 1 {
-		found, err := s.list(ctx, scope, prefix)
-		if !errors.Is(err, rpctypes.ErrCompacted) {
-			return found, err
+	var records []keystore.Record
+	var unreadable []*keystore.Error
+	err := s.list(ctx, scope, prefix, func() keystore.EachScope {
+		records, unreadable = nil, nil
+		return func(_ keystore.Scope, found []keystore.Record, bad []*keystore.Error) error {
+			records, unreadable = append(records, found...), append(unreadable, bad...)
+			return nil
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	return s.list(ctx, scope, prefix)
+	slices.SortFunc(records, keystore.CompareRecords) // etcd has default-2/ before default/
+	return records, keystore.Unreadable(unreadable)
+}
+
+// ListScopes implements [keystore.ScopeLister]. The scopes come in the order of their keys,
+// and are one consistent view.
+func (s *Store) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	if err := ctx.Err(); err != nil {
+		return keystore.Failed("list", keystore.AllScopes, "", err)
+	}
+	if prefix != "" && keystore.CheckName(prefix) != nil {
+		begin()
+		return nil
+	}
+	return s.list(ctx, keystore.AllScopes, prefix, begin)
 }
 
 // Create implements [keystore.KeyStore]. The time of creation is by the clock of this
@@ -224,24 +244,48 @@ func (s *Store) put(ctx context.Context, r keystore.Record, revision int64) (key
 	return keystore.Record{}, keystore.ErrConflict
 }
 
-// list reads in pages, so that neither etcd nor the client holds a huge response. All
+// list lists a scope, or all, in parts. It begins anew if etcd compacts the revision that it
+// reads.
+func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string, begin func() keystore.EachScope) error {
+	for range maxLists - 1 {
+		if err := s.listOnce(ctx, scope, prefix, begin()); !errors.Is(err, rpctypes.ErrCompacted) {
+			return err
+		}
+	}
+	return s.listOnce(ctx, scope, prefix, begin())
+}
+
+// listOnce reads in pages, so that neither etcd nor the client holds a huge response. All
 // pages have the revision of the first one, and so are of one moment.
-func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+func (s *Store) listOnce(ctx context.Context, scope keystore.Scope, prefix string, each keystore.EachScope) error {
 	start := s.prefix.folder(scope)
 	if scope != keystore.AllScopes {
 		start += prefix
 	}
 	end := clientv3.GetPrefixRangeEnd(start)
 
-	var records []keystore.Record
-	var unreadable []*keystore.Error
+	var part struct { // of the scope that is being read; all its keys come together
+		scope      keystore.Scope
+		records    []keystore.Record
+		unreadable []*keystore.Error
+	}
+	give := func() error {
+		if len(part.records)+len(part.unreadable) == 0 {
+			return nil
+		}
+		slices.SortFunc(part.records, keystore.CompareRecords)
+		_ = keystore.Unreadable(part.unreadable) // sorts them, and makes each match ErrUnreadable
+		err := each(part.scope, part.records, part.unreadable)
+		part.records, part.unreadable = part.records[:0], nil
+		return err
+	}
 	progressed := keystore.Progress(ctx)
 	var revision int64 // 0 is the latest
 	var keys, size int
 	for limit := firstPage; ; limit = min(max(pageBytes/(1+size/keys), 1), maxPage) {
 		page, err := s.read(ctx, start, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(int64(limit)))
 		if err != nil {
-			return nil, keystore.Failed("list", scope, "", err)
+			return keystore.Failed("list", scope, "", err)
 		}
 		progressed()
 		for _, kv := range page.Kvs {
@@ -251,23 +295,27 @@ func (s *Store) list(ctx context.Context, scope keystore.Scope, prefix string) (
 			if !ok || !strings.HasPrefix(name, prefix) {
 				continue
 			}
+			if of != part.scope {
+				if err := give(); err != nil {
+					return err
+				}
+				part.scope = of
+			}
 			r, err := record(of, name, kv)
 			if err != nil {
-				unreadable = append(unreadable, &keystore.Error{Op: "read", Scope: of, Name: name, Err: err})
+				part.unreadable = append(part.unreadable, &keystore.Error{Op: "read", Scope: of, Name: name, Err: err})
 				continue
 			}
-			records = append(records, r)
+			part.records = append(part.records, r)
 		}
 		if !page.More {
-			break
+			return give()
 		}
 		if revision == 0 {
 			revision = page.Header.Revision
 		}
 		start = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
 	}
-	slices.SortFunc(records, keystore.CompareRecords) // etcd has default-2/ before default/
-	return records, keystore.Unreadable(unreadable)
 }
 
 // record returns the record in a key's value, whose memory it takes over.

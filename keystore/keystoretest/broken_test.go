@@ -32,6 +32,7 @@ type broken struct {
 	*keystore.Memory
 	get      func(ctx context.Context, s scope, name string) (record, error)
 	list     func(ctx context.Context, s scope, prefix string) ([]record, error)
+	scopes   func(ctx context.Context, list keystore.KeyStore, prefix string, begin func() keystore.EachScope) error
 	create   func(ctx context.Context, r record) (record, error)
 	update   func(ctx context.Context, r record) (record, error)
 	delete   func(ctx context.Context, s scope, name string) error
@@ -109,6 +110,14 @@ func (b *broken) List(ctx context.Context, s scope, prefix string) ([]record, er
 	return b.splitSpoilt(b.Memory.List(ctx, s, prefix))
 }
 
+func (b *broken) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	list := struct{ keystore.KeyStore }{b}
+	if b.scopes != nil {
+		return b.scopes(ctx, list, prefix, begin)
+	}
+	return keystore.ListScopes(ctx, list, prefix, begin)
+}
+
 func (b *broken) Create(ctx context.Context, r record) (record, error) {
 	if b.create != nil {
 		return b.create(ctx, r)
@@ -173,7 +182,100 @@ type brokenStore struct {
 	make  func(m *keystore.Memory) *broken
 }
 
+// changedParts is a store whose ListScopes gives something else for each scope.
+func changedParts(change func(each keystore.EachScope, s scope, records []record, unreadable []*keystore.Error) error) func(m *keystore.Memory) *broken {
+	return func(m *keystore.Memory) *broken {
+		return &broken{Memory: m, scopes: func(ctx context.Context, list keystore.KeyStore, prefix string, begin func() keystore.EachScope) error {
+			return keystore.ListScopes(ctx, list, prefix, func() keystore.EachScope {
+				each := begin()
+				return func(s scope, records []record, unreadable []*keystore.Error) error {
+					return change(each, s, records, unreadable)
+				}
+			})
+		}}
+	}
+}
+
 var brokenStores = []brokenStore{
+	{
+		"leaves a scope out of ListScopes",
+		[]string{"ListScopes/gives_each_scope_as_List_of_the_scope_returns_it"},
+		changedParts(func(each keystore.EachScope, s scope, records []record, unreadable []*keystore.Error) error {
+			if s == keystore.Global {
+				return nil
+			}
+			return each(s, records, unreadable)
+		}),
+	},
+	{
+		"gives one scope in two parts",
+		[]string{"ListScopes/gives_many_scopes,_and_one_with_many_records", "ListScopes/gives_each_scope_as_List_of_the_scope_returns_it"},
+		changedParts(func(each keystore.EachScope, s scope, records []record, unreadable []*keystore.Error) error {
+			if len(records) < 2 {
+				return each(s, records, unreadable)
+			}
+			return errors.Join(each(s, records[:1], nil), each(s, records[1:], unreadable))
+		}),
+	},
+	{
+		"leaves the unreadable records out of ListScopes",
+		[]string{"ListScopes/gives_the_records_that_it_can_read,_and_names_the_others"},
+		changedParts(func(each keystore.EachScope, s scope, records []record, _ []*keystore.Error) error {
+			return each(s, records, nil)
+		}),
+	},
+	{
+		"gives records in the order of their creation",
+		[]string{"ListScopes/gives_each_scope_as_List_of_the_scope_returns_it"},
+		changedParts(func(each keystore.EachScope, s scope, records []record, unreadable []*keystore.Error) error {
+			slices.SortFunc(records, func(a, b record) int { return a.Created.Compare(b.Created) })
+			return each(s, records, unreadable)
+		}),
+	},
+	{
+		"goes on after the error of an EachScope",
+		[]string{"ListScopes/returns_the_error_of_an_EachScope,_and_calls_it_no_more"},
+		changedParts(func(each keystore.EachScope, s scope, records []record, unreadable []*keystore.Error) error {
+			_ = each(s, records, unreadable)
+			return nil
+		}),
+	},
+	{
+		"gives in ListScopes every name",
+		[]string{"ListScopes/gives_the_names_that_begin_with_the_prefix,_and_no_scope_without_one"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, scopes: func(ctx context.Context, list keystore.KeyStore, _ string, begin func() keystore.EachScope) error {
+				return keystore.ListScopes(ctx, list, "", begin)
+			}}
+		},
+	},
+	{
+		"does not look at the context of ListScopes",
+		[]string{"ListScopes/returns_promptly_with_the_error_of_a_context_that_has_ended"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, scopes: func(_ context.Context, list keystore.KeyStore, prefix string, begin func() keystore.EachScope) error {
+				return keystore.ListScopes(context.Background(), list, prefix, begin)
+			}}
+		},
+	},
+	{
+		"reads a scope in two parts for ListScopes",
+		[]string{"ListScopes/gives_each_scope_as_it_was_at_one_moment"},
+		func(m *keystore.Memory) *broken {
+			return &broken{Memory: m, scopes: func(ctx context.Context, list keystore.KeyStore, prefix string, begin func() keystore.EachScope) error {
+				before, err := m.List(ctx, keystore.AllScopes, prefix)
+				if err != nil {
+					return err
+				}
+				pause()
+				after, err := m.List(ctx, keystore.AllScopes, prefix)
+				if err != nil || len(after) != len(before) || len(before) == 0 {
+					return err
+				}
+				return begin()(before[0].Scope, append(before[:len(before)/2:len(before)/2], after[len(before)/2:]...), nil)
+			}}
+		},
+	},
 	{
 		"fails a list because of one record",
 		[]string{"Unreadable/List_returns_the_records_that_it_can_read,_and_names_the_others"},

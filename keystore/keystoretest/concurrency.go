@@ -103,10 +103,10 @@ var concurrencyTests = []test{
 				return nil
 			})
 	}},
-	{"a list is one moment among updates", func(f *fixture) { f.listIsOneMoment(mesh) }},
-	{"a list of all scopes is one moment of each, among updates", func(f *fixture) { f.listIsOneMoment(keystore.AllScopes) }},
-	{"a list is one moment among creations and deletions", func(f *fixture) { f.listMissesNothing(mesh) }},
-	{"a list of all scopes is one moment of each, among creations and deletions", func(f *fixture) { f.listMissesNothing(keystore.AllScopes) }},
+	{"a list is one moment among updates", func(f *fixture) { f.listIsOneMoment(listOf(mesh)) }},
+	{"a list of all scopes is one moment of each, among updates", func(f *fixture) { f.listIsOneMoment(listOf(keystore.AllScopes)) }},
+	{"a list is one moment among creations and deletions", func(f *fixture) { f.listMissesNothing(listOf(mesh)) }},
+	{"a list of all scopes is one moment of each, among creations and deletions", func(f *fixture) { f.listMissesNothing(listOf(keystore.AllScopes)) }},
 }
 
 // oneWins lets many callers write at once, and returns the record of the one that
@@ -183,9 +183,18 @@ func (f *fixture) whileWriting(write func(i int) error, read func(store keystore
 	wg.Wait()
 }
 
+// lister lists the records of the mesh, and no other scope has any.
+type lister func(f *fixture, store keystore.KeyStore) ([]keystore.Record, error)
+
+func listOf(scope keystore.Scope) lister {
+	return func(f *fixture, store keystore.KeyStore) ([]keystore.Record, error) {
+		return store.List(f.Context(), scope, "")
+	}
+}
+
 // listIsOneMoment updates two records in turn. So at every moment the first has the
 // number of the second, or one more.
-func (f *fixture) listIsOneMoment(scope keystore.Scope) {
+func (f *fixture) listIsOneMoment(list lister) {
 	f.Helper()
 	leading := f.create(mesh, "a", "0")
 	trailing := f.create(mesh, "z", "0")
@@ -200,7 +209,7 @@ func (f *fixture) listIsOneMoment(scope keystore.Scope) {
 	f.whileWriting(
 		func(i int) error { return errors.Join(update(&leading, i), update(&trailing, i)) },
 		func(store keystore.KeyStore) error {
-			records, err := store.List(f.Context(), scope, "")
+			records, err := list(f, store)
 			if err != nil {
 				return err
 			}
@@ -219,7 +228,7 @@ func (f *fixture) listIsOneMoment(scope keystore.Scope) {
 // listMissesNothing always creates the next record before it deletes the previous one,
 // at the other end of the order. So at every moment there is one of them, or two with
 // successive numbers.
-func (f *fixture) listMissesNothing(scope keystore.Scope) {
+func (f *fixture) listMissesNothing(list lister) {
 	f.Helper()
 	// From the front of the order to its back and to the front again.
 	name := func(i int) string { return fmt.Sprintf("%c-%06d", "az"[i%2], i) }
@@ -233,7 +242,7 @@ func (f *fixture) listMissesNothing(scope keystore.Scope) {
 			return errors.Join(err, f.store.Delete(f.Context(), mesh, name(i-1)))
 		},
 		func(store keystore.KeyStore) error {
-			records, err := store.List(f.Context(), scope, "")
+			records, err := list(f, store)
 			if err != nil {
 				return err
 			}

@@ -1,5 +1,5 @@
-// Package keystoretest is the conformance suite of [keystore.KeyStore] and
-// [keystore.Watcher]. It has one test for each sentence of their comments. If you write
+// Package keystoretest is the conformance suite of [keystore.KeyStore],
+// [keystore.Watcher] and [keystore.ScopeLister]. It has one test for each sentence of their comments. If you write
 // a store, call [Run] in your tests, with the engine that you use in production:
 //
 //	func TestStoreConforms(t *testing.T) {
@@ -98,10 +98,11 @@ type Storage struct {
 	Spoil func(t *testing.T, scope keystore.Scope, name string)
 }
 
-// Run runs the suite. It has a group of subtests for each method (Get, List, Create,
-// Update, Delete, Watch) and for the rules that hold for all methods (Names, Scopes,
+// Run runs the suite. It has a group of subtests for each method (Get, List, ListScopes,
+// Create, Update, Delete, Watch) and for the rules that hold for all methods (Names, Scopes,
 // Sizes, Copies, Contexts, Concurrency, ReadOnly, Unreadable). Run skips Watch for a
-// store that is not a [keystore.Watcher], ReadOnly if OpenReadOnly is nil, and Unreadable
+// store that is not a [keystore.Watcher], ListScopes for one that is not a
+// [keystore.ScopeLister], ReadOnly if OpenReadOnly is nil, and Unreadable
 // if Spoil is nil. With a fast engine it
 // takes seconds. It calls New about seventy times.
 func Run(t *testing.T, h Harness) {
@@ -127,6 +128,7 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"Get", getTests},
 		{"List", listTests},
+		{"ListScopes", listScopesTests},
 		{"Create", createTests},
 		{"Update", updateTests},
 		{"Delete", deleteTests},

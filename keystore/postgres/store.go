@@ -1,14 +1,17 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"net"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -100,13 +103,9 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if err := keystore.CheckListed(scope); err != nil {
 		return nil, err
 	}
-	from, below := prefix, "{"
-	if prefix != "" {
-		if keystore.CheckName(prefix) != nil {
-			return nil, nil // no name can begin with it
-		}
-		last := len(prefix) - 1
-		below = prefix[:last] + string(rune(prefix[last]+1))
+	from, below, ok := names(prefix)
+	if !ok {
+		return nil, nil
 	}
 	sql, params := s.table.list, texts(string(scope), from, below)
 	if scope == keystore.AllScopes {
@@ -119,6 +118,82 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	s.standby.Store(found.standby)
 	slices.SortFunc(found.records, keystore.CompareRecords)
 	return found.records, keystore.Unreadable(found.unreadable)
+}
+
+// names returns the range of the names that begin with a prefix. It returns false if no name
+// can.
+func names(prefix string) (from, below string, ok bool) {
+	if prefix == "" {
+		return "", "{", true
+	}
+	if keystore.CheckName(prefix) != nil {
+		return "", "", false
+	}
+	last := len(prefix) - 1
+	return prefix, prefix[:last] + string(rune(prefix[last]+1)), true
+}
+
+// A page of ListScopes has so many records, whose keys take about so much memory.
+const (
+	pageRows  = 1000
+	pageBytes = 1800 * pageRows
+)
+
+// ListScopes implements [keystore.ScopeLister]. The scopes come sorted. It reads pages, each
+// in a statement of its own, which it may repeat as List does. In the table of a Kuma it is
+// one List.
+func (s *Store) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	if s.table.page == "" {
+		return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin)
+	}
+	if err := ctx.Err(); err != nil {
+		return keystore.Failed("list", keystore.AllScopes, "", err)
+	}
+	from, below, ok := names(prefix)
+	if !ok {
+		begin()
+		return nil
+	}
+	if err := s.listScopes(ctx, from, below, begin()); err != nil {
+		return keystore.Failed("list", keystore.AllScopes, "", err)
+	}
+	return nil
+}
+
+func (s *Store) listScopes(ctx context.Context, first, below string, each keystore.EachScope) error {
+	standby, room := false, make([]byte, 0, pageBytes)
+	read := func(sql string, more ...string) (in found, err error) {
+		in, err = s.readInto(ctx, sql, append(texts(first, below), texts(more...)...), room)
+		standby = standby || in.standby
+		return in, err
+	}
+	strays, err := read(s.table.rest) // they count as of the global scope, which comes first
+	if err != nil {
+		return err
+	}
+	from, rows := keystore.Global, pageRows
+	for more := true; more; {
+		page, err := read(s.table.page, string(from), strconv.Itoa(rows))
+		if err != nil {
+			return err
+		}
+		more = len(page.records)+len(page.unreadable) == rows
+		page.unreadable = append(page.unreadable, strays.unreadable...)
+		page.sort()
+		rows *= 2 // unless it had all records of a scope
+		for scope, in := range page.scopes() {
+			if more && scope == page.last() { // it may go on
+				from = scope
+				break
+			}
+			if err := each(scope, in.records, in.unreadable); err != nil {
+				return err
+			}
+			rows, strays = pageRows, found{}
+		}
+	}
+	s.standby.Store(standby)
+	return nil
 }
 
 // MayLag implements [keystore.Lagger]. It reports whether a standby answered the latest
@@ -213,17 +288,25 @@ type found struct {
 	records    []keystore.Record
 	unreadable []*keystore.Error
 	standby    bool // of a server that may be behind
+
+	room []byte // for the data of all records, if it is not nil; else each has memory of its own
 }
 
 // checkedRead reads whole records.
 func (s *Store) checkedRead(ctx context.Context, sql string, params [][]byte) (found, error) {
+	return s.readInto(ctx, sql, params, nil)
+}
+
+// readInto is checkedRead that puts the data of the records into the room, and what does not
+// fit in other memory.
+func (s *Store) readInto(ctx context.Context, sql string, params [][]byte, room []byte) (found, error) {
 	if err := s.checkSchema(ctx); err != nil {
 		return found{}, err
 	}
 	var answer found
 	progressed := keystore.Progress(ctx)
 	err := s.read(ctx, sql, params, func(rows *pgconn.ResultReader) (readOnly bool) {
-		answer = found{} // an earlier attempt may have read some
+		answer = found{room: room[:0]} // an earlier attempt may have read some
 		for rows.NextRow() {
 			progressed()
 			values := rows.Values() // until the next row
@@ -253,11 +336,60 @@ func (f *found) add(row [][]byte, decode func(value []byte) ([]byte, error)) {
 	case err == nil:
 		r.Data, err = decode(row[4])
 	}
+	if at := len(f.room); f.room != nil && err == nil {
+		f.room = append(f.room, r.Data...)
+		r.Data = f.room[at:len(f.room):len(f.room)]
+	} else {
+		r.Data = bytes.Clone(r.Data)
+	}
 	if err != nil {
 		f.unreadable = append(f.unreadable, &keystore.Error{Op: "read", Scope: r.Scope, Name: r.Name, Err: err})
 		return
 	}
 	f.records = append(f.records, r)
+}
+
+// sort sorts by scope and name.
+func (f *found) sort() {
+	slices.SortFunc(f.records, keystore.CompareRecords)
+	_ = keystore.Unreadable(f.unreadable) // it also makes each match ErrUnreadable
+}
+
+// last returns the last scope. There is one.
+func (f *found) last() (scope keystore.Scope) {
+	if n := len(f.records); n > 0 {
+		scope = f.records[n-1].Scope
+	}
+	if n := len(f.unreadable); n > 0 {
+		scope = max(scope, f.unreadable[n-1].Scope)
+	}
+	return scope
+}
+
+// scopes yields each scope of a sorted answer, with its part.
+func (f *found) scopes() iter.Seq2[keystore.Scope, found] {
+	return func(yield func(keystore.Scope, found) bool) {
+		records, unreadable := f.records, f.unreadable
+		for len(records)+len(unreadable) > 0 {
+			var scope keystore.Scope
+			if len(unreadable) == 0 || len(records) > 0 && records[0].Scope <= unreadable[0].Scope {
+				scope = records[0].Scope
+			} else {
+				scope = unreadable[0].Scope
+			}
+			n, bad := 0, 0
+			for n < len(records) && records[n].Scope == scope {
+				n++
+			}
+			for bad < len(unreadable) && unreadable[bad].Scope == scope {
+				bad++
+			}
+			if !yield(scope, found{records: records[:n:n], unreadable: unreadable[:bad:bad]}) {
+				return
+			}
+			records, unreadable = records[n:], unreadable[bad:]
+		}
+	}
 }
 
 // put runs a statement that writes r. If it has written r, it returns r with its

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -19,6 +18,11 @@ type table struct {
 	list    string // $2 <= name < $3
 	listAll string // $1 <= name < $2
 
+	// page selects at most $4 rows, from a scope $3 on, sorted, and without those that have
+	// no scope, which rest selects. Both are empty for a table whose indices cannot sort.
+	page string
+	rest string
+
 	create string
 	update string
 	remove string
@@ -34,7 +38,7 @@ type table struct {
 	check func(ctx context.Context, s *Store) error
 
 	// encode and decode change data to its stored form and back. The value that decode
-	// gets is valid until it returns. It may be nil, for NULL.
+	// gets may be nil, for NULL. What it returns may be a part of the value.
 	encode func(data []byte) []byte
 	decode func(value []byte) ([]byte, error)
 
@@ -69,6 +73,9 @@ var ownTable = &table{
 	// itself: the server would sort whole records, and a long list on disk.
 	list:    readSQL + ownRows + `scope = $1 AND name >= $2 AND name < $3`,
 	listAll: readSQL + ownRows + `name >= $1 AND name < $2`,
+	page: readSQL + `(SELECT scope, name, version::text, created, data FROM meshpass_records
+		WHERE scope COLLATE "C" >= $3 AND name >= $1 AND name < $2 ORDER BY scope COLLATE "C", name LIMIT $4::text::int) records ON true`,
+	rest: readSQL + ownRows + `name >= $1 AND name < $2 AND scope IS NULL`,
 
 	create: `INSERT INTO meshpass_records (scope, name, data) VALUES ($1, $2, $3) ON CONFLICT (scope, name) DO NOTHING RETURNING version::text, created`,
 	// It sets the version itself, in case the table was copied without its triggers.
@@ -90,7 +97,7 @@ var ownTable = &table{
 		if value == nil {
 			return nil, errors.New("the row has no data, want some, such as ''")
 		}
-		return bytes.Clone(value), nil
+		return value, nil
 	},
 
 	announces: `SELECT t.oid::text, coalesce(g.tgenabled IN ('A', 'O'), false)

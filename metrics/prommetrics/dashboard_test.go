@@ -229,6 +229,10 @@ func (s *outage) List(ctx context.Context, scope keystore.Scope, prefix string) 
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *outage) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 // series is one line of an answer.
 type series struct {
 	Metric map[string]string

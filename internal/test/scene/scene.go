@@ -133,6 +133,10 @@ func (s *failingStore) List(ctx context.Context, scope keystore.Scope, prefix st
 	return s.Memory.List(ctx, scope, prefix)
 }
 
+func (s *failingStore) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	return keystore.ListScopes(ctx, struct{ keystore.KeyStore }{s}, prefix, begin) // by way of List
+}
+
 func (s *failingStore) note(scope keystore.Scope, prefix string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -98,6 +98,18 @@ func TestListStartsOverWhenItsMomentWasCompacted(t *testing.T) {
 	require.Len(t, records, 3000)
 	require.Equal(t, "changed", string(records[0].Data))
 
+	compactions.Store(0)
+	begun, given := 0, 0
+	require.NoError(t, store.ListScopes(t.Context(), "", func() keystore.EachScope {
+		begun, given = begun+1, 0
+		return func(_ keystore.Scope, records []keystore.Record, _ []*keystore.Error) error {
+			given += len(records)
+			return nil
+		}
+	}))
+	require.Equal(t, 3, begun)
+	require.Equal(t, 3000, given)
+
 	always := open(t, between(c.config(), compact))
 	_, err = always.List(t.Context(), keystore.AllScopes, "")
 	require.ErrorContains(t, err, "compacted")
