@@ -127,11 +127,30 @@ func (v *Validator) Close() error {
 // Validate makes all checks in order. For a remembered token it does not check
 // form and signature again.
 func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
+	return v.accept(ctx, want, nil, raw)
+}
+
+// ValidateClaimed is Validate for the use that the token itself names. claimed returns it
+// for claims that may not be true: the caller compares them with the peer afterwards.
+func (v *Validator) ValidateClaimed(ctx context.Context, claimed Claimed, raw string) (*Verified, error) {
+	return v.accept(ctx, Want{}, claimed, raw)
+}
+
+// Claimed returns the use for which claims are. It must not change them. If they are for
+// none, the error refuses the token.
+type Claimed func(*token.Claims) (Want, error)
+
+// accept is Validate, or ValidateClaimed if claimed is not nil.
+func (v *Validator) accept(ctx context.Context, want Want, claimed Claimed, raw string) (*Verified, error) {
 	began := v.now()
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		known = digestOf(raw)
-		if t := v.cache.get(known); t != nil && t.scope == want.Scope && !v.closed.Load() {
+		t := v.cache.get(known)
+		if t != nil && claimed != nil {
+			want, _ = claimed(&t.claims) // without an error, as when it was accepted
+		}
+		if t != nil && t.scope == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t, began)
 			if err == nil {
 				v.notice(ctx, t, false)
@@ -147,7 +166,11 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 			}
 		}
 	}
-	t, u, err := v.validate(ctx, want, raw, began)
+	var t *Verified
+	u, read, err := v.open(raw, claimed, &want)
+	if err == nil {
+		t, err = v.verify(ctx, want, u, read, began)
+	}
 	if err != nil {
 		v.refused(ctx, want, u, t, began, err)
 		return nil, err
@@ -159,62 +182,65 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	return t, nil
 }
 
-// Claimed returns what a token says, which may not be true. It decodes no token that is
-// remembered. The caller must not change the claims.
-func (v *Validator) Claimed(raw string) (*token.Claims, error) {
-	if v.cache != nil && len(raw) <= token.MaxSize {
-		if t := v.cache.get(digestOf(raw)); t != nil {
-			return &t.claims, nil
-		}
-	}
-	u, err := token.ParseUnverified(raw)
-	if err != nil {
-		return nil, err
-	}
-	claims, err := u.Claims()
-	return &claims, err
+// content is what a token says. Who has signed it is another question.
+type content struct {
+	claims token.Claims
+	others bool // it has claims that claims does not hold
 }
 
-// validate is Validate without the cache. With an error it also returns what it
-// has read of the token, for the log and the observers: a Verified means that the
-// signature is good.
-func (v *Validator) validate(ctx context.Context, want Want, raw string, began setting.Instant) (*Verified, token.Unverified, error) {
+// open takes a token apart. If claimed is not nil, open reads the claims as the keys of the
+// store demand, and sets want.
+func (v *Validator) open(raw string, claimed Claimed, want *Want) (u token.Unverified, read *content, err error) {
 	if v.closed.Load() {
-		return nil, token.Unverified{}, token.ErrClosed
+		return u, nil, token.ErrClosed
 	}
-	u, err := token.ParseUnverified(raw)
-	if err != nil {
-		return nil, u, err
+	if u, err = token.ParseUnverified(raw); err != nil || claimed == nil {
+		return u, nil, err
 	}
+	read = &content{}
+	if read.claims, read.others, err = u.ClaimsAndOthers(demandsOfStore); err != nil {
+		return u, nil, err
+	}
+	*want, err = claimed(&read.claims)
+	return u, read, err
+}
+
+// verify checks a token that is not remembered. read is nil if the claims were not read yet.
+// With an error it also returns what it has read of the token, for the log and the
+// observers: a Verified means that the signature is good.
+func (v *Validator) verify(ctx context.Context, want Want, u token.Unverified, read *content, began setting.Instant) (*Verified, error) {
 	header, remembered := v.headers.get(u.EncodedHeader())
 	if !remembered {
+		var err error
 		if header, err = u.HeaderOfAnyType(); err != nil {
-			return nil, u, err
+			return nil, err
 		}
 	}
 	k, err := v.findKey(ctx, want.Scope, header.KeyID)
 	if err != nil {
-		return nil, u, err
+		return nil, err
 	}
 	demands := k.demands()
 	if err := header.CheckType(*demands); err != nil {
-		return nil, u, err
+		return nil, err
 	}
 	buffer := signatures.Get().(*[signing.MaxBits / 8]byte)
 	err = k.key.Verify(view(u.SigningInput()), u.AppendSignature(buffer[:0]))
 	signatures.Put(buffer)
 	if err != nil {
-		return nil, u, v.explain(want.Scope, k, err)
+		return nil, v.explain(want.Scope, k, err)
 	}
 	if !remembered {
 		v.headers.put(u.EncodedHeader(), header)
 	}
 	t := &Verified{validator: v, scope: want.Scope, signer: k}
-	if t.claims, t.others, err = u.ClaimsAndOthers(*demands); err != nil {
-		return t, u, err
+	if read != nil && *demands == demandsOfStore {
+		t.claims, t.others = read.claims, read.others
+	} else if t.claims, t.others, err = u.ClaimsAndOthers(*demands); err != nil {
+		return t, err
 	}
 	t.placeInLineage()
-	return t, u, v.decide(ctx, want, t, began)
+	return t, v.decide(ctx, want, t, began)
 }
 
 // signatures holds buffers for decoded signatures.
