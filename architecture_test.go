@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 
 	"internal/limit":      {},
 	"internal/expiry":     {},
+	"internal/offer":      {},
 	"internal/rights":     {},
 	"internal/setting":    {"observe"},
 	"internal/keyfile":    {},
@@ -42,7 +43,7 @@ var mayImport = map[string][]string{
 	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/sources":    {"internal/limit", "observe", "signing", "keystore", "token"},
 	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"audit", "internal/expiry", "internal/keylife", "internal/limit", "internal/replica", "internal/setting", "internal/sources",
+	"internal/live": {"audit", "internal/expiry", "internal/keylife", "internal/limit", "internal/offer", "internal/replica", "internal/setting", "internal/sources",
 		"observe", "signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
@@ -79,8 +80,8 @@ var mayImport = map[string][]string{
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
-	"grpcauth":                   {"audit", "internal/caller", "dataplane", "zone", "token"},
-	"grpcauth/xdsauth":           {"grpcauth", "dataplane", "zone", "token"},
+	"grpcauth":                   {"audit", "internal/caller", "internal/offer", "dataplane", "zone", "token"},
+	"grpcauth/xdsauth":           {"grpcauth", "internal/offer", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"metrics/prommetrics":        {"metrics", "observe"},
 	"metrics/otelmetrics":        {"metrics", "observe"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -44,25 +46,26 @@ func NewAuthenticator(validator Validator) Authenticator {
 type authenticator struct{ validator Validator }
 
 func (a authenticator) Authenticate(ctx context.Context, credential string) (Session, error) {
-	mesh, unreadable := a.validator.claimedMesh(credential)
-	verified, err := a.validator.Validate(ctx, mesh, credential) // also refuses and logs a missing mesh
-	if unreadable != nil {
-		return nil, unreadable
-	}
+	verified, err := a.validator.authenticate(ctx, credential)
 	if err != nil {
 		return nil, err
 	}
 	return verified, nil
 }
 
-// claimedMesh returns the mesh that a token names.
-func (v validator) claimedMesh(raw string) (string, error) {
-	claims, err := v.live.Claimed(raw)
+// authenticate validates a token for the mesh that it names.
+func (v validator) authenticate(ctx context.Context, raw string) (Verified, error) {
+	verified, err := v.live.ValidateClaimed(ctx, claimedMesh, raw)
 	if err != nil {
-		return "", err
+		return Verified{}, err
 	}
+	return Verified{verified, v.boundary}, nil
+}
+
+// claimedMesh is a live.Claimed.
+func claimedMesh(claims *token.Claims) (live.Want, error) {
 	if claims.Dataplane.Mesh == "" {
-		return "", fmt.Errorf("%w: it names no mesh", token.ErrKind)
+		return live.Want{}, fmt.Errorf("%w: it names no mesh", token.ErrKind)
 	}
-	return claims.Dataplane.Mesh, nil
+	return live.Want{Scope: keystore.Scope(claims.Dataplane.Mesh)}, nil
 }

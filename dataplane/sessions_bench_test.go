@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/dataplane"
+	"github.com/meshpass/meshpass/internal/offer"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 )
@@ -88,28 +89,42 @@ func BenchmarkRevocationReachesItsSession(b *testing.B) {
 
 // BenchmarkAMillionSessions tells what a million open sessions take: with all that
 // belongs to them, parents and done channels too, but without the tokens, of which
-// there are 2,000 and whose size is told apart.
+// there are 2,000 and whose size is told apart. The raw operation is
+// context.WithCancelCause with the same parents.
 func BenchmarkAMillionSessions(b *testing.B) {
 	b.Run("OnOneParent", func(b *testing.B) {
 		parent, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		aMillionSessions(b, func() context.Context { return parent })
+		aMillionSessions(b, func(int) context.Context { return parent })
 	})
 	b.Run("WithAParentEach", func(b *testing.B) {
-		parents := make([]context.CancelFunc, 0, 1_000_000)
-		aMillionSessions(b, func() context.Context {
+		parents := make([]context.CancelFunc, 2*aMillion)
+		used := 0
+		aMillionSessions(b, func(int) context.Context {
 			parent, cancel := context.WithCancel(context.Background())
-			parents = append(parents, cancel)
+			parents[used%len(parents)] = cancel
+			used++
 			return parent
 		})
 		for _, cancel := range parents {
 			cancel()
 		}
 	})
+	b.Run("OnAContextOfTheServer", func(b *testing.B) {
+		offered := make([]context.Context, aMillion)
+		for i := range offered {
+			ctx, cancel := context.WithCancelCause(context.Background())
+			_ = ctx.Done()
+			offered[i] = offer.New(ctx, cancel)
+		}
+		aMillionSessions(b, func(i int) context.Context { return offered[i] })
+	})
 }
 
-func aMillionSessions(b *testing.B, parent func() context.Context) {
-	const n = 1_000_000
+const aMillion = 1_000_000
+
+func aMillionSessions(b *testing.B, parent func(i int) context.Context) {
+	const n = aMillion
 	bench := newBench(b, dataplane.WithCache(0))
 	verified := make([]dataplane.Verified, len(bench.tokens))
 	heap := hostileHeap()
@@ -121,12 +136,23 @@ func aMillionSessions(b *testing.B, parent func() context.Context) {
 	tokenSize := float64(hostileHeap()-heap) / float64(len(verified))
 
 	stops := make([]context.CancelFunc, n) // also holds the contexts
+	heap = hostileHeap()
+	for i := range stops {
+		ctx, cancel := context.WithCancelCause(parent(i))
+		stops[i] = func() { cancel(nil) }
+		_ = ctx.Done()
+	}
+	b.ReportMetric(float64(hostileHeap()-heap)/n, "raw-B")
+	for _, stop := range stops {
+		stop()
+	}
+	clear(stops)
 	for b.Loop() {
 		heap, goroutines := hostileHeap(), runtime.NumGoroutine()
 		start := time.Now()
 		for i := range stops {
 			var session context.Context
-			session, stops[i] = verified[i%len(verified)].Bind(parent())
+			session, stops[i] = verified[i%len(verified)].Bind(parent(i))
 			_ = session.Done()
 		}
 		bound := time.Since(start)

@@ -69,7 +69,7 @@ type Validator interface {
 	// than once.
 	Close() error
 
-	claimedMesh(raw string) (string, error)
+	authenticate(ctx context.Context, raw string) (Verified, error)
 }
 
 // NewValidator returns a validator that uses the keys and the revocation lists

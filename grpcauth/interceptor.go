@@ -123,9 +123,8 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 	if err != nil {
 		return err
 	}
-	bound, release := identity.Bind(NewContext(ctx, identity))
-	defer release()
-	guarded := &guardedStream{stream: stream, ctx: bound, call: ctx, of: i, method: info.FullMethod, identity: identity}
+	guarded := &guardedStream{stream: stream, call: ctx, of: i, method: info.FullMethod, identity: identity}
+	defer guarded.bind()()
 	return guarded.serve(func() error { return handler(server, guarded) })
 }
 

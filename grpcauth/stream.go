@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/meshpass/meshpass/internal/offer"
 )
 
 // guardedStream is the stream that a handler uses. After the end of the session it
@@ -19,12 +21,17 @@ type guardedStream struct {
 	of       *interceptor
 	method   string
 	identity Identity
+	cancel   context.CancelCauseFunc // of ctx, or of its parent
 
 	mu     sync.Mutex // also held while headers and trailers are set, which does not block
 	reason error      // set when the end of the session is first seen
 
-	logged  sync.Once
-	writing sync.WaitGroup // of the status, by serveHere
+	logged sync.Once
+
+	transport statusWriter // that takes the status at the end of the session
+	serving   sync.Mutex   // not held while code of others runs: whoever ends a session needs it
+	here      bool         // serveHere is running
+	writing   sync.WaitGroup
 }
 
 // statusWriter is a stream of grpc's transports that ends with a status. Their type is
@@ -33,35 +40,66 @@ type statusWriter interface {
 	WriteStatus(*status.Status) error
 }
 
+// bind binds the session to a context for the handler. It offers that context, so that a
+// session of this module needs none of its own. It returns a function that releases both.
+func (s *guardedStream) bind() func() {
+	ctx, cancel := context.WithCancelCause(NewContext(s.call, s.identity))
+	s.ctx, s.cancel = ctx, cancel
+	offered := offer.New(ctx, s.ended)
+	bound, release := s.identity.Bind(offered)
+	offered.Withdraw()
+	if bound == ctx {
+		return release // ends the context too
+	}
+	if bound != context.Context(offered) {
+		s.ctx = bound
+	}
+	stop := context.AfterFunc(s.ctx, func() { s.ended(context.Cause(s.ctx)) })
+	return func() {
+		stop()
+		release()
+		cancel(nil)
+	}
+}
+
+// ended ends the context with the session. While serveHere is running, it also has the
+// status written.
+func (s *guardedStream) ended(reason error) {
+	s.cancel(reason)
+	s.serving.Lock()
+	defer s.serving.Unlock()
+	if s.here {
+		s.writing.Go(func() {
+			if s.end() != nil { // else the call ended, which grpc handles
+				_ = s.transport.WriteStatus(s.over()) // it fails if the peer can no longer be told
+			}
+		})
+	}
+}
+
 // serve calls the handler and returns its result. If the session ends first, the peer
 // gets the status at once, and serve returns it.
 func (s *guardedStream) serve(handler func() error) error {
-	if s.end() != nil {
-		return s.over().Err()
+	transport, ok := grpc.ServerTransportStreamFromContext(s.call).(statusWriter)
+	if !ok || s.of.separate {
+		return s.serveApart(handler)
 	}
-	if transport, ok := grpc.ServerTransportStreamFromContext(s.call).(statusWriter); ok && !s.of.separate {
-		return s.serveHere(transport, handler)
-	}
-	return s.serveApart(handler)
+	s.transport = transport
+	return s.serveHere(handler)
 }
 
-// serveHere calls the handler. At the end of the session it writes the status to the
+// serveHere calls the handler. At the end of the session the status is written to the
 // transport while the handler still runs. To grpc that is the end of the call: calls of
 // the stream in progress return, later writes of a status do nothing, and all that they
 // share is synchronised, since a failing SendMsg or RecvMsg of any goroutine does the same.
-func (s *guardedStream) serveHere(transport statusWriter, handler func() error) (err error) {
-	s.writing.Add(1)
-	stop := context.AfterFunc(s.ctx, func() {
-		defer s.writing.Done()
-		if s.end() != nil { // else the call ended, which grpc handles
-			_ = transport.WriteStatus(s.over()) // it fails if the peer can no longer be told
-		}
-	})
+func (s *guardedStream) serveHere(handler func() error) (err error) {
+	if s.begin(); s.end() != nil {
+		s.leave()
+		return s.over().Err()
+	}
 	returned := false
 	defer func() {
-		if !stop() {
-			s.writing.Wait() // so that the stream is left alone from now on
-		}
+		s.leave()
 		over := s.end() != nil
 		if !returned {
 			if value := recover(); value != nil {
@@ -80,6 +118,20 @@ func (s *guardedStream) serveHere(transport statusWriter, handler func() error) 
 	return err
 }
 
+func (s *guardedStream) begin() {
+	s.serving.Lock()
+	defer s.serving.Unlock()
+	s.here = true
+}
+
+// leave waits until the stream is left alone from now on.
+func (s *guardedStream) leave() {
+	s.serving.Lock()
+	s.here = false
+	s.serving.Unlock()
+	s.writing.Wait()
+}
+
 // serveApart calls the handler in a new goroutine. At the end of the session it returns
 // at once, so that grpc writes the status.
 //
@@ -87,6 +139,9 @@ func (s *guardedStream) serveHere(transport statusWriter, handler func() error) 
 // when it has the status: it expects that handlers leave such calls running, and
 // synchronises the shared state.
 func (s *guardedStream) serveApart(handler func() error) error {
+	if s.end() != nil {
+		return s.over().Err()
+	}
 	done := apart(handler, func(value any, stack []byte) { s.of.logPanic(s.call, "handler", s.method, value, stack) })
 	var result outcome
 	select {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/grpcauth"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/revocation"
 	"github.com/meshpass/meshpass/token"
@@ -446,3 +447,98 @@ func (s *watchedStream) SendHeader(md metadata.MD) error {
 func (s *watchedStream) SetTrailer(md metadata.MD) { s.watch.note(); s.ServerStream.SetTrailer(md) }
 func (s *watchedStream) SendMsg(m any) error       { s.watch.note(); return s.ServerStream.SendMsg(m) }
 func (s *watchedStream) RecvMsg(m any) error       { s.watch.note(); return s.ServerStream.RecvMsg(m) }
+
+func TestAnotherTokenThatAHandlerBindsEndsNoStream(t *testing.T) {
+	g := newGlobal(t)
+	another := g.issue(time.Hour)
+	bound := make(chan struct{})
+	g.service.stream = func(stream testpb.TestService_FullDuplexCallServer) error {
+		verified, err := g.validator.Validate(stream.Context(), west, zone.ScopeCP, another)
+		if err != nil {
+			return err
+		}
+		session, release := verified.Bind(stream.Context())
+		defer release()
+		close(bound)
+		<-session.Done()
+		return errors.Join(stream.Context().Err(), stream.Send(&testpb.StreamingOutputCallResponse{}))
+	}
+	g.serve(byZone(g))
+	stream := g.open(g.issue(time.Hour))
+	receive(t, bound)
+	g.revoke(another)
+	_, err := stream.Recv()
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	assert.Equal(t, io.EOF, err)
+}
+
+// boundTo is an identity whose Bind is a function.
+type boundTo func(context.Context) (context.Context, context.CancelFunc)
+
+func (b boundTo) Bind(ctx context.Context) (context.Context, context.CancelFunc) { return b(ctx) }
+
+func TestAnIdentityOfAnotherModuleMayBindAsItLikes(t *testing.T) {
+	type key struct{}
+	g := newGlobal(t)
+	raw := g.issue(time.Hour)
+	verified, err := g.validator.Validate(t.Context(), west, zone.ScopeCP, raw)
+	require.NoError(t, err)
+	other, err := g.validator.Validate(t.Context(), west, zone.ScopeCP, g.issue(time.Hour))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		bind boundTo
+		ends bool
+	}{
+		"to the context itself, for ever": {func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} }, false},
+		"to a context of its own": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			return ctx, cancel
+		}, false},
+		"to a session with a value": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, release := verified.Bind(ctx)
+			return context.WithValue(ctx, key{}, "value"), release
+		}, true},
+		"to a context with a value": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return verified.Bind(context.WithValue(ctx, key{}, "value"))
+		}, true},
+		"to two sessions, the first of which ends": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			first, release := verified.Bind(ctx)
+			both, releaseBoth := other.Bind(first)
+			return both, func() { releaseBoth(); release() }
+		}, true},
+		"to two sessions, the second of which ends": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			first, release := other.Bind(ctx)
+			both, releaseBoth := verified.Bind(first)
+			return both, func() { releaseBoth(); release() }
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began, handled := make(chan context.Context, 1), make(chan error, 1)
+			g.service.stream = func(stream testpb.TestService_FullDuplexCallServer) error {
+				began <- stream.Context()
+				_, err := stream.Recv()
+				handled <- err
+				return err
+			}
+			if c.ends { // again, for each
+				raw = g.issue(time.Hour)
+				verified, err = g.validator.Validate(t.Context(), west, zone.ScopeCP, raw)
+				require.NoError(t, err)
+			}
+			g.serve(func(context.Context, string) (grpcauth.Identity, error) { return c.bind, nil })
+			stream := g.open("")
+			ctx := receive(t, began)
+			if c.ends {
+				g.revoke(raw)
+				assert.Equal(t, codes.Unauthenticated, endOf(stream).Code())
+				assert.ErrorIs(t, context.Cause(ctx), token.ErrRevoked)
+				assert.Equal(t, codes.Unauthenticated, status.Code(receive(t, handled)))
+				return
+			}
+			assert.NoError(t, ctx.Err())
+			require.NoError(t, stream.CloseSend())
+			assert.ErrorIs(t, receive(t, handled), io.EOF)
+		})
+	}
+}

@@ -127,6 +127,16 @@ func (s Series) set(records []keystore.Record, unreadable []*keystore.Error, pre
 	return set
 }
 
+// Signing is [Series.Signing] of the records that the set was made from. The record has no
+// Data, and no Version if the store could not read it.
+func (set *PublicSet) Signing(createdBy time.Time) (keystore.Record, Serial, error) {
+	records := make([]keystore.Record, len(set.readings))
+	for i, r := range set.readings {
+		records[i] = keystore.Record{Scope: set.series.Scope(), Name: set.series.recordName(r.kind, r.serial), Version: r.version, Created: r.created}
+	}
+	return set.series.Signing(records, nil, createdBy)
+}
+
 // place returns the key of which a record holds a part. It reports a record that should be
 // one of the series and is not.
 func (set *PublicSet) place(record keystore.Record) (Serial, RecordKind, bool) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/meshpass/meshpass/internal/live"
+	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -53,30 +55,32 @@ func NewAuthenticator(validator Validator) Authenticator {
 type authenticator struct{ validator Validator }
 
 func (a authenticator) Authenticate(ctx context.Context, credential string) (Session, error) {
-	zone, scope, unreadable := a.validator.claimed(credential)
-	verified, err := a.validator.Validate(ctx, zone, scope, credential) // also refuses and logs a missing zone
-	if unreadable != nil {
-		return nil, unreadable
-	}
+	verified, err := a.validator.authenticate(ctx, credential)
 	if err != nil {
 		return nil, err
 	}
 	return verified, nil
 }
 
-// claimed returns the zone and the first scope that a token names.
-func (v validator) claimed(raw string) (zone, scope string, err error) {
-	claims, err := v.live.Claimed(raw)
+// authenticate validates a token for the zone and the first scope that it names.
+func (v validator) authenticate(ctx context.Context, raw string) (Verified, error) {
+	verified, err := v.live.ValidateClaimed(ctx, claimedUse, raw)
 	if err != nil {
-		return "", "", err
+		return Verified{}, err
 	}
+	return Verified{verified}, nil
+}
+
+// claimedUse is a live.Claimed.
+func claimedUse(claims *token.Claims) (live.Want, error) {
 	if claims.Zone.Zone == "" {
-		return "", "", fmt.Errorf("%w: it names no zone", token.ErrKind)
+		return live.Want{}, fmt.Errorf("%w: it names no zone", token.ErrKind)
 	}
+	want := live.Want{Scope: keystore.Global, Zone: claims.Zone.Zone}
 	if len(claims.Zone.Scope) > 0 {
-		scope = claims.Zone.Scope[0]
+		want.ZoneScope = claims.Zone.Scope[0]
 	}
-	return claims.Zone.Zone, scope, nil
+	return want, nil
 }
 
 // Permits reports whether the peer may use the token: the zones must be equal, and

@@ -68,7 +68,7 @@ type Validator interface {
 	// than once.
 	Close() error
 
-	claimed(raw string) (zone, scope string, err error)
+	authenticate(ctx context.Context, raw string) (Verified, error)
 }
 
 // NewValidator returns a validator that uses the keys and the revocation lists

@@ -24,7 +24,7 @@ const (
 // resource is what a node's resource says about the proxy: a Dataplane, or a ZoneIngress
 // or ZoneEgress of Kuma 2.
 type resource struct {
-	kind     string
+	kind     string // these share the memory of all of the resource
 	mesh     string
 	name     string
 	zone     string // of a ZoneIngress or ZoneEgress, optional
@@ -58,8 +58,11 @@ func resourceIn(root object) (r resource, err error) {
 	if spec, err := root.get("spec"); err != nil || spec != nil {
 		return r, errors.New(`it has the field "spec"; the fields of the specification belong beside "name"`)
 	}
-	for name, to := range map[string]*string{"type": &r.kind, "mesh": &r.mesh, "name": &r.name, "zone": &r.zone} {
-		if *to, err = root.text(name); err != nil {
+	for _, field := range [...]struct {
+		name string
+		to   *string
+	}{{"type", &r.kind}, {"mesh", &r.mesh}, {"name", &r.name}, {"zone", &r.zone}} {
+		if *field.to, err = root.text(field.name); err != nil {
 			return r, err
 		}
 	}
@@ -101,21 +104,30 @@ func resourceIn(root object) (r resource, err error) {
 	return r, err
 }
 
-// object is an object of JSON or YAML. Its values are objects, []any, strings, nil, and
-// other for what no field that is read may be.
-type object map[string]any
+// object holds the fields of an object of JSON or YAML. It is no map, since making one takes
+// longer than looking through a few fields.
+type object []field
+
+// field is a field of an object. Its value is an object, []any, a string, nil, or other for
+// what no field that is read may be.
+type field struct {
+	name  string
+	value any
+}
 
 type other struct{}
 
 // get returns a field, or nil if it is absent or null. A field that is spelled in
 // another case is refused, since some readers take it for this one.
-func (o object) get(name string) (any, error) {
-	for key := range o {
-		if key != name && strings.EqualFold(key, name) {
-			return nil, fmt.Errorf("it has the field %s, which is spelled %q", quote(key), name)
+func (o object) get(name string) (value any, err error) {
+	for _, f := range o {
+		if f.name == name {
+			value = f.value
+		} else if strings.EqualFold(f.name, name) {
+			return nil, fmt.Errorf("it has the field %s, which is spelled %q", quote(f.name), name)
 		}
 	}
-	return o[name], nil
+	return value, nil
 }
 
 func (o object) text(name string) (string, error) {
@@ -127,7 +139,7 @@ func (o object) text(name string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("%q is not a string", name)
 	}
-	return strings.Clone(text), nil
+	return text, nil
 }
 
 func (o object) object(name string) (object, error) {
@@ -152,25 +164,50 @@ func (o object) texts(name string) (map[string]string, error) {
 		return nil, fmt.Errorf("%q has %d names, the maximum is %d", name, len(field), maxTags)
 	}
 	texts := make(map[string]string, len(field))
-	for key, value := range field {
-		text, ok := value.(string)
+	for _, f := range field {
+		text, ok := f.value.(string)
 		if !ok {
-			return nil, fmt.Errorf("%q has a value that is not a string, for %s", name, quote(key))
+			return nil, fmt.Errorf("%q has a value that is not a string, for %s", name, quote(f.name))
 		}
-		texts[strings.Clone(key)] = strings.Clone(text) // not to keep all of the resource
+		texts[strings.Clone(f.name)] = strings.Clone(text) // not to keep all of the resource
 	}
 	return texts, nil
 }
 
-func (o object) add(key string, value any) error {
-	if key == mergeKey {
+// objectReader collects the fields of an object.
+type objectReader struct {
+	fields object
+	many   map[string]bool // their names, once there are more than few
+}
+
+const few = 16
+
+func (r *objectReader) add(name string, value any) error {
+	if name == mergeKey {
 		return fmt.Errorf("it has the field %q, which some readers of YAML replace by the fields of its value", mergeKey)
 	}
-	if _, twice := o[key]; twice {
-		return fmt.Errorf("it has the field %s twice", quote(key))
+	if r.has(name) {
+		return fmt.Errorf("it has the field %s twice", quote(name))
 	}
-	o[key] = value
+	r.fields = append(r.fields, field{name, value})
 	return nil
+}
+
+// has reports whether a field was added. It takes a map for many fields, so that a hostile
+// object does not take quadratic time.
+func (r *objectReader) has(name string) bool {
+	if len(r.fields) <= few {
+		return slices.ContainsFunc(r.fields, func(f field) bool { return f.name == name })
+	}
+	if r.many == nil {
+		r.many = make(map[string]bool)
+		for _, f := range r.fields {
+			r.many[f.name] = true
+		}
+	}
+	has := r.many[name]
+	r.many[name] = true
+	return has
 }
 
 // mergeKey means in YAML 1.1 that the fields of the value belong to the object around it.
@@ -179,15 +216,25 @@ const mergeKey = "<<"
 
 var errTooDeep = fmt.Errorf("nested more than %d levels deep", maxDepth)
 
+var errNotJSON = errors.New("not valid JSON")
+
 func readJSON(text string) (any, error) {
-	if !json.Valid([]byte(text)) {
-		return nil, errors.New("not valid JSON")
+	r := jsonReader{text}
+	value, err := r.value(maxDepth)
+	if r.next(); err == nil && r.rest != "" {
+		err = errNotJSON
 	}
-	return (&jsonReader{text}).value(maxDepth)
+	switch {
+	case err == nil:
+		return value, nil
+	case !json.Valid([]byte(text)):
+		return nil, errNotJSON // whatever else is wrong with it
+	}
+	return nil, err
 }
 
-// jsonReader reads valid JSON, as encoding/json does, but several times faster. Strings are
-// slices of the text where they can be.
+// jsonReader reads JSON as encoding/json does, but several times faster. Strings are slices
+// of the text where they can be.
 type jsonReader struct{ rest string }
 
 func (r *jsonReader) value(depth int) (any, error) {
@@ -196,84 +243,135 @@ func (r *jsonReader) value(depth int) (any, error) {
 	}
 	switch r.next() {
 	case '{':
-		fields := object{}
-		for r.more('}') {
-			r.next()
-			key := r.text()
-			r.next()
-			r.skip(1) // :
-			value, err := r.value(depth - 1)
-			if err != nil {
-				return nil, err
-			}
-			if err := fields.add(key, value); err != nil {
-				return nil, err
-			}
-		}
-		return fields, nil
+		return r.object(depth)
 	case '[':
 		list := []any{}
-		for r.more(']') {
+		for {
+			more, err := r.more(']', len(list) == 0)
+			if err != nil || !more {
+				return list, err
+			}
 			value, err := r.value(depth - 1)
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, value)
 		}
-		return list, nil
 	case '"':
-		return r.text(), nil
-	case 'n':
-		r.skip(len("null"))
+		return r.text()
+	}
+	switch word := r.word(); {
+	case word == "null":
 		return nil, nil
+	case json.Valid([]byte(word)): // a number, true or false
+		return other{}, nil
 	}
-	if end := strings.IndexAny(r.rest, ",]} \t\r\n"); end >= 0 {
-		r.skip(end)
-	} else {
-		r.skip(len(r.rest))
+	return nil, errNotJSON
+}
+
+// word reads up to what can follow a value.
+func (r *jsonReader) word() string {
+	end := 0
+	for end < len(r.rest) && !strings.ContainsRune(",]} \t\r\n", rune(r.rest[end])) {
+		end++
 	}
-	return other{}, nil
+	word := r.rest[:end]
+	r.skip(end)
+	return word
+}
+
+func (r *jsonReader) object(depth int) (object, error) {
+	read := objectReader{fields: make(object, 0, 8)}
+	for {
+		more, err := r.more('}', len(read.fields) == 0)
+		if err != nil || !more {
+			return read.fields, err
+		}
+		if r.next() != '"' {
+			return nil, errNotJSON
+		}
+		name, err := r.text()
+		if err != nil {
+			return nil, err
+		}
+		if r.next() != ':' {
+			return nil, errNotJSON
+		}
+		r.skip(1)
+		value, err := r.value(depth - 1)
+		if err != nil {
+			return nil, err
+		}
+		if err := read.add(name, value); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (r *jsonReader) skip(bytes int) { r.rest = r.rest[bytes:] }
 
-// next skips white space and returns the byte after it.
+// next skips white space and returns the byte after it, or 0 at the end.
 func (r *jsonReader) next() byte {
-	r.rest = strings.TrimLeft(r.rest, " \t\r\n")
-	return r.rest[0]
+	for i := range len(r.rest) {
+		switch c := r.rest[i]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			r.skip(i)
+			return c
+		}
+	}
+	r.rest = ""
+	return 0
 }
 
-// more skips the bracket or the comma before an element, and reports whether there is one.
-func (r *jsonReader) more(end byte) bool {
-	if r.next() != end {
+// more skips what is before an element, the opening bracket or a comma, or the closing
+// bracket. It reports whether there is an element.
+func (r *jsonReader) more(end byte, first bool) (bool, error) {
+	if first {
 		r.skip(1)
+		if r.next() != end {
+			return true, nil
+		}
 	}
-	if r.next() != end {
-		return true
+	switch r.next() {
+	case end:
+		r.skip(1)
+		return false, nil
+	case ',':
+		r.skip(1)
+		return true, nil
 	}
-	r.skip(1)
-	return false
+	return false, errNotJSON
 }
 
 // text reads a string.
-func (r *jsonReader) text() string {
-	end, plain := 1, true
-	for ; r.rest[end] != '"'; end++ {
-		if r.rest[end] == '\\' {
-			end++
-			plain = false
-		} else if r.rest[end] >= utf8.RuneSelf {
-			plain = false
+func (r *jsonReader) text() (string, error) {
+	for i := 1; i < len(r.rest); i++ {
+		switch c := r.rest[i]; {
+		case c == '"':
+			text := r.rest[1:i]
+			r.skip(i + 1)
+			return text, nil
+		case c == '\\' || c < ' ' || c >= utf8.RuneSelf:
+			return r.encoded(i)
 		}
 	}
-	quoted := r.rest[:end+1]
-	r.skip(len(quoted))
-	if plain {
-		return quoted[1:end]
+	return "", errNotJSON
+}
+
+// encoded reads a string that is not plain from a byte on.
+func (r *jsonReader) encoded(from int) (text string, err error) {
+	for i := from; i < len(r.rest); i++ {
+		switch r.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			err = json.Unmarshal([]byte(r.rest[:i+1]), &text)
+			r.skip(i + 1)
+			return text, err
+		}
 	}
-	var text string
-	_ = json.Unmarshal([]byte(quoted), &text) // it is valid
-	return text
+	return "", errNotJSON
 }
 
 func readYAML(text string) (any, error) {
@@ -299,7 +397,7 @@ func yamlValue(node *yaml.Node, depth int) (any, error) {
 	}
 	switch node.Kind {
 	case yaml.MappingNode:
-		fields := object{}
+		read := objectReader{fields: make(object, 0, 8)}
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key, err := yamlValue(node.Content[i], depth-1)
 			if err != nil {
@@ -313,11 +411,11 @@ func yamlValue(node *yaml.Node, depth int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			if err := fields.add(name, value); err != nil {
+			if err := read.add(name, value); err != nil {
 				return nil, err
 			}
 		}
-		return fields, nil
+		return read.fields, nil
 	case yaml.SequenceNode:
 		list := []any{}
 		for _, element := range node.Content {

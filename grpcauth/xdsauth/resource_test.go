@@ -2,6 +2,7 @@ package xdsauth
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -15,7 +16,9 @@ func FuzzJSONIsReadAsEncodingJSONReadsIt(f *testing.F) {
 		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"<<":{}}`, `{"a":"\\\"","b":"\u00e9\ud83d\ude00\ud800"}`,
 		"{\"a\":\"\u00e9\xff\"}", `"x"`, `12`, `null`, ` true `, `[[],[[]],{}]`,
 		strings.Repeat(`[`, maxDepth) + strings.Repeat(`]`, maxDepth), strings.Repeat(`[`, maxDepth-1) + `1` + strings.Repeat(`]`, maxDepth-1),
-		`{"a":1`, `{"a":1}}`, ``, `{"a":01}`,
+		`{"a":1`, `{"a":1}}`, ``, `{"a":01}`, `{,}`, `{"a":1,}`, `[,]`, `[1,]`, `[1 2]`, `[`, `{`, `{"a"`, `{"a":`, `{"a" 1}`, `{1:1}`,
+		`"a`, `"\`, `"\x"`, "\"\t\"", `tru`, `-`, `1"a"`, `nulll`, `{"a":1,"a":2`, `{"a":"\u12"}`, "{\"a\":1}\x00", "\x00",
+		manyFields(few), manyFields(few + 1), manyFields(few + 2), manyFields(2 * few), manyFields(few + 1)[:20*few],
 	} {
 		f.Add(text)
 	}
@@ -31,6 +34,15 @@ func FuzzJSONIsReadAsEncodingJSONReadsIt(f *testing.F) {
 	})
 }
 
+// manyFields is an object with so many fields and one more that is the last of them again.
+func manyFields(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, `"field-%d":"","x%d":1,`, i, i)
+	}
+	return "{" + text.String() + fmt.Sprintf(`"x%d":2}`, n-1)
+}
+
 func byTokens(from *json.Decoder, depth int) (any, error) {
 	if depth == 0 {
 		return nil, errTooDeep
@@ -41,7 +53,7 @@ func byTokens(from *json.Decoder, depth int) (any, error) {
 	}
 	switch next {
 	case json.Delim('{'):
-		fields := object{}
+		read := objectReader{fields: object{}}
 		for from.More() {
 			key, err := from.Token()
 			if err != nil {
@@ -51,12 +63,12 @@ func byTokens(from *json.Decoder, depth int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			if err := fields.add(key.(string), value); err != nil { // a key is a string
+			if err := read.add(key.(string), value); err != nil { // a key is a string
 				return nil, err
 			}
 		}
 		_, err := from.Token() // }
-		return fields, err
+		return read.fields, err
 	case json.Delim('['):
 		list := []any{}
 		for from.More() {
@@ -74,4 +86,26 @@ func byTokens(from *json.Decoder, depth int) (any, error) {
 		return next, nil
 	}
 	return other{}, nil
+}
+
+// BenchmarkResource reads a resource with one inbound, beside the check of encoding/json that
+// it is JSON.
+func BenchmarkResource(b *testing.B) {
+	const text = `{"creationTime":"0001-01-01T00:00:00Z","mesh":"default","modificationTime":"0001-01-01T00:00:00Z","name":"dp-1","networking":` +
+		`{"address":"127.0.0.1","inbound":[{"port":8080,"tags":{"kuma.io/protocol":"http","kuma.io/service":"backend"}}]},"type":"Dataplane"}`
+	b.Run("Valid", func(b *testing.B) {
+		for b.Loop() {
+			if !json.Valid([]byte(text)) {
+				b.Fatal("not JSON")
+			}
+		}
+	})
+	b.Run("Read", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := parseResource(text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

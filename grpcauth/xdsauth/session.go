@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/grpcauth"
+	"github.com/meshpass/meshpass/internal/offer"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -29,7 +30,11 @@ type session struct {
 // Bind starts the timeout for the first request.
 func (s *session) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	bound, release := s.Identity.Bind(ctx)
-	bound, s.end = context.WithCancelCause(bound)
+	end, taken := offer.End(ctx)
+	if !taken {
+		bound, end = context.WithCancelCause(bound)
+	}
+	s.end = end
 	s.timer = time.AfterFunc(s.of.timeout, func() { s.end(s.tooLate()) })
 	return bound, func() {
 		s.timer.Stop()

@@ -333,8 +333,7 @@ func (i *Issuer) followed(scope keystore.Scope) (key *signing.PrivateKey, kid st
 	if !ok {
 		return nil, "", nil, false
 	}
-	series, _ := i.family.Keys(scope)
-	record, serial, err := series.Signing(now.Records, nil, publishedBy(i.config.Now(), i.config.publishDelay))
+	record, serial, err := now.Keys.Signing(publishedBy(i.config.Now(), i.config.publishDelay))
 	if err != nil {
 		return nil, "", nil, false
 	}

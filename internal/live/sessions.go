@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/internal/expiry"
+	"github.com/meshpass/meshpass/internal/offer"
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/internal/sources"
 	"github.com/meshpass/meshpass/keystore"
@@ -67,11 +68,14 @@ func newSessions(config *Config) *sessions {
 	return s
 }
 
-// bind returns a context that ends with the token. It first adds the session to the
-// indexes and then checks the token again, so that it misses no change since the
-// validation.
+// bind returns a context that ends with the token: a new one, unless the parent is offered.
+// It first adds the session to the indexes and then checks the token again, so that it
+// misses no change since the validation.
 func (s *sessions) bind(parent context.Context, t *Verified) (context.Context, context.CancelFunc) {
-	ctx, end := context.WithCancelCause(parent)
+	ctx, end, offered := offer.Take(parent)
+	if !offered {
+		ctx, end = context.WithCancelCause(parent)
+	}
 	x := &session{token: t, end: end}
 	if !s.add(x) {
 		end(token.ErrClosed)

@@ -128,11 +128,30 @@ func (v *Validator) Close() error {
 // Validate makes all checks in order. For a remembered token it does not check
 // form and signature again.
 func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verified, error) {
+	return v.accept(ctx, want, nil, raw)
+}
+
+// ValidateClaimed is Validate for the use that the token itself names. claimed returns it
+// for claims that may not be true: the caller compares them with the peer afterwards.
+func (v *Validator) ValidateClaimed(ctx context.Context, claimed Claimed, raw string) (*Verified, error) {
+	return v.accept(ctx, Want{}, claimed, raw)
+}
+
+// Claimed returns the use for which claims are, which are without the tags. It must not
+// change them. If they are for none, the error refuses the token.
+type Claimed func(*token.Claims) (Want, error)
+
+// accept is Validate, or ValidateClaimed if claimed is not nil.
+func (v *Validator) accept(ctx context.Context, want Want, claimed Claimed, raw string) (*Verified, error) {
 	began := v.now()
 	var known digest
 	if v.cache != nil && len(raw) <= token.MaxSize {
 		known = digestOf(raw)
-		if t := v.cache.get(known); t != nil && t.scope() == want.Scope && !v.closed.Load() {
+		t := v.cache.get(known)
+		if t != nil && claimed != nil {
+			want, _ = claimed(t.Untagged()) // without an error, as when it was accepted
+		}
+		if t != nil && t.scope() == want.Scope && !v.closed.Load() {
 			err := v.decide(ctx, want, t, began)
 			if err == nil {
 				v.notice(ctx, t, false)
@@ -147,7 +166,11 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 			}
 		}
 	}
-	t, err := v.validate(ctx, want, raw, began)
+	var t *Verified
+	u, read, err := v.open(raw, claimed, &want)
+	if err == nil {
+		t, err = v.verify(ctx, want, u, read, began)
+	}
 	if err != nil {
 		v.refused(ctx, want, raw, t, began, err)
 		return nil, err
@@ -159,34 +182,30 @@ func (v *Validator) Validate(ctx context.Context, want Want, raw string) (*Verif
 	return t, nil
 }
 
-// Claimed returns what a token says, which may not be true, without the tags. It decodes no
-// token that is remembered. The caller must not change the claims.
-func (v *Validator) Claimed(raw string) (*token.Claims, error) {
-	if v.cache != nil && len(raw) <= token.MaxSize {
-		if t := v.cache.get(digestOf(raw)); t != nil {
-			return t.Untagged(), nil
-		}
+// open takes a token apart. If claimed is not nil, open reads the claims as the keys of the
+// store demand, and sets want.
+func (v *Validator) open(raw string, claimed Claimed, want *Want) (u token.Unverified, read *token.PackedClaims, err error) {
+	if v.closed.Load() {
+		return u, nil, token.ErrClosed
 	}
-	u, err := token.ParseUnverified(raw)
+	if u, err = token.ParseUnverified(raw); err != nil || claimed == nil {
+		return u, nil, err
+	}
+	packed, err := u.PackedClaims(demandsOfStore)
 	if err != nil {
-		return nil, err
+		return u, nil, err
 	}
-	claims, err := u.PackedClaims(demandsOfStore)
-	return &claims.Untagged, err
+	*want, err = claimed(&packed.Untagged)
+	return u, &packed, err
 }
 
-// validate is Validate without the cache. A Verified with an error, for the log and the
-// observers, means that the signature is good.
-func (v *Validator) validate(ctx context.Context, want Want, raw string, began setting.Instant) (*Verified, error) {
-	if v.closed.Load() {
-		return nil, token.ErrClosed
-	}
-	u, err := token.ParseUnverified(raw)
-	if err != nil {
-		return nil, err
-	}
+// verify checks a token that is not remembered. read is nil if the claims were not read yet.
+// With an error it also returns what it has read of the token, for the log and the
+// observers: a Verified means that the signature is good.
+func (v *Validator) verify(ctx context.Context, want Want, u token.Unverified, read *token.PackedClaims, began setting.Instant) (*Verified, error) {
 	header, remembered := v.headers.get(u.EncodedHeader())
 	if !remembered {
+		var err error
 		if header, err = u.HeaderOfAnyType(); err != nil {
 			return nil, err
 		}
@@ -209,7 +228,9 @@ func (v *Validator) validate(ctx context.Context, want Want, raw string, began s
 		v.headers.put(u.EncodedHeader(), header)
 	}
 	t := &Verified{validator: v, signer: k}
-	if t.claims, err = u.PackedClaims(*demands); err != nil {
+	if read != nil && *demands == demandsOfStore {
+		t.claims = *read
+	} else if t.claims, err = u.PackedClaims(*demands); err != nil {
 		return t, err
 	}
 	t.renewed = t.isRenewed()

@@ -4,13 +4,13 @@ import (
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/signing"
 )
 
-// Issuing says which records concern an issuer of the tokens of one scope. The records are
-// without their Data.
+// Issuing says what concerns an issuer of the tokens of one scope.
 type Issuing struct {
-	Records []keystore.Record // of the scope; not to be changed
-	Cutoffs []keystore.Record // those of them, and of the global scope, that hold cutoffs of its tokens
+	Keys    *signing.PublicSet
+	Cutoffs []keystore.Record // that hold cutoffs of its tokens, without their Data
 }
 
 // Issuing returns what is known for an issuer. It returns false if the store should be
@@ -21,10 +21,10 @@ func (f *Follower) Issuing(scope keystore.Scope) (in Issuing, ok bool) {
 		return in, false
 	}
 	now, own := time.Now(), s.scopes.get(scope)
-	if own == nil || len(own.reasons) > 0 || s.reading(scope, now).staleness(now, s.overdue) > 0 {
+	if own == nil || own.keys == nil || len(own.reasons) > 0 || s.reading(scope, now).staleness(now, s.overdue) > 0 {
 		return in, false
 	}
-	in.Records = own.records
+	in.Keys = own.keys
 	for _, l := range s.lists(listID{scope, true}) {
 		if l == nil {
 			continue
