@@ -141,7 +141,7 @@ func WithSigners(signers signing.Signers) IssuerOption {
 //
 // So a change, such as a new key or cutoff, counts for Issue once the validator knows of it,
 // also if this process made the change: as soon as the store announces it, or with the next
-// complete read, within half a minute. What Issue does then stays the same: the newest key
+// complete read, one every 30 s. What Issue does then stays the same: the newest key
 // signs, or nothing does. While a record of the mesh cannot be read or the validator's reads
 // fail, and once the validator is closed, Issue reads the store for each token. Renew always
 // reads it.
