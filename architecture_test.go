@@ -87,6 +87,8 @@ var mayImport = map[string][]string{
 	"metrics/otelmetrics":        {"metrics", "observe"},
 	"internal/ci/release":        {},
 	"internal/ci/testreport":     {},
+	"internal/ci/mutate":         {},
+	"internal/ci/corpus":         {},
 
 	"benchmarks": {"internal/test/engines", "internal/test/forge", "internal/test/plot",
 		"grpcauth", "grpcauth/xdsauth", "dataplane", "keystore/dir", "keystore/etcd", "keystore/postgres", "signing", "revocation", "keystore", "token"},
