@@ -1,6 +1,7 @@
 package jwks_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
@@ -24,6 +25,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(setOf(jwk("a", forge.Key(), changes), jwk("a", forge.OtherKey(), nil), jwk("b", forge.OtherKey(), changes)))
 	}
 	f.Add(`{"keys":[{"kty":"RSA","kid":"\u0061","use":null,"n":"A\n","e":"AQAB"},1,[],"a"],"own":{"a":[1e3]}}`)
+	f.Add(setOf(jwk("a", forge.Key(), members{"own": json.RawMessage("1e999")}), json.RawMessage("1e999"))) // no float64 holds it
 	f.Fuzz(func(t *testing.T, text string) {
 		set, err := jwks.Parse([]byte(text))
 		if err != nil {
@@ -33,7 +35,9 @@ func FuzzParse(f *testing.F) {
 		var document map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal([]byte(text), &document))
 		var entries []any
-		require.NoError(t, json.Unmarshal(document["keys"], &entries))
+		decoder := json.NewDecoder(bytes.NewReader(document["keys"]))
+		decoder.UseNumber()
+		require.NoError(t, decoder.Decode(&entries))
 		want := map[string]*big.Int{}
 		times := map[string]int{}
 		for _, e := range entries {

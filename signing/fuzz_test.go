@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -148,6 +149,7 @@ func FuzzKeyName(f *testing.F) {
 		}
 	}
 	f.Add("default", "dataplane-token-revocations-default")
+	f.Add("\ufffd", "dataplane-token-signing-key-\xff-1")
 	f.Fuzz(func(t *testing.T, mesh, name string) {
 		for series, pattern := range map[signing.Series]string{
 			signing.DataplaneKeys(mesh): `dataplane-token-signing-(public-|external-)?key-` + regexp.QuoteMeta(mesh),
@@ -161,6 +163,9 @@ func FuzzKeyName(f *testing.F) {
 				t.Skip("a mesh that is not UTF-8")
 			}
 			match := matches.FindStringSubmatch(name)
+			if !utf8.ValidString(name) {
+				match = nil // package regexp takes what is not UTF-8 for U+FFFD
+			}
 			var want uint64
 			if match != nil && match[2] != "" {
 				want, _ = strconv.ParseUint(match[2], 10, 64)
