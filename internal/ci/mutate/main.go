@@ -46,6 +46,7 @@ type options struct {
 	seed       uint64
 	parallel   int
 	slow       time.Duration
+	spend      time.Duration
 	least      float64
 	pause      string
 	list       bool
@@ -65,6 +66,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "`seed` of -sample")
 	flag.IntVar(&o.parallel, "parallel", 2, "`how many` mutants are tried at a time")
 	flag.DurationVar(&o.slow, "slow", 20*time.Second, "tests that take longer are left out")
+	flag.DurationVar(&o.spend, "spend", 2*time.Minute, "tests of so much time are run for a mutant, the quick ones and those of its own package first")
 	flag.Float64Var(&o.least, "least", 0, "least score of each package, in per `cent`")
 	flag.StringVar(&o.pause, "pause", "", "no test is begun while this `file` exists, so that others can measure")
 	flag.BoolVar(&o.list, "list", false, "print the mutants, and try none")
@@ -193,7 +195,7 @@ func (o options) hunt(chosen []*mutant, suites []*suite, reasons map[string]stri
 		v, known := verdicts[m.key]
 		return known && !(o.again && (v.Verdict == "survived" || v.Verdict == "unreached") && reasons[m.key] == "")
 	})
-	h := &hunt{suites: suites, killed: map[string]map[*test]int{}}
+	h := &hunt{suites: suites, spend: o.spend, killed: map[string]map[*test]int{}}
 	var mu sync.Mutex
 	var failed error
 	began, done := time.Now(), 0

@@ -20,6 +20,7 @@ type mutant struct {
 	line int
 	from string // the code
 	to   string // what becomes of it
+	moot bool   // nobody looks at what is returned beside an error
 }
 
 // edit is a change of a source file at an offset. Those of one node enclose those of
@@ -484,6 +485,14 @@ func (f *finder) constant(n ast.Expr, tv types.TypeAndValue) {
 	if !ok {
 		return
 	}
+	if f.isBesideAnError() {
+		before := len(f.mutants)
+		defer func() {
+			for _, m := range f.mutants[before:] {
+				m.moot = true
+			}
+		}()
+	}
 	switch {
 	case isDuration(t) && !isZero(tv.Value):
 		f.add(n, "twice the time", "2*("+f.text(n)+")", "mutateTwice[time.Duration](%d, ", ")")
@@ -498,6 +507,16 @@ func (f *finder) constant(n ast.Expr, tv types.TypeAndValue) {
 	case tv.Value.Kind() == constant.String && (isCase || isCompared || isArgument):
 		f.add(n, "another text", f.text(n)+` + "\x00"`, "mutateText["+kind+"](%d, ", ")")
 	}
+}
+
+// isBesideAnError tells whether a result is returned together with an error.
+func (f *finder) isBesideAnError() bool {
+	all, ok := f.parent(1).(*ast.ReturnStmt)
+	if !ok || len(all.Results) < 2 {
+		return false
+	}
+	last := all.Results[len(all.Results)-1]
+	return last != f.parent(0) && !f.info.Types[last].IsNil() && f.info.TypeOf(last).String() == "error"
 }
 
 func (f *finder) isMap(n ast.Node) bool {

@@ -119,7 +119,7 @@ func write(t *testing.T, name, text string) {
 }
 
 func inDoor() options {
-	return options{tests: []string{"visitor"}, results: "results.jsonl", parallel: 2, slow: 20 * time.Second}
+	return options{tests: []string{"visitor"}, results: "results.jsonl", parallel: 2, slow: 20 * time.Second, spend: time.Minute}
 }
 
 func TestEveryMutantOfASampleHasTheVerdictThatItsTestsDeserve(t *testing.T) {

@@ -31,6 +31,7 @@ type test struct {
 	Name    string
 	Seconds float64
 	Failed  string `json:",omitempty"` // why it takes no part: it fails in code that is not broken
+	Slow    bool   `json:",omitempty"` // it was ended, after Seconds
 	Reached []int  // ids of mutants
 
 	suite   *suite
@@ -124,6 +125,12 @@ func (s *suite) rehearse(size, parallel int, slow time.Duration, cache string) e
 	} else if err := s.rehearseAnew(size, parallel, slow, known); err != nil {
 		return err
 	}
+	again := slices.DeleteFunc(slices.Clone(s.tests), func(t *test) bool { return !t.Slow || t.Seconds >= slow.Seconds() })
+	if len(again) > 0 { // -slow is higher than it was
+		if err := s.rehearseAll(again, size, parallel, slow, known); err != nil {
+			return err
+		}
+	}
 	for _, t := range s.tests {
 		t.suite, t.reaches = s, map[int]bool{}
 		for _, id := range t.Reached {
@@ -143,8 +150,12 @@ func (s *suite) rehearseAnew(size, parallel int, slow time.Duration, known strin
 	for name := range strings.FieldsSeq(string(names)) {
 		s.tests = append(s.tests, &test{Name: name})
 	}
-	failed := make([]error, len(s.tests))
-	inParallel(parallel, len(s.tests), func(i int) { failed[i] = s.rehearseOne(s.tests[i], size, slow) })
+	return s.rehearseAll(s.tests, size, parallel, slow, known)
+}
+
+func (s *suite) rehearseAll(tests []*test, size, parallel int, slow time.Duration, known string) error {
+	failed := make([]error, len(tests))
+	inParallel(parallel, len(tests), func(i int) { failed[i] = s.rehearseOne(tests[i], size, slow) })
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
@@ -166,7 +177,7 @@ func (s *suite) rehearseOne(t *test, size int, slow time.Duration) error {
 		return err
 	}
 	o := s.run([]string{t.Name}, slow, "MUTATE_REACHED="+file.Name())
-	t.Seconds = o.took.Seconds()
+	t.Seconds, t.Slow, t.Failed, t.Reached = o.took.Seconds(), o.timeout, "", nil
 	switch {
 	case o.timeout:
 		t.Failed = fmt.Sprintf("it takes longer than %s", slow)
@@ -209,6 +220,7 @@ func inParallel(workers, n int, call func(int)) {
 // hunt looks for a test that notices mutants. It learns which tests notice what.
 type hunt struct {
 	suites []*suite
+	spend  time.Duration // the tests that are run for one mutant take so long in code that is not broken
 
 	mu     sync.Mutex
 	killed map[string]map[*test]int // by function: how often a test noticed one of its mutants
@@ -324,6 +336,10 @@ func (h *hunt) plan(m *mutant) [][]*test {
 	from, total, step := 0, 0.0, 1.5
 	for i, t := range all {
 		total += t.Seconds
+		if total > h.spend.Seconds() && i > 0 {
+			all = all[:i]
+			break
+		}
 		if total > step {
 			take(all[from : i+1])
 			from, total, step = i+1, 0, step*4

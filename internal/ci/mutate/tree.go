@@ -121,6 +121,7 @@ func load(packages []string) (*tree, error) {
 			t.mutants = append(t.mutants, find.mutants...)
 		}
 		t.folders = append(t.folders, f)
+		t.mutants = slices.DeleteFunc(t.mutants, func(m *mutant) bool { return m.moot })
 		if err := t.leaveOutWhatDoesNotCompile(f); err != nil {
 			return nil, err
 		}
@@ -292,8 +293,12 @@ func (t *tree) overlay(to string) (string, error) {
 // size is more than the id of every mutant.
 func (t *tree) size() int {
 	size := 1
-	for _, m := range t.mutants {
-		size = max(size, m.id+1)
+	for _, f := range t.folders {
+		for _, s := range f.sources {
+			for _, e := range s.edits {
+				size = max(size, e.mutant+1)
+			}
+		}
 	}
 	return size
 }
