@@ -248,3 +248,20 @@ func TestCutoffsOfAMeshCountInWholeSecondsAndFailWithTheStore(t *testing.T) {
 	_, err = revocation.PruneDataplane(ctx, down, "default", time.Hour, false)
 	assert.ErrorIs(t, err, failure)
 }
+
+func TestPruneWritesNothingIfTheFloorIsThereAndNoIDIsBelowIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystore.NewMemory()
+		list, cutoffs := revocation.Zone(), revocation.ZoneCutoffs()
+		require.NoError(t, list.Add(t.Context(), store, id7(time.Now()), id7(time.Now().Add(-75*time.Minute))))
+		var versions []string
+		for range 2 {
+			p, err := revocation.Prune(t.Context(), store, list, cutoffs, time.Hour, false)
+			require.NoError(t, err)
+			require.Zero(t, p.Dropped, "an id from the very moment of the floor stays")
+			require.Equal(t, 2, p.Kept)
+			versions = append(versions, get(t, store, revocation.Ref(cutoffs)).Version)
+		}
+		require.Equal(t, versions[0], versions[1], "the floor was written once")
+	})
+}
