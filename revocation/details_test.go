@@ -108,6 +108,8 @@ func TestUnionOfListsHasTheIDsAndTheProblemsOfAll(t *testing.T) {
 		}
 	}
 	assert.Zero(t, revocation.Lists(nil).Union().Len())
+	apart := revocation.Lists{{List: parse(t, someUUID+","+otherUUID)}, {List: parse(t, thirdUUID+","+maxUUID)}}
+	assert.Equal(t, 4, apart.Union().Len())
 }
 
 func TestNamesOfListsAreParsedStrictly(t *testing.T) {

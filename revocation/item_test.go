@@ -26,6 +26,7 @@ func TestCheckIDSaysWhatIsWrongWithAnID(t *testing.T) {
 		"\x7f":            `"\x7f" holds U+007F` + visible,
 		long[:31] + "\t":  `"` + long[:31] + `\t" holds U+0009` + visible,
 		long[:32] + "\t":  `"` + long[:32] + `"... holds U+0009` + visible,
+		long[:255] + ",":  `"` + long[:32] + `"... holds U+002C` + visible,
 		long + "x":        `"` + long[:32] + `"... is 257 bytes long, want at most 256`,
 		long + long + ",": `"` + long[:32] + `"... is 513 bytes long, want at most 256`,
 	} {
