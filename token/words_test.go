@@ -13,11 +13,12 @@ import (
 )
 
 // under reads the claims of a payload under demands.
-func under(t *testing.T, payload string, d token.Demands) (token.Claims, bool, error) {
+func under(t *testing.T, payload string, d token.Demands) (claims token.Claims, others bool, err error) {
 	t.Helper()
 	u, err := token.ParseUnverified(compact(goodHeader, payload))
 	require.NoError(t, err)
-	return u.ClaimsAndOthers(d)
+	packed, err := u.PackedClaims(d)
+	return packed.Untagged, packed.Others, err
 }
 
 func TestADemandThatIsNotMetSaysWhatTheTokenHasInstead(t *testing.T) {
@@ -57,7 +58,7 @@ func TestADemandThatIsNotMetSaysWhatTheTokenHasInstead(t *testing.T) {
 	assert.NoError(t, err, "nothing is demanded")
 }
 
-func TestClaimsAndOthersTellsWhetherATokenHasClaimsThatAreIgnored(t *testing.T) {
+func TestPackedClaimsTellWhetherATokenHasClaimsThatAreIgnored(t *testing.T) {
 	for payload, want := range map[string]bool{
 		`{"Mesh":"default"}`: false, `{"Mesh":"default","Node":"n-1"}`: true, `{"Mesh":"default","iss":"me"}`: true,
 		`{"Mesh":"default","name":"dp-1"}`: true,
