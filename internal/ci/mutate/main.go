@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -282,13 +283,14 @@ func report(chosen, all []*mutant, verdicts map[string]verdict, reasons map[stri
 	type row struct{ mutants, killed, timeout, equivalent, survived int }
 	rows := map[string]*row{}
 	var order []string
-	exists := map[string]bool{}
+	exists, read := map[string]bool{}, map[string]bool{}
 	for _, m := range all {
-		exists[m.key] = true
+		exists[m.key], read[m.pkg] = true, true
 	}
 	var wrong []error
 	for key := range reasons {
-		if !exists[key] {
+		file, _, _ := strings.Cut(key, " | ")
+		if read[path.Dir(file)] && !exists[key] {
 			wrong = append(wrong, fmt.Errorf("the list of equivalents names a mutant that does not exist: %s", key))
 		}
 	}
