@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/jitter"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
@@ -93,7 +93,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 			pause = rotationRetry
 		}
 		// Jitter keeps replicas from acting at the same moment.
-		timer := time.NewTimer(max(pause, 0) + rand.N(time.Second))
+		timer := time.NewTimer(max(pause, 0) + jitter.N(time.Second))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
