@@ -72,6 +72,7 @@ var mayImport = map[string][]string{
 	"internal/test/verdicts":    {"dataplane", "keystore/dir", "token"},
 	"internal/test/filesystems": {},
 	"internal/test/plot":        {},
+	"internal/test/simulation":  {"internal/jitter", "audit", "dataplane", "revocation", "signing", "keystore", "token"},
 	"internal/test/scene":       {"internal/test/forge", "dataplane", "zone", "observe", "signing", "keystore", "token"},
 	"internal/test/storetest":   {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
 
