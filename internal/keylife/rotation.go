@@ -1,6 +1,7 @@
 package keylife
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 		external, due = keys[newest].Serial, now.Add(rotationCheck)
 	} else if !due.After(now) {
 		next, err := nextSerial(keys)
-		if err != nil {
+		if err = cmp.Or(err, checkCurrent(store)); err != nil {
 			return time.Time{}, external, err
 		}
 		private, err := signing.Generate(r.Bits)
