@@ -183,6 +183,11 @@ func (h *History) lagged(replica int, moment, at time.Duration) (until time.Dura
 // rule notes that a rule was broken, and by what.
 func (h *History) rule(name string, broken bool, by ...any) {
 	if broken {
+		for i, x := range by {
+			if c, ok := x.(*Change); ok && c != nil {
+				by[i] = *c
+			}
+		}
 		h.wrong = append(h.wrong, name+": "+fmt.Sprintf("%+v", by))
 	}
 }

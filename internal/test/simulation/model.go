@@ -68,11 +68,11 @@ func (h *History) judgeAnswer(a Answer, t *Token) {
 	good = good && late < t.ExpiresAt+leeway && early >= t.NotBefore-leeway && t.IssuedAt <= early+3*skew
 	switch a.Class {
 	case Accepted:
-		c := h.overdue(a.Replica, t, a.Start, h.Settings.MaxStale, away)
-		h.rule("accepted too late", c != nil, a, c)
+		c := h.overdue(a.Replica, t, a.Start, a.End, h.Settings.MaxStale, away)
+		h.rule("accepted too late", c != nil, a, *t, c)
 		h.rule("accepted at another time", early >= t.ExpiresAt+leeway || late < t.NotBefore-leeway, a, *t)
 	case Invalid:
-		h.rule("a good token is refused", good && (since == 0 || a.Start > h.known(a.Replica, since-2*fullRead, since, a.Start, never, dark)), a, *t)
+		h.rule("a good token is refused", good && (since == 0 || a.Start > h.known(a.Replica, since-2*fullRead, since, a.End, never, dark)), a, *t)
 	case Unavailable:
 		h.rule("not known without a reason", !h.mayNotKnow(a.Replica, t, a.Start, a.End, time.Duration(h.Settings.MaxStale)), a, *t)
 	}
@@ -91,7 +91,7 @@ func (h *History) judgeSession(s Session, t *Token) {
 	left := t.ExpiresAt + leeway - s.Start - h.ahead(s.Replica, s.Start) // when it began
 	for at := s.Start; at+check < s.End; at += time.Second {
 		early, _ := h.clock(s.Replica, at, at+check)
-		c := h.overdue(s.Replica, t, at, h.Settings.SessionMaxStale, dark)
+		c := h.overdue(s.Replica, t, at, at, h.Settings.SessionMaxStale, dark)
 		if c != nil || at-s.Start > left || early >= t.ExpiresAt+leeway {
 			h.rule("a session outlives its token", true, s, *t, c)
 			break
@@ -147,10 +147,11 @@ func (h *History) goodSince(t *Token, until time.Duration) (since time.Duration,
 	return since, since < until
 }
 
-// overdue returns a change because of which a replica must refuse a token by now.
-func (h *History) overdue(replica int, t *Token, at time.Duration, maxStale Span, why []string) *Change {
+// overdue returns a change because of which a replica must refuse a token if it is asked
+// at start and answers at end.
+func (h *History) overdue(replica int, t *Token, start, end time.Duration, maxStale Span, why []string) *Change {
 	for i, c := range h.Changes {
-		if !h.stands(c, t, at) {
+		if !h.stands(c, t, end) {
 			continue
 		}
 		heard := c.Start
@@ -159,7 +160,7 @@ func (h *History) overdue(replica int, t *Token, at time.Duration, maxStale Span
 				heard = min(heard, before.Start)
 			}
 		}
-		if at > h.known(replica, heard, c.End, at, max(time.Duration(maxStale), check), why) {
+		if start > h.known(replica, heard, c.End, end, max(time.Duration(maxStale), check), why) {
 			return &h.Changes[i]
 		}
 	}

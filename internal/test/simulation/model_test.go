@@ -118,6 +118,11 @@ func TestModel(t *testing.T) {
 		{"a revoked token is accepted where the store is not away", calm().fails(faultDown, 1, 90, 300).changes(revoked, 99, 100, true).answers(0, 155, Accepted), "accepted too late"},
 		{"a revoked token is accepted long after the store came back", calm().fails(faultDown, 0, 90, 110).changes(revoked, 99, 100, true).answers(0, 159, Accepted), "accepted too late"},
 		{"a revoked token is accepted by an older state", calm().changes(revoked, 99, 100, true).fails(faultLag, 0, 105, 130).answers(0, 129, Accepted), none},
+		{"a revoked token is accepted by an older state that was read meanwhile", func() *History {
+			h := calm().changes(revoked, 99, 100, true).fails(faultLag, 0, 110, 130).answers(0, 109, Accepted)
+			h.Answers[0].End = sec(110.5)
+			return h
+		}(), none},
 		{"a revoked token is accepted by a state that is not so old", calm().changes(revoked, 99, 100, true).fails(faultLag, 0, 125, 150).answers(0, 149, Accepted), "accepted too late"},
 		{"a revoked token is accepted while its list is unreadable", calm().changes(revoked, 99, 100, true).fails(faultList, 0, 100, 130).answers(0, 150, Accepted), "accepted too late"},
 		{"a restored token is refused at once", calm().changes(revoked, 99, 100, true).changes(restored, 199, 200, true).answers(0, 201, Invalid), none},
