@@ -311,7 +311,7 @@ func (w *watch) announce(scope keystore.Scope) {
 	}
 	at := c.now() + c.delay(100*time.Millisecond, "announced", scope)
 	if n := len(w.pending); n > 0 {
-		at = max(at, w.pending[n-1].at) // in order
+		at = max(at, w.pending[n-1].at+1) // in order, and no two at the same moment
 	}
 	w.pending = append(w.pending, announcement{at, scope})
 	select {
