@@ -46,9 +46,10 @@ func (h *History) Judge() []string {
 // judgeToken judges how a token was issued or renewed.
 func (h *History) judgeToken(t *Token) {
 	first := h.token(t.Lineage)
+	early, _ := h.clock(t.Replica, t.Start, t.End)
 	h.rule("renewal is dated anew", t.IssuedAt != first.IssuedAt || t.Made != first.Made, *t)
 	for _, k := range h.Keys {
-		signs := k.Made+time.Duration(h.Settings.PublishDelay) < t.Start+min(0, h.ahead(t.Replica, t.Start))
+		signs := k.Made+time.Duration(h.Settings.PublishDelay) < min(t.Start, early)
 		removed := slices.ContainsFunc(h.Changes, func(c Change) bool { return c.What == KeyRemoved && c.Serial == k.Serial && c.Start < t.End })
 		h.rule("an older key signs", k.Serial > t.Serial && signs && !removed && h.lagged(t.Replica, k.Made, t.End) == 0, *t, k)
 	}

@@ -180,6 +180,8 @@ func TestModel(t *testing.T) {
 		{"an older key signs although the newer one cannot be read", calm().key(2, 50).fails(faultKey, 0, 55, 70).issues(calm().Tokens[0], 2, later(1, 60)), "an older key signs"},
 		{"an older key signs by an older state", calm().key(2, 50).fails(faultLag, 0, 55, 70).issues(calm().Tokens[0], 2, later(1, 60)), none},
 		{"an older key signs before the publish delay", calm().delay(20).key(2, 50).issues(calm().Tokens[0], 2, later(1, 60)), none},
+		{"an older key signs since the clock was set back meanwhile", calm().delay(5).sets(Clock{0, sec(60.1), -sec(90), 0}).key(2, 50).issues(calm().Tokens[0], 2,
+			func(x *Token) { later(1, 60)(x); x.End += sec(1) }), none},
 		{"an older key signs after the publish delay", calm().delay(5).key(2, 50).issues(calm().Tokens[0], 2, later(1, 60)), "an older key signs"},
 		{"a removed key signs", calm().changes(removed, 9, 10, true).issues(calm().Tokens[0], 2, later(1, 60)), "issued what is refused"},
 		{"a token is dated before a cutoff", calm().changes(cutOff, 9, 10, true).issues(calm().Tokens[0], 2, later(1, 60)), "issued what is refused"},

@@ -67,7 +67,7 @@ func report(t *testing.T, plan Plan) {
 }
 
 func TestSimulationTakesTheSameCourseEachTime(t *testing.T) {
-	for seed := range uint64(storetest.Repeat(5, 500)) {
+	for seed := range uint64(storetest.Repeat(5, 20)) {
 		_, first := Run(t, NewPlan(seed), true)
 		_, second := Run(t, NewPlan(seed), true)
 		for i := range min(len(first), len(second)) {
