@@ -21,7 +21,7 @@ const module = "github.com/meshpass/meshpass"
 var mayImport = map[string][]string{
 	"":         {},
 	"token":    {"internal/strictjson"},
-	"keystore": {"token"},
+	"keystore": {"internal/jitter", "token"},
 	"audit":    {"token"},
 	"observe":  {"token"},
 
@@ -30,9 +30,10 @@ var mayImport = map[string][]string{
 	"keystore/keystoretest": {"keystore"},
 
 	"signing":    {"internal/keyfile", "keystore", "token"},
-	"revocation": {"audit", "keystore", "token"},
+	"revocation": {"internal/jitter", "audit", "keystore", "token"},
 	"jwks":       {"internal/keyfile", "internal/strictjson", "signing", "token"},
 
+	"internal/jitter":     {},
 	"internal/limit":      {},
 	"internal/expiry":     {},
 	"internal/offer":      {},
@@ -40,10 +41,10 @@ var mayImport = map[string][]string{
 	"internal/setting":    {"observe"},
 	"internal/keyfile":    {},
 	"internal/strictjson": {},
-	"internal/replica":    {"internal/limit", "observe", "signing", "revocation", "keystore", "token"},
+	"internal/replica":    {"internal/jitter", "internal/limit", "observe", "signing", "revocation", "keystore", "token"},
 	"internal/sources":    {"internal/limit", "observe", "signing", "keystore", "token"},
-	"internal/keylife":    {"internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
-	"internal/live": {"audit", "internal/expiry", "internal/keylife", "internal/limit", "internal/offer", "internal/replica", "internal/setting", "internal/sources",
+	"internal/keylife":    {"internal/jitter", "internal/replica", "internal/setting", "audit", "observe", "signing", "revocation", "keystore", "token"},
+	"internal/live": {"audit", "internal/expiry", "internal/jitter", "internal/keylife", "internal/limit", "internal/offer", "internal/replica", "internal/setting", "internal/sources",
 		"observe", "signing", "revocation", "keystore", "token"},
 
 	"dataplane": {"internal/keylife", "internal/live", "internal/replica", "internal/setting",
@@ -71,6 +72,7 @@ var mayImport = map[string][]string{
 	"internal/test/verdicts":    {"dataplane", "keystore/dir", "token"},
 	"internal/test/filesystems": {},
 	"internal/test/plot":        {},
+	"internal/test/simulation":  {"internal/jitter", "audit", "dataplane", "revocation", "signing", "keystore", "token"},
 	"internal/test/scene":       {"internal/test/forge", "dataplane", "zone", "observe", "signing", "keystore", "token"},
 	"internal/test/storetest":   {"internal/test/forge", "audit", "dataplane", "zone", "revocation", "signing", "keystore/sealed", "keystore", "token"},
 

@@ -2,8 +2,9 @@ package keystore
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
+
+	"github.com/meshpass/meshpass/internal/jitter"
 )
 
 const (
@@ -69,7 +70,7 @@ func followWatch(ctx context.Context, watcher Watcher, changed func(Scope)) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause/2)): // so that not all processes that lost it begin at once
+		case <-time.After(pause/2 + jitter.N(pause/2)): // so that not all processes that lost it begin at once
 		}
 		pause = min(2*pause, maxWatchPause)
 	}

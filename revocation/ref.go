@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/jitter"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
@@ -233,7 +233,7 @@ func edit(ctx context.Context, store keystore.KeyStore, r Ref, makes bool, chang
 			return exists, err
 		}
 		// A random pause keeps writers that collided from colliding again.
-		timer := time.NewTimer(rand.N(pause))
+		timer := time.NewTimer(jitter.N(pause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -39,6 +39,8 @@ var family = &replica.Family{
 // be read, and signing.ErrNoKey if the store holds only public keys, as the store
 // of a zone does: another control plane creates the private keys. Errors of the
 // store are returned as they are.
+// It matches token.ErrUnavailable if the store has answered from a copy that may be behind
+// (keystore.Lagger), since no serial may be given twice.
 func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error) {
 	return keylife.EnsureKey(ctx, store, signing.ZoneKeys())
 }
@@ -52,6 +54,8 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error
 // does. It matches keystore.ErrExists if another caller added the same serial at
 // the same time. It matches keystore.ErrNameTaken if the store allows each name
 // only once and another scope has this name.
+// It matches token.ErrUnavailable if the store has answered from a copy that may be behind
+// (keystore.Lagger), since no serial may be given twice.
 func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
 	return keylife.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
@@ -75,6 +79,8 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 // store, is this one; signing.ErrNoKey if the store holds only copies of public keys, as
 // the store of a zone does; and keystore.ErrExists and keystore.ErrNameTaken as for
 // [AddKey].
+// It matches token.ErrUnavailable if the store has answered from a copy that may be behind
+// (keystore.Lagger), since no serial may be given twice.
 func AddExternalKey(ctx context.Context, store keystore.KeyStore, key *signing.PublicKey) (signing.Key, error) {
 	return keylife.AddExternalKey(ctx, store, signing.ZoneKeys(), key)
 }

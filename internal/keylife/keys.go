@@ -4,6 +4,7 @@
 package keylife
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	key, err := signingKey(ctx, store, series)
 	if !errors.Is(err, signing.ErrNoKey) || errors.Is(err, errPublicOnly) {
 		return key, err
+	}
+	if err := checkCurrent(store); err != nil {
+		return signing.Key{}, fmt.Errorf("creating the first key: %w", err)
 	}
 	private, err := signing.Generate(signing.DefaultBits)
 	if err != nil {
@@ -49,6 +53,7 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	if err == nil && len(keys) == 0 {
 		err = fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
+	err = cmp.Or(err, checkCurrent(store))
 	if err != nil {
 		return signing.Key{}, fmt.Errorf("adding a key: %w", err)
 	}
@@ -74,7 +79,7 @@ func AddExternalKey(ctx context.Context, store keystore.KeyStore, series signing
 		return present, err
 	}
 	next, err := nextSerial(keys)
-	if err != nil {
+	if err = cmp.Or(err, checkCurrent(store)); err != nil {
 		return signing.Key{}, fmt.Errorf("adding a key: %w", err)
 	}
 	action := audit.AddKey
@@ -91,6 +96,15 @@ func AddExternalKey(ctx context.Context, store keystore.KeyStore, series signing
 		}
 	}
 	return signing.Key{}, fmt.Errorf("adding key %d: another caller added it at the same time: %w", next, err)
+}
+
+// checkCurrent returns an error if the keys that the store has just listed may be those of
+// some time ago: the next serial may have been given since, and its key removed.
+func checkCurrent(store keystore.KeyStore) error {
+	if lagger, ok := store.(keystore.Lagger); ok && lagger.MayLag() {
+		return fmt.Errorf("%w: the keys were read from a copy of the store that may be behind, and no serial may be given twice", token.ErrUnavailable)
+	}
+	return nil
 }
 
 // findExternal returns the newest key if it is the external one with this public half.

@@ -1,15 +1,16 @@
 package keylife
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/meshpass/meshpass/audit"
+	"github.com/meshpass/meshpass/internal/jitter"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/signing"
 )
@@ -93,7 +94,7 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 			pause = rotationRetry
 		}
 		// Jitter keeps replicas from acting at the same moment.
-		timer := time.NewTimer(max(pause, 0) + rand.N(time.Second))
+		timer := time.NewTimer(max(pause, 0) + jitter.N(time.Second))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -126,7 +127,7 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 		external, due = keys[newest].Serial, now.Add(rotationCheck)
 	} else if !due.After(now) {
 		next, err := nextSerial(keys)
-		if err != nil {
+		if err = cmp.Or(err, checkCurrent(store)); err != nil {
 			return time.Time{}, external, err
 		}
 		private, err := signing.Generate(r.Bits)

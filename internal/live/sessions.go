@@ -3,11 +3,11 @@ package live
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/meshpass/meshpass/internal/expiry"
+	"github.com/meshpass/meshpass/internal/jitter"
 	"github.com/meshpass/meshpass/internal/offer"
 	"github.com/meshpass/meshpass/internal/replica"
 	"github.com/meshpass/meshpass/internal/sources"
@@ -104,7 +104,7 @@ func (s *sessions) add(x *session) bool {
 	if left := s.queue.Left(x); s.jitter > 0 && left > 1 {
 		// At most half of the time left, so that a token that soon expires still
 		// gets a session.
-		early = rand.N(min(s.jitter, left/2))
+		early = jitter.N(min(s.jitter, left/2))
 	}
 	s.queue.Add(x, early)
 

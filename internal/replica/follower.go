@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/meshpass/meshpass/internal/jitter"
 	"github.com/meshpass/meshpass/internal/limit"
 	"github.com/meshpass/meshpass/keystore"
 )
@@ -306,7 +306,7 @@ func (f *Follower) endAll(a answer) {
 	}
 	ended := time.Now()
 	interval, took := f.interval(), ended.Sub(a.began)
-	f.fullRead, f.fullDue = a.began, later(a.began.Add(interval-rand.N(interval/10)), ended.Add(min(took, interval)))
+	f.fullRead, f.fullDue = a.began, later(a.began.Add(interval-jitter.N(interval/10)), ended.Add(min(took, interval)))
 	if a.err != nil {
 		next := *prev
 		next.full.failed, next.full.err = a.began, a.err

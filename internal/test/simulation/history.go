@@ -1,0 +1,198 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// History is what was seen of a deployment from outside. Times are from its beginning on a
+// clock that is always right, unless they say otherwise.
+type History struct {
+	Settings Settings
+	Faults   []Fault
+	Keys     []Key
+	Tokens   []Token
+	Changes  []Change
+	Answers  []Answer
+	Sessions []Session
+	Started  []Start
+	Clocks   []Clock
+	End      time.Duration // nothing has failed for a minute then
+
+	wrong []string // as Judge has found
+}
+
+// Key is a record of a signing key that the store has created.
+type Key struct {
+	Serial int
+	Made   time.Duration
+}
+
+// Token is a token that was issued or renewed.
+type Token struct {
+	Number     int
+	Lineage    int // the number of the first one
+	Replica    int
+	Start, End time.Duration // of the call
+	Serial     int           // of its key
+	Name       string
+
+	// What it says, from the beginning of the simulation.
+	Made, IssuedAt, NotBefore, ExpiresAt time.Duration
+}
+
+// Change is an operator's change of what is good.
+type Change struct {
+	What       What
+	Start, End time.Duration // of the call
+	Done       bool          // the call has succeeded; otherwise nobody knows
+	Lineage    int           // for Revoked and Restored
+	Serial     int           // for KeyRemoved
+	Name       string        // of the proxy, for CutOff and Uncut; empty: all proxies
+	Before     time.Duration // for CutOff, Uncut and Pruned: the moment, on the right clock
+}
+
+// What is a kind of Change.
+type What string
+
+// The kinds of Change.
+const (
+	Revoked        What = "revoked"
+	Restored       What = "restored"
+	KeyRemoved     What = "key removed"
+	CutOff         What = "cut off"
+	Uncut          What = "cutoff removed"
+	Pruned         What = "pruned" // ids from before the floor are revoked
+	MadeGlobalList What = "global list made"
+)
+
+// Class is the class of an answer.
+type Class string
+
+// The classes of answers.
+const (
+	Accepted    Class = "accepted"
+	Invalid     Class = "invalid"
+	Unavailable Class = "unavailable"
+)
+
+// Answer is the answer of a replica about a token.
+type Answer struct {
+	Replica    int
+	Token      int // its number
+	Start, End time.Duration
+	Class      Class
+	Reason     string
+}
+
+// Session is a context that was bound to a token.
+type Session struct {
+	Replica    int
+	Token      int
+	Start, End time.Duration
+	Cause      Class // why it ended; Accepted if it expired, or its validator was closed
+	Reason     string
+}
+
+// Start is when a replica began to validate.
+type Start struct {
+	Replica int
+	At      time.Duration
+}
+
+// Clock says how a replica's wall clock goes from a moment on. Before the first one it is
+// right.
+type Clock struct {
+	Replica int
+	At      time.Duration
+	Ahead   time.Duration // at that moment
+	PerHour time.Duration // what it gains
+}
+
+// ahead returns by how much the clock of a replica is ahead at a moment.
+func (h *History) ahead(replica int, at time.Duration) (ahead time.Duration) {
+	for _, c := range h.Clocks {
+		if c.Replica == replica && c.At <= at {
+			ahead = c.Ahead + time.Duration(float64(c.PerHour)*(at-c.At).Hours())
+		}
+	}
+	return ahead
+}
+
+// changesOfClock returns the moments between two others at which a clock was set, and those
+// just before.
+func (h *History) changesOfClock(replica int, from, to time.Duration) (moments []time.Duration) {
+	for _, c := range h.Clocks {
+		if c.Replica == replica && from < c.At && c.At < to {
+			moments = append(moments, c.At-1, c.At)
+		}
+	}
+	return moments
+}
+
+// clock returns what a replica's clock showed between two moments, at least and at most.
+func (h *History) clock(replica int, from, to time.Duration) (early, late time.Duration) {
+	early, late = never, -never
+	for _, at := range append(h.changesOfClock(replica, from, to), from, to) {
+		early, late = min(early, at+h.ahead(replica, at)), max(late, at+h.ahead(replica, at))
+	}
+	return early, late
+}
+
+// token returns the token with a number.
+func (h *History) token(number int) *Token {
+	return &h.Tokens[slices.IndexFunc(h.Tokens, func(t Token) bool { return t.Number == number })]
+}
+
+// made returns when a key was there.
+func (h *History) made(serial int) time.Duration {
+	return h.Keys[slices.IndexFunc(h.Keys, func(k Key) bool { return k.Serial == serial })].Made
+}
+
+// started returns when a replica last began to validate.
+func (h *History) started(replica int, by time.Duration) (at time.Duration) {
+	for _, s := range h.Started {
+		if s.Replica == replica && s.At <= by {
+			at = max(at, s.At)
+		}
+	}
+	return at
+}
+
+// faults returns how long faults of some kinds lasted for a replica, each with its tail.
+func (h *History) faults(kinds []string, replica int, from, to time.Duration) (sum time.Duration) {
+	for _, f := range h.Faults {
+		if slices.Contains(kinds, f.Kind) && (f.Replica == replica || ofRecords(f.Kind)) {
+			sum += max(0, min(to, time.Duration(f.At+f.For)+tail)-max(from, time.Duration(f.At)))
+		}
+	}
+	return sum
+}
+
+// lagged returns until when a replica may have read a state from before a moment, or 0.
+func (h *History) lagged(replica int, moment, at time.Duration) (until time.Duration) {
+	for _, f := range h.Faults {
+		if f.Kind == faultLag && f.Replica == replica && time.Duration(f.At) < at && moment > time.Duration(f.At-f.Lag)-check {
+			until = max(until, time.Duration(f.At+f.For)+check)
+		}
+	}
+	return until
+}
+
+// rule notes that a rule was broken, and by what.
+func (h *History) rule(name string, broken bool, by ...any) {
+	if broken {
+		for i, x := range by {
+			if c, ok := x.(*Change); ok && c != nil {
+				by[i] = *c
+			}
+		}
+		h.wrong = append(h.wrong, name+": "+fmt.Sprintf("%+v", by))
+	}
+}
+
+// interval is the longest time between reads of everything.
+func (h *History) interval() time.Duration {
+	return min(fullRead, max(time.Duration(min(h.Settings.MaxStale, h.Settings.SessionMaxStale)), check))
+}
