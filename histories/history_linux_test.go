@@ -18,6 +18,7 @@ import (
 	"github.com/meshpass/meshpass/histories/check"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/dir"
+	"github.com/meshpass/meshpass/keystore/kubernetes"
 	"github.com/meshpass/meshpass/revocation"
 )
 
@@ -40,6 +41,10 @@ type child struct {
 type storage struct {
 	Dir string
 	UID int // the user, if it is not the same
+
+	Postgres   string   // a connection string
+	Etcd       []string // endpoints
+	Kubernetes *access
 }
 
 func (s storage) open() (keystore.KeyStore, error) {
@@ -51,6 +56,12 @@ func (s storage) open() (keystore.KeyStore, error) {
 	switch {
 	case s.Dir != "":
 		return dir.Open(s.Dir)
+	case s.Postgres != "":
+		return openPostgres(s.Postgres)
+	case s.Etcd != nil:
+		return openEtcd(s.Etcd)
+	case s.Kubernetes != nil:
+		return kubernetes.Open(s.Kubernetes.config(), namespace)
 	}
 	return nil, errors.New("no storage is named")
 }
@@ -161,7 +172,6 @@ func TestHistoryOfDirectory(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(volume) })
 	require.NoError(t, os.Chmod(volume, 0o755))
 	s := storage{Dir: filepath.Join(volume, "keys")}
-	const back = time.Second
 	var faults []fault
 	if err := syscall.Mount("tmpfs", volume, "tmpfs", 0, "size=4m,mode=755"); err != nil {
 		t.Logf("without a full disk, since none can be mounted: %v", err)

@@ -3,6 +3,7 @@ package histories
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -30,7 +31,8 @@ const (
 	unheard       // answers are not delivered: the connection is closed instead
 )
 
-const slowness = 70 * time.Millisecond
+// slowness is the time of a message while a path is slow.
+func slowness() time.Duration { return 20*time.Millisecond + rand.N(100*time.Millisecond) }
 
 // proxy is a path over connections.
 type proxy struct {
@@ -122,7 +124,7 @@ func (p *proxy) pass(l *link, from, to net.Conn, answers bool) {
 			return
 		}
 		if mode == slow {
-			time.Sleep(20*time.Millisecond + time.Duration(time.Now().UnixNano())%(100*time.Millisecond))
+			time.Sleep(slowness())
 		}
 		<-thawed
 		if n > 0 {
@@ -190,7 +192,7 @@ func (g *gate) enter(ctx context.Context) error {
 		case cut:
 			return errCut
 		case slow:
-			rest(ctx, 20*time.Millisecond+time.Duration(time.Now().UnixNano())%(100*time.Millisecond))
+			sleep(ctx, slowness())
 			return ctx.Err()
 		case frozen:
 			select {
@@ -199,10 +201,14 @@ func (g *gate) enter(ctx context.Context) error {
 				return ctx.Err()
 			}
 		default:
+			sleep(ctx, time.Duration(rand.Float64()*float64(usual)))
 			return ctx.Err()
 		}
 	}
 }
+
+// usual is the longest time of a message while all is well.
+const usual = 8 * time.Millisecond
 
 // leave waits until an answer may pass: what was done is done.
 func (g *gate) leave(ctx context.Context, err error) error {

@@ -49,6 +49,7 @@ type fault struct {
 
 	breaks, mends func(tb testing.TB)
 	lasts         time.Duration
+	over          time.Duration // after which it concerns no replica any more, if that is before it is mended
 	recovery      time.Duration // documented: see check.Event
 }
 
@@ -338,7 +339,7 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 	return r
 }
 
-func (r *run) sleep(long time.Duration) { rest(r.tb.Context(), long) }
+func (r *run) sleep(long time.Duration) { sleep(r.tb.Context(), long) }
 
 // prepare makes the first keys and, where it is possible, the global revocation list.
 func (r *run) prepare() {
@@ -352,17 +353,21 @@ func (r *run) make(f fault) {
 	r.faults++
 	e := r.note(check.Event{Process: f.of, Do: check.Fault, Why: f.what, Start: now(), Recovery: f.recovery})
 	f.breaks(r.tb)
+	if e.End = now() + int64(f.over); f.over > 0 {
+		r.note(e)
+	}
 	r.sleep(f.lasts)
 	if f.mends != nil {
 		f.mends(r.tb)
 	}
-	e.End = now()
-	r.note(e)
+	if f.over == 0 {
+		e.End = now()
+		r.note(e)
+	}
 }
 
 // all returns each kind of fault once, for a replica that is drawn.
 func (r *run) all() []fault {
-	const back = time.Second // the documented time until a store that was away is read again
 	faults := slices.Clone(r.d.faults)
 	on := func(w *worker, what string, m mode, lasts, recovery time.Duration) {
 		faults = append(faults, fault{what: what, of: w.replica, lasts: lasts, recovery: recovery,

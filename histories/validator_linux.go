@@ -72,7 +72,7 @@ func (v *validator) work(ctx context.Context, pace time.Duration) {
 				if t, ok := v.pick(); ok {
 					v.validate(check.Validate, t)
 				}
-				rest(ctx, time.Duration(rand.Float64()*2*float64(pace)))
+				sleep(ctx, time.Duration(rand.Float64()*2*float64(pace)))
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func (v *validator) work(ctx context.Context, pace time.Duration) {
 					continue
 				}
 				if rand.IntN(2) == 0 { // what happens between validating and binding counts
-					rest(ctx, time.Duration(rand.Float64()*float64(time.Second)))
+					sleep(ctx, time.Duration(rand.Float64()*float64(time.Second)))
 				}
 				v.bind(t, verified)
 			}

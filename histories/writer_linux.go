@@ -21,7 +21,7 @@ import (
 var meshes = []string{"beside-kuma", "default"}
 
 const (
-	callTimeout = 3 * time.Second
+	callTimeout = 1500 * time.Millisecond
 	keysKept    = 3                      // of a mesh, until old ones are removed
 	slot        = 2 * time.Second        // for which all writers use the same record
 	registers   = keystore.Scope("data") // the scope of the records
@@ -47,7 +47,6 @@ type owned struct {
 	given
 	revoked bool
 	cutoff  *dataplane.Cutoff
-	global  bool // the cutoff is in the global scope
 	retired bool
 }
 
@@ -57,20 +56,49 @@ func (w *writer) write(ctx context.Context, pace time.Duration) {
 		w.firstKey(ctx, mesh)
 	}
 	var busy sync.WaitGroup
-	for _, work := range []func(context.Context){w.work, w.register} {
+	again := func(pace time.Duration, work func(context.Context)) {
 		busy.Go(func() {
 			for ctx.Err() == nil {
-				limited, cancel := context.WithTimeout(quiet(ctx), callTimeout)
-				work(limited)
-				cancel()
-				rest(ctx, time.Duration(rand.Float64()*2*float64(pace)))
+				w.call(ctx, work)
+				sleep(ctx, time.Duration(rand.Float64()*2*float64(pace)))
 			}
 		})
 	}
+	again(pace, w.register)
+	again(2*time.Second, w.keys)
+	busy.Go(func() {
+		for ctx.Err() == nil {
+			if now()%int64(round) < int64(round-calm) {
+				w.call(ctx, w.work)
+				sleep(ctx, time.Duration(rand.Float64()*2*float64(pace)))
+				continue
+			}
+			// Many changes at once and then none: if the last of them is not announced, no
+			// later change makes up for it.
+			for range flurry {
+				w.call(ctx, w.revoke)
+			}
+			sleep(ctx, time.Duration(int64(round)-now()%int64(round)))
+		}
+	})
 	busy.Wait()
 }
 
-func rest(ctx context.Context, long time.Duration) {
+// All writers change tokens at the same time, and rest at the same time.
+const (
+	round  = 8 * time.Second
+	calm   = 3500 * time.Millisecond
+	flurry = 6
+)
+
+// call gives work its time.
+func (w *writer) call(ctx context.Context, work func(context.Context)) {
+	limited, cancel := context.WithTimeout(quiet(ctx), callTimeout)
+	defer cancel()
+	work(limited)
+}
+
+func sleep(ctx context.Context, long time.Duration) {
 	select {
 	case <-time.After(long):
 	case <-ctx.Done():
@@ -85,28 +113,34 @@ func (w *writer) firstKey(ctx context.Context, mesh string) {
 		if err == nil {
 			return
 		}
-		rest(ctx, 100*time.Millisecond)
+		sleep(ctx, 100*time.Millisecond)
 	}
 }
 
-// work does one thing with tokens and keys.
+// keys adds or removes a key.
+func (w *writer) keys(ctx context.Context) {
+	mesh := meshes[rand.IntN(len(meshes))]
+	if rand.IntN(2) == 0 {
+		w.addKey(ctx, mesh)
+	} else {
+		w.removeKey(ctx, mesh)
+	}
+}
+
+// work does one thing with tokens.
 func (w *writer) work(ctx context.Context) {
 	mesh := meshes[w.random.IntN(len(meshes))]
 	switch n := w.random.IntN(100); {
-	case n < 34:
+	case n < 42:
 		w.issue(ctx, mesh, fmt.Sprintf("%s-%d", w.process, now()))
-	case n < 60:
+	case n < 62:
 		w.revoke(ctx)
-	case n < 68:
+	case n < 70:
 		w.restore(ctx)
-	case n < 78:
-		w.cutOff(ctx)
 	case n < 82:
+		w.cutOff(ctx)
+	case n < 87:
 		w.uncut(ctx)
-	case n < 85:
-		w.addKey(ctx, mesh)
-	case n < 88:
-		w.removeKey(ctx, mesh)
 	default:
 		w.readList(ctx, mesh)
 	}
@@ -198,17 +232,26 @@ func (w *writer) cutOff(ctx context.Context) {
 		w.end(e, check.Failed, text(err))
 		return
 	}
+	var inForce time.Time
 	if global {
-		_, err = revocation.DataplaneCutoffsGlobal(t.Mesh).Add(ctx, w.store, revocation.Cutoff{Before: c.Before, Name: c.Name})
+		var added revocation.Cutoff
+		added, err = revocation.DataplaneCutoffsGlobal(t.Mesh).Add(ctx, w.store, revocation.Cutoff{Before: c.Before, Name: c.Name})
+		inForce = added.Before
 	} else {
-		_, err = dataplane.CutOff(ctx, w.store, t.Mesh, c)
+		var added dataplane.Cutoff
+		added, err = dataplane.CutOff(ctx, w.store, t.Mesh, c)
+		inForce = added.Before
 	}
 	did := outcome(err, keystore.ErrNameTaken)
+	if err == nil {
+		c.Before = inForce
+		e.Value = c.Before.Format(time.RFC3339)
+	}
 	w.end(e, did, text(err))
 	if did == check.Failed {
 		return
 	}
-	t.cutoff, t.global, t.retired = &c, global, err != nil
+	t.cutoff, t.retired = &c, err != nil
 	if err == nil && w.random.IntN(3) == 0 {
 		t.retired = true // of several tokens with one name, only the last changes any more
 		w.issue(ctx, t.Mesh, t.Name)
@@ -220,7 +263,7 @@ func (w *writer) uncut(ctx context.Context) {
 	if t == nil {
 		return
 	}
-	e := w.begin(check.Event{Do: check.Uncut, Mesh: t.Mesh, Name: t.Name})
+	e := w.begin(check.Event{Do: check.Uncut, Mesh: t.Mesh, Name: t.Name, Value: t.cutoff.Before.Format(time.RFC3339)})
 	err := dataplane.RemoveCutoff(ctx, w.store, t.Mesh, *t.cutoff)
 	w.end(e, outcome(err), text(err))
 	t.cutoff, t.retired = nil, err != nil
@@ -248,7 +291,7 @@ func (w *writer) removeKey(ctx context.Context, mesh string) {
 	}
 	key := keys[0]
 	switch {
-	case w.random.IntN(3) == 0:
+	case rand.IntN(3) == 0:
 		key = keys[len(keys)-1]
 	case len(keys) <= keysKept:
 		return

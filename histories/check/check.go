@@ -250,7 +250,7 @@ func (x *index) good(t *life, process string, from, until int64) bool {
 		}
 		undone := false
 		for _, undo := range t.changes {
-			undone = undone || undoes(undo, cause) && undo.Outcome == OK && undo.Start > cause.effect() && x.due(process, undo.End) < from
+			undone = undone || undoes(undo, cause) && undo.Value == cause.Value && undo.Outcome == OK && undo.Start > cause.effect() && x.due(process, undo.End) < from
 		}
 		if !undone {
 			return false

@@ -51,7 +51,8 @@ type Event struct {
 	Key  string `json:"key,omitempty"` // the kid
 	Name string `json:"name,omitempty"`
 
-	// Of records: Expect is the value that an update replaces.
+	// Of records: Expect is the value that an update replaces. Of cutoffs, Value is the
+	// moment.
 	Record string `json:"record,omitempty"`
 	Value  string `json:"value,omitempty"`
 	Expect string `json:"expect,omitempty"`
