@@ -13,7 +13,8 @@ import (
 // message is a line that a worker and the test send each other.
 type message struct {
 	Event *check.Event `json:"event,omitempty"`
-	Token *given       `json:"token,omitempty"` // not recorded
+	Token *given       `json:"token,omitempty"` // that was issued; not recorded
+	Hot   string       `json:"hot,omitempty"`   // the id of a token that was revoked or restored
 	Do    string       `json:"do,omitempty"`    // what the test wants; or "done"
 }
 

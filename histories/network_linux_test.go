@@ -183,7 +183,7 @@ func (g *gate) set(m mode) {
 var errCut = errors.New("the network is cut")
 
 // enter waits until a call may pass.
-func (g *gate) enter(ctx context.Context) error {
+func (g *gate) enter(ctx context.Context, usual time.Duration) error {
 	for {
 		g.mu.Lock()
 		mode, change := g.mode, g.change
@@ -207,11 +207,15 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 }
 
-// usual is the longest time of a message while all is well.
-const usual = 8 * time.Millisecond
+// The longest times of a message while all is well. An announcement takes none, and is so
+// faster than the read that it causes.
+const (
+	short = 8 * time.Millisecond
+	list  = 25 * time.Millisecond
+)
 
 // leave waits until an answer may pass: what was done is done.
-func (g *gate) leave(ctx context.Context, err error) error {
+func (g *gate) leave(ctx context.Context, usual time.Duration, err error) error {
 	g.mu.Lock()
 	lost := g.mode == unheard
 	g.mu.Unlock()
@@ -220,41 +224,41 @@ func (g *gate) leave(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if err == nil {
-		return g.enter(ctx)
+		return g.enter(ctx, usual)
 	}
 	return err
 }
 
-func through[T any](g *gate, ctx context.Context, call func() (T, error)) (T, error) {
+func through[T any](g *gate, ctx context.Context, answer time.Duration, call func() (T, error)) (T, error) {
 	var none T
-	if err := g.enter(ctx); err != nil {
+	if err := g.enter(ctx, short); err != nil {
 		return none, err
 	}
 	found, err := call()
-	if err := g.leave(ctx, err); err != nil {
+	if err := g.leave(ctx, answer, err); err != nil {
 		return none, err
 	}
 	return found, nil
 }
 
 func (g *gate) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
-	return through(g, ctx, func() (keystore.Record, error) { return g.store.Get(ctx, scope, name) })
+	return through(g, ctx, short, func() (keystore.Record, error) { return g.store.Get(ctx, scope, name) })
 }
 
 func (g *gate) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
-	return through(g, ctx, func() ([]keystore.Record, error) { return g.store.List(ctx, scope, prefix) })
+	return through(g, ctx, list, func() ([]keystore.Record, error) { return g.store.List(ctx, scope, prefix) })
 }
 
 func (g *gate) Create(ctx context.Context, r keystore.Record) (keystore.Record, error) {
-	return through(g, ctx, func() (keystore.Record, error) { return g.store.Create(ctx, r) })
+	return through(g, ctx, short, func() (keystore.Record, error) { return g.store.Create(ctx, r) })
 }
 
 func (g *gate) Update(ctx context.Context, r keystore.Record) (keystore.Record, error) {
-	return through(g, ctx, func() (keystore.Record, error) { return g.store.Update(ctx, r) })
+	return through(g, ctx, short, func() (keystore.Record, error) { return g.store.Update(ctx, r) })
 }
 
 func (g *gate) Delete(ctx context.Context, scope keystore.Scope, name string) error {
-	_, err := through(g, ctx, func() (struct{}, error) { return struct{}{}, g.store.Delete(ctx, scope, name) })
+	_, err := through(g, ctx, short, func() (struct{}, error) { return struct{}{}, g.store.Delete(ctx, scope, name) })
 	return err
 }
 
@@ -262,7 +266,7 @@ func (g *gate) Delete(ctx context.Context, scope keystore.Scope, name string) er
 func (g *gate) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
-	if err := g.enter(ctx); err != nil {
+	if err := g.enter(ctx, short); err != nil {
 		return err
 	}
 	go func() {
@@ -281,7 +285,7 @@ func (g *gate) Watch(ctx context.Context, changed func(keystore.Scope)) error {
 		}
 	}()
 	err := g.store.Watch(ctx, func(scope keystore.Scope) {
-		if g.enter(ctx) == nil {
+		if g.enter(ctx, 0) == nil {
 			changed(scope)
 		}
 	})

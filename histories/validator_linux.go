@@ -31,6 +31,8 @@ type validator struct {
 
 	mu      sync.Mutex
 	tokens  []given
+	byID    map[string]given
+	hot     []given              // that were revoked or restored last
 	keyless map[string]bool      // ids of tokens that wait for a key, which is gone
 	open    []context.CancelFunc // of sessions, the oldest first
 	ended   sync.WaitGroup       // each session has ended, and was noted
@@ -41,10 +43,23 @@ type validator struct {
 func (v *validator) add(t given) {
 	v.mu.Lock()
 	v.tokens = append(v.tokens, t)
+	v.byID[t.ID] = t
 	v.mu.Unlock()
 	select {
 	case v.fresh <- t:
 	default:
+	}
+}
+
+// changed learns that a token was revoked or restored.
+func (v *validator) changed(id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if t, ok := v.byID[id]; ok {
+		v.hot = append(v.hot, t)
+	}
+	if len(v.hot) > 12 {
+		v.hot = v.hot[1:]
 	}
 }
 
@@ -54,6 +69,9 @@ func (v *validator) pick() (given, bool) {
 	n := len(v.tokens)
 	if n == 0 {
 		return given{}, false
+	}
+	if len(v.hot) > 0 && rand.IntN(2) == 0 {
+		return v.hot[rand.IntN(len(v.hot))], true
 	}
 	t := v.tokens[rand.IntN(n)]
 	if rand.IntN(3) > 0 {

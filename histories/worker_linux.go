@@ -44,7 +44,7 @@ func work(s setup, store keystore.KeyStore, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		v = &validator{log: l, Validator: follows, keyless: map[string]bool{}, fresh: make(chan given, 100)}
+		v = &validator{log: l, Validator: follows, byID: map[string]given{}, keyless: map[string]bool{}, fresh: make(chan given, 100)}
 		sawToken = func(t *given) { v.add(*t) }
 		go func() { v.work(working, s.Pace); close(idle) }()
 	} else {
@@ -67,6 +67,11 @@ func work(s setup, store keystore.KeyStore, in io.Reader, out io.Writer) error {
 		switch {
 		case m.Token != nil:
 			sawToken(m.Token)
+			continue
+		case m.Hot != "":
+			if v != nil {
+				v.changed(m.Hot)
+			}
 			continue
 		case m.Do == "pause":
 			pause()

@@ -65,7 +65,11 @@ func (w *writer) write(ctx context.Context, pace time.Duration) {
 		})
 	}
 	again(pace, w.register)
-	again(2*time.Second, w.keys)
+	again(time.Second, func(ctx context.Context) {
+		if now()%int64(round) < int64(round-calm) {
+			w.keys(ctx)
+		}
+	})
 	busy.Go(func() {
 		for ctx.Err() == nil {
 			if now()%int64(round) < int64(round-calm) {
@@ -205,6 +209,7 @@ func (w *writer) revoke(ctx context.Context) {
 	err := dataplane.Revoke(ctx, w.store, t.Mesh, t.ID)
 	w.end(e, outcome(err), text(err))
 	t.revoked, t.retired = true, err != nil
+	w.send(message{Hot: t.ID})
 }
 
 func (w *writer) restore(ctx context.Context) {
@@ -216,6 +221,7 @@ func (w *writer) restore(ctx context.Context) {
 	err := dataplane.Restore(ctx, w.store, t.Mesh, t.ID)
 	w.end(e, outcome(err), text(err))
 	t.revoked, t.retired = false, err != nil
+	w.send(message{Hot: t.ID})
 }
 
 // cutOff cuts off the name of a token, in one of the two places for cutoffs, and then issues
@@ -252,6 +258,7 @@ func (w *writer) cutOff(ctx context.Context) {
 		return
 	}
 	t.cutoff, t.retired = &c, err != nil
+	w.send(message{Hot: t.ID})
 	if err == nil && w.random.IntN(3) == 0 {
 		t.retired = true // of several tokens with one name, only the last changes any more
 		w.issue(ctx, t.Mesh, t.Name)
@@ -267,6 +274,7 @@ func (w *writer) uncut(ctx context.Context) {
 	err := dataplane.RemoveCutoff(ctx, w.store, t.Mesh, *t.cutoff)
 	w.end(e, outcome(err), text(err))
 	t.cutoff, t.retired = nil, err != nil
+	w.send(message{Hot: t.ID})
 }
 
 func (w *writer) addKey(ctx context.Context, mesh string) {
@@ -291,7 +299,7 @@ func (w *writer) removeKey(ctx context.Context, mesh string) {
 	}
 	key := keys[0]
 	switch {
-	case rand.IntN(3) == 0:
+	case rand.IntN(3) == 0 && len(keys) > 1:
 		key = keys[len(keys)-1]
 	case len(keys) <= keysKept:
 		return

@@ -3,9 +3,13 @@ package check
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/anishathalye/porcupine"
 )
+
+// drawing is how long porcupine may search before it draws what it has found.
+const drawing = 3 * time.Second
 
 // Draw writes a page of HTML that shows the events of a violation on a line of time, and the
 // faults beside them.
@@ -19,7 +23,7 @@ func Draw(w io.Writer, v Violation, history []Event) error {
 		first, last = min(first, e.Start), max(last, e.Start, e.End)
 		shown = append(shown, e)
 	}
-	_, info := porcupine.CheckOperationsVerbose(v.model, operations(shown), patience)
+	_, info := porcupine.CheckOperationsVerbose(v.model, operations(shown), drawing)
 	notes := []porcupine.Annotation{{Tag: "what is wrong", Start: first, End: last, Description: v.String(), BackgroundColor: "#ffc0c0"}}
 	for _, e := range history {
 		if (e.Do == Fault || e.Do == Rollback || e.Do == Stall) && e.end() >= first && e.Start <= last {
