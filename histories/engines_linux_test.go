@@ -62,6 +62,7 @@ func (s *sockets) dial(tb testing.TB, _ string) (path, storage) {
 	p := newProxy(tb, "unix", filepath.Join(folder, name))
 	p.retarget(filepath.Join(query.Get("host"), name))
 	s.all = append(s.all, p)
+	tb.Cleanup(func() { p.tell(tb) })
 	query.Set("host", folder)
 	query.Set("connect_timeout", "2")
 	query.Set("pool_ping_timeout", "2s")
@@ -148,6 +149,10 @@ func TestHistoryOfPostgres(t *testing.T) {
 	})
 }
 
+// loginRetry is how long PgBouncer refuses clients after it could not log in to its server:
+// the default of its setting server_login_retry.
+const loginRetry = 15 * time.Second
+
 func TestHistoryOfPgBouncer(t *testing.T) {
 	server := engines.NewPostgres(t)
 	store := migrated(t, server.URL())
@@ -158,7 +163,7 @@ func TestHistoryOfPgBouncer(t *testing.T) {
 		dial:   ways.dial,
 		silent: 6 * time.Second,
 		faults: []fault{
-			{what: "SIGKILL of the server", of: "*", lasts: time.Second, recovery: back, breaks: server.Kill, mends: server.Start},
+			{what: "SIGKILL of the server", of: "*", lasts: time.Second, recovery: loginRetry + back, breaks: server.Kill, mends: server.Start},
 			{what: "SIGSTOP of the server", of: "*", lasts: 4 * time.Second, recovery: back, breaks: server.Pause, mends: server.Resume},
 		},
 	})
@@ -206,6 +211,7 @@ func onEtcd(t *testing.T, cluster *engines.EtcdCluster, members int, faults ...f
 				address := engines.FreeAddress(tb)
 				p := newProxy(tb, "tcp", address)
 				p.retarget(cluster.Address(i))
+				tb.Cleanup(func() { p.tell(tb) })
 				ways, s.Etcd = append(ways, p), append(s.Etcd, "http://"+address)
 			}
 			return ways, s
@@ -246,6 +252,7 @@ func TestHistoryOfKubernetes(t *testing.T) {
 			address := engines.FreeAddress(tb)
 			p := newProxy(tb, "tcp", address)
 			p.retarget(strings.TrimPrefix(k.URL, "https://"))
+			tb.Cleanup(func() { p.tell(tb) })
 			through := a
 			through.Host = "https://" + address
 			return p, storage{Kubernetes: &through}

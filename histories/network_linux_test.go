@@ -39,11 +39,12 @@ type proxy struct {
 	network, target string
 
 	mu       sync.Mutex
-	dials    func() (net.Conn, error)
 	mode     mode
 	thawed   chan struct{} // closed unless the mode is frozen
 	links    map[*link]struct{}
 	listener net.Listener
+	refused  int   // connections that the engine did not take
+	refusal  error // of the last one
 }
 
 // link is one connection through a proxy.
@@ -52,7 +53,8 @@ type link struct {
 	dead           bool // half open
 }
 
-// newProxy listens on an address until the test ends. retarget says where it leads.
+// newProxy listens on an address until the test ends. Call retarget next: it says where the
+// proxy leads.
 func newProxy(tb testing.TB, network, address string) *proxy {
 	tb.Helper()
 	listener, err := net.Listen(network, address)
@@ -75,6 +77,15 @@ func newProxy(tb testing.TB, network, address string) *proxy {
 	return p
 }
 
+// tell logs what the engine did to connections, for a history that fails.
+func (p *proxy) tell(tb testing.TB) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if tb.Failed() && p.refused > 0 {
+		tb.Logf("the engine refused %d connections, the last with: %v", p.refused, p.refusal)
+	}
+}
+
 func (p *proxy) retarget(target string) {
 	p.mu.Lock()
 	p.target = target
@@ -92,6 +103,9 @@ func (p *proxy) join(client net.Conn) {
 	<-thawed
 	server, err := net.DialTimeout(p.network, target, time.Second)
 	if err != nil {
+		p.mu.Lock()
+		p.refused, p.refusal = p.refused+1, err
+		p.mu.Unlock()
 		client.Close()
 		return
 	}
