@@ -352,7 +352,7 @@ func (x *index) mayEnd(t *life, s Event) bool {
 }
 
 // answers is the part of the fifth check that holds throughout: while a replica is not cut
-// off, it knows whether tokens are good. A replica whose MaxStale is no longer than what
+// off, it knows that good tokens are good. A replica whose MaxStale is no longer than what
 // this machine is given is left out.
 func (x *index) answers() {
 	for _, t := range x.tokens {
@@ -360,6 +360,9 @@ func (x *index) answers() {
 			begun := x.begun[v.Process]
 			if v.Outcome != Unavailable || begun.MaxStale < 2*x.bounds.Grace || v.Start < begun.Start+2*x.slack() {
 				continue
+			}
+			if !x.good(t, v.Process, v.Start, v.end()) {
+				continue // a token whose key is gone waits for a read, which a busy machine may make too late
 			}
 			if !slices.ContainsFunc(x.windows[v.Process], func(w window) bool {
 				return w.start <= v.end() && (w.end == forever || w.end+x.slack() >= v.Start)
