@@ -1,0 +1,119 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Summary is what a history shows, in figures.
+type Summary struct {
+	Long       time.Duration
+	Operations int // of all processes
+	Unknown    int // of these, with an effect in doubt
+	Faults     int
+	Causes     int // revocations, cutoffs and removals of keys that were acknowledged
+	Ended      int // sessions that a cause has ended
+
+	// Calm are the times from the acknowledgement of a cause to the end of a session,
+	// outside of faults, sorted. All has those within faults too.
+	Calm, All []time.Duration
+}
+
+// Summarize counts what is in a history.
+func Summarize(history []Event, bounds Bounds) Summary {
+	x := newIndex(history, bounds)
+	s := Summary{Long: time.Duration(x.last - x.first)}
+	for _, e := range history {
+		switch e.Do {
+		case Fault, Rollback:
+			s.Faults++
+		case Begin, Closing, Stall, Gone:
+		default:
+			s.Operations++
+		}
+		if isCause(e) && e.Outcome == OK {
+			s.Causes++
+		}
+		if e.Do != Session && (e.Outcome == Unknown || e.Outcome == "") && e.Do != Fault && e.Do != Begin && e.Do != Closing && e.Do != Stall && e.Do != Gone && e.Do != Rollback {
+			s.Unknown++
+		}
+	}
+	for _, t := range x.tokens {
+		for _, session := range t.sessions {
+			if session.Outcome != Ended || session.Why != WhyRevoked && session.Why != WhyKey {
+				continue
+			}
+			s.Ended++
+			for _, cause := range t.changes {
+				if !x.stands(t, cause, session.End) || cause.Start < session.Start || (cause.Do == RemoveKey) != (session.Why == WhyKey) {
+					continue
+				}
+				took := max(0, time.Duration(session.End-cause.End))
+				s.All = append(s.All, took)
+				if x.due(session.Process, cause.End) == cause.End+x.slack() {
+					s.Calm = append(s.Calm, took)
+				}
+				break
+			}
+		}
+	}
+	slices.Sort(s.Calm)
+	slices.Sort(s.All)
+	return s
+}
+
+// Table is a table in Markdown with one line.
+func (s Summary) Table(name string, violations int) string {
+	var b strings.Builder
+	b.WriteString("| history | long | operations | effect in doubt | faults | revocations, cutoffs, removals | sessions that they ended | p50 | p99 | max | max with faults | violations |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| %s | %.0f s | %d | %d | %d | %d | %d | %s | %s | %s | %s | %d |", strings.TrimPrefix(name, "TestHistoryOf"), s.Long.Seconds(),
+		s.Operations, s.Unknown, s.Faults, s.Causes, s.Ended, percentile(s.Calm, 50), percentile(s.Calm, 99), percentile(s.Calm, 100), percentile(s.All, 100), violations)
+	return b.String()
+}
+
+// percentile returns one of sorted times, in milliseconds.
+func percentile(sorted []time.Duration, percent int) string {
+	if len(sorted) == 0 {
+		return "none"
+	}
+	at := max(0, (len(sorted)*percent+99)/100-1)
+	return fmt.Sprintf("%.1f ms", float64(sorted[at].Microseconds())/1000)
+}
+
+// Enough returns an error if a history is so poor that it shows nothing: a check of what
+// never happened finds no fault.
+func Enough(history []Event, long time.Duration) error {
+	s := Summarize(history, Bounds{})
+	times := map[Do]int{}
+	for _, e := range history {
+		switch e.Outcome {
+		case OK, Accepted, Invalid, Ended:
+			times[e.Do]++
+		}
+	}
+	var poor error
+	least := func(what Do, perMinute float64) {
+		if n, want := times[what], max(1, int(perMinute*long.Minutes())); n < want {
+			poor = errors.Join(poor, fmt.Errorf("%d times %s, want %d", n, what, want))
+		}
+	}
+	least(Issue, 20)
+	least(Revoke, 20)
+	least(Restore, 2)
+	least(CutOff, 3)
+	least(AddKey, 3)
+	least(Update, 20)
+	least(Revoked, 3)
+	least(Validate, 500)
+	least(Session, 30)
+	least(Sweep, 10)
+	least(HasIDs, 1)
+	if s.Faults == 0 {
+		poor = errors.Join(poor, errors.New("no fault"))
+	}
+	return poor
+}
