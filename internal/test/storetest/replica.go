@@ -34,15 +34,8 @@ func BenchmarkReplica(b *testing.B, open Opener) {
 	for b.Loop() {
 		before := heap()
 		counted := &counting{KeyStore: open(b)}
-		var store keystore.KeyStore = counted
-		if watcher, ok := counted.KeyStore.(keystore.Watcher); ok {
-			store = struct {
-				keystore.KeyStore
-				keystore.Watcher
-			}{counted, watcher}
-		}
 		began := time.Now()
-		validator := readyValidator(b, store)
+		validator := readyValidator(b, counted.asStore())
 		b.ReportMetric(milliseconds(time.Since(began)), "start-ms")
 		b.ReportMetric(float64(counted.longest.Load())/1e6, "list-ms")
 		b.ReportMetric(float64(counted.bytes.Load())/float64(counted.lists.Load())/1e6, "list-MB")
@@ -120,21 +113,78 @@ var keysOfMeshes = sync.OnceValue(func() (all [keysOfMesh][]byte) {
 	return all
 })
 
-// counting counts the lists that a replica asks for.
+// counting counts the lists that a replica asks for, of either form.
 type counting struct {
 	keystore.KeyStore
 	lists, bytes, longest atomic.Int64
 }
 
+// asStore returns the store with the optional interfaces that it has without counting: a
+// replica reads one that lists scope by scope in another way.
+func (c *counting) asStore() keystore.KeyStore {
+	watcher, watches := c.KeyStore.(keystore.Watcher)
+	lister, lists := c.KeyStore.(keystore.ScopeLister)
+	scopes := countingScopes{c, lister}
+	switch {
+	case watches && lists:
+		return struct {
+			*counting
+			keystore.Watcher
+			countingScopes
+		}{c, watcher, scopes}
+	case watches:
+		return struct {
+			*counting
+			keystore.Watcher
+		}{c, watcher}
+	case lists:
+		return struct {
+			*counting
+			countingScopes
+		}{c, scopes}
+	}
+	return c
+}
+
 func (c *counting) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
 	began := time.Now()
 	records, err := c.KeyStore.List(ctx, scope, prefix)
-	c.lists.Add(1)
+	c.count(records)
+	c.listed(time.Since(began))
+	return records, err
+}
+
+func (c *counting) count(records []keystore.Record) {
 	for _, r := range records {
 		c.bytes.Add(int64(len(r.Data)))
 	}
-	c.longest.Store(max(c.longest.Load(), time.Since(began).Nanoseconds()))
-	return records, err
+}
+
+func (c *counting) listed(took time.Duration) {
+	c.lists.Add(1)
+	c.longest.Store(max(c.longest.Load(), took.Nanoseconds()))
+}
+
+// countingScopes counts the lists that come scope by scope. What the replica does with a
+// scope is not part of the time.
+type countingScopes struct {
+	in     *counting
+	lister keystore.ScopeLister
+}
+
+func (c countingScopes) ListScopes(ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+	began, replica := time.Now(), time.Duration(0)
+	err := c.lister.ListScopes(ctx, prefix, func() keystore.EachScope {
+		each := begin()
+		return func(scope keystore.Scope, records []keystore.Record, unreadable []*keystore.Error) error {
+			c.in.count(records)
+			at := time.Now()
+			defer func() { replica += time.Since(at) }()
+			return each(scope, records, unreadable)
+		}
+	})
+	c.in.listed(time.Since(began) - replica)
+	return err
 }
 
 // heap returns the bytes in use after a collection.
