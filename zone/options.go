@@ -137,8 +137,11 @@ func WithSigners(signers signing.Signers) IssuerOption {
 // also if this process made the change: as soon as the store announces it, or with the next
 // complete read, one every 30 s. What Issue does then stays the same: the newest key
 // signs, or nothing does. While a record of the zones cannot be read or the validator's reads
-// fail, and once the validator is closed, Issue reads the store for each token. Renew always
-// reads it.
+// fail, and once the validator is closed, Issue reads the store for each token.
+//
+// Renew always reads it. A key that is removed because it was stolen must renew nothing from
+// that moment: another key signs a renewal, so the removal does not end what a thief renews
+// before the validator has seen it.
 //
 // The store must be the very value that the validator was made with, and the validator must
 // use its keys.
