@@ -282,6 +282,26 @@ func TestCacheHitAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestFirstSightTakesFewAllocations(t *testing.T) {
+	for name, c := range map[string]struct {
+		remembered int
+		atMost     float64
+	}{"without the memory of tokens": {0, 15}, "with it": {1, 15}} {
+		t.Run(name, func(t *testing.T) {
+			store, tokens, ctx := keystore.NewMemory(), manyTokens(), t.Context()
+			putKey(t, store, "default", 1, testKey(0))
+			validator := newValidator(t, store, dataplane.WithCache(c.remembered))
+			next := 0
+			assert.LessOrEqual(t, testing.AllocsPerRun(len(tokens)-1, func() {
+				if _, err := validator.Validate(ctx, "default", tokens[next]); err != nil {
+					t.Error(err)
+				}
+				next++
+			}), c.atMost)
+		})
+	}
+}
+
 func TestCacheHoldsNoMoreTokensThanItsLimit(t *testing.T) {
 	for _, c := range []struct{ limit, atMost int }{{0, 0}, {1, 16}, {32, 32}, {100, 112}} {
 		t.Run(fmt.Sprint(c.limit), func(t *testing.T) {
