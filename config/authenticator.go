@@ -138,6 +138,10 @@ func (c Config) NewProxyAuthenticator(store keystore.KeyStore, options ...Option
 // the store. If dpServer.authn.dpProxy.dpToken.enableIssuer is false, it issues nothing.
 // With meshpass.maxLineage it also renews; a dataplane.WithMaxLineage in options takes
 // precedence. The error is from [Config.Check], or about the arguments.
+//
+// It reads the store for each token. A process that issues many gives it the validator of
+// its [ProxyAuthenticator]: see dataplane.WithValidator. That is an error unless the type is
+// dpToken and useSecrets is true, since no other validator follows the keys of the store.
 func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane.IssuerOption) (dataplane.Issuer, error) {
 	l, err := c.load()
 	if err != nil {
@@ -156,7 +160,8 @@ func (c Config) NewDataplaneIssuer(store keystore.KeyStore, options ...dataplane
 // If multizone.global.kds.auth.zoneToken.enableIssuer or
 // dpServer.authn.zoneProxy.zoneToken.enableIssuer is false, it issues nothing. With
 // meshpass.maxLineage it also renews; a zone.WithMaxLineage in options takes precedence.
-// The error is from [Config.Check], or about the arguments.
+// The error is from [Config.Check], or about the arguments. It reads the store for each token:
+// see zone.WithValidator.
 func (c Config) NewZoneIssuer(store keystore.KeyStore, options ...zone.IssuerOption) (zone.Issuer, error) {
 	l, err := c.load()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -283,6 +284,56 @@ func TestTheIssuersRenewUntilTheLineageThatIsConfiguredEnds(t *testing.T) {
 	lineage, err, _ = renew(c)
 	require.NoError(t, err)
 	assert.InDelta(t, 90*time.Minute, lineage, float64(10*time.Second), "as asked for, within the limit of the variable")
+}
+
+// countingReads is a store that counts how often a record or a list is read.
+type countingReads struct {
+	keystore.KeyStore
+	keystore.Watcher
+	reads atomic.Int32
+}
+
+func (s *countingReads) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	s.reads.Add(1)
+	return s.KeyStore.Get(ctx, scope, name)
+}
+
+func (s *countingReads) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	if scope != keystore.AllScopes { // which the validator reads, in its own time
+		s.reads.Add(1)
+	}
+	return s.KeyStore.List(ctx, scope, prefix)
+}
+
+func TestTheIssuerOfAConfigurationTakesTheValidatorOfItsAuthenticator(t *testing.T) {
+	memory := newStore(t)
+	store := &countingReads{KeyStore: memory, Watcher: memory.(keystore.Watcher)}
+	proxies, err := config.Default().NewProxyAuthenticator(store, quiet())
+	require.NoError(t, err)
+	defer proxies.Close()
+	issuer, err := config.Default().NewDataplaneIssuer(store, dataplane.WithValidator(proxies.Validator))
+	require.NoError(t, err)
+	issue := func() {
+		issued, err := issuer.Issue(t.Context(), token.Dataplane{Mesh: "default", Name: "dp-1"}, time.Hour)
+		require.NoError(t, err)
+		_, err = proxies.Authenticate(t.Context(), issued.Token) // which waits until the validator is ready
+		require.NoError(t, err)
+	}
+	issue()
+	issue() // read for the key, now that the validator says which signs
+	before := store.reads.Load()
+	issue()
+	assert.Equal(t, before, store.reads.Load(), "the store is not read for a token more")
+}
+
+func TestTheIssuerOfAConfigurationTakesNoValidatorThatDoesNotUseTheKeysOfTheStore(t *testing.T) {
+	store := newStore(t)
+	c := read(t, set("dpServer.authn.dpProxy.dpToken.validator", object{"useSecrets": false, "publicKeys": list{object{"kid": kid, "key": publicPEM()}}}))
+	proxies, err := c.NewProxyAuthenticator(store, quiet())
+	require.NoError(t, err)
+	defer proxies.Close()
+	_, err = c.NewDataplaneIssuer(store, dataplane.WithValidator(proxies.Validator))
+	require.ErrorContains(t, err, "does not follow the keys of this store")
 }
 
 func TestALineageIsADurationThatIssuersTake(t *testing.T) {
