@@ -329,6 +329,9 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 		r.sleep(f.recovery + time.Second) // and a quiet time
 	}
 	r.sleep(time.Until(end))
+	for time.Since(end) < long && r.worked(long) != nil { // on a busy machine
+		r.sleep(time.Second)
+	}
 
 	for _, w := range r.workers {
 		w.ask("pause")
@@ -347,6 +350,13 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 	defer r.mu.Unlock()
 	r.events = check.Merge(r.events)
 	return r
+}
+
+// worked reports what has not yet been done often enough.
+func (r *run) worked(long time.Duration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return check.Worked(r.events, long)
 }
 
 func (r *run) sleep(long time.Duration) { sleep(r.tb.Context(), long) }

@@ -260,7 +260,21 @@ func TestReadJoinsTheTwoLinesOfAnOperation(t *testing.T) {
 
 func TestEnoughRefusesAHistoryThatShowsLittle(t *testing.T) {
 	require.ErrorContains(t, Enough(token(), time.Minute), "revoke")
-	require.ErrorContains(t, Enough(token(), time.Minute), "no fault")
+	require.ErrorContains(t, Enough(token(), time.Minute), "0 times fault, want 1")
+}
+
+func TestWorkIsEnoughOnceEachKindHasHappenedOftenEnoughForTheTime(t *testing.T) {
+	var history []Event
+	for _, do := range []Do{Issue, Revoke, Restore, CutOff, AddKey, Update, Revoked, Validate, Session} {
+		for range 500 {
+			history = append(history, Event{Do: do}, Event{Do: do, Outcome: OK})
+		}
+	}
+	require.ErrorContains(t, Worked(history, time.Minute), "0 times fault, want 1")
+	history = append(history, Event{Do: Fault})
+	require.NoError(t, Worked(history, time.Minute))
+	require.ErrorContains(t, Worked(history, 2*time.Minute), "500 times validate, want 1000")
+	require.ErrorContains(t, Enough(history, time.Minute), "0 times sweep")
 }
 
 func TestSummaryCountsFromTheAcknowledgementToTheEndOfASession(t *testing.T) {
