@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -74,7 +76,7 @@ func (f *Follower) job(scope keystore.Scope, now time.Time) *job {
 }
 
 // next returns the read to make now: of the reads that are due, the one requested
-// first. If many scopes have changed, it is the read of all scopes. If no read is
+// first, and of these that with the first scope by name. If many scopes have changed, it is the read of all scopes. If no read is
 // due, next returns how long to wait.
 func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 	f.mu.Lock()
@@ -84,7 +86,7 @@ func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
 	consider := func(j *job, due time.Time, scope keystore.Scope) {
 		if due.After(now) {
 			wait = min(wait, due.Sub(now))
-		} else if first == nil || j.since.Before(first.since) {
+		} else if first == nil || cmp.Or(j.since.Compare(first.since), strings.Compare(string(scope), string(r.scope))) < 0 {
 			first, r.scope = j, scope
 		}
 	}

@@ -1,10 +1,23 @@
 // Package simulation simulates a deployment: replicas that issue, validate, hold sessions
 // and change keys, lists and cutoffs over one modelled store, while the store fails in many
-// ways and clocks go wrong.
+// ways and clocks go wrong. The replicas are the real code; store, clocks and time are not.
 //
 // A [Plan] says all that happens and fails. [NewPlan] makes one from a seed, [Run] carries it
-// out in simulated time, always in the same way, and returns a [History] of what could be
-// seen from outside. [History.Judge] holds that against what the documents promise: it is the
+// out in simulated time, nearly always in the same way, and returns a [History] of what could
+// be seen from outside. (Tokens that wait for the same read at the same moment may be answered
+// in another order.) [History.Judge] holds that against what the documents promise: it is the
 // model, in model.go, and knows nothing of the code. [Minimise] cuts a plan that fails down
 // to what is needed. Such plans are kept in testdata.
+//
+// The model judges that
+//
+//   - what is revoked, cut off, pruned or signed by a removed key is refused within the bound;
+//   - a good token is not refused, and "could not know" has a reason;
+//   - a session ends with its token, in time and no sooner;
+//   - no serial is given twice, the newest key signs, and nothing is issued that is refused;
+//   - a renewed token is dated as the first one, and a cutoff until now spares no older token;
+//   - in the end all replicas agree.
+//
+// It can be believed since its own tests are histories made by hand, good and bad, and since
+// .ci/planted-simulation plants ten bugs in the code, which it must find.
 package simulation

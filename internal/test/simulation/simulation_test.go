@@ -67,7 +67,11 @@ func report(t *testing.T, plan Plan) {
 }
 
 func TestSimulationTakesTheSameCourseEachTime(t *testing.T) {
-	for seed := range uint64(storetest.Repeat(5, 20)) {
+	n := uint64(*seeds)
+	if n == 0 {
+		n = uint64(storetest.Repeat(5, 20))
+	}
+	for seed := *from; seed < *from+n; seed++ {
 		_, first := Run(t, NewPlan(seed), true)
 		_, second := Run(t, NewPlan(seed), true)
 		for i := range min(len(first), len(second)) {

@@ -216,6 +216,9 @@ func (w *world) do(ctx context.Context, e Event) {
 		}
 		for _, n := range numbers {
 			w.validate(within, r, n)
+			// The next one waits until the replica is at rest, and for as long as no other
+			// event that has waited for the same read.
+			time.Sleep(time.Microsecond + time.Duration(e.At)%time.Microsecond)
 		}
 	case doBind:
 		if verified, ok := w.validate(within, r, e.Token); ok {
