@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meshpass/meshpass/histories/check"
@@ -434,21 +435,30 @@ func (r *run) watchStalls(ctx context.Context) {
 	}
 }
 
+// list reads all records. A directory that others write to may be in doubt for a moment.
+func (r *run) list() (records []keystore.Record) {
+	r.tb.Helper()
+	require.EventuallyWithT(r.tb, func(c *assert.CollectT) {
+		var err error
+		records, err = r.d.direct.List(r.tb.Context(), keystore.AllScopes, "")
+		require.NoError(c, err)
+	}, patience, 20*time.Millisecond)
+	return records
+}
+
 // backup reads all records, and returns what brings them back.
 func (r *run) backup() (restore func()) {
 	r.tb.Helper()
 	ctx := r.tb.Context()
-	saved, err := r.d.direct.List(ctx, keystore.AllScopes, "")
-	require.NoError(r.tb, err)
+	saved := r.list()
 	return func() {
 		e := r.note(check.Event{Process: "*", Do: check.Rollback, Start: now(), Why: "an older backup is restored"})
 		records := map[string]keystore.Record{}
 		for _, s := range saved {
 			records[string(s.Scope)+"/"+s.Name] = s
 		}
-		present, err := r.d.direct.List(ctx, keystore.AllScopes, "")
-		require.NoError(r.tb, err)
-		for _, p := range present {
+		for _, p := range r.list() {
+			var err error
 			key := string(p.Scope) + "/" + p.Name
 			s, ok := records[key]
 			delete(records, key)

@@ -55,6 +55,7 @@ func (w *writer) write(ctx context.Context, pace time.Duration) {
 	for _, mesh := range meshes {
 		w.firstKey(ctx, mesh)
 	}
+	private()
 	var busy sync.WaitGroup
 	again := func(pace time.Duration, work func(context.Context)) {
 		busy.Go(func() {
@@ -277,13 +278,19 @@ func (w *writer) uncut(ctx context.Context) {
 	w.send(message{Hot: t.ID})
 }
 
-func (w *writer) addKey(ctx context.Context, mesh string) {
-	private, err := signing.Generate(signing.DefaultBits)
+// private is the key of this process. It is made once, since on a busy machine that takes
+// longer than a call may.
+var private = sync.OnceValue(func() *signing.PrivateKey {
+	key, err := signing.Generate(signing.DefaultBits)
 	if err != nil {
 		panic(err)
 	}
+	return key
+})
+
+func (w *writer) addKey(ctx context.Context, mesh string) {
 	e := w.begin(check.Event{Do: check.AddKey, Mesh: mesh})
-	key, err := dataplane.AddKey(ctx, w.store, mesh, private)
+	key, err := dataplane.AddKey(ctx, w.store, mesh, private())
 	if err == nil {
 		e.Key = key.Serial.KeyID()
 	}

@@ -96,7 +96,7 @@ func Enough(history []Event, long time.Duration) error {
 func Worked(history []Event, long time.Duration) error {
 	times := count(history)
 	var poor error
-	for do, perMinute := range map[Do]float64{Issue: 20, Revoke: 20, Restore: 2, CutOff: 3, AddKey: 2, Update: 20, Revoked: 3, Validate: 500, Session: 30, Fault: 1} {
+	for do, perMinute := range map[Do]float64{Issue: 10, Revoke: 5, Restore: 1, CutOff: 1, AddKey: 1, Update: 20, Revoked: 2, Validate: 300, Session: 20, Fault: 1} {
 		poor = errors.Join(poor, least(times, do, max(1, int(perMinute*long.Minutes()))))
 	}
 	return poor

@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -14,10 +15,13 @@ func detach(cmd *exec.Cmd, as owner) {
 	}
 }
 
-// pause stops a process where it is, until resume.
+// pause stops a process where it is, until resume. One that has just ended is no longer in
+// the way.
 func pause(tb testing.TB, pid int) {
 	tb.Helper()
-	check(tb, syscall.Kill(pid, syscall.SIGSTOP))
+	if err := syscall.Kill(pid, syscall.SIGSTOP); !errors.Is(err, syscall.ESRCH) {
+		check(tb, err)
+	}
 }
 
 // resume lets a process go on, which may just have ended.
