@@ -389,7 +389,9 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 		if err := checkSpelling(newView(root), r.Scope, r.Name); err != nil {
 			return fmt.Errorf("%w: %w", keystore.ErrExists, err)
 		}
-		defer announce(root, r.Scope, r.Name, answer.Version)()
+		inForce := false
+		done := announce(root, r.Scope, r.Name, answer.Version)
+		defer func() { done(inForce) }()
 		folder := path.Dir(file)
 		if err := makeFoldersIn(root, folder); err != nil {
 			return orReadOnly(err)
@@ -414,6 +416,7 @@ func (s *Store) Create(ctx context.Context, r keystore.Record) (keystore.Record,
 			root.Remove(temp)
 			return err
 		}
+		inForce = true
 		answer.Created = created
 		return syncFolders(root, path.Dir(file))
 	})
@@ -449,7 +452,9 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 		if current.Version != r.Version {
 			return keystore.ErrConflict
 		}
-		defer announce(root, r.Scope, r.Name, answer.Version)()
+		inForce := false
+		done := announce(root, r.Scope, r.Name, answer.Version)
+		defer func() { done(inForce) }()
 		old, err := openFile(root, file, openNonblock)
 		if err != nil {
 			return err
@@ -467,6 +472,7 @@ func (s *Store) Update(ctx context.Context, r keystore.Record) (keystore.Record,
 			root.Remove(temp)
 			return err
 		}
+		inForce = true
 		answer.Created = created
 		if file != name {
 			if err := syncFolder(root.OpenFile(folder, os.O_RDONLY|openFolder, 0)); err != nil {
@@ -509,10 +515,11 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 			}
 			done := announce(root, scope, name, gone)
 			err = takeEffect(ctx, root, func() error { return root.Remove(file) })
-			if err == nil {
+			inForce := err == nil
+			if inForce {
 				err = syncFolders(root, path.Dir(file))
 			}
-			done()
+			done(inForce)
 			if err != nil {
 				return orReadOnly(err)
 			}

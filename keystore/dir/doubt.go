@@ -245,8 +245,36 @@ type ownWrites struct {
 }
 
 type ownScope struct {
-	records map[string][2]string // the two latest versions that were announced
-	span    span                 // of the latest change
+	records map[string]ownRecord
+	span    span // of the latest change
+}
+
+// ownRecord is what the marker tells of a record. A change that was announced, and of which
+// no end is noted, may have come into force or not: its writer was killed, the disk was full,
+// or it is being made.
+type ownRecord struct {
+	versions []string // that the record may have
+	open     bool     // no end of the latest change is noted
+}
+
+// begins notes a change to a version.
+func (r ownRecord) begins(version string) ownRecord {
+	switch {
+	case len(r.versions) == 0: // it may just be created
+		r.versions = []string{gone}
+	case !r.open:
+		r.versions = r.versions[len(r.versions)-1:]
+	}
+	return ownRecord{versions: append(slices.Clip(r.versions), version), open: true}
+}
+
+// ends notes that a change to a version is in force. The version before it is still one of
+// a reader that read before it.
+func (r ownRecord) ends(version string) ownRecord {
+	if n := len(r.versions); n > 0 && !r.open {
+		return ownRecord{versions: []string{r.versions[n-1], version}}
+	}
+	return ownRecord{versions: []string{version}}
 }
 
 // span is the time from the announcement of a change to its end.
@@ -265,6 +293,7 @@ func (s *span) end(at time.Time) {
 
 func newOwnWrites(text string) *ownWrites {
 	w := &ownWrites{scopes: map[keystore.Scope]*ownScope{}}
+	var before ownRecord // the record of the latest change, before that
 	open := time.Now().Add(time.Hour)
 	for line := range strings.Lines(text) {
 		c, ok := parseChange(line)
@@ -275,9 +304,10 @@ func newOwnWrites(text string) *ownWrites {
 		w.meshes.end(c.at)
 		w.all.end(c.at)
 		w.beside.end(c.at)
-		if before := w.scopes[w.last.id.scope]; before != nil {
-			before.span.end(c.at)
+		if latest := w.scopes[w.last.id.scope]; latest != nil {
+			latest.span.end(c.at)
 		}
+		begun := w.last.verb == begins && w.last.id == c.id
 		w.last = c
 		now := span{c.at, open}
 		switch c.verb {
@@ -289,19 +319,23 @@ func newOwnWrites(text string) *ownWrites {
 		case begins:
 			scope := w.scopes[c.id.scope]
 			if scope == nil {
-				scope = &ownScope{records: map[string][2]string{}}
+				scope = &ownScope{records: map[string]ownRecord{}}
 				w.scopes[c.id.scope] = scope
 			}
-			scope.records[c.id.name] = [2]string{scope.records[c.id.name][1], c.version}
+			before = scope.records[c.id.name]
+			scope.records[c.id.name] = before.begins(c.version)
 			scope.span = now
 			if c.id.scope != keystore.Global {
 				w.meshes = now
 			}
-		}
-	}
-	if last := w.last; last.verb == begins {
-		if versions := w.scopes[last.id.scope].records[last.id.name]; versions[0] == "" {
-			w.scopes[last.id.scope].records[last.id.name] = [2]string{gone, last.version} // it may just be created
+		case ends:
+			switch scope := w.scopes[c.id.scope]; {
+			case scope == nil || !begun:
+			case c.version == failed:
+				scope.records[c.id.name] = before
+			default:
+				scope.records[c.id.name] = before.ends(c.version)
+			}
 		}
 	}
 	return w
@@ -342,20 +376,14 @@ func (w *ownWrites) explain(f fresh) bool {
 	return !scope.holds(f.found)
 }
 
-// versions returns the versions that a record may have: that of a change which is just
-// being made, and that before. It returns nothing for a record that has not changed.
-func (s *ownScope) versions(name string) []string {
-	versions, ok := s.records[name]
-	if !ok {
-		return nil
-	}
-	return versions[:]
-}
+// versions returns the versions that a record may have. It returns nothing for a record
+// that has not changed.
+func (s *ownScope) versions(name string) []string { return s.records[name].versions }
 
 // holds reports whether the scope must have a record that was not found.
 func (s *ownScope) holds(found []string) bool {
-	for name, versions := range s.records {
-		if versions[0] != gone && versions[1] != gone && !slices.Contains(found, name) {
+	for name, r := range s.records {
+		if len(r.versions) > 0 && !slices.Contains(r.versions, gone) && !slices.Contains(found, name) {
 			return true
 		}
 	}

@@ -58,8 +58,14 @@ const (
 	prepares verb = "prepare"
 )
 
-// gone stands in a line in the place of a version if the record is deleted.
-const gone = "-"
+const (
+	// gone stands in a line in the place of a version if the record is deleted.
+	gone = "-"
+
+	// failed stands in the line that ends a change in the place of its version if the
+	// change has not come into force. The record is as it was.
+	failed = "failed"
+)
 
 // change is a line of the marker.
 type change struct {
@@ -67,7 +73,7 @@ type change struct {
 	at      time.Time
 	verb    verb
 	id      recordID
-	version string // of the record's new data, or gone
+	version string // of the record's new data, or gone; at the end perhaps failed
 }
 
 func (c change) String() string {
@@ -94,11 +100,13 @@ func parseChange(line string) (c change, ok bool) {
 
 // announce tells the readers of the marker that a record is about to be changed. The
 // caller holds the write lock, and calls done when the change is in force or has failed.
-func announce(root *os.Root, scope keystore.Scope, name, version string) (done func()) {
+func announce(root *os.Root, scope keystore.Scope, name, version string) (done func(inForce bool)) {
 	c := change{verb: begins, id: recordID{scope, name}, version: version}
 	_ = appendMarker(root, c, false) // see above: no reason to give up the write
-	return func() {
-		c.verb = ends
+	return func(inForce bool) {
+		if c.verb = ends; !inForce {
+			c.version = failed
+		}
 		_ = appendMarker(root, c, false)
 	}
 }
