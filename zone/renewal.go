@@ -40,6 +40,8 @@ func WithLongTokensRenewed() IssuerOption { return issuerOption(keylife.WithLong
 // WithRenewalPolicy sets a function that checks each renewal. If policy returns an error,
 // [Issuer.Renew] returns it wrapped in token.ErrDenied. Without it the function of
 // [WithPolicy] decides about renewals as about new tokens. It runs as that one does.
+// Over HTTP no other renewal of the id runs meanwhile, so it should be quick, and end with the
+// context: who has the token could ask, and go away, again and again.
 func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renewal Renewal) error) IssuerOption {
 	if policy == nil {
 		return issuerOption(keylife.WithRenewalPolicy(nil))
