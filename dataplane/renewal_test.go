@@ -129,7 +129,7 @@ func TestAThiefWhoUsesOrRenewsTheOldTokenMakesAFork(t *testing.T) {
 }
 
 func TestTwoHoldersWhoGoOnRenewingOneTokenAreNoticedInWhateverOrder(t *testing.T) {
-	const turns = 6
+	const turns = 5
 	for order := range 1 << turns {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLineage(t)
