@@ -45,8 +45,9 @@ const (
 )
 
 // Fork is no decision: a token was used or renewed although a later one with the same id
-// had been presented, or the latest one was renewed for the third time or more. Expires is
-// that of the token, Before when the latest one was made.
+// had been presented, or that comes of another than the latest one; or the latest one was
+// renewed for the third time or more. Expires is that of the token, Before when the latest
+// one was made; if the token is later than that, when the latest one was first renewed.
 const Fork Action = "fork"
 
 // Event is one decision. Empty fields are left out of the log.

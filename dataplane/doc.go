@@ -73,8 +73,8 @@
 //	verified, err := validator.Validate(ctx, "default", issued.Token)
 //	renewed, err := issuer.Renew(ctx, verified, time.Hour)
 //
-// [WithForkHandler] hears of a token that is presented after a later one of its lineage was,
-// which may mean that it was stolen.
+// [WithForkHandler] hears of a [Fork], which may mean that a token was stolen: such as one
+// that is presented after a later one of its lineage was.
 //
 // # Other people's keys
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,6 +126,59 @@ func TestAThiefWhoUsesOrRenewsTheOldTokenMakesAFork(t *testing.T) {
 		l.renew(next, "10.0.0.1:1")
 		assert.Len(t, l.forks, 4, "the proxy used its token, and renewed it, although the thief's is later")
 	})
+}
+
+func TestTwoHoldersWhoGoOnRenewingOneTokenAreNoticedInWhateverOrder(t *testing.T) {
+	const turns = 5
+	for order := range 1 << turns {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLineage(t)
+			first := l.issue()
+			held, renewed := [2]string{first, first}, [2]int{}
+			for turn := range turns {
+				time.Sleep(9 * time.Minute)
+				who := order >> turn & 1
+				held[who] = l.renew(held[who], "")
+				renewed[who]++
+			}
+			if min(renewed[0], renewed[1]) >= 2 {
+				assert.NotEmpty(t, l.forks, "%06b", order)
+			}
+			if min(renewed[0], renewed[1]) == 0 {
+				assert.Empty(t, l.forks, "%06b", order)
+			}
+		})
+	}
+}
+
+func TestAProxyThatLosesAnAnswerNowAndThenMakesNoFork(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			l := newLineage(t)
+			raw := l.issue()
+			for range 30 {
+				time.Sleep(time.Duration(30+random.IntN(10)) * time.Minute)
+				if random.IntN(2) == 0 {
+					l.use(raw, "")
+				}
+				if random.IntN(4) == 0 {
+					l.renew(raw, "") // the answer is lost
+					time.Sleep(time.Duration(1+random.IntN(360)) * time.Second)
+				}
+				before := raw
+				raw = l.renew(raw, "")
+				if random.IntN(2) == 0 {
+					l.use(raw, "")
+				}
+				if random.IntN(2) == 0 {
+					time.Sleep(time.Duration(random.IntN(100)) * time.Second)
+					l.use(before, "") // a connection with the old file
+				}
+			}
+			assert.Empty(t, l.forks, "seed %d", seed)
+		})
+	}
 }
 
 func stolenID(t *testing.T, raw string) string {

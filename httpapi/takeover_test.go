@@ -127,6 +127,60 @@ func TestAThiefWhoLeavesATurnToTheProxyIsNoticedToo(t *testing.T) {
 	}
 }
 
+func TestAThiefWhoRenewsAsOftenAsTheProxyIsNoticedThoughEachTokenIsLaterThanTheOneBefore(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		synctest.Test(t, func(t *testing.T) {
+			o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, revokes: true})
+			stolen := o.issue(time.Hour)
+			time.Sleep(25 * time.Minute)
+			thiefs, _, status := o.from(thiefHost, stolen, "")
+			require.Equal(t, http.StatusOK, status)
+			time.Sleep(12 * time.Minute)
+			proxys := o.proxyRenews(stolen) // as after a lost answer
+			require.NotEmpty(t, proxys)
+			time.Sleep(15 * time.Minute)
+			thiefs, _, status = o.from(thiefHost, thiefs, "")
+			require.Equal(t, http.StatusOK, status)
+			require.Empty(t, o.forks)
+			time.Sleep(15 * time.Minute)
+			o.from(proxyHost, proxys, "")
+			require.Len(t, o.forks, 1)
+			assert.Equal(t, fork{false, 0, proxyHost + ":1234", thiefHost + ":1234", claimsOf(t, thiefs).NotBefore.Add(5 * time.Minute)}, o.forks[0])
+			_, err := o.validate(thiefs)
+			assert.ErrorIs(t, err, token.ErrRevoked)
+		})
+	}
+}
+
+func TestAThiefWhoRenewsEachNewTokenInTurnIsNoticedHoweverShortItLives(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		for _, lifetime := range []time.Duration{time.Minute, 2 * time.Minute, 10 * time.Minute, time.Hour} {
+			for _, each := range []int{1, 2} { // how often the thief renews each
+				synctest.Test(t, func(t *testing.T) {
+					o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, revokes: true})
+					stolen := o.issue(lifetime)
+					time.Sleep(lifetime / 2)
+					thiefs, turns := stolen, 0
+					for len(o.forks) == 0 {
+						require.Less(t, turns, 3)
+						renewed, _, status := o.from(thiefHost, thiefs, "")
+						require.Equal(t, http.StatusOK, status)
+						if turns++; turns%each == 0 {
+							thiefs = renewed
+						}
+						time.Sleep(time.Second)
+						_, wait, status := o.from(proxyHost, stolen, "") // which is too early
+						require.Equal(t, http.StatusTooManyRequests, status)
+						time.Sleep(wait)
+					}
+					_, _, status := o.from(thiefHost, thiefs, "")
+					assert.Equal(t, http.StatusUnauthorized, status)
+				})
+			}
+		}
+	}
+}
+
 func TestAThiefWhoseAttemptsFailDoesNotKeepTheProxyFromRenewing(t *testing.T) {
 	const denied = 59 * time.Minute
 	r := rules{maxLineage: 90 * 24 * time.Hour, deny: func(validFor time.Duration) bool { return validFor == denied }}

@@ -77,7 +77,7 @@ var (
 	forks = &Instrument{
 		Name:       "meshpass.forks",
 		Unit:       "{fork}",
-		Help:       "Tokens that were used or renewed after a later one with the same id: two holders have one token.",
+		Help:       "Tokens that two holders use or renew, as it seems: after another renewal of the same id, or the latest for the third time.",
 		Attributes: []string{"kind", "mesh"},
 	}
 	permitRefusals = &Instrument{

@@ -57,7 +57,7 @@ const (
 	Issue
 	Permit // of a token that was accepted; only refusals are reported, without Took
 	Renew
-	Fork // a token was presented after a later one of its lineage, or the latest was renewed thrice; without Took
+	Fork // two holders renew one token, as it seems: see dataplane.Fork; without Took
 )
 
 // Outcome is the answer to one call. It has no token and nothing that a peer made up, so

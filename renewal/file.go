@@ -118,26 +118,55 @@ func (d *folder) acquire() error {
 		return nil
 	}
 	for {
-		f, err := d.OpenFile(d.lockName(), os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+		f, made, err := d.openLock()
 		if err != nil {
-			return d.full(err)
+			return err
 		}
-		at, err := d.handle.Stat()
-		if err == nil {
-			err = lock(f)
-		}
+		err = lock(f)
 		if err == nil && !d.has(d.lockName(), f) { // the one who had it has removed it
 			f.Close()
 			continue
 		}
-		if err == nil {
-			_ = rights.Inherit(f, at, at.Mode()&0o020 != 0) // a lock of another user has its rights already
-			d.lock = f
-			return nil
+		if err != nil {
+			f.Close()
+			return err
 		}
-		f.Close()
-		return err
+		d.lock = f
+		// Only a new file gets the rights of the folder, and one that root left: whose folder
+		// it is may have put a link to a file of somebody else there.
+		at, err := d.handle.Stat()
+		if err == nil && (made || d.isAstray(f, at)) {
+			_ = rights.Inherit(f, at, at.Mode()&0o020 != 0)
+		}
+		return nil
 	}
+}
+
+// openLock opens the lock, or makes it.
+func (d *folder) openLock() (f *os.File, made bool, err error) {
+	for range 100 { // while others make and remove it
+		f, err = d.OpenFile(d.lockName(), os.O_RDWR|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+		if err == nil {
+			return f, true, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		info, there := d.Lstat(d.lockName())
+		if there == nil && !info.Mode().IsRegular() { // Root follows links inside the folder
+			return nil, false, fmt.Errorf("%w: %s, which locks it, is not a regular file: remove that", errNotReplaceable, filepath.Join(d.Root.Name(), d.lockName()))
+		}
+		f, err = d.OpenFile(d.lockName(), os.O_RDWR|openFlags, 0)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return f, false, d.full(err)
+}
+
+func (d *folder) isAstray(f *os.File, at fs.FileInfo) bool {
+	info, err := f.Stat()
+	return err == nil && rights.Astray(info, at)
 }
 
 // has reports whether the file has the name.

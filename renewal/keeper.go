@@ -269,7 +269,10 @@ func (k *Keeper) try() error {
 		return fmt.Errorf("renewal: the token file cannot be read: %w", rights.Explain(".", err))
 	}
 	if err := folder.acquire(); err != nil {
-		if isForbidden(err) {
+		switch {
+		case errors.Is(err, errNotReplaceable):
+			return err
+		case isForbidden(err):
 			return fmt.Errorf("%w: %w", errNotReplaceable, rights.Explain(".", err))
 		}
 		return nil
@@ -388,6 +391,9 @@ func (k *Keeper) attempt(ctx context.Context) {
 	default:
 		refused := isRefusal(err)
 		d := k.pause.next(refused || errors.Is(err, errNotReplaceable), k.atLeast(err))
+		if short := (sooner{}); errors.As(err, &short) && short.wait() > d {
+			d, k.pause = short.wait(), pause{} // which may be long, so the wall clock counts too
+		}
 		k.due = k.in(d)
 		log = log.With("error", err, "expires", before.claims.ExpiresAt, "again_in", d.Round(time.Millisecond))
 		if k.early++; !isTooEarly(err) {
@@ -489,12 +495,24 @@ func compare(old, now token.Claims) error {
 	case !now.IssuedAt.Equal(old.IssuedAt):
 		return errors.New("its iat differs, which is that of the lineage")
 	case !now.ExpiresAt.After(old.ExpiresAt):
-		return fmt.Errorf("it expires at %s, and the old token at %s: want later", now.ExpiresAt, old.ExpiresAt)
+		return sooner{now.ExpiresAt, old.ExpiresAt}
 	case now.NotBefore.After(old.ExpiresAt):
 		return fmt.Errorf("it is not valid before %s, when the old token has expired", now.NotBefore)
 	}
 	return nil
 }
+
+// sooner is about a renewed token that does not expire later than the old one, such as where
+// the control plane has a new limit on lifetimes.
+type sooner struct{ now, old time.Time }
+
+func (s sooner) Error() string {
+	return fmt.Sprintf("it expires at %s, and the old token at %s: want later", s.now, s.old)
+}
+
+// wait returns how long it takes until a renewed token expires later. To ask before is in
+// vain, and what renews the token in vain again and again looks like a thief.
+func (s sooner) wait() time.Duration { return s.old.Sub(s.now) + time.Second }
 
 // warnOfClock says once that the clock of this machine contradicts a token that was just
 // issued.
@@ -509,12 +527,15 @@ func (k *Keeper) warnOfClock(fresh seen) {
 }
 
 // warnOfEnd says once, well before, that the lineage ends. before is the token that was
-// renewed, if there was one.
+// renewed, if there was one. A token that is valid for longer needs no renewal.
 func (k *Keeper) warnOfEnd(before seen) {
 	if k.warned == k.current.claims.ID {
 		return
 	}
 	end := k.lineageEnds()
+	if !end.IsZero() && k.current.claims.ExpiresAt.After(end) {
+		return
+	}
 	if end.IsZero() {
 		if k.current.lifetime() >= before.lifetime()-shorter {
 			return

@@ -206,6 +206,43 @@ func TestTheLockIsForThoseWhoMayWriteToTheFolder(t *testing.T) {
 	}
 }
 
+func TestWhoseFolderItIsGetsNoFileOfRootByALinkInPlaceOfTheLock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		missing(t, "only root can give files to other users")
+	}
+	k := keep(t, hasty())
+	folder := filepath.Dir(k.path)
+	require.NoError(t, os.Chown(folder, serviceUser, serviceGroup))
+	roots := &kept{t: t, path: filepath.Join(t.TempDir(), "secret")}
+	require.NoError(t, os.WriteFile(roots.path, nil, 0o640))
+	before := roots.rights()
+	require.NoError(t, os.Link(roots.path, filepath.Join(folder, ".token.lock")))
+	_, err := k.keeper.Once(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, before, roots.rights())
+}
+
+func TestALockThatIsNoFileIsSaidAndTheServerNotAsked(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"a link":             func(path string) error { return os.Symlink("elsewhere", path) },
+		"a link to a file":   func(path string) error { return os.Symlink("token", path) },
+		"a pipe":             func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a folder":           func(path string) error { return os.Mkdir(path, 0o700) },
+		"a link to a folder": func(path string) error { return os.Symlink(".", path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := keep(t, hasty())
+			require.NoError(t, make(filepath.Join(filepath.Dir(k.path), ".token.lock")))
+			files := k.files()
+			_, err := k.keeper.Once(t.Context())
+			require.ErrorContains(t, err, ".token.lock, which locks it, is not a regular file")
+			require.ErrorContains(t, k.keeper.Run(t.Context()), "not a regular file")
+			assert.Equal(t, files, k.files())
+			assert.Zero(t, k.timesAsked())
+		})
+	}
+}
+
 func TestAFolderThatIsExchangedDuringARenewalLeadsNothingElsewhere(t *testing.T) {
 	k := keep(t, hasty())
 	folder := filepath.Join(t.TempDir(), "folder")

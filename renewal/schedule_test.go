@@ -311,6 +311,32 @@ func TestTheEndOfALineageWithoutAKnownLimitIsTakenFromATokenThatLivesShorter(t *
 	})
 }
 
+func TestATokenThatWouldExpireSoonerIsAskedForAgainWhenItExpiresLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: 10 * time.Hour}, renewal.WithPoll(time.Minute))
+		old := k.claims().ExpiresAt
+		k.lifetime = time.Hour // the control plane has a new limit
+		stop := k.run(k.keeper)
+		time.Sleep(8*time.Hour + 59*time.Minute)
+		assert.Equal(t, 1, k.timesAsked(), "more often would look like a thief")
+		assert.Equal(t, old, k.claims().ExpiresAt)
+		time.Sleep(3 * time.Minute)
+		stop()
+		assert.Equal(t, 2, k.timesAsked())
+		assert.True(t, k.claims().ExpiresAt.After(old))
+	})
+}
+
+func TestALongTokenIsNotSaidToNeedANewOneWhenTheLimitOfItsLineageComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, &authority{lifetime: 87600 * time.Hour}, renewal.WithMaxLineage(24*time.Hour), renewal.WithPoll(time.Minute))
+		stop := k.run(k.keeper)
+		time.Sleep(25 * time.Hour)
+		stop()
+		assert.Zero(t, k.log.Count("the lineage of the token ends"))
+	})
+}
+
 func TestATokenThatIsWorseThanTheOldOneIsDropped(t *testing.T) {
 	for name, alter := range map[string]func(c *token.Claims){
 		"another id":   func(c *token.Claims) { c.ID = "id-2" },

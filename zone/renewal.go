@@ -40,6 +40,8 @@ func WithLongTokensRenewed() IssuerOption { return issuerOption(keylife.WithLong
 // WithRenewalPolicy sets a function that checks each renewal. If policy returns an error,
 // [Issuer.Renew] returns it wrapped in token.ErrDenied. Without it the function of
 // [WithPolicy] decides about renewals as about new tokens. It runs as that one does.
+// Over HTTP no other renewal of the id runs meanwhile, so it should be quick, and end with the
+// context: who has the token could ask, and go away, again and again.
 func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renewal Renewal) error) IssuerOption {
 	if policy == nil {
 		return issuerOption(keylife.WithRenewalPolicy(nil))
@@ -49,18 +51,21 @@ func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renew
 	}))
 }
 
-// Fork is what the theft of a token looks like, as far as a validator knows: the use or the
-// renewal of a token although a later one with the same id was used or renewed before, or
-// the renewal of the latest one for the third time.
+// Fork is what the theft of a token looks like, as far as a validator knows:
 //
-// The first is what happens when the thief and the zone both go on. It also happens where
+//   - a token is used or renewed although a later one with the same id was before;
+//   - a token is used or renewed that is later than the latest one so far, but was made
+//     before that was renewed, so it comes of another;
+//   - the latest one is renewed for the third time.
+//
+// The first two are what happens when the thief and the zone both go on. It also happens where
 // several processes share one token and renew it, where an old file comes back from a
 // backup, and where a zone does not read its file again. A lost answer is no fork, since
-// the later token was not presented. Nor is a use of the earlier token within two minutes
-// (token.Skew) after the later one was made, for example by a zone that connects with the
-// old file.
+// the later token was not presented. Nor is a use of the token before the latest within a tenth
+// of its lifetime, and two minutes (token.Skew) at most, after the latest was made: for
+// example by a zone that connects with the old file.
 //
-// The second is what happens when a thief renews the token so often that the zone cannot,
+// The third is what happens when a thief renews the token so often that the zone cannot,
 // and presents none of the new ones: see httpapi.WithRenewal. It also happens where answers
 // are lost twice in a row, and where what renews the token cannot keep the new one.
 type Fork struct {
@@ -68,14 +73,14 @@ type Fork struct {
 	Verified Verified
 	// Renewed says that it is about to be renewed. Otherwise it was used.
 	Renewed bool
-	// Repeated is 0 if a later token was presented before. Otherwise this token is itself
+	// Repeated is 0 unless the latest token was renewed too often. Otherwise this token is itself
 	// the latest one, and Repeated says how often it was renewed, 3 or more.
 	Repeated int
 	// Address is from where it was presented: see audit.WithAddress. It may be empty.
 	Address string
 
 	// Later is when the latest token was made, in whole seconds. If Repeated is not 0, that
-	// is this one.
+	// is this one. If this one is later, it is when the latest was renewed for the first time.
 	Later time.Time
 	// LaterAddress is from where the latest token was presented first. It may be empty. Of a
 	// token that was issued and not renewed only renewals count.

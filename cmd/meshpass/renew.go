@@ -169,7 +169,9 @@ func (c *controlPlane) explainRenewal(err error) error {
 		return nil
 	case errors.Is(err, httpapi.ErrUnauthenticated):
 		return advise(fmt.Errorf("%s: %w", c.name, err), "issue a new token")
-	case errors.Is(err, token.ErrDenied), errors.Is(err, token.ErrLineage):
+	case errors.Is(err, token.ErrLineage):
+		return advise(fmt.Errorf("%s: %w", c.name, err), "issue a new token")
+	case errors.Is(err, token.ErrDenied):
 		return advise(fmt.Errorf("%s: %w", c.name, err), "if its lineage is over, issue a new token")
 	case answered && answer.TooEarly():
 		return advise(fmt.Errorf("%s: %w", c.name, err), "wait for %s. If no process of yours renews this token, it is stolen: revoke its id, and issue a new token", answer.RetryAfter())

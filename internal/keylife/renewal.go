@@ -99,9 +99,10 @@ type Presented struct {
 	// Recheck returns why the token is no longer good, or cannot be checked.
 	Recheck func() error
 
-	// Notice notes that the token is presented, and Count that it was renewed. Each reports
-	// whether that is a fork.
-	Notice, Count func(context.Context) bool
+	// Notice notes that the token is presented, and Count that it was renewed to one with
+	// the nbf. Each reports whether that is a fork.
+	Notice func(context.Context) bool
+	Count  func(ctx context.Context, nbf time.Time) bool
 }
 
 // Renew returns a token with the claims and the id of another, valid for validFor from now.
@@ -182,7 +183,7 @@ func (i *Issuer) renew(ctx context.Context, p Presented, validFor time.Duration)
 	if err == nil {
 		err = ctx.Err() // who went away gets nothing, and it does not count
 	}
-	if err == nil && p.Count(ctx) {
+	if err == nil && p.Count(ctx, claims.NotBefore) {
 		err = p.Recheck()
 	}
 	if err != nil {

@@ -18,15 +18,16 @@ import (
 )
 
 // Fork is the use or the renewal of a token although a later one of its lineage was
-// presented before, or the renewal of the latest one for the third time.
+// presented before, or although it was made before the latest one was first renewed and so
+// not from that one, or the renewal of the latest one for the third time.
 type Fork struct {
 	Token    *Verified // the one that was presented
 	Renewed  bool      // it was renewed; otherwise it was used
 	Repeated int       // how often, if it is the latest; otherwise 0
 	Address  string    // from where it was presented; "" is unknown
 
-	Later        time.Time // when the latest one was made
-	LaterAddress string    // from where that was presented first
+	Later        time.Time // when the latest one was made, or what it was renewed to
+	LaterAddress string    // from where the latest one was presented first
 }
 
 // maxRepeats is how often the latest token may be renewed without being a fork. An answer
@@ -63,7 +64,9 @@ type lineageID struct {
 type lineage struct {
 	made    int64  // the latest token that was presented: when it was made
 	address string // from where
+	before  int64  // the one that was the latest before it: when that was made; 0: unknown
 	repeats int    // how often it was renewed
+	next    int64  // the first that it was renewed to: when that was made; 0: unknown
 
 	used, renewed bool // a fork of this sort is known
 }
@@ -77,8 +80,11 @@ func (t *Verified) made() int64 {
 	if nbf.IsZero() {
 		return 0
 	}
-	return nbf.Add(keylife.Backdate).Unix()
+	return madeBy(nbf)
 }
+
+// madeBy returns when a token with the nbf was made, in seconds since 1970.
+func madeBy(nbf time.Time) int64 { return nbf.Add(keylife.Backdate).Unix() }
 
 // isRenewed reports whether a token is not the first of its lineage: that one was made when
 // its id was.
@@ -94,8 +100,7 @@ func (t *Verified) isRenewed() bool {
 // notice notes that a good token is presented, to be used or to be renewed. It reports
 // whether that is a fork, of which tell has then told.
 //
-// A proxy may use a token for a moment after it was renewed. So a use within token.Skew of
-// that is no fork.
+// A proxy may use a token for a moment after it was renewed: see excuses.
 func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool {
 	if !t.renewed && !v.lineages.some.Load() {
 		return false
@@ -108,10 +113,10 @@ func (v *Validator) notice(ctx context.Context, t *Verified, renewing bool) bool
 	return true
 }
 
-// count notes that a token was renewed, before its holder gets the new one. It reports
-// whether that is a fork, as notice does.
-func (v *Validator) count(ctx context.Context, t *Verified) bool {
-	latest := v.lineages.count(ctx, t)
+// count notes that a token was renewed, before its holder gets the new one, which has the
+// nbf. It reports whether that is a fork, as notice does.
+func (v *Validator) count(ctx context.Context, t *Verified, nbf time.Time) bool {
+	latest := v.lineages.count(ctx, t, madeBy(nbf))
 	if latest == nil || latest.repeats <= maxRepeats {
 		return false
 	}
@@ -122,7 +127,11 @@ func (v *Validator) count(ctx context.Context, t *Verified) bool {
 // tell tells the audit log, the observers and the operator's function of a fork.
 func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 	t := fork.Token
-	fork.Address, fork.Later, fork.LaterAddress = audit.Address(ctx), time.Unix(latest.made, 0).UTC(), latest.address
+	later := latest.made
+	if t.made() > later {
+		later = latest.next
+	}
+	fork.Address, fork.Later, fork.LaterAddress = audit.Address(ctx), time.Unix(later, 0).UTC(), latest.address
 	claims := t.Claims()
 	event := keylife.EventAbout(audit.Fork, &claims)
 	event.KeyID, event.Before, event.OtherAddress, event.Repeated = t.signer.kid, fork.Later, fork.LaterAddress, fork.Repeated
@@ -165,9 +174,9 @@ func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, conf
 	return nil
 }
 
-// count notes that a token was renewed. It returns what is known of its lineage from then
-// on, or nil if a later token is the latest.
-func (l *lineages) count(ctx context.Context, t *Verified) *lineage {
+// count notes that a token was renewed to one that was made then. It returns what is known
+// of its lineage from then on, or nil if a later token is the latest.
+func (l *lineages) count(ctx context.Context, t *Verified, made int64) *lineage {
 	id, s := l.shardOf(t)
 	if id.id == "" {
 		return nil
@@ -182,6 +191,9 @@ func (l *lineages) count(ctx context.Context, t *Verified) *lineage {
 		return nil
 	}
 	next.repeats++
+	if next.next == 0 || made < next.next { // not the first one, if the clock was set back
+		next.next = made
+	}
 	s.put(id, &next)
 	l.some.Store(true)
 	return &next
@@ -198,16 +210,24 @@ func (k *lineage) presented(t *Verified, renewing bool, config *Config, address 
 	switch {
 	case k == nil && !t.renewed && !renewing:
 		return nil, false
-	case k == nil, t.made() > k.made:
+	case k == nil:
 		return &lineage{made: t.made(), address: address}, false
-	case t.made() == k.made, !renewing && k.used, renewing && k.renewed:
-		return k, false
-	case !renewing && config.Now().Before(time.Unix(k.made, 0).Add(token.Skew)):
+	case t.made() > k.made: // without a fork it is what the latest one was renewed to, or what came of that
+		return &lineage{made: t.made(), before: k.made, address: address}, t.made() < k.next
+	case t.made() == k.made, !renewing && k.used, renewing && k.renewed, !renewing && k.excuses(t, config.Now()):
 		return k, false
 	}
 	changed := *k
 	changed.used, changed.renewed = k.used || !renewing, k.renewed || renewing
 	return &changed, true
+}
+
+// excuses reports whether an earlier token may still be used: the one before the latest, for
+// a moment. The moment is too short for a thief, who may renew once in a tenth of the
+// lifetime, to renew the token and its renewals in turn while the proxy asks in vain.
+func (k *lineage) excuses(t *Verified, now time.Time) bool {
+	made := time.Unix(k.made, 0)
+	return t.made() >= k.before && now.Before(made.Add(min(token.Skew, t.Untagged().ExpiresAt.Sub(time.Unix(t.made(), 0))/10)))
 }
 
 // find returns what is known of a lineage, and whether it was presented lately.

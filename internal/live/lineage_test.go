@@ -11,10 +11,10 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// madeAt returns the claims of a token that was made at a time, in seconds since 1970.
+// madeAt returns the claims of a token of an hour that was made at a time, in seconds since 1970.
 func madeAt(made int64, id string) token.PackedClaims {
 	return token.PackedClaims{Untagged: token.Claims{Registered: token.Registered{
-		ID: id, NotBefore: time.Unix(made, 0).Add(-keylife.Backdate),
+		ID: id, NotBefore: time.Unix(made, 0).Add(-keylife.Backdate), ExpiresAt: time.Unix(made, 0).Add(time.Hour),
 	}}}
 }
 

@@ -100,6 +100,6 @@ func (t *Verified) Presented() keylife.Presented {
 		OfSource: t.signer.source != nil,
 		Recheck:  t.recheck,
 		Notice:   func(ctx context.Context) bool { return t.validator.notice(ctx, t, true) },
-		Count:    func(ctx context.Context) bool { return t.validator.count(ctx, t) },
+		Count:    func(ctx context.Context, nbf time.Time) bool { return t.validator.count(ctx, t, nbf) },
 	}
 }

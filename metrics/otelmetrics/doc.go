@@ -17,7 +17,7 @@
 //	issuance.duration              kind class                   histogram, in seconds
 //	renewals                       kind mesh class error.type   answers of Renew
 //	renewal.duration               kind class                   histogram, in seconds
-//	forks                          kind mesh                    tokens presented after a later one of their lineage, or renewed thrice
+//	forks                          kind mesh                    tokens that two holders have, as it seems: see dataplane.Fork
 //	permit.refusals                kind mesh                    accepted tokens that do not permit the peer
 //	key.validations                kind mesh kid result         accepted and refused tokens with a good signature
 //	keys                           kind mesh kid state          1 for each key: signs, verifies, unreadable or source

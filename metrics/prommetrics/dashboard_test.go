@@ -107,7 +107,7 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 	_, err := zone.EnsureKey(ctx, store.Memory)
 	require.NoError(t, err)
 	issuer, err := dataplane.NewIssuer(store.Memory, dataplane.WithObserver(collector), dataplane.WithLogger(quiet),
-		dataplane.WithMaxLineage(time.Hour))
+		dataplane.WithMaxLineage(24*time.Hour))
 	require.NoError(t, err)
 	zoneIssuer, err := zone.NewIssuer(store.Memory, zone.WithObserver(collector), zone.WithLogger(quiet))
 	require.NoError(t, err)

@@ -17,7 +17,7 @@
 //	issuance_duration_seconds                 kind class               histogram
 //	renewals_total                            kind mesh class reason   answers of Renew
 //	renewal_duration_seconds                  kind class               histogram
-//	forks_total                               kind mesh                tokens presented after a later one of their lineage, or renewed thrice
+//	forks_total                               kind mesh                tokens that two holders have, as it seems: see dataplane.Fork
 //	permit_refusals_total                     kind mesh                accepted tokens that do not permit the peer
 //	key_validations_total                     kind mesh kid result     accepted and refused tokens with a good signature
 //	keys                                      kind mesh kid state      1 for each key: signs, verifies, unreadable or source
