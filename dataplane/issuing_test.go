@@ -219,6 +219,7 @@ func TestIssuerTakesOnlyAValidatorThatFollowsTheKeysOfItsStore(t *testing.T) {
 		"of the revocations only":    {store, newValidator(t, store, dataplane.WithoutStoreKeys(), public), "does not follow the keys of this store"},
 		"without a store":            {store, newOfflineValidator(t, public), "does not follow the keys of this store"},
 		"nil":                        {store, nil, "the validator is nil"},
+		"in another":                 {store, struct{ dataplane.Validator }{validator}, "or one around that of NewValidator"},
 		"and no store, as always so": {nil, validator, "the store is nil"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -148,7 +148,7 @@ func WithSigners(signers signing.Signers) IssuerOption {
 func WithValidator(v Validator) IssuerOption {
 	validator, ok := v.(validator)
 	if !ok {
-		return issuerOption(keylife.InvalidOption(errors.New("WithValidator: the validator is nil")))
+		return issuerOption(keylife.InvalidOption(errors.New("WithValidator: the validator is nil, or one around that of NewValidator")))
 	}
 	return issuerOption(keylife.WithFollowed(validator.live))
 }

@@ -180,7 +180,10 @@ type objectReader struct {
 	many   map[string]bool // their names, once there are more than few
 }
 
-const few = 16
+const (
+	usual = 8 // an empty object gets no room for them: a peer may send 80,000
+	few   = 16
+)
 
 func (r *objectReader) add(name string, value any) error {
 	if name == mergeKey {
@@ -188,6 +191,9 @@ func (r *objectReader) add(name string, value any) error {
 	}
 	if r.has(name) {
 		return fmt.Errorf("it has the field %s twice", quote(name))
+	}
+	if len(r.fields) == 0 {
+		r.fields = make(object, 0, usual)
 	}
 	r.fields = append(r.fields, field{name, value})
 	return nil
@@ -281,7 +287,7 @@ func (r *jsonReader) word() string {
 }
 
 func (r *jsonReader) object(depth int) (object, error) {
-	read := objectReader{fields: make(object, 0, 8)}
+	read := objectReader{fields: object{}}
 	for {
 		more, err := r.more('}', len(read.fields) == 0)
 		if err != nil || !more {
@@ -397,7 +403,7 @@ func yamlValue(node *yaml.Node, depth int) (any, error) {
 	}
 	switch node.Kind {
 	case yaml.MappingNode:
-		read := objectReader{fields: make(object, 0, 8)}
+		read := objectReader{fields: object{}}
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key, err := yamlValue(node.Content[i], depth-1)
 			if err != nil {

@@ -3,6 +3,7 @@ package xdsauth
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -88,6 +89,19 @@ func byTokens(from *json.Decoder, depth int) (any, error) {
 		return next, nil
 	}
 	return other{}, nil
+}
+
+func TestReadingAResourceTakesLimitedMemoryWhateverItHolds(t *testing.T) {
+	for _, element := range []string{`{}`, `{"":0}`, `[]`, `""`, `0`, `null`} {
+		text := strings.Repeat(element+",", maxResource/(len(element)+1)-1)
+		text = "[" + text + element + "]"
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := readJSON(text)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64*len(text)), element)
+	}
 }
 
 // BenchmarkResource reads a resource with one inbound, beside the check of encoding/json that

@@ -70,7 +70,7 @@ func lineageOfAProxy(t *testing.T, open, openOther Opener) aLineage {
 	ctx := audit.WithLogger(t.Context(), discard)
 	store := open(t)
 	_, validator := issuerAndValidator(t, store, openOther(t), mesh)
-	issuer, err := dataplane.NewIssuer(store, quiet, dataplane.WithMaxLineage(90*day))
+	issuer, err := dataplane.NewIssuer(store, quiet, dataplane.WithMaxLineage(90*day), dataplane.WithMaxLifetime(day))
 	must(t, err)
 	return aLineage{
 		name: "proxies",
@@ -97,7 +97,7 @@ func lineageOfAZone(t *testing.T, open, openOther Opener) aLineage {
 	ctx := audit.WithLogger(t.Context(), discard)
 	store := open(t)
 	storeKey(t, store, signing.ZoneKeys())
-	issuer, err := zone.NewIssuer(store, zone.WithLogger(discard), zone.WithMaxLineage(90*day))
+	issuer, err := zone.NewIssuer(store, zone.WithLogger(discard), zone.WithMaxLineage(90*day), zone.WithMaxLifetime(day))
 	must(t, err)
 	validator, err := zone.NewValidator(openOther(t), zone.WithLogger(discard))
 	must(t, err)
