@@ -71,6 +71,7 @@ func TestPublicHalfOfUnusualNumbersIsTheSameByBothWays(t *testing.T) {
 		"2047 bits":           {number(2047, 1), big.NewInt(65537), 0, big.NewInt(3)},
 		"2048 bits":           {number(2048, 1), big.NewInt(65537), 0, big.NewInt(3)},
 		"2049 bits":           {number(2049, 1), big.NewInt(65537), 0, big.NewInt(3)},
+		"2056 bits":           {number(2056, 1), big.NewInt(65537), 0, big.NewInt(3)},
 		"8192 bits":           {number(8192, 1), big.NewInt(65537), 0, big.NewInt(3)},
 		"8200 bits":           {number(8200, 1), big.NewInt(65537), 0, big.NewInt(3)},
 		"even":                {number(2048, 2), big.NewInt(65537), 0, big.NewInt(3)},
@@ -129,6 +130,12 @@ func TestPublicHalfIsReadFromTheShortestFormOfEachLengthAlone(t *testing.T) {
 		"128 bytes, indefinite":  {[]byte{0x80}, content(128), false},
 		"255 bytes, too long":    {[]byte{0x82, 0, 255}, content(255), false},
 		"a length of three more": {[]byte{0x83, 0, 1, 0}, content(256), false},
+		"127":                    {[]byte{1}, []byte{0x7f}, true},
+		"128":                    {[]byte{2}, []byte{0, 0x80}, true},
+		"-128":                   {[]byte{1}, []byte{0x80}, false},
+		"127 with a zero":        {[]byte{2}, []byte{0, 0x7f}, false},
+		"0":                      {[]byte{1}, []byte{0}, false},
+		"nothing":                {[]byte{0}, nil, false},
 	} {
 		element := bytes.Join([][]byte{{asn1.TagInteger}, c.length, c.content}, nil)
 		data := bytes.Join([][]byte{sequence.Bytes, element, three, three, three}, nil)
@@ -147,6 +154,31 @@ func TestPublicHalfIsReadFromTheShortestFormOfEachLengthAlone(t *testing.T) {
 			_, err := anyPublicHalf(wrap(data[:at]))
 			require.ErrorIs(t, err, ErrKey)
 		}
+	}
+}
+
+func TestPublicHalfWithANumberOfAnotherTypeIsDamaged(t *testing.T) {
+	key, err := Generate(MinBits)
+	require.NoError(t, err)
+	good, err := key.PEM()
+	require.NoError(t, err)
+	block, _ := pem.Decode(good)
+	var elements []asn1.RawValue
+	_, err = asn1.Unmarshal(block.Bytes, &elements)
+	require.NoError(t, err)
+	for name, last := range map[string][]byte{
+		"an OCTET STRING":       {asn1.TagOctetString, 1, 3},
+		"of a context":          {asn1.ClassContextSpecific<<6 | asn1.TagInteger, 1, 3},
+		"made of elements":      {0x20 | asn1.TagInteger, 3, asn1.TagInteger, 1, 3},
+		"a negative INTEGER":    {asn1.TagInteger, 1, 0x80},
+		"an INTEGER of nothing": {asn1.TagInteger, 0},
+	} {
+		elements[8] = asn1.RawValue{FullBytes: last}
+		der, err := asn1.Marshal(elements)
+		require.NoError(t, err)
+		_, err = parsePublicHalf(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der}))
+		require.ErrorIs(t, err, ErrKey, name)
+		require.ErrorContains(t, err, "a damaged RSA private key (PKCS#1)", name)
 	}
 }
 
