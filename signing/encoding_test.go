@@ -204,6 +204,16 @@ func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 			Key        []byte
 			Attributes []int `asn1:"tag:0,set"`
 		}{0, algorithm{rsaID, asn1.NullRawValue}, s.pkcs1, []int{1}})), "attributes"},
+		"PKCS#8 around trailing bytes": {pemBlock("PRIVATE KEY", der(t, struct {
+			Version int
+			ID      algorithm
+			Key     []byte
+		}{0, algorithm{rsaID, asn1.NullRawValue}, join(s.pkcs1, []byte{0})})), "extra content"},
+		"PKCS#8 of a sequence too much": {pemBlock("PRIVATE KEY", der(t, struct {
+			Version int
+			ID      struct{ ID []int }
+			Key     []byte
+		}{0, struct{ ID []int }{[]int{1}}, s.pkcs1})), "a damaged private key (PKCS#8)"},
 		"PKCS#8 around nothing": {pemBlock("PRIVATE KEY", der(t, struct {
 			Version int
 			ID      algorithm

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	mathrand "math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -157,7 +158,7 @@ func TestPublicHalfIsReadFromTheShortestFormOfEachLengthAlone(t *testing.T) {
 	}
 }
 
-func TestPublicHalfWithANumberOfAnotherTypeIsDamaged(t *testing.T) {
+func TestPublicHalfOfAKeyWithAWrongNumberSaysWhatIsWrong(t *testing.T) {
 	key, err := Generate(MinBits)
 	require.NoError(t, err)
 	good, err := key.PEM()
@@ -166,19 +167,28 @@ func TestPublicHalfWithANumberOfAnotherTypeIsDamaged(t *testing.T) {
 	var elements []asn1.RawValue
 	_, err = asn1.Unmarshal(block.Bytes, &elements)
 	require.NoError(t, err)
-	for name, last := range map[string][]byte{
-		"an OCTET STRING":       {asn1.TagOctetString, 1, 3},
-		"of a context":          {asn1.ClassContextSpecific<<6 | asn1.TagInteger, 1, 3},
-		"made of elements":      {0x20 | asn1.TagInteger, 3, asn1.TagInteger, 1, 3},
-		"a negative INTEGER":    {asn1.TagInteger, 1, 0x80},
-		"an INTEGER of nothing": {asn1.TagInteger, 0},
+	const damaged = "a damaged RSA private key (PKCS#1)"
+	for name, c := range map[string]struct {
+		at      int
+		element []byte
+		says    string
+	}{
+		"an OCTET STRING":       {8, []byte{asn1.TagOctetString, 1, 3}, damaged},
+		"of a context":          {8, []byte{asn1.ClassContextSpecific<<6 | asn1.TagInteger, 1, 3}, damaged},
+		"made of elements":      {8, []byte{0x20 | asn1.TagInteger, 3, asn1.TagInteger, 1, 3}, damaged},
+		"a negative INTEGER":    {8, []byte{asn1.TagInteger, 1, 0x80}, damaged},
+		"an INTEGER of nothing": {8, []byte{asn1.TagInteger, 0}, damaged},
+		"zero":                  {3, []byte{asn1.TagInteger, 1, 0}, "a missing or non-positive number"},
+		"an exponent of zero":   {2, []byte{asn1.TagInteger, 1, 0}, "the public exponent 0"},
+		"version 1":             {0, []byte{asn1.TagInteger, 1, 1}, "another version"},
 	} {
-		elements[8] = asn1.RawValue{FullBytes: last}
-		der, err := asn1.Marshal(elements)
+		changed := slices.Clone(elements)
+		changed[c.at] = asn1.RawValue{FullBytes: c.element}
+		der, err := asn1.Marshal(changed)
 		require.NoError(t, err)
 		_, err = parsePublicHalf(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der}))
 		require.ErrorIs(t, err, ErrKey, name)
-		require.ErrorContains(t, err, "a damaged RSA private key (PKCS#1)", name)
+		require.ErrorContains(t, err, c.says, name)
 	}
 }
 
