@@ -96,8 +96,16 @@ func TestAnObserverIsToldTheReasonOfEachAnswer(t *testing.T) {
 
 		f.store.setList(func(context.Context, keystore.Scope, string) ([]keystore.Record, error) { return nil, errStoreDown })
 		f.pass(2 * time.Hour)
+		refused := func() (n uint64) {
+			for _, key := range f.validator.Report().Keys {
+				n += key.Refused
+			}
+			return n
+		}
+		before := refused()
 		f.cannotTell(good)
 		assert.Equal(t, `"default" "1" unavailable`, w.last())
+		assert.Equal(t, before, refused(), "what could not be checked is not refused")
 		for _, o := range w.outcomes {
 			assert.Equal(t, observe.Validate, o.Operation)
 			assert.Equal(t, token.KindDataplane, o.Kind)

@@ -159,6 +159,10 @@ func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 		}{version, algorithm{id, parameters}, s.pkcs1}))
 	}
 	longLength := join([]byte{0x30, 0x83, 0x00}, s.pkcs1[2:])
+	var sequence asn1.RawValue
+	_, err := asn1.Unmarshal(s.pkcs1, &sequence)
+	require.NoError(t, err)
+	withByteInside := der(t, asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: join(sequence.Bytes, []byte{5})})
 	short := numbersOf(handMade(t, 1024, 2, 65537))
 
 	for name, c := range map[string]refused{
@@ -179,6 +183,8 @@ func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 		"DER with a trailing line end":  {join(s.pkcs1, []byte("\n")), "1 bytes after the end of the DER encoding"},
 		"DER with white space first":    {join([]byte("\n"), s.pkcs1), "not DER"},
 		"DER twice":                     {join(s.pkcs1, s.pkcs1), "bytes after the end of the DER encoding"},
+		"PKCS#1 with trailing bytes":    {pemBlock("RSA PRIVATE KEY", join(s.pkcs1, []byte{0})), "1 bytes after the end of the DER encoding"},
+		"PKCS#1 with a byte inside":     {pemBlock("RSA PRIVATE KEY", withByteInside), "not DER"},
 		"PKCS#8 as raw DER":             {s.pkcs8, "a private key (PKCS#8) as raw DER"},
 		"a certificate":                 {pemBlock("CERTIFICATE", s.certificate), "found a certificate"},
 		"a certificate as raw DER":      {s.certificate, "found a certificate"},
@@ -198,6 +204,16 @@ func TestPrivateKeyThatIsNotUsableIsRefusedWithWhatWasFound(t *testing.T) {
 			Key        []byte
 			Attributes []int `asn1:"tag:0,set"`
 		}{0, algorithm{rsaID, asn1.NullRawValue}, s.pkcs1, []int{1}})), "attributes"},
+		"PKCS#8 around trailing bytes": {pemBlock("PRIVATE KEY", der(t, struct {
+			Version int
+			ID      algorithm
+			Key     []byte
+		}{0, algorithm{rsaID, asn1.NullRawValue}, join(s.pkcs1, []byte{0})})), "extra content"},
+		"PKCS#8 of a sequence too much": {pemBlock("PRIVATE KEY", der(t, struct {
+			Version int
+			ID      struct{ ID []int }
+			Key     []byte
+		}{0, struct{ ID []int }{[]int{1}}, s.pkcs1})), "a damaged private key (PKCS#8)"},
 		"PKCS#8 around nothing": {pemBlock("PRIVATE KEY", der(t, struct {
 			Version int
 			ID      algorithm

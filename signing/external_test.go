@@ -90,6 +90,17 @@ func TestSignerFromElsewhereThatEndsItsGoroutineIsAFailure(t *testing.T) {
 	})
 }
 
+func TestSignerFromElsewhereThatPanicsIsAFailure(t *testing.T) {
+	key, err := signing.NewPrivateKey(signer{&firstRSA().PublicKey, func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+		panic("no session")
+	}})
+	require.NoError(t, err)
+	signature, err := key.Sign([]byte("header.payload"))
+	assert.Nil(t, signature)
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	assert.ErrorContains(t, err, "the signer of the key "+key.Public().Fingerprint()+" panicked: no session")
+}
+
 func TestSignersOfFindsAKeyByItsPublicHalf(t *testing.T) {
 	first, err := signing.ParsePrivateKey(firstEncoded().private)
 	require.NoError(t, err)

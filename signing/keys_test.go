@@ -85,6 +85,27 @@ func newPrime(t testing.TB, bits int) *big.Int {
 	}
 }
 
+// ofPrimes is an RSA key of 2048 bits whose primes have so many bits.
+func ofPrimes(t testing.TB, pBits, qBits int) *rsa.PrivateKey {
+	t.Helper()
+	prime := func(bits int) *big.Int {
+		for {
+			if n := oddNumber(t, bits); n.ProbablyPrime(10) {
+				return n
+			}
+		}
+	}
+	one := big.NewInt(1)
+	for {
+		p, q := prime(pBits), prime(qBits)
+		key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 65537}, D: new(big.Int), Primes: []*big.Int{p, q}}
+		totient := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+		if key.N.BitLen() == 2048 && key.D.ModInverse(big.NewInt(65537), totient) != nil {
+			return key
+		}
+	}
+}
+
 type otherPrime struct{ Prime, Exponent, Coefficient *big.Int }
 
 type pkcs1Numbers struct {

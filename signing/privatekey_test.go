@@ -128,6 +128,42 @@ func TestNewPrivateKeyRefusesWhatIsNoUsableRSAKey(t *testing.T) {
 	}
 }
 
+func TestPrivateKeyMayHaveNumbersOfUnusualLengths(t *testing.T) {
+	longExponent := numbersOf(firstRSA())
+	one := big.NewInt(1)
+	p1, q1 := new(big.Int).Sub(longExponent.P, one), new(big.Int).Sub(longExponent.Q, one)
+	period := new(big.Int).Mul(p1, q1)
+	period.Div(period, new(big.Int).GCD(nil, nil, p1, q1)) // exponents that differ by this do the same
+	for longExponent.D.BitLen() < 2048 {
+		longExponent.D = new(big.Int).Add(longExponent.D, period)
+	}
+	for name, numbers := range map[string]pkcs1Numbers{
+		"a private exponent as long as the modulus":    longExponent,
+		"primes that differ in length":                 numbersOf(ofPrimes(t, 1100, 948)),
+		"primes that together are longer than modulus": numbersOf(ofPrimes(t, 1025, 1024)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			key, err := signing.ParsePrivateKey(der(t, numbers))
+			require.NoError(t, err)
+			signature, err := key.Sign([]byte("message"))
+			require.NoError(t, err)
+			public, err := signing.NewPublicKey(&rsa.PublicKey{N: numbers.N, E: 65537})
+			require.NoError(t, err)
+			assert.NoError(t, public.Verify([]byte("message"), signature))
+		})
+	}
+}
+
+func TestPrivateKeyWithPrimesOfWrongLengthIsNotComputedWith(t *testing.T) {
+	for bits, says := range map[int]string{1023: "do not match", 1024: "not valid", 1025: "not valid", 1026: "do not match"} {
+		numbers := numbersOf(firstRSA())
+		numbers.P = oddNumber(t, bits)
+		_, err := signing.ParsePrivateKey(der(t, numbers))
+		assert.ErrorIs(t, err, signing.ErrKey, bits)
+		assert.ErrorContains(t, err, says, bits)
+	}
+}
+
 // signer stands for a KMS or an HSM: it signs, and its key cannot be read.
 type signer struct {
 	public crypto.PublicKey

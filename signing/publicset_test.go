@@ -1,6 +1,7 @@
 package signing_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -139,6 +140,23 @@ func TestPublicSetNamesAKeyOutsideTheStoreThatCannotBeReadAsTheOneThatSigns(t *t
 		assert.True(t, keys[1].External, name)
 		assert.ErrorIs(t, keys[1].Err, signing.ErrKey, name)
 	}
+}
+
+func TestCheckedSetHoldsThePublicHalvesOfKeysThatCanSign(t *testing.T) {
+	set := defaultKeys.CheckedSet([]keystore.Record{
+		in(defaultKeys.KeyName(1), firstEncoded().private), in(defaultKeys.PublicKeyName(2), secondEncoded().public),
+	}, nil)
+	assert.Empty(t, set.Problems())
+	assert.Equal(t, firstEncoded().public, find(t, set, "1").PEM())
+	assert.Equal(t, secondEncoded().public, find(t, set, "2").PEM())
+}
+
+func TestPublicSetOfRecordsThatTheStoreCannotReadHasTheirReasons(t *testing.T) {
+	unreadable := &keystore.Error{Scope: "default", Name: defaultKeys.KeyName(1), Err: errors.New("permission denied")}
+	set := defaultKeys.PublicSet(nil, []*keystore.Error{unreadable}, nil)
+	requireOneProblem(t, set, "permission denied")
+	_, err := set.Find("1")
+	assert.ErrorIs(t, err, unreadable)
 }
 
 func TestPublicSetOfNothingIsEmpty(t *testing.T) {

@@ -81,11 +81,15 @@ func TestSeriesHasNoKeysWithNamesOfOtherMeshes(t *testing.T) {
 		"dataplane-token-signing-key-default-2-1", "dataplane-token-signing-public-key-default-2-1",
 		"dataplane-token-signing-key-default2-1", "dataplane-token-signing-key-defaul-1", "dataplane-token-signing-key-Default-1",
 		"dataplane-token-signing-key-1", "dataplane-token-signing-key--1", "dataplane-token-signing-key-", "dataplane-token-signing-key",
-		"dataplane-token-signing-kye-default-1", "dataplane-token-signing-",
+		"dataplane-token-signing-kye-default-1", "dataplane-token-signing-", "dataplane-token-signing--default-1", "dataplane-token-signing--1",
 	} {
 		_, _, err := signing.DataplaneKeys("default").ParseName(name)
 		assert.ErrorIs(t, err, signing.ErrKey, name)
 		assert.ErrorContains(t, err, `mesh "default"`, name)
+	}
+	for _, name := range []string{"zone-token-signing-", "zone-token-signing--1", "zone-token-signing-1"} {
+		_, _, err := signing.ZoneKeys().ParseName(name)
+		assert.ErrorIs(t, err, signing.ErrKey, name)
 	}
 }
 
@@ -228,10 +232,11 @@ func TestSeriesLetsNoKeySignThatIsNotKnownEverywhereUnlessItIsTheOnlyOne(t *test
 		"a public key counts for nothing":  {[]keystore.Record{key(1, monday), {Scope: keystore.Global, Name: series.PublicKeyName(2), Created: monday}}, 1},
 		"there is one, and it is too new":  {[]keystore.Record{key(7, monday.Add(day))}, 7},
 		"a key in a KMS is too new":        {[]keystore.Record{key(1, monday), {Scope: keystore.Global, Name: series.ExternalKeyName(2), Created: monday.Add(1)}}, 1},
+		"the old one has no number":        {[]keystore.Record{key(1, monday.Add(day)), key(0, monday), key(2, monday.Add(day)), key(3, monday.Add(day))}, 0},
 		"the too new ones come in between": {[]keystore.Record{key(1, monday), key(2, monday.Add(day)), key(3, monday)}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 2 {
+			for range 20 { // in any order
 				record, serial, err := series.Signing(c.records, nil, monday)
 				require.NoError(t, err)
 				assert.Equal(t, c.want, serial)

@@ -1,6 +1,7 @@
 package signing_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,7 @@ func TestFixedSourceHoldsItsKeysForEver(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, got.Keys, 2)
 	assert.Equal(t, token.Demands{Issuer: "idp"}, source.Demands())
+	assert.Equal(t, "configured public keys", source.String())
 
 	for says, keys := range map[string]map[string]*signing.PublicKey{
 		"without a public key": {},
@@ -43,9 +45,10 @@ func TestFixedSourceHoldsItsKeysForEver(t *testing.T) {
 
 func TestPEMFileReadsItsKeyOrNamesItsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
-	source, err := signing.PEMFile("key-1", path, token.Demands{})
+	source, err := signing.PEMFile("key-1", path, token.Demands{Issuer: "idp"})
 	require.NoError(t, err)
 	assert.Equal(t, path, source.String())
+	assert.Equal(t, token.Demands{Issuer: "idp"}, source.Demands())
 	assert.Equal(t, []string{"key-1"}, source.KeyIDs())
 	got, err := source.Read(t.Context())
 	assert.ErrorIs(t, err, os.ErrNotExist)
@@ -62,9 +65,15 @@ func TestPEMFileReadsItsKeyOrNamesItsFile(t *testing.T) {
 		assert.True(t, got.Keys["key-1"].Equal(newPrivateKey(t, firstRSA()).Public()), name)
 		assert.True(t, got.Chosen)
 	}
-	require.NoError(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
-	_, err = source.Read(t.Context())
-	assert.ErrorContains(t, err, path+" has more than 65536 bytes")
+	for size, says := range map[int]string{
+		1 << 20:    " has more than 65536 bytes",
+		64<<10 + 1: " has more than 65536 bytes",
+		64 << 10:   ": unusable key: found nothing",
+	} {
+		require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte(" "), size), 0o600))
+		_, err = source.Read(t.Context())
+		assert.ErrorContains(t, err, path+says, size)
+	}
 
 	for says, c := range map[string][2]string{
 		"kid is empty":                      {"", path},

@@ -2,6 +2,7 @@ package signing_test
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"strings"
 	"testing"
 
@@ -33,6 +34,8 @@ func TestKeysThatCannotBeReadSayWhatWasFoundAndWhatIsWanted(t *testing.T) {
 		"a label of 64":        {pemBlock(label, s.pkcs1), `a PEM block of type "` + label + `"`},
 		"a label of 65":        {pemBlock(label+"A", s.pkcs1), "a PEM block of an unknown type"},
 		"a label in lowercase": {pemBlock("rsa private key", s.pkcs1), "a PEM block of an unknown type"},
+		"no label":             {pemBlock("", s.pkcs1), "a PEM block of an unknown type"},
+		"a label with a NUL":   {pemBlock("PRIVATE KEY\x00", s.pkcs1), "a PEM block of an unknown type"},
 		"another label":        {pemBlock("OPENSSH PRIVATE KEY", s.pkcs1), `a PEM block of type "OPENSSH PRIVATE KEY"`},
 		"too much":             {join(block, bytes.Repeat([]byte("\n"), 16<<10+1-len(block))), "16385 bytes, which is more than any key takes"},
 	} {
@@ -45,15 +48,22 @@ func TestKeysThatCannotBeReadSayWhatWasFoundAndWhatIsWanted(t *testing.T) {
 	assert.NoError(t, err, "16 KiB are read")
 
 	encrypted := withHeaders("RSA PRIVATE KEY", s.pkcs1, map[string]string{"Proc-Type": "4,ENCRYPTED"})
+	encryptedDER := der(t, struct { // EncryptedPrivateKeyInfo, RFC 5208, section 6
+		Algorithm struct{ ID asn1.ObjectIdentifier }
+		Data      []byte
+	}{struct{ ID asn1.ObjectIdentifier }{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}}, []byte("secret")})
 	for name, c := range map[string]struct {
 		data         []byte
 		found, where string
 	}{
 		"encrypted, by its header":   {encrypted, "an encrypted private key", " where a public key belongs (it must stay secret)"},
 		"encrypted, by its label":    {pemBlock("ENCRYPTED PRIVATE KEY", s.pkcs8), "an encrypted private key", " where a public key belongs (it must stay secret)"},
+		"encrypted, as raw DER":      {encryptedDER, "an encrypted private key", " where a public key belongs (it must stay secret)"},
 		"an EC key, by its label":    {pemBlock("EC PRIVATE KEY", s.ecSEC1), "an EC private key", " where a public key belongs (it must stay secret)"},
 		"an EC key":                  {s.ecSEC1, "an EC private key", " where a public key belongs (it must stay secret)"},
 		"a certificate by its label": {pemBlock("CERTIFICATE", s.certificate), "a certificate", ""},
+		"an EC key, damaged":         {pemBlock("EC PRIVATE KEY", []byte("?")), "an EC private key", " where a public key belongs (it must stay secret)"},
+		"a certificate, damaged":     {pemBlock("CERTIFICATE", []byte("?")), "a certificate", ""},
 		"a certificate":              {s.certificate, "a certificate", ""},
 	} {
 		_, err := signing.ParsePrivateKey(c.data)

@@ -79,6 +79,16 @@ func TestValidatorNamesBothZonesAndBothScopesInItsError(t *testing.T) {
 	_, err = validator.Validate(t.Context(), "west", zone.ScopeIngress, raw)
 	assert.ErrorContains(t, err, `"cp"`)
 	assert.ErrorContains(t, err, `"ingress"`)
+
+	for scopes, says := range map[string]string{
+		`"1","2","3","4","5","6","7","8"`:     `its scopes are ["1" "2" "3" "4" "5" "6" "7" "8"], want "cp"`,
+		`"1","2","3","4","5","6","7","8","9"`: `its scopes are ["1" "2" "3" "4" "5" "6" "7" "8"] and more, want "cp"`,
+	} {
+		raw := signPayload(t, "key-1", `{"Zone":"west","Scope":[`+scopes+`],"exp":4000000000,"jti":"a"}`)
+		_, err = validator.Validate(t.Context(), "west", zone.ScopeCP, raw)
+		assert.ErrorIs(t, err, token.ErrScope)
+		assert.ErrorContains(t, err, says)
+	}
 }
 
 func TestValidatorNeverTakesTokensOfTheOtherKind(t *testing.T) {

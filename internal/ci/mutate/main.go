@@ -24,6 +24,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -103,6 +104,17 @@ func run(o options, packages []string) error {
 	if err != nil {
 		return err
 	}
+	verdicts, err := readResults(o.results)
+	if err != nil {
+		return err
+	}
+	todo := slices.DeleteFunc(slices.Clone(chosen), func(m *mutant) bool {
+		v, known := verdicts[m.key]
+		return known && !(o.again && (v.Verdict == "survived" || v.Verdict == "unreached") && reasons[m.key] == "")
+	})
+	if len(todo) == 0 { // then nothing needs to be compiled
+		return report(chosen, t.mutants, verdicts, reasons, o.least)
+	}
 	work, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return err
@@ -135,8 +147,7 @@ func run(o options, packages []string) error {
 		}
 	}
 	fmt.Printf("%d mutants, of which %d are chosen; %d tests of %d packages, which take %.0f s\n", len(t.mutants), len(chosen), tests, len(suites), seconds)
-	verdicts, err := o.hunt(chosen, suites, reasons)
-	if err != nil {
+	if err := o.hunt(todo, suites, verdicts); err != nil {
 		return err
 	}
 	return report(chosen, t.mutants, verdicts, reasons, o.least)
@@ -179,23 +190,17 @@ func (o options) choose(all []*mutant) ([]*mutant, error) {
 	return chosen, nil
 }
 
-// hunt tries mutants and returns the verdicts by key, with those of the file of results.
-func (o options) hunt(chosen []*mutant, suites []*suite, reasons map[string]string) (map[string]verdict, error) {
-	verdicts, err := readResults(o.results)
-	if err != nil {
-		return nil, err
-	}
+// hunt tries mutants, and adds the verdicts to those that are known and to the file of
+// results.
+func (o options) hunt(todo []*mutant, suites []*suite, verdicts map[string]verdict) error {
 	results := os.Stdout
 	if o.results != "" {
+		var err error
 		if results, err = os.OpenFile(o.results, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666); err != nil {
-			return nil, err
+			return err
 		}
 		defer results.Close()
 	}
-	todo := slices.DeleteFunc(slices.Clone(chosen), func(m *mutant) bool {
-		v, known := verdicts[m.key]
-		return known && !(o.again && (v.Verdict == "survived" || v.Verdict == "unreached") && reasons[m.key] == "")
-	})
 	h := &hunt{suites: suites, spend: o.spend, killed: map[string]map[*test]int{}}
 	var mu sync.Mutex
 	var failed error
@@ -215,7 +220,7 @@ func (o options) hunt(chosen []*mutant, suites []*suite, reasons map[string]stri
 			fmt.Printf("%d of %d tried, %s\n", done, len(todo), time.Since(began).Round(time.Second))
 		}
 	})
-	return verdicts, failed
+	return failed
 }
 
 func readResults(name string) (map[string]verdict, error) {
@@ -278,22 +283,32 @@ func readEquivalents(name string) (map[string]string, error) {
 	return reasons, nil
 }
 
+// gone returns an error for each equivalent of the packages of mutants that is not among them.
+func gone(reasons map[string]string, all []*mutant) (wrong []error) {
+	exists, read := map[string]bool{}, map[string]bool{}
+	for _, m := range all {
+		exists[m.key], read[m.pkg] = true, true
+	}
+	for _, key := range slices.Sorted(maps.Keys(reasons)) {
+		if read[folderOf(key)] && !exists[key] {
+			wrong = append(wrong, fmt.Errorf("the list of equivalents names a mutant that does not exist: %s", key))
+		}
+	}
+	return wrong
+}
+
+// folderOf returns the folder of the package of a mutant.
+func folderOf(key string) string {
+	file, _, _ := strings.Cut(key, " | ")
+	return path.Dir(file)
+}
+
 // report prints the survivors and the table.
 func report(chosen, all []*mutant, verdicts map[string]verdict, reasons map[string]string, least float64) error {
 	type row struct{ mutants, killed, timeout, equivalent, survived int }
 	rows := map[string]*row{}
 	var order []string
-	exists, read := map[string]bool{}, map[string]bool{}
-	for _, m := range all {
-		exists[m.key], read[m.pkg] = true, true
-	}
-	var wrong []error
-	for key := range reasons {
-		file, _, _ := strings.Cut(key, " | ")
-		if read[path.Dir(file)] && !exists[key] {
-			wrong = append(wrong, fmt.Errorf("the list of equivalents names a mutant that does not exist: %s", key))
-		}
-	}
+	wrong := gone(reasons, all)
 	for _, m := range chosen {
 		r := rows[m.pkg]
 		if r == nil {

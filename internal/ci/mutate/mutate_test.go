@@ -236,3 +236,22 @@ func TestMutantsThatDoNotCompileDoNotCount(t *testing.T) {
 		t.Errorf("mutants: %q, want %q", got, want)
 	}
 }
+
+func TestTheListOfEquivalentsOfThisRepositoryNamesMutantsThatExist(t *testing.T) {
+	t.Chdir(filepath.Join("..", "..", ".."))
+	reasons, err := readEquivalents("internal/ci/equivalent-mutants.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := map[string]bool{}
+	for key := range reasons {
+		folders[folderOf(key)] = true
+	}
+	tree, err := load(slices.Sorted(maps.Keys(folders)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range gone(reasons, tree.mutants) {
+		t.Error(err)
+	}
+}

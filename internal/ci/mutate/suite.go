@@ -78,10 +78,11 @@ func (s *suite) run(names []string, limit time.Duration, environ ...string) outc
 	for i, name := range names {
 		quoted[i] = regexp.QuoteMeta(name)
 	}
+	limit = limit.Round(time.Millisecond) // as timeout is told, so that what it ends took no less
 	// timeout kills the children of the tests too. The limit of memory ends mutants that
 	// collect without end.
 	cmd := exec.Command("sh", "-c", `ulimit -v 12000000; exec timeout -s KILL "$@"`, "sh",
-		fmt.Sprintf("%.1f", limit.Seconds()), s.binary, "-test.failfast", "-test.timeout=0",
+		fmt.Sprintf("%.3f", limit.Seconds()), s.binary, "-test.failfast", "-test.timeout=0",
 		"-test.run=^("+strings.Join(quoted, "|")+")$")
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), environ...)
