@@ -36,7 +36,7 @@ func work(s setup, store keystore.KeyStore, in io.Reader, out io.Writer) error {
 	defer pause()
 	idle := make(chan struct{})
 
-	sawToken := func(*given) {}
+	var sawToken func(*given)
 	var v *validator
 	if s.Validates {
 		l.note(check.Event{Do: check.Begin, Start: now(), MaxStale: s.MaxStale, SessionMaxStale: s.SessionMaxStale})
