@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -165,6 +167,7 @@ func TestChangeOfAScopeThatACompleteReadHasPassedIsNotLost(t *testing.T) {
 		f, s := newScopewise(t)
 		f.store.setWatch(nil) // changes are announced
 		f.startOn(s)
+		var mu sync.Mutex
 		var revoked []string
 		s.between(func(scope keystore.Scope) {
 			time.Sleep(time.Second)
@@ -172,14 +175,21 @@ func TestChangeOfAScopeThatACompleteReadHasPassedIsNotLost(t *testing.T) {
 			f.revoke(raw)
 			time.Sleep(time.Second) // it is read alone, beside the complete read
 			f.refuses(raw, token.ErrRevoked, fmt.Sprintf("while a complete read has passed %s", scope))
+			mu.Lock()
+			defer mu.Unlock()
 			revoked = append(revoked, raw)
 		})
 		for range 40 {
 			f.pass(time.Second)
-			for _, raw := range revoked {
+			mu.Lock()
+			before := slices.Clone(revoked)
+			mu.Unlock()
+			for _, raw := range before {
 				f.refuses(raw, token.ErrRevoked)
 			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		assert.Greater(t, len(revoked), 2)
 	})
 }

@@ -412,9 +412,13 @@ func (r *run) all() []fault {
 	if r.d.open == nil {
 		for _, validates := range []bool{true, false} {
 			killed, stopped := r.random1(validates), r.random1(validates)
+			waits := stopped.replica
+			if stopped.way == nil { // who is stopped may hold the lock of the directory
+				waits = "*"
+			}
 			faults = append(faults,
 				fault{what: "SIGKILL of the process", of: killed.replica, lasts: time.Second / 2, recovery: back, breaks: killed.kill, mends: func(testing.TB) { killed.start() }},
-				fault{what: "SIGSTOP of the process", of: stopped.replica, lasts: 3 * time.Second, recovery: back,
+				fault{what: "SIGSTOP of the process", of: waits, lasts: 3 * time.Second, recovery: back,
 					breaks: func(tb testing.TB) { stopped.signal(tb, syscall.SIGSTOP) }, mends: func(tb testing.TB) { stopped.signal(tb, syscall.SIGCONT) }})
 		}
 	}

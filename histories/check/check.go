@@ -373,7 +373,9 @@ func (x *index) answers() {
 	}
 }
 
-// agreement is the part of the fifth check about all replicas.
+// agreement is the part of the fifth check about all replicas. "Could not know" about a token
+// whose key is gone agrees with "invalid": such a token waits for a read, which a busy
+// machine may make too late.
 func (x *index) agreement() {
 	for _, t := range x.tokens {
 		var said []Event
@@ -381,6 +383,9 @@ func (x *index) agreement() {
 			if v.Do == Sweep {
 				said = append(said, v)
 			}
+		}
+		if slices.ContainsFunc(said, func(v Event) bool { return v.Outcome == Invalid && v.Why == WhyKey }) {
+			said = slices.DeleteFunc(said, func(v Event) bool { return v.Outcome == Unavailable })
 		}
 		for _, v := range said {
 			if v.Outcome != said[0].Outcome {

@@ -98,6 +98,11 @@ func by(process string, e Event) Event {
 	return e
 }
 
+func since(why string, e Event) Event {
+	e.Why = why
+	return e
+}
+
 func TestCheckFindsWhatMustNotBe(t *testing.T) {
 	for _, c := range []struct {
 		what string
@@ -198,6 +203,10 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		// 5: agreement, and nothing lost.
 		{"all agree", 0, token(by("validator-1.1", onToken("", Sweep, 8, 8.1, Accepted)), by("validator-2.1", onToken("", Sweep, 8, 8.1, Accepted)))},
 		{"replicas disagree about a token in doubt", 5, token(change(Revoke, 2, 0, ""), by("validator-1.1", onToken("", Sweep, 8, 8.1, Accepted)), by("validator-2.1", onToken("", Sweep, 8, 8.1, Invalid)))},
+		{"a replica could not know a token whose key is gone", 0, token(change(RemoveKey, 2, 3, OK),
+			by("validator-1.1", onToken("", Sweep, 8, 8.1, Unavailable)), by("validator-2.1", since(WhyKey, onToken("", Sweep, 8, 8.1, Invalid))))},
+		{"a replica could not know a token that is revoked", 5, token(change(Revoke, 2, 3, OK),
+			by("validator-1.1", onToken("", Sweep, 8, 8.1, Unavailable)), by("validator-2.1", since(WhyRevoked, onToken("", Sweep, 8, 8.1, Invalid))))},
 		{"a replica knows nothing although it is not cut off", 5, token(validation(8, Unavailable))},
 		{"a replica knows nothing long after a fault", 5, token(faultOf("*", 2, 3), validation(8, Unavailable))},
 		{"a revocation is there", 0, token(change(Revoke, 2, 3, OK), has(HasIDs, 9, id))},
