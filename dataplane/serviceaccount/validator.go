@@ -150,9 +150,10 @@ func (v *Validator) logRefusal(ctx context.Context, c claims, err error) {
 			level = slog.LevelWarn
 		}
 	}
-	if !v.config.log.Enabled(ctx, level) {
-		return
-	}
+	to.Report(ctx, level, message, func() []slog.Attr { return describeRefusal(c, err) })
+}
+
+func describeRefusal(c claims, err error) []slog.Attr {
 	attrs := []slog.Attr{slog.String("kind", "service account"), slog.String("reason", err.Error())}
 	if c.subject != "" {
 		attrs = append(attrs, slog.String("account", strings.TrimPrefix(c.subject, usernamePrefix)))
@@ -160,5 +161,5 @@ func (v *Validator) logRefusal(ctx context.Context, c claims, err error) {
 	if c.id != "" {
 		attrs = append(attrs, slog.String("jti", printable(c.id, maxNameShown)))
 	}
-	to.Report(ctx, level, message, attrs...)
+	return attrs
 }

@@ -25,7 +25,9 @@ func NewLog(log *slog.Logger) Log { return Log{log, limit.NewReporter(log)} }
 // logged the rejection. The rate is limited, since any peer can cause it.
 func (l Log) Refused(ctx context.Context, message string, reason error, call ...slog.Attr) {
 	if !ofValidator(reason) {
-		l.refusals.Report(ctx, level(reason), message, append(call, slog.String("reason", reason.Error()))...)
+		l.refusals.Report(ctx, level(reason), message, func() []slog.Attr {
+			return append(call, slog.String("reason", reason.Error()))
+		})
 	}
 }
 
@@ -34,7 +36,9 @@ func (l Log) Refused(ctx context.Context, message string, reason error, call ...
 func (l Log) Ended(ctx context.Context, identity any, reason error, call ...slog.Attr) {
 	log := l.log.LogAttrs
 	if !ofValidator(reason) {
-		log = l.refusals.Report
+		log = func(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
+			l.refusals.Report(ctx, level, message, func() []slog.Attr { return attrs })
+		}
 	}
 	attrs := append(call, slog.String("reason", reason.Error()))
 	log(ctx, level(reason), "session ended", append(attrs, describe(identity)...)...)

@@ -53,8 +53,9 @@ func NewReporter(log *slog.Logger) *Reporter {
 	return &Reporter{log: log, bucket: NewBucket(10, 1)}
 }
 
-// Report logs a message, or leaves it out.
-func (r *Reporter) Report(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
+// Report logs a message with the attributes that a function makes, or leaves it out. Then
+// the function is not called.
+func (r *Reporter) Report(ctx context.Context, level slog.Level, message string, attributes func() []slog.Attr) {
 	if !r.log.Enabled(ctx, level) {
 		return
 	}
@@ -67,6 +68,7 @@ func (r *Reporter) Report(ctx context.Context, level slog.Level, message string,
 	leftOut := r.leftOut
 	r.leftOut = 0
 	r.mu.Unlock()
+	attrs := attributes()
 	if leftOut > 0 {
 		attrs = append(attrs, slog.Int("left_out", leftOut))
 	}

@@ -34,15 +34,17 @@ func TestReporterLeavesOutAndCountsAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logtest.Buffer
 		r := limit.NewReporter(log.Logger())
+		described := 0
 		for range 1000 {
-			r.Report(t.Context(), slog.LevelInfo, "refused")
+			r.Report(t.Context(), slog.LevelInfo, "refused", func() []slog.Attr { described++; return nil })
 		}
 		assert.Equal(t, 10, log.Count("refused"))
+		assert.Equal(t, 10, described, "what is left out is not described")
 		time.Sleep(time.Second)
-		r.Report(t.Context(), slog.LevelInfo, "refused", slog.String("kid", "1"))
+		r.Report(t.Context(), slog.LevelInfo, "refused", func() []slog.Attr { return []slog.Attr{slog.String("kid", "1")} })
 		assert.Equal(t, 1, log.Count("refused", "kid=1", "left_out=990"))
 		time.Sleep(time.Second)
-		r.Report(t.Context(), slog.LevelInfo, "refused", slog.String("kid", "2"))
+		r.Report(t.Context(), slog.LevelInfo, "refused", func() []slog.Attr { return []slog.Attr{slog.String("kid", "2")} })
 		assert.Equal(t, 1, log.Count("refused", "kid=2"))
 		assert.Equal(t, 1, log.Count("left_out"))
 	})

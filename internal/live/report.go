@@ -23,9 +23,10 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, raw string, t *Ve
 			level = slog.LevelWarn
 		}
 	}
-	if !v.config.Log.Enabled(ctx, level) {
-		return
-	}
+	v.refusals.Report(ctx, level, message, func() []slog.Attr { return v.describeRefusal(want, raw, t, err) })
+}
+
+func (v *Validator) describeRefusal(want Want, raw string, t *Verified, err error) []slog.Attr {
 	attrs := []slog.Attr{slog.String("kind", string(v.family.Kind)), slog.String("reason", err.Error())}
 	if want.Scope != keystore.Global {
 		attrs = append(attrs, slog.String("mesh", shorten(string(want.Scope))))
@@ -40,7 +41,7 @@ func (v *Validator) logRefusal(ctx context.Context, want Want, raw string, t *Ve
 	if t != nil && t.Untagged().ID != "" {
 		attrs = append(attrs, slog.String("jti", t.Untagged().ID))
 	}
-	v.refusals.Report(ctx, level, message, attrs...)
+	return attrs
 }
 
 // shorten escapes and truncates a name that a peer sent.
