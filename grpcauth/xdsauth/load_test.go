@@ -155,7 +155,7 @@ func tokens(tb testing.TB, n int) []string {
 		if len(issued)%oneIn == 1 {
 			kid, key = "2", otherMeshKey()
 		}
-		issuer, err := dataplane.NewOfflineIssuer(key, kid)
+		issuer, err := dataplane.NewOfflineIssuer(key, kid, dataplane.WithLogger(slog.New(slog.DiscardHandler)))
 		require.NoError(tb, err)
 		next, err := issuer.Issue(context.Background(), token.Dataplane{Mesh: "default", Name: nameOf(len(issued))}, 24*time.Hour)
 		require.NoError(tb, err)
