@@ -241,6 +241,3 @@ func (c *counted) List(ctx context.Context, scope keystore.Scope, prefix string)
 	c.reads.Add(1)
 	return c.watched.List(ctx, scope, prefix)
 }
-
-// MayLag implements keystore.Lagger: no store of the benchmarks is a standby.
-func (c *counted) MayLag() bool { return false }

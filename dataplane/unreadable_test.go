@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -221,33 +220,6 @@ func TestRotateRemovesNoKeyWhoseLastUseCannotBeTold(t *testing.T) {
 		assert.Len(t, keys, 3, "the age of the newest key cannot be told")
 		stop()
 		synctest.Wait()
-	})
-}
-
-// lagging is a store that says whether its answers may lag behind.
-type lagging struct {
-	*faultStore
-	lags atomic.Bool
-}
-
-func (s *lagging) MayLag() bool { return s.lags.Load() }
-
-func TestValidatorCannotTellATokenOfAnUnknownKeyWhileTheStoreMayLag(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFollowing(t)
-		store := &lagging{faultStore: f.store}
-		f.startOn(store)
-		ofNewKey, revoked := f.withSerial("2", 1), f.issue(30*day)
-		f.revoke(revoked)
-		f.refuses(ofNewKey, token.ErrUnknownKey)
-		store.lags.Store(true)
-		f.cannotTell(ofNewKey)
-		f.refuses(revoked, token.ErrRevoked)
-		f.refuses(f.withSerial("key-2", 1), token.ErrUnknownKey, "such a key is in no store")
-
-		putKey(t, f.store.Memory, "default", 2, testKey(1))
-		synctest.Wait()
-		f.accepts(ofNewKey)
 	})
 }
 

@@ -24,8 +24,9 @@
 // announcement misses none.
 //
 // To write a store of your own, implement [KeyStore], and [Watcher] if the engine can
-// announce changes. Return errors in the form of [Error]. The suite in package
-// keystoretest has a test for each sentence of the two interfaces.
+// announce changes. Return errors in the form of [Error]. An answer that may be behind, such
+// as that of a standby, says so with [NoteLag]. The suite in package keystoretest has a test
+// for each sentence of the two interfaces.
 package keystore
 
 import "context"
@@ -105,13 +106,4 @@ type Watcher interface {
 	// Watch blocks. It returns the error of ctx when ctx ends, or the reason when the
 	// watch is lost. Several watches may run at once.
 	Watch(ctx context.Context, changed func(Scope)) error
-}
-
-// Lagger is implemented by a store that may read from a copy of its engine's data which
-// is behind, such as a standby of a database. A validator then answers that it could not
-// know when a token names a key that it does not find: the key may be new.
-type Lagger interface {
-	// MayLag reports whether the latest List may lack a record that was written before it
-	// began. It does not block. Before the first List it returns false.
-	MayLag() bool
 }

@@ -40,7 +40,7 @@ var family = &replica.Family{
 // of a zone does: another control plane creates the private keys. Errors of the
 // store are returned as they are.
 // It matches token.ErrUnavailable if the store has answered from a copy that may be behind
-// (keystore.Lagger), since no serial may be given twice.
+// (keystore.NoteLag), since no serial may be given twice.
 func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error) {
 	return keylife.EnsureKey(ctx, store, signing.ZoneKeys())
 }
@@ -55,7 +55,7 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore) (signing.Key, error
 // the same time. It matches keystore.ErrNameTaken if the store allows each name
 // only once and another scope has this name.
 // It matches token.ErrUnavailable if the store has answered from a copy that may be behind
-// (keystore.Lagger), since no serial may be given twice.
+// (keystore.NoteLag), since no serial may be given twice.
 func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKey) (signing.Key, error) {
 	return keylife.AddKey(ctx, store, signing.ZoneKeys(), key)
 }
@@ -80,7 +80,7 @@ func AddKey(ctx context.Context, store keystore.KeyStore, key *signing.PrivateKe
 // the store of a zone does; and keystore.ErrExists and keystore.ErrNameTaken as for
 // [AddKey].
 // It matches token.ErrUnavailable if the store has answered from a copy that may be behind
-// (keystore.Lagger), since no serial may be given twice.
+// (keystore.NoteLag), since no serial may be given twice.
 func AddExternalKey(ctx context.Context, store keystore.KeyStore, key *signing.PublicKey) (signing.Key, error) {
 	return keylife.AddExternalKey(ctx, store, signing.ZoneKeys(), key)
 }
@@ -92,7 +92,9 @@ func AddExternalKey(ctx context.Context, store keystore.KeyStore, key *signing.P
 // The error matches signing.ErrInUse if the key is the one that signs, or if
 // [UnlessUsed] finds its tokens in use; with [Forced] it is removed anyway. If
 // the issuers have a [WithPublishDelay], pass it too, since it decides which key
-// signs. The error matches signing.ErrNoKey if there is no such key.
+// signs. The error matches signing.ErrNoKey if there is no such key, and
+// token.ErrUnavailable if only a copy of the store that may be behind lacks it
+// (keystore.NoteLag).
 //
 // The newest key is never removed, not even with Forced: add the next key first.
 // So no serial is given twice. To take all keys away, call [RemoveAllKeys].
@@ -107,7 +109,8 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, serial signing.Seri
 // RemoveAllKeys removes all zone keys, private and public. Validators then reject
 // every token except those of configured public keys, and Issue returns
 // signing.ErrNoKey until [EnsureKey] makes serial 1. After an error some keys may be
-// left: call it again.
+// left: call it again. It removes none, and the error matches token.ErrUnavailable, if the
+// store has answered from a copy that may be behind (keystore.NoteLag): the copy may lack some.
 func RemoveAllKeys(ctx context.Context, store keystore.KeyStore) error {
 	return keylife.RemoveAllKeys(ctx, store, signing.ZoneKeys())
 }

@@ -26,9 +26,6 @@ func EnsureKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	if !errors.Is(err, signing.ErrNoKey) || errors.Is(err, errPublicOnly) {
 		return key, err
 	}
-	if err := checkCurrent(store); err != nil {
-		return signing.Key{}, fmt.Errorf("creating the first key: %w", err)
-	}
 	private, err := signing.Generate(signing.DefaultBits)
 	if err != nil {
 		return signing.Key{}, err
@@ -45,15 +42,16 @@ func AddKey(ctx context.Context, store keystore.KeyStore, series signing.Series,
 	if private.Public() == nil {
 		return signing.Key{}, errors.New("AddKey: the key is nil")
 	}
-	keys, err := Keys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return signing.Key{}, err
 	}
+	keys := listed.keys()
 	next, err := nextSerial(keys)
 	if err == nil && len(keys) == 0 {
 		err = fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
 	}
-	err = cmp.Or(err, checkCurrent(store))
+	err = cmp.Or(err, listed.checkCurrent())
 	if err != nil {
 		return signing.Key{}, fmt.Errorf("adding a key: %w", err)
 	}
@@ -71,15 +69,16 @@ func AddExternalKey(ctx context.Context, store keystore.KeyStore, series signing
 	if public.Bits() == 0 {
 		return signing.Key{}, errors.New("AddExternalKey: the key is nil")
 	}
-	keys, err := Keys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return signing.Key{}, err
 	}
+	keys := listed.keys()
 	if present, ok, err := findExternal(keys, public); ok || err != nil {
 		return present, err
 	}
 	next, err := nextSerial(keys)
-	if err = cmp.Or(err, checkCurrent(store)); err != nil {
+	if err = cmp.Or(err, listed.checkCurrent()); err != nil {
 		return signing.Key{}, fmt.Errorf("adding a key: %w", err)
 	}
 	action := audit.AddKey
@@ -96,15 +95,6 @@ func AddExternalKey(ctx context.Context, store keystore.KeyStore, series signing
 		}
 	}
 	return signing.Key{}, fmt.Errorf("adding key %d: another caller added it at the same time: %w", next, err)
-}
-
-// checkCurrent returns an error if the keys that the store has just listed may be those of
-// some time ago: the next serial may have been given since, and its key removed.
-func checkCurrent(store keystore.KeyStore) error {
-	if lagger, ok := store.(keystore.Lagger); ok && lagger.MayLag() {
-		return fmt.Errorf("%w: the keys were read from a copy of the store that may be behind, and no serial may be given twice", token.ErrUnavailable)
-	}
-	return nil
 }
 
 // findExternal returns the newest key if it is the external one with this public half.
@@ -203,7 +193,8 @@ func RemoveKey(ctx context.Context, store keystore.KeyStore, series signing.Seri
 	}
 	keys := listed.keys()
 	if !slices.ContainsFunc(keys, func(key signing.Key) bool { return key.Serial == serial }) {
-		return fmt.Errorf("removing key %d: %w: no record %q", serial, signing.ErrNoKey, series.KeyName(serial))
+		missing := fmt.Errorf("%w: no record %q", signing.ErrNoKey, series.KeyName(serial))
+		return fmt.Errorf("removing key %d: %w", serial, cmp.Or(listed.checkCurrent(), missing))
 	}
 	err = checkNotNewest(keys, serial)
 	if err == nil && !r.Forced {
@@ -242,11 +233,14 @@ func remove(ctx context.Context, store keystore.KeyStore, series signing.Series,
 // RemoveAllKeys removes all keys of a series, the highest serial last, so that a
 // failure in between leaves no serial to be given again.
 func RemoveAllKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) error {
-	keys, err := Keys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
+	if err := listed.checkCurrent(); err != nil {
+		return fmt.Errorf("removing all keys: %w", err)
+	}
+	for _, key := range listed.keys() {
 		if err := remove(ctx, store, series, key.Serial); err != nil {
 			return err
 		}
@@ -292,23 +286,40 @@ type listing struct {
 	series     signing.Series
 	records    []keystore.Record
 	unreadable []*keystore.Error
+	behind     bool // perhaps: later keys may be missing
 }
 
 func listKeys(ctx context.Context, store keystore.KeyStore, series signing.Series) (listing, error) {
 	if store == nil {
 		return listing{}, errors.New("the store is nil")
 	}
+	ctx, mayLag := keystore.WithLag(ctx)
 	records, err := store.List(ctx, series.Scope(), series.Prefix())
 	unreadable, err := keystore.SplitUnreadable(err)
-	return listing{series, records, unreadable}, err
+	return listing{series, records, unreadable, mayLag()}, err
+}
+
+// checkCurrent returns an error if the listed keys may be those of some time ago: the next
+// serial may have been given since, and its key removed, and no serial may be given twice.
+func (l listing) checkCurrent() error {
+	if l.behind {
+		return fmt.Errorf("%w: the keys were read from a copy of the store that may be behind and lack later ones", token.ErrUnavailable)
+	}
+	return nil
 }
 
 func (l listing) keys() []signing.Key {
 	return l.series.CheckedSet(l.records, l.unreadable).Keys()
 }
 
+// signing returns the record of the newest key that signs, or signing.ErrNoKey. A list without
+// keys that may be behind is no sign that there is none.
 func (l listing) signing(createdBy time.Time) (keystore.Record, signing.Serial, error) {
-	return l.series.Signing(l.records, l.unreadable, createdBy)
+	record, serial, err := l.series.Signing(l.records, l.unreadable, createdBy)
+	if errors.Is(err, signing.ErrNoKey) && len(l.keys()) == 0 {
+		err = cmp.Or(l.checkCurrent(), err)
+	}
+	return record, serial, err
 }
 
 // checkHolds returns an error unless the key with a kid is there.
@@ -328,6 +339,9 @@ func (l listing) checkHolds(kid string, key *signing.PublicKey) error {
 	}
 	if unknown {
 		return fmt.Errorf("%w: key %q cannot be read in the issuer's store", token.ErrUnavailable, kid)
+	}
+	if err := l.checkCurrent(); err != nil {
+		return fmt.Errorf("looking for key %q in the issuer's store: %w", kid, err)
 	}
 	return fmt.Errorf("%w: the issuer's store does not have key %q that verified the token", token.ErrUnknownKey, kid)
 }

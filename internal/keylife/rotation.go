@@ -110,10 +110,11 @@ func Rotate(ctx context.Context, store keystore.KeyStore, series signing.Series,
 // store, step adds none and returns its serial as external, which is otherwise -1.
 func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series signing.Series) (due time.Time, external signing.Serial, err error) {
 	external = -1
-	keys, err := Keys(ctx, store, series)
+	listed, err := listKeys(ctx, store, series)
 	if err != nil {
 		return time.Time{}, external, err
 	}
+	keys := listed.keys()
 	newest := slices.IndexFunc(keys, func(key signing.Key) bool { return key.Signs })
 	if newest < 0 {
 		return time.Time{}, external, fmt.Errorf("%w: EnsureKey creates the first one", signing.ErrNoKey)
@@ -127,7 +128,7 @@ func (r *Rotation) step(ctx context.Context, store keystore.KeyStore, series sig
 		external, due = keys[newest].Serial, now.Add(rotationCheck)
 	} else if !due.After(now) {
 		next, err := nextSerial(keys)
-		if err = cmp.Or(err, checkCurrent(store)); err != nil {
+		if err = cmp.Or(err, listed.checkCurrent()); err != nil {
 			return time.Time{}, external, err
 		}
 		private, err := signing.Generate(r.Bits)

@@ -170,7 +170,12 @@ func (v *Validator) awaitKey(ctx context.Context, scope keystore.Scope, kid stri
 	if inSource {
 		inquiry = v.sources.Ask(scope, kid) // they are read while the store is
 	}
-	find := func() bool { k, err = v.resolve(v.known(), scope, kid); return err == nil }
+	var now known
+	find := func() bool {
+		now = v.known()
+		k, err = v.resolve(now, scope, kid)
+		return err == nil
+	}
 	var unknown error
 	if inStore {
 		unknown = v.awaitStore(ctx, scope, kid, find)
@@ -183,29 +188,32 @@ func (v *Validator) awaitKey(ctx context.Context, scope keystore.Scope, kid stri
 		return k, err
 	case unknown != nil:
 		return signer{}, unknown
+	case errors.Is(err, signing.ErrNoKey) && inStore && now.store.MayLag(scope):
+		return signer{}, fmt.Errorf("%w: there is no key with kid %.64q%s, but the store's answers may lag behind", token.ErrUnavailable, kid, ofMesh(scope))
 	case errors.Is(err, signing.ErrNoKey):
 		return signer{}, v.noKey(scope, kid)
 	}
 	return signer{}, err
 }
 
-// awaitStore waits until find returns true, or until it is known that the store has no key
-// with the kid. If that cannot be known, the error matches token.ErrUnavailable.
+// awaitStore waits until find returns true, or until the store was read since. If it cannot be
+// read, the error matches token.ErrUnavailable.
 func (v *Validator) awaitStore(ctx context.Context, scope keystore.Scope, kid string, find func() bool) error {
-	store, err := v.follower.Loaded(ctx)
-	if err != nil || find() {
-		return err
+	known := func() bool {
+		if find() {
+			return true
+		}
+		store := v.follower.State()
+		if store == nil {
+			return false
+		}
+		_, err := store.Key(scope, kid)
+		return !errors.Is(err, signing.ErrNoKey) // it has the key, and cannot read it
 	}
-	if _, err := store.Key(scope, kid); !errors.Is(err, signing.ErrNoKey) {
-		return nil // it has the key, and cannot read it
+	if known() {
+		return nil
 	}
-	if err := v.follower.Reread(ctx, scope, find); err != nil || find() {
-		return err
-	}
-	if v.follower.MayLag() {
-		return fmt.Errorf("%w: there is no key with kid %.64q%s, but the store's answers may lag behind", token.ErrUnavailable, kid, ofMesh(scope))
-	}
-	return nil
+	return v.follower.Reread(ctx, scope, known)
 }
 
 // noKey says that there is no key with a kid.

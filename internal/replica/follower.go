@@ -175,10 +175,14 @@ type running struct {
 // answer is what a read has found, or why it failed.
 type answer struct {
 	*running
-	found found  // by a read of one scope
-	parts []part // found by a complete read
-	err   error
+	found  found  // by a read of one scope
+	parts  []part // found by a complete read
+	mayLag bool
+	err    error
 }
+
+// confirmed is the reading of an answer without an error.
+func (a *answer) confirmed() reading { return reading{confirmed: a.began, mayLag: a.mayLag} }
 
 // part is what a complete read has found in one scope. It is parsed while the read goes on,
 // so that the store's answer need not be kept.
@@ -313,7 +317,7 @@ func (f *Follower) endAll(a answer) {
 		f.publish(&next)
 		f.goOnOneByOne(a.running, took, a.err)
 	} else {
-		next, changed := f.merge(prev, a.parts, a.began)
+		next, changed := f.merge(prev, a.parts, a.confirmed())
 		f.publish(next)
 		for _, scope := range changed {
 			f.changed(scope, prev.scopes.get(scope), next.scopes.get(scope))
@@ -337,8 +341,10 @@ func (f *Follower) endAll(a answer) {
 // merge returns the state after a successful read of all scopes, and the scopes that have
 // changed. What a read of a single scope has confirmed since the beginning is newer and
 // stays.
-func (f *Follower) merge(prev *State, found []part, began time.Time) (next *State, changed []keystore.Scope) {
-	newer := func(scope keystore.Scope, own reading) bool { return f.emptied[scope] || own.confirmed.After(began) }
+func (f *Follower) merge(prev *State, found []part, full reading) (next *State, changed []keystore.Scope) {
+	newer := func(scope keystore.Scope, own reading) bool {
+		return f.emptied[scope] || own.confirmed.After(full.confirmed)
+	}
 	edit := prev.scopes.edit()
 	unseen := prev.scopes.len
 	for _, p := range found {
@@ -365,7 +371,7 @@ func (f *Follower) merge(prev *State, found []part, began time.Time) (next *Stat
 			}
 		}
 	}
-	next = &State{scopes: edit.scopes, strays: prev.strays, full: reading{confirmed: began}, overdue: f.overdue()}
+	next = &State{scopes: edit.scopes, strays: prev.strays, full: full, overdue: f.overdue()}
 	if len(changed) > 0 {
 		next.findStrays()
 	}
@@ -466,7 +472,7 @@ func (f *Follower) endScope(a answer) {
 	scope, j := a.scope, a.job
 	current := f.current.Load()
 	prev := current.scopes.get(scope)
-	confirmed := reading{confirmed: a.began}
+	confirmed := a.confirmed()
 	switch {
 	case a.err != nil:
 		if a.wanted || prev != nil { // else only a peer named the scope, and it is not read again soon
@@ -557,7 +563,7 @@ func (f *Follower) list(ctx context.Context, b *running) {
 	f.done.Go(func() {
 		defer cancel()
 		a := answer{}
-		ctx := keystore.WithProgress(ctx, progressed)
+		ctx, mayLag := keystore.WithLag(keystore.WithProgress(ctx, progressed))
 		if b.scope == keystore.AllScopes {
 			a.parts, a.err = f.readAll(ctx, progressed)
 		} else {
@@ -565,6 +571,7 @@ func (f *Follower) list(ctx context.Context, b *running) {
 		}
 		limit.Stop()
 		f.returned(b.scope)
+		a.mayLag = mayLag()
 		a.err = cmp.Or(a.err, ctx.Err()) // a late answer may be old
 		answered(a)
 	})
@@ -651,13 +658,6 @@ func (f *Follower) returned(scope keystore.Scope) {
 // changed tells the owner that a scope has changed.
 func (f *Follower) changed(scope keystore.Scope, prev, next *content) {
 	f.on.Changed(Change{Scope: scope, State: f.current.Load(), prev: prev, next: next})
-}
-
-// MayLag reports whether the store's latest answer may lack a record that was written
-// before it.
-func (f *Follower) MayLag() bool {
-	lagger, ok := f.store.(keystore.Lagger)
-	return ok && lagger.MayLag()
 }
 
 // State returns the current state, or nil before the first read has ended.

@@ -42,7 +42,7 @@ func TestCompleteReadTakesWhatIsThereAndTellsWhatHasChanged(t *testing.T) {
 		f.store = listed{records: records}
 		parts, err := f.readAll(t.Context(), func() {})
 		require.NoError(t, err)
-		next, changed := f.merge(state, parts, time.Now())
+		next, changed := f.merge(state, parts, reading{confirmed: time.Now()})
 		slices.Sort(changed)
 		require.Equal(t, want, changed, "step %d", step)
 		require.Equal(t, len(data), next.scopes.len)

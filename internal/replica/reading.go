@@ -10,12 +10,13 @@ import (
 // failed: the times at which these reads began, on the monotonic clock.
 type reading struct {
 	confirmed, failed time.Time
+	mayLag            bool  // what was confirmed is the answer of a store that may be behind
 	err               error // of the failed read
 }
 
 func (r reading) merge(o reading) reading {
-	if o.confirmed.After(r.confirmed) {
-		r.confirmed = o.confirmed
+	if !o.confirmed.Before(r.confirmed) {
+		r.confirmed, r.mayLag = o.confirmed, o.mayLag
 	}
 	if o.failed.After(r.failed) {
 		r.failed, r.err = o.failed, o.err

@@ -81,6 +81,10 @@ func (s *State) Known(scope keystore.Scope) error {
 	return fmt.Errorf("%w: the store was never read: %w", token.ErrUnavailable, r.cause())
 }
 
+// MayLag reports whether the keys of a scope are those of an answer of the store that may lack
+// what was written before.
+func (s *State) MayLag(scope keystore.Scope) bool { return s.full.merge(s.own(scope)).mayLag }
+
 // ScopesWith returns the scopes that have a key with a kid, readable or not.
 func (s *State) ScopesWith(kid string) []keystore.Scope {
 	var found []keystore.Scope

@@ -5,15 +5,20 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/internal/test/engines"
 	"github.com/meshpass/meshpass/internal/test/storetest"
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/postgres"
+	"github.com/meshpass/meshpass/signing"
+	"github.com/meshpass/meshpass/token"
 )
 
 // either returns a connection string for both servers, the first one first.
@@ -145,21 +150,37 @@ func TestStoreOnAStandby(t *testing.T) {
 			return len(records) == n
 		}, patience, tick)
 	}
-	require.False(t, store.MayLag(), "before the first List")
 	replayed(1)
-	require.True(t, store.MayLag())
-	_, err = writer.List(t.Context(), keystore.AllScopes, "")
-	require.NoError(t, err)
-	require.False(t, writer.MayLag())
+	answersMayLag := func(store *postgres.Store, want bool) {
+		t.Helper()
+		for what, read := range map[string]func(ctx context.Context) error{
+			"Get": func(ctx context.Context) error { _, err := store.Get(ctx, "default", "key-1"); return err },
+			"Get of no record": func(ctx context.Context) error {
+				_, err := store.Get(ctx, "default", "key-9")
+				require.ErrorIs(t, err, keystore.ErrNotFound)
+				return nil
+			},
+			"List":               func(ctx context.Context) error { _, err := store.List(ctx, "default", ""); return err },
+			"List of no records": func(ctx context.Context) error { _, err := store.List(ctx, "prod", ""); return err },
+			"List of all scopes": func(ctx context.Context) error { _, err := store.List(ctx, keystore.AllScopes, ""); return err },
+			"ListScopes": func(ctx context.Context) error {
+				return store.ListScopes(ctx, "", func() keystore.EachScope {
+					return func(keystore.Scope, []keystore.Record, []*keystore.Error) error { return nil }
+				})
+			},
+		} {
+			ctx, mayLag := keystore.WithLag(t.Context())
+			require.NoError(t, read(ctx), what)
+			require.Equal(t, want, mayLag(), what)
+		}
+	}
+	answersMayLag(store, true)
+	answersMayLag(writer, false)
 
 	execute(t, standby.URL(), "SELECT pg_wal_replay_pause()")
 	_, err = writer.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-2"})
 	require.NoError(t, err)
-	records, err := store.List(t.Context(), "prod", "")
-	require.NoError(t, err)
-	require.Empty(t, records)
-	require.True(t, store.MayLag(), "also after a list without records")
-	records, err = store.List(t.Context(), "default", "")
+	records, err := store.List(t.Context(), "default", "")
 	require.NoError(t, err)
 	require.Equal(t, "key-1", names(records))
 	execute(t, standby.URL(), "SELECT pg_wal_replay_resume()")
@@ -183,9 +204,76 @@ func TestStoreOnAStandby(t *testing.T) {
 	standby.Promote(t)
 	_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "key-4"})
 	require.NoError(t, err)
-	_, err = store.List(t.Context(), keystore.AllScopes, "")
+	answersMayLag(store, false)
+}
+
+// beside is a store of which another reader has a list before the answer to a List arrives.
+type beside struct {
+	*postgres.Store
+	another func()
+}
+
+func (b beside) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	records, err := b.Store.List(ctx, scope, prefix)
+	b.another()
+	return records, err
+}
+
+func TestNoSerialIsGivenTwiceIfAStandbyAnswersOneReaderAndThePrimaryAnother(t *testing.T) {
+	primary := engines.NewPostgres(t)
+	migrate(t, primary.URL())
+	standby := primary.NewStandby(t)
+	writer, reader := open(t, primary.URL()), open(t, standby.URL())
+	_, err := dataplane.EnsureKey(t.Context(), writer, "default")
 	require.NoError(t, err)
-	require.False(t, store.MayLag())
+	require.Eventually(t, func() bool {
+		records, err := reader.List(t.Context(), "default", "")
+		require.NoError(t, err)
+		return len(records) == 1
+	}, patience, tick)
+	execute(t, standby.URL(), "SELECT pg_wal_replay_pause()")
+	add := func(store keystore.KeyStore) (signing.Key, error) {
+		private, err := signing.Generate(signing.DefaultBits)
+		require.NoError(t, err)
+		return dataplane.AddKey(t.Context(), store, "default", private)
+	}
+	for range 2 {
+		_, err := add(writer)
+		require.NoError(t, err)
+	}
+	require.NoError(t, dataplane.RemoveKey(t.Context(), writer, "default", 2))
+
+	// A pool for both servers.
+	config, err := pgxpool.ParseConfig(standby.URL())
+	require.NoError(t, err)
+	ofPrimary, err := pgxpool.ParseConfig(primary.URL())
+	require.NoError(t, err)
+	var toPrimary atomic.Bool
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		if toPrimary.Load() {
+			c.Host, c.Port, c.Fallbacks = ofPrimary.ConnConfig.Host, ofPrimary.ConnConfig.Port, nil
+		}
+		return nil
+	}
+	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) {
+		return !toPrimary.Load() || conn.Config().Host == ofPrimary.ConnConfig.Host, nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store := newStore(t, pool)
+	_, err = add(beside{store, func() {
+		toPrimary.Store(true)
+		records, err := store.List(t.Context(), "default", "")
+		require.NoError(t, err)
+		require.Len(t, records, 2, "as on the primary")
+	}})
+	require.ErrorIs(t, err, token.ErrUnavailable)
+	_, err = writer.Get(t.Context(), "default", signing.DataplaneKeys("default").KeyName(2))
+	require.ErrorIs(t, err, keystore.ErrNotFound)
+	added, err := add(store)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, added.Serial)
 }
 
 func TestValidatorOnALaggingStandbyCouldNotKnowAKeyThatItLacks(t *testing.T) {

@@ -51,12 +51,11 @@ const maxData = 64 << 20
 // If a connection has become one that target_session_attrs would refuse, a call treats it
 // in the same way: a primary that was turned read-only may be cut off from changes.
 //
-// A standby may be behind. Store implements [keystore.Lagger] for it.
+// A standby may be behind: its answers say so with [keystore.NoteLag].
 type Store struct {
 	pool    *pgxpool.Pool
 	table   *table
 	checked atomic.Bool // the table is one that the package works with
-	standby atomic.Bool // the latest List was answered by one
 }
 
 // New returns the store in the database of the pool. It does not connect. The first
@@ -115,7 +114,6 @@ func (s *Store) List(ctx context.Context, scope keystore.Scope, prefix string) (
 	if err != nil {
 		return nil, keystore.Failed("list", scope, "", err)
 	}
-	s.standby.Store(found.standby)
 	slices.SortFunc(found.records, keystore.CompareRecords)
 	return found.records, keystore.Unreadable(found.unreadable)
 }
@@ -161,11 +159,9 @@ func (s *Store) ListScopes(ctx context.Context, prefix string, begin func() keys
 }
 
 func (s *Store) listScopes(ctx context.Context, first, below string, each keystore.EachScope) error {
-	standby, room := false, make([]byte, 0, pageBytes)
-	read := func(sql string, more ...string) (in found, err error) {
-		in, err = s.readInto(ctx, sql, append(texts(first, below), texts(more...)...), room)
-		standby = standby || in.standby
-		return in, err
+	room := make([]byte, 0, pageBytes)
+	read := func(sql string, more ...string) (found, error) {
+		return s.readInto(ctx, sql, append(texts(first, below), texts(more...)...), room)
 	}
 	strays, err := read(s.table.rest) // they count as of the global scope, which comes first
 	if err != nil {
@@ -192,13 +188,8 @@ func (s *Store) listScopes(ctx context.Context, first, below string, each keysto
 			rows, strays = pageRows, found{}
 		}
 	}
-	s.standby.Store(standby)
 	return nil
 }
-
-// MayLag implements [keystore.Lagger]. It reports whether a standby answered the latest
-// List.
-func (s *Store) MayLag() bool { return s.standby.Load() }
 
 // Create implements [keystore.KeyStore]. Created is the time of the server's clock,
 // in microseconds.
@@ -287,7 +278,6 @@ func (s *Store) Delete(ctx context.Context, scope keystore.Scope, name string) e
 type found struct {
 	records    []keystore.Record
 	unreadable []*keystore.Error
-	standby    bool // of a server that may be behind
 
 	room []byte // for the data of all records, if it is not nil; else each has memory of its own
 }
@@ -304,19 +294,22 @@ func (s *Store) readInto(ctx context.Context, sql string, params [][]byte, room 
 		return found{}, err
 	}
 	var answer found
-	progressed := keystore.Progress(ctx)
+	progressed, standby := keystore.Progress(ctx), false
 	err := s.read(ctx, sql, params, func(rows *pgconn.ResultReader) (readOnly bool) {
 		answer = found{room: room[:0]} // an earlier attempt may have read some
 		for rows.NextRow() {
 			progressed()
 			values := rows.Values() // until the next row
-			answer.standby, readOnly = isTrue(values[0]), isTrue(values[1])
+			standby, readOnly = isTrue(values[0]), isTrue(values[1])
 			if values[3] != nil {
 				answer.add(values[2:], s.table.decode)
 			}
 		}
 		return readOnly
 	})
+	if standby {
+		keystore.NoteLag(ctx)
+	}
 	return answer, err
 }
 

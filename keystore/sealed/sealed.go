@@ -38,8 +38,7 @@ func WritePlaintext() Option {
 }
 
 // New returns a store that keeps its records sealed in the inner store. It is a
-// [keystore.Watcher] exactly if the inner store is one, and always a [keystore.Lagger],
-// which lags if the inner store says so. Version, Created and the order of
+// [keystore.Watcher] exactly if the inner store is one. Version, Created and the order of
 // records are those of the inner store. So is the limit on Data: [keystore.ErrTooLarge]
 // counts the data and what sealing adds. The inner store's promises about concurrency and
 // crashes hold for New's store too.
@@ -101,12 +100,6 @@ func (s *store) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "
 
 // LogValue logs what Format writes.
 func (s *store) LogValue() slog.Value { return slog.StringValue("sealed keystore") }
-
-// MayLag implements [keystore.Lagger]: it asks the inner store.
-func (s *store) MayLag() bool {
-	inner, ok := s.inner.(keystore.Lagger)
-	return ok && inner.MayLag()
-}
 
 // Get implements [keystore.KeyStore].
 func (s *store) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {

@@ -215,23 +215,36 @@ func TestStoreRefusesARecordOfAnotherPlaceThanWasAskedFor(t *testing.T) {
 	}
 }
 
-// lagging is a store that says whether it lags behind.
-type lagging struct {
-	keystore.KeyStore
-	lags bool
+// lagging is a store whose answers to a Get and a List say that they may be behind.
+type lagging struct{ keystore.KeyStore }
+
+func (l lagging) Get(ctx context.Context, scope keystore.Scope, name string) (keystore.Record, error) {
+	keystore.NoteLag(ctx)
+	return l.KeyStore.Get(ctx, scope, name)
 }
 
-func (l *lagging) MayLag() bool { return l.lags }
+func (l lagging) List(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+	keystore.NoteLag(ctx)
+	return l.KeyStore.List(ctx, scope, prefix)
+}
 
-func TestStoreLagsIfItsInnerStoreSaysSo(t *testing.T) {
-	for _, inner := range []keystore.KeyStore{keystore.NewMemory(), polled{keystore.NewMemory()}} {
-		assert.False(t, newStore(t, inner, aesgcm(t, 1)).(keystore.Lagger).MayLag())
+func TestAnswersMayLagIfThoseOfTheInnerStoreDo(t *testing.T) {
+	inner := keystore.NewMemory()
+	create(t, newStore(t, inner, aesgcm(t, 1)), "default", "key-1", "content")
+	for _, lags := range []bool{false, true} {
+		store := newStore(t, inner, aesgcm(t, 1))
+		if lags {
+			store = newStore(t, lagging{inner}, aesgcm(t, 1))
+		}
+		ctx, mayLag := keystore.WithLag(t.Context())
+		_, err := store.Get(ctx, "default", "key-1")
+		require.NoError(t, err)
+		assert.Equal(t, lags, mayLag())
+		ctx, mayLag = keystore.WithLag(t.Context())
+		_, err = store.List(ctx, "default", "")
+		require.NoError(t, err)
+		assert.Equal(t, lags, mayLag())
 	}
-	inner := &lagging{KeyStore: keystore.NewMemory()}
-	store := newStore(t, inner, aesgcm(t, 1)).(keystore.Lagger)
-	assert.False(t, store.MayLag())
-	inner.lags = true
-	assert.True(t, store.MayLag())
 }
 
 func TestResealGoesOnBesideRecordsThatCannotBeOpenedAndNamesThemInTheEnd(t *testing.T) {

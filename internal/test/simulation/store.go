@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/meshpass/meshpass/keystore"
@@ -78,12 +77,11 @@ func (s *store) present(ago time.Duration) map[place]keystore.Record {
 	return s.states[at].records
 }
 
-// client is a replica's access to the store. It implements [keystore.KeyStore],
-// [keystore.Watcher] and [keystore.Lagger].
+// client is a replica's access to the store. It implements [keystore.KeyStore] and
+// [keystore.Watcher].
 type client struct {
 	*store
 	replica int
-	lagged  atomic.Bool
 }
 
 var errDown = errors.New("the store is down")
@@ -120,12 +118,15 @@ func (c *client) delay(longest time.Duration, what ...any) time.Duration {
 	return time.Duration(float64(longest) * math.Pow(100, float64(c.draw(1<<53, what...))/(1<<53)-1))
 }
 
-// wait sleeps until some time has passed or ctx has ended.
+// wait sleeps until some time has passed or ctx has ended. That takes a moment to be noticed, so
+// that the replica does not learn in the same moment that its call took too long, and that the call
+// has returned.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		time.Sleep(time.Microsecond)
 		return ctx.Err()
 	case <-timer.C:
 		return ctx.Err()
@@ -210,8 +211,8 @@ func (c *client) List(ctx context.Context, scope keystore.Scope, prefix string) 
 		ago := time.Duration(0)
 		if f := c.fault(faultLag); f != nil {
 			ago = time.Duration(f.Lag)
+			keystore.NoteLag(ctx)
 		}
-		c.lagged.Store(ago > 0)
 		var unreadable []*keystore.Error
 		for at, r := range c.present(ago) {
 			switch {
@@ -287,9 +288,6 @@ func (c *client) Delete(ctx context.Context, scope keystore.Scope, name string) 
 		return nil
 	})
 }
-
-// MayLag implements [keystore.Lagger].
-func (c *client) MayLag() bool { return c.lagged.Load() }
 
 // watch is a call of Watch.
 type watch struct {
