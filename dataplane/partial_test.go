@@ -1023,3 +1023,34 @@ func TestValidatorWithAShortLimitReadsTheOthersWhileTheReadsOfOneMeshHang(t *tes
 		})
 	}
 }
+
+// After many failed reads there is a pause before each next one.
+func TestValidatorTakesTheAnswerOfAReadAtOnceWhileReadsOfManyOtherMeshesFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		for i := range 30 {
+			putRecord(t, f.store.Memory, keystore.Scope(fmt.Sprint("bad-", i)), "dataplane-token-of-no-concern", nil)
+		}
+		f.start()
+		revoked := f.issue(30 * day)
+		f.accepts(revoked)
+		var slow atomic.Bool
+		answered := make(chan struct{}, 100)
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			if scope == keystore.AllScopes || strings.HasPrefix(string(scope), "bad-") {
+				return nil, errStoreDown
+			}
+			if scope == "default" && slow.Load() {
+				time.Sleep(420 * time.Millisecond)
+				defer func() { answered <- struct{}{} }()
+			}
+			return f.store.Memory.List(ctx, scope, prefix)
+		})
+		f.pass(2 * time.Minute)
+		slow.Store(true)
+		f.revoke(revoked)
+		<-answered
+		synctest.Wait()
+		f.refuses(revoked, token.ErrRevoked)
+	})
+}

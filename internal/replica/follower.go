@@ -224,9 +224,15 @@ func (f *Follower) run(ctx context.Context) {
 		}
 		if begun != nil && f.failed > maxFailures { // each scope backs off separately, but there may be thousands
 			timer.Reset(failurePace)
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
+			for paused := true; paused; {
+				select {
+				case <-ctx.Done():
+					return
+				case <-timer.C:
+					paused = false
+				case a := <-f.answers:
+					f.end(a)
+				}
 			}
 		}
 	}
