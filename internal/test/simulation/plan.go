@@ -132,7 +132,13 @@ func NewPlan(seed uint64) Plan {
 		g.pass()
 		g.next()
 	}
+	p.sort()
 	return p
+}
+
+// sort puts the events in the order in which they happen.
+func (p *Plan) sort() {
+	slices.SortStableFunc(p.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 }
 
 // generator makes a plan.
@@ -178,7 +184,7 @@ func (g *generator) later(low, high time.Duration, e Event) {
 func (g *generator) laterBy(replica int, low, high time.Duration, e Event) {
 	e.At, e.Replica = Span(g.at)+g.between(low, high), replica
 	g.plan.Events = append(g.plan.Events, e)
-	slices.SortStableFunc(g.plan.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	g.plan.sort()
 }
 
 // token returns one of the tokens, mostly a young one.

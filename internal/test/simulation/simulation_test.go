@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,11 +75,19 @@ func TestSimulationTakesTheSameCourseEachTime(t *testing.T) {
 	for seed := *from; seed < *from+n; seed++ {
 		_, first := Run(t, NewPlan(seed), true)
 		_, second := Run(t, NewPlan(seed), true)
-		for i := range min(len(first), len(second)) {
-			require.Equal(t, first[i], second[i], "seed %d, line %d", seed, i)
+		if !slices.Equal(first, second) {
+			at := 0
+			for at < min(len(first), len(second)) && first[at] == second[at] {
+				at++
+			}
+			t.Errorf("seed %d: from line %d on\n%s\n\nand then\n%s", seed, at, part(first, at), part(second, at))
 		}
-		require.Len(t, second, len(first), "seed %d", seed)
 	}
+}
+
+// part returns some lines of a trace.
+func part(trace []string, at int) string {
+	return strings.Join(trace[max(at-20, 0):min(at+5, len(trace))], "\n")
 }
 
 // TestPlansThatOnceFailed replays the plans in testdata. Each is the smallest that has shown a

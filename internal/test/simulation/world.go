@@ -188,6 +188,10 @@ func (w *world) note(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf("%15.9f ", w.store.now().Seconds())+fmt.Sprintf(format, args...))
 }
 
+// patience is how long what an event does may take. It is no number of seconds: the reads that
+// tokens cause are a second apart, and no token leaves at the moment at which one begins.
+const patience = 8*time.Second + 7*time.Millisecond
+
 // do does what an event says.
 func (w *world) do(ctx context.Context, e Event) {
 	r := w.replicas[e.Replica]
@@ -200,7 +204,7 @@ func (w *world) do(ctx context.Context, e Event) {
 		}
 	}
 	w.mu.Unlock()
-	within, cancel := context.WithTimeout(ctx, 8*time.Second)
+	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	switch e.Do {
 	case doIssue:
@@ -216,9 +220,7 @@ func (w *world) do(ctx context.Context, e Event) {
 		}
 		for _, n := range numbers {
 			w.validate(within, r, n)
-			// The next one waits until the replica is at rest, and for as long as no other
-			// event that has waited for the same read.
-			time.Sleep(time.Microsecond + time.Duration(e.At)%time.Microsecond)
+			rest(e)
 		}
 	case doBind:
 		if verified, ok := w.validate(within, r, e.Token); ok {
@@ -270,19 +272,25 @@ func (w *world) do(ctx context.Context, e Event) {
 	}
 }
 
+// rest waits until the replica is at rest, and for as long as no other event that has waited
+// for the same read: no two of them act at the same moment.
+func rest(e Event) { time.Sleep(time.Microsecond + time.Duration(e.At)%(100*time.Microsecond)) }
+
 func (w *world) locked(do func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	do()
 }
 
-// numbers returns those of all tokens.
+// numbers returns those of all tokens. It sorts them, since two may have been issued at the
+// same moment.
 func (w *world) numbers() (all []int) {
 	w.locked(func() {
 		for _, t := range w.h.Tokens {
 			all = append(all, t.Number)
 		}
 	})
+	slices.Sort(all)
 	return all
 }
 
@@ -342,6 +350,7 @@ func (w *world) renew(ctx context.Context, r *replica, e Event, of token.Issued)
 	if err != nil {
 		return
 	}
+	rest(e)
 	start := w.store.now()
 	issued, err := r.issuer.Renew(ctx, verified, w.lifetime(e))
 	w.issued(r, e, lineage, start, issued, err)
