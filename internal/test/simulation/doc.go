@@ -3,9 +3,10 @@
 // ways and clocks go wrong. The replicas are the real code; store, clocks and time are not.
 //
 // A [Plan] says all that happens and fails. [NewPlan] makes one from a seed, [Run] carries it
-// out in simulated time, nearly always in the same way, and returns a [History] of what could
-// be seen from outside. (Tokens that wait for the same read at the same moment may be answered
-// in another order.) [History.Judge] holds that against what the documents promise: it is the
+// out in simulated time, and returns a [History] of what could be seen from outside. It does so
+// nearly always in the same way: where tokens leave because a read has found their key, the
+// replica sometimes makes one more read for them and sometimes not, since both happen at the same
+// moment. [History.Judge] holds a history against what the documents promise: it is the
 // model, in model.go, and knows nothing of the code. [Minimise] cuts a plan that fails down
 // to what is needed. Such plans are kept in testdata.
 //

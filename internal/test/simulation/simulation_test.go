@@ -70,7 +70,7 @@ func report(t *testing.T, plan Plan) {
 func TestSimulationTakesTheSameCourseEachTime(t *testing.T) {
 	n := uint64(*seeds)
 	if n == 0 {
-		n = uint64(storetest.Repeat(5, 20))
+		n = uint64(storetest.Repeat(5, 200))
 	}
 	for seed := *from; seed < *from+n; seed++ {
 		_, first := Run(t, NewPlan(seed), true)
