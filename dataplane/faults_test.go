@@ -767,6 +767,23 @@ func TestValidatorLetsATokenWaitForAKeyThatAppears(t *testing.T) {
 	})
 }
 
+func TestATokenThatArrivesBeforeTheFirstReadWaitsNoLongerThanOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		var read atomic.Bool
+		f.store.setList(func(ctx context.Context, scope keystore.Scope, prefix string) ([]keystore.Record, error) {
+			if read.Swap(true) {
+				return hanging(ctx, scope, prefix)
+			}
+			return f.store.slowly(900*time.Millisecond)(ctx, scope, prefix)
+		})
+		f.start()
+		began := time.Now()
+		f.cannotTell(f.withSerial("2", 1))
+		assert.Equal(t, 1150*time.Millisecond, time.Since(began), "a second, and the grace of a read that has just begun")
+	})
+}
+
 // The one that comes first causes the read. The other, which comes while that
 // is under way, needs no read of its own to find the same key.
 func TestValidatorAcceptsTwoTokensWithANewSerial(t *testing.T) {
