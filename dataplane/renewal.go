@@ -96,8 +96,9 @@ type Fork struct {
 // That ends the sessions of the thief and of the proxy, which needs a new token.
 //
 // Validate, or [Issuer.Renew] with a token of the validator, calls the function and waits
-// for it; other calls do not. The context does not end with the caller's. The token is
-// accepted, or renewed unless the validator knows by then that it is revoked.
+// for it; other calls do not. The context does not end with the caller's, but after ten
+// seconds. The token is accepted, or renewed unless the validator knows by then that it is
+// revoked.
 //
 // Of an earlier token a use and a renewal are heard of once each, until a later token of the
 // lineage is presented; of the latest one each renewal from the third on, after which it is
