@@ -283,6 +283,42 @@ func TestAThiefWhoseAttemptsFromManyHostsTakeLongDoesNotKeepTheProxyFromRenewing
 	}
 }
 
+// As where an operator lowers the maximum and restarts what renews, whose tokens are longer.
+func TestAProxyThatDropsWhatExpiresSoonerThanItsTokenDoesNotLookLikeAThief(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		for _, thief := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: time.Hour, revokes: true})
+				raw := o.issue(24 * time.Hour)
+				expires := claimsOf(t, raw).ExpiresAt
+				time.Sleep(16 * time.Hour)
+				for range 3 {
+					renewed, _, status := o.from(proxyHost, raw, "")
+					require.Equal(t, http.StatusOK, status)
+					require.True(t, claimsOf(t, renewed).ExpiresAt.Before(expires), "so it is dropped")
+					time.Sleep(2 * time.Hour)
+				}
+				require.Empty(t, o.forks)
+				for thief && len(o.forks) == 0 && time.Now().Before(expires) { // takes each turn
+					o.from(thiefHost, raw, "")
+					time.Sleep(6 * time.Minute)
+				}
+				if thief {
+					require.Len(t, o.forks, 1)
+					assert.Equal(t, 3, o.forks[0].Repeated)
+					assert.True(t, time.Now().Before(expires))
+					return
+				}
+				time.Sleep(time.Until(expires) - time.Hour + time.Second)
+				renewed, _, status := o.from(proxyHost, raw, "")
+				require.Equal(t, http.StatusOK, status)
+				assert.True(t, claimsOf(t, renewed).ExpiresAt.After(expires))
+				assert.Empty(t, o.forks)
+			})
+		}
+	}
+}
+
 // A turn is a tenth of a lifetime. The proxy's token has one of an hour.
 func TestAThiefWithALongerTokenOfTheLineageTakesNoLongerTurns(t *testing.T) {
 	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {

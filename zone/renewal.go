@@ -56,7 +56,8 @@ func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renew
 //   - a token is used or renewed although a later one with the same id was before;
 //   - a token is used or renewed that is later than the latest one so far, but was made
 //     before that was renewed, so it comes of another;
-//   - the latest one is renewed for the third time.
+//   - the latest one is renewed for the third time. A renewal that [WithMaxLifetime] has
+//     shortened does not count if it expires sooner than the token.
 //
 // The first two are what happens when the thief and the zone both go on. It also happens where
 // several processes share one token and renew it, where an old file comes back from a
