@@ -98,12 +98,18 @@ func WithLogger(ctx context.Context, log *slog.Logger) context.Context {
 	return context.WithValue(ctx, loggerKey, log)
 }
 
+const maxAddress = 256
+
 // WithAddress returns a context whose events name the address from which the peer calls.
 // An address that the context has already stays, since a server behind a proxy knows better
-// than its connections.
+// than its connections. Of an address of more than 256 bytes these are taken: it may come from a
+// header, and addresses are remembered.
 func WithAddress(ctx context.Context, address string) context.Context {
 	if address == "" || Address(ctx) != "" {
 		return ctx
+	}
+	if len(address) > maxAddress {
+		address = strings.Clone(address[:maxAddress])
 	}
 	return context.WithValue(ctx, addressKey, address)
 }

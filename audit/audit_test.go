@@ -46,6 +46,12 @@ func TestAnEventOfARenewalAndOfAForkSaysWhatALineageIs(t *testing.T) {
 		logged(t.Context(), audit.Event{Action: audit.Fork, TokenID: "7", Before: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), OtherAddress: "6.6.6.6:1"}))
 }
 
+func TestAnAddressIsNoLongerThanAddressesAre(t *testing.T) {
+	for length, want := range map[int]int{1: 1, 256: 256, 257: 256, 1 << 20: 256} {
+		assert.Len(t, audit.Address(audit.WithAddress(t.Context(), strings.Repeat("a", length))), want)
+	}
+}
+
 func TestTheContextsLoggerComesBeforeTheIssuersOwn(t *testing.T) {
 	var b bytes.Buffer
 	ctx := audit.WithLogger(t.Context(), slog.New(slog.NewTextHandler(&b, nil)))

@@ -61,6 +61,17 @@ func (l *lineage) renew(raw, address string) string {
 	return issued.Token
 }
 
+// It no longer hears of what is revoked.
+func TestATokenIsNotRenewedOnTheWordOfAClosedValidator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLineage(t)
+		verified := l.use(l.issue(), "10.0.0.1:1")
+		require.NoError(t, l.validator.Close())
+		_, err := l.issuer.Renew(t.Context(), verified, time.Hour)
+		require.ErrorIs(t, err, token.ErrClosed)
+	})
+}
+
 func TestAProxyThatRenewsItsTokenMakesNoFork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLineage(t)
@@ -227,6 +238,34 @@ func TestAForkMayRevokeItsLineageThoughTheThiefGoesAway(t *testing.T) {
 		require.Error(t, err)
 		synctest.Wait()
 		assertEnded(t, session, token.ErrRevoked)
+	})
+}
+
+func TestAFunctionThatHangsForAForkKeepsNoOneForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystore.NewMemory()
+		putKey(t, store, "default", 1, testKey(0))
+		issuer := newIssuer(t, store, dataplane.WithMaxLineage(90*day))
+		var later func() error
+		validator := newValidator(t, store, dataplane.WithForkHandler(func(ctx context.Context, _ dataplane.Fork) {
+			if later == nil {
+				later = func() error { return ctx.Err() }
+				return
+			}
+			<-ctx.Done() // as a store does that hangs
+		}))
+		l := &lineage{t: t, store: store, issuer: issuer, validator: validator}
+		synctest.Wait()
+		old := l.issue()
+		time.Sleep(20 * time.Minute)
+		l.use(l.renew(old, ""), "")
+		time.Sleep(token.Skew)
+		l.use(old, "")
+		require.NoError(t, later(), "it may leave work to a goroutine")
+		began := time.Now()
+		_, err := issuer.Renew(t.Context(), l.use(old, ""), time.Hour)
+		require.NoError(t, err)
+		assert.Equal(t, 10*time.Second, time.Since(began))
 	})
 }
 

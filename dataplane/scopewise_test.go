@@ -106,6 +106,26 @@ func TestCompleteReadThatFailsAfterSomeScopesChangesNothing(t *testing.T) {
 			}
 			return begin()("default", []keystore.Record{records[1], records[0]}, nil)
 		},
+		"it begins no list": func(*scopewise, context.Context, string, func() keystore.EachScope) error { return nil },
+		"it gives the list of a mesh in another scope": func(s *scopewise, ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+			records, err := s.Memory.List(ctx, "default", prefix)
+			if err != nil {
+				return err
+			}
+			isList := func(r keystore.Record) bool { return r.Name == "dataplane-token-revocations-default" }
+			list := records[slices.IndexFunc(records, isList)]
+			each := begin()
+			return errors.Join(each("alpha", []keystore.Record{list}, nil), each("default", slices.DeleteFunc(records, isList), nil))
+		},
+		"it gives an unreadable record of a mesh in another scope": func(s *scopewise, ctx context.Context, prefix string, begin func() keystore.EachScope) error {
+			records, err := s.Memory.List(ctx, "default", prefix)
+			if err != nil {
+				return err
+			}
+			each := begin()
+			unreadable := &keystore.Error{Op: "list", Scope: "default", Name: "dataplane-token-cutoffs-default", Err: keystore.ErrUnreadable}
+			return errors.Join(each("alpha", nil, []*keystore.Error{unreadable}), each("default", records, nil))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

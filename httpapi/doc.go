@@ -145,7 +145,7 @@
 //	409 Another key was added        by another caller, at the same time
 //	413 Content Too Large
 //	415 Unsupported Media Type
-//	429 Too Many Requests            a token of this id was renewed just now: Retry-After says when the next may be
+//	429 Too Many Requests            a token of this id was renewed just now, or this host asked for that: Retry-After says when to ask again
 //	500 Revocation list unreadable   an operator must repair the record
 //	500 Cutoffs unreadable           the same
 //	500 Signing Key unreadable       an operator must repair the record of the newest key

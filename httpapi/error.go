@@ -82,8 +82,11 @@ type Error struct {
 func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
 // TooEarly reports whether the server renews no token of the id yet, since one was renewed
-// just now: see [WithRenewal].
-func (e *Error) TooEarly() bool { return e.Status == http.StatusTooManyRequests }
+// just now: see [WithRenewal]. Other answers of 429, such as those of a proxy in between that
+// limits requests, say nothing about the token.
+func (e *Error) TooEarly() bool {
+	return e.Status == http.StatusTooManyRequests && e.Detail == detailRenewed
+}
 
 // InvalidParameter says what is wrong with one field of a request. An answer has at
 // most ten of them.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/meshpass/meshpass/token"
 )
 
 func TestOfTooManyIDsTheOldestAreForgottenAndRenewedTooOften(t *testing.T) {
@@ -18,23 +21,23 @@ func TestOfTooManyIDsTheOldestAreForgottenAndRenewedTooOften(t *testing.T) {
 	of := func(n int) attempt { return attempt{id: renewedID{id: fmt.Sprint(n)}} }
 	const ids = 3 * maxPaced
 	for n := range ids {
-		wait, _ := p.begin(of(n), now)
+		wait, _, _ := p.begin(of(n), now)
 		assert.Zero(t, wait)
-		assert.Zero(t, p.enter(of(n).id, now))
-		p.leave(of(n).id, now.Add(time.Hour))
+		enter(t, &p, of(n).id)
+		p.leave(of(n).id, time.Hour)
 	}
 	assert.LessOrEqual(t, len(p.renewed.lately)+len(p.renewed.before), maxPaced)
 	assert.LessOrEqual(t, len(p.failed.lately)+len(p.failed.before), maxPaced)
 	assert.Empty(t, p.running)
 	for n := ids - maxPaced/2; n < ids; n++ {
-		wait, told := p.begin(of(n), now)
-		assert.Equal(t, time.Hour, wait)
+		wait, why, told := p.begin(of(n), now)
+		assert.GreaterOrEqual(t, wait, time.Hour)
+		assert.Equal(t, detailRenewed, why)
 		assert.False(t, told)
 	}
-	wait, told := p.begin(of(ids-1), now)
-	assert.Equal(t, time.Hour, wait)
+	_, _, told := p.begin(of(ids-1), now)
 	assert.True(t, told)
-	wait, _ = p.begin(of(0), now)
+	wait, _, _ := p.begin(of(0), now)
 	assert.Zero(t, wait)
 }
 
@@ -43,15 +46,30 @@ func TestTwoHostsDoNotRenewATokenOfOneIDTogether(t *testing.T) {
 	now := time.Now()
 	id := renewedID{id: "1"}
 	for _, host := range []string{"10.0.0.1", "6.6.6.6"} {
-		wait, _ := p.begin(attempt{id, host}, now)
+		wait, _, _ := p.begin(attempt{id, host}, now)
 		assert.Zero(t, wait, "neither keeps the other from trying")
 	}
-	assert.Zero(t, p.enter(id, now))
-	assert.Equal(t, betweenAttempts, p.enter(id, now), "the other is renewing one")
-	p.leave(id, time.Time{})
-	assert.Zero(t, p.enter(id, now), "which has failed")
-	p.leave(id, now.Add(time.Hour))
-	assert.Equal(t, time.Hour, p.enter(id, now), "which was renewed")
+	enter(t, &p, id)
+	_, other := p.tryToEnter(id, now)
+	assert.NotNil(t, other, "the other is renewing one")
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	_, err := p.enter(gone, id)
+	assert.ErrorIs(t, err, token.ErrUnavailable)
+	p.leave(id, 0)
+	<-other
+	enter(t, &p, id) // which has failed
+	p.leave(id, time.Hour)
+	wait, err := p.enter(t.Context(), id)
+	assert.NoError(t, err)
+	assert.Positive(t, wait, "which was renewed")
+}
+
+func enter(t *testing.T, p *pace, id renewedID) {
+	t.Helper()
+	wait, err := p.enter(t.Context(), id)
+	assert.NoError(t, err)
+	assert.Zero(t, wait)
 }
 
 func TestHostsAreToldApartByWhatAHostCannotChoose(t *testing.T) {
@@ -73,7 +91,8 @@ func TestAnIDThatIsRememberedKeepsNoMemoryOfItsToken(t *testing.T) {
 	id := renewedID{mesh: claims[:7], id: claims[7:43]}
 	assert.True(t, within(id.id))
 	p.begin(attempt{id, "10.0.0.1"}, time.Now())
-	p.leave(id, time.Now().Add(time.Hour))
+	enter(t, &p, id)
+	p.leave(id, time.Hour)
 	remembered := slices.Collect(maps.Keys(p.renewed.lately))
 	for a := range p.failed.lately {
 		remembered = append(remembered, a.id)

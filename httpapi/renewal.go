@@ -29,10 +29,10 @@ import (
 // [Authorizer] still decides about it, under the action [Renew].
 //
 // After a token was renewed, one of its id is renewed again only after a tenth of the
-// lifetime of the old or the new one, whichever is shorter, and after a second at least. The
-// answer is 429 until then, and says when. The handler remembers this for up to 65,536 ids; beyond
-// that it forgets the oldest and renews those too often rather than not at all. Each handler
-// counts for itself: N replicas renew a token up to N times as often.
+// lifetime of the old, the new or an earlier one, whichever is shortest, and after a second at
+// least. The answer is 429 until then, and says when. The handler remembers this for up to
+// 65,536 ids; beyond that it forgets the oldest and renews those too often rather than not at
+// all. Each handler counts for itself: N replicas renew a token up to N times as often.
 //
 // A thief can take each of these turns, so that the proxy gets 429 until its token expires.
 // A proxy that asks in the first four fifths of the lifetime, as a renewal.Keeper does, is
@@ -41,10 +41,11 @@ import (
 //
 // After an attempt that failed, another from the same host is answered with 429 for a
 // second, since the store and the operator's policy may have been asked in vain. That holds
-// for this host alone: no one can keep a proxy from renewing by failing, except from behind
-// the same load balancer. Its host is that of audit.WithAddress in the context of the
-// request, and otherwise the one that is connected, so a server behind a load balancer should set it. A
-// refusal of the [Authorizer] and a lifetime that is too long cost no such second.
+// for this host alone, and attempts of other hosts for the same id wait for each other: no one
+// can keep a proxy from renewing by failing, except from behind the same load balancer. Its
+// host is that of audit.WithAddress in the context of the request, and otherwise the one that
+// is connected, so a server behind a load balancer should set it. A refusal of the [Authorizer]
+// and a lifetime that is too long cost no such second.
 func WithRenewal(dataplanes dataplane.Validator, zones zone.Validator) Option {
 	return func(h *handler) error {
 		if dataplanes == nil && zones == nil {
@@ -108,8 +109,8 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		what.ValidFor = presented.lifetime
 	}
 	turn := attempt{renewedID{what.Kind, what.Mesh, what.TokenIDs[0]}, hostOf(audit.Address(ctx))}
-	if wait, told := h.renewing.pace.begin(turn, time.Now()); wait > 0 {
-		a := tooEarly(wait)
+	if wait, why, told := h.renewing.pace.begin(turn, time.Now()); wait > 0 {
+		a := tooEarly(wait, why)
 		if !told {
 			h.logRefused(ctx, what, a)
 		}
@@ -132,23 +133,33 @@ func (h *handler) renew(ctx context.Context, w http.ResponseWriter, r *http.Requ
 
 // renewInTurn renews a token, of an id one after the other.
 func (h *handler) renewInTurn(ctx context.Context, turn attempt, p presented, validFor time.Duration) (issued token.Issued, err error) {
-	if wait := h.renewing.pace.enter(turn.id, time.Now()); wait > 0 {
-		return token.Issued{}, tooEarly(wait)
+	wait, err := h.renewing.pace.enter(ctx, turn.id)
+	switch {
+	case err != nil:
+		return token.Issued{}, err
+	case wait > 0:
+		return token.Issued{}, tooEarly(wait, detailRenewed)
 	}
-	var next time.Time
-	defer func() { h.renewing.pace.leave(turn.id, next) }() // also after a panic of the operator's policy
+	var each time.Duration
+	defer func() { h.renewing.pace.leave(turn.id, each) }() // also after a panic of the operator's policy
 	issued, err = p.renew(ctx, validFor)
 	switch {
 	case err == nil:
-		next = time.Now().Add(min(p.lifetime, time.Until(issued.ExpiresAt)) / 10)
+		each = max(min(p.lifetime, time.Until(issued.ExpiresAt))/10, betweenAttempts)
 	case errors.Is(err, token.ErrNotIssuable), errors.Is(err, token.ErrIssuingDisabled):
 		h.renewing.pace.giveBack(turn) // which is known from the token and the request
 	}
 	return issued, err
 }
 
-func tooEarly(wait time.Duration) *answer {
-	a := newAnswer(http.StatusTooManyRequests, titleTooMany, "a token of this id was renewed just now")
+// The details of an answer of 429. A client distinguishes them: see Error.TooEarly.
+const (
+	detailRenewed = "a token of this id was renewed just now"
+	detailAsked   = "this host has asked for this id just now"
+)
+
+func tooEarly(wait time.Duration, why string) *answer {
+	a := newAnswer(http.StatusTooManyRequests, titleTooMany, why)
 	a.retryAfter = wait
 	return a
 }
@@ -186,24 +197,14 @@ type presented struct {
 
 // verify validates a token for what it says that it is for: its own mesh, or its zone and
 // the first of its scopes. So it is good for that, and nothing else is asked. It completes
-// the request with the claims.
+// the request with the claims. The validator logs and counts what it refuses.
 func (h *handler) verify(ctx context.Context, what *Request, raw string) (presented, error) {
-	unverified, err := token.ParseUnverified(raw)
-	if err != nil {
-		return presented{}, err
-	}
-	claims, err := unverified.Claims()
-	if err != nil {
-		return presented{}, err
-	}
-	if claims.Kind() != what.Kind {
-		return presented{}, fmt.Errorf("%w: want a %s token", token.ErrKind, what.Kind)
-	}
 	if what.Kind == token.KindDataplane {
-		verified, err := h.renewing.dataplanes.Validate(ctx, claims.Dataplane.Mesh, raw)
+		session, err := dataplane.NewAuthenticator(h.renewing.dataplanes).Authenticate(ctx, raw)
 		if err != nil {
 			return presented{}, err
 		}
+		verified := session.(dataplane.Verified)
 		what.Dataplane = verified.Claims()
 		what.Mesh = what.Dataplane.Mesh
 		what.TokenIDs = []string{verified.Registered().ID}
@@ -211,13 +212,11 @@ func (h *handler) verify(ctx context.Context, what *Request, raw string) (presen
 			return h.dataplanes.Renew(ctx, verified, validFor)
 		}}, nil
 	}
-	if len(claims.Zone.Scope) == 0 {
-		return presented{}, fmt.Errorf("%w: it has no scope, so it authenticates nothing", token.ErrScope)
-	}
-	verified, err := h.renewing.zones.Validate(ctx, claims.Zone.Zone, claims.Zone.Scope[0], raw)
+	session, err := zone.NewAuthenticator(h.renewing.zones).Authenticate(ctx, raw)
 	if err != nil {
 		return presented{}, err
 	}
+	verified := session.(zone.Verified)
 	what.Zone = verified.Claims()
 	what.TokenIDs = []string{verified.Registered().ID}
 	return presented{verified.Lifetime(), func(ctx context.Context, validFor time.Duration) (token.Issued, error) {
@@ -242,8 +241,8 @@ type pace struct {
 	mu sync.Mutex
 
 	renewed recent[renewedID]
-	failed  recent[attempt] // or is under way
-	running map[renewedID]struct{}
+	failed  recent[attempt]             // or is under way
+	running map[renewedID]chan struct{} // closed when it has ended
 }
 
 // maxPaced is how many ids, and how many attempts, a pace remembers at most.
@@ -253,21 +252,23 @@ const maxPaced = 65536
 // id, and between two renewals of an id.
 const betweenAttempts = time.Second
 
-// begin returns for how long a host must not renew a token of an id, or 0. In that case its
-// next attempt has to wait for a moment, unless the turn is given back. told says that begin
-// has returned such a time before.
-func (p *pace) begin(r attempt, now time.Time) (wait time.Duration, told bool) {
+// begin returns for how long a host must not renew a token of an id, and why, or 0. In that
+// case its next attempt has to wait for a moment, unless the turn is given back. told says that
+// begin has returned such a time before.
+func (p *pace) begin(r attempt, now time.Time) (wait time.Duration, why string, told bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, t := range []*turn{p.renewed.find(r.id), p.failed.find(r)} {
-		if t != nil && now.Before(t.next) {
-			told, t.told = t.told, true
-			return t.next.Sub(now), told
-		}
+	t, why := p.renewed.find(r.id), detailRenewed
+	if t == nil || !now.Before(t.next) {
+		t, why = p.failed.find(r), detailAsked
+	}
+	if t != nil && now.Before(t.next) {
+		told, t.told = t.told, true
+		return t.next.Sub(now), why, told
 	}
 	r.id, r.host = r.id.clone(), strings.Clone(r.host)
-	p.failed.put(r, now.Add(betweenAttempts))
-	return 0, false
+	p.failed.put(r, turn{next: now.Add(betweenAttempts)})
+	return 0, "", false
 }
 
 // giveBack lets a host try again at once.
@@ -279,35 +280,56 @@ func (p *pace) giveBack(r attempt) {
 	}
 }
 
-// enter returns for how long a token of an id must not be renewed. If that is 0, no other of
-// the id is until leave.
-func (p *pace) enter(id renewedID, now time.Time) (wait time.Duration) {
+// enter waits until no other token of an id is being renewed, since a thief may begin a
+// renewal from many hosts and let each fail. It returns for how long one must not be renewed.
+// If that is 0, no other of the id is until leave. The error says that ctx has ended.
+func (p *pace) enter(ctx context.Context, id renewedID) (wait time.Duration, err error) {
+	for {
+		wait, other := p.tryToEnter(id, time.Now())
+		if other == nil {
+			return wait, nil
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: waiting for another renewal of this id: %w", token.ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+// tryToEnter is enter, but if another token of the id is being renewed, it returns a channel
+// that is closed at the end of that.
+func (p *pace) tryToEnter(id renewedID, now time.Time) (wait time.Duration, other <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := p.renewed.find(id); t != nil && now.Before(t.next) {
-		return t.next.Sub(now)
+		return t.next.Sub(now), nil
 	}
-	if _, is := p.running[id]; is {
-		return betweenAttempts
+	if other, is := p.running[id]; is {
+		return 0, other
 	}
 	if p.running == nil {
-		p.running = make(map[renewedID]struct{})
+		p.running = make(map[renewedID]chan struct{})
 	}
-	p.running[id] = struct{}{}
-	return 0
+	p.running[id] = make(chan struct{})
+	return 0, nil
 }
 
-// leave notes when the next token of an id may be renewed, if one was.
-func (p *pace) leave(id renewedID, next time.Time) {
+// leave notes when the next token of an id may be renewed, if one was: then each is not 0. Of
+// the times for an id the shortest counts, since a thief may have got a token that is valid
+// for longer than that of the proxy.
+func (p *pace) leave(id renewedID, each time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	close(p.running[id])
 	delete(p.running, id)
-	if !next.IsZero() {
-		if least := time.Now().Add(betweenAttempts); next.Before(least) {
-			next = least
-		}
-		p.renewed.put(id.clone(), next)
+	if each == 0 {
+		return
 	}
+	if before := p.renewed.find(id); before != nil {
+		each = min(each, before.each)
+	}
+	p.renewed.put(id.clone(), turn{next: time.Now().Add(each), each: each})
 }
 
 // clone returns an id that shares no memory with the claims of its token.
@@ -317,7 +339,8 @@ func (id renewedID) clone() renewedID {
 
 type turn struct {
 	next time.Time
-	told bool // that it was too early
+	each time.Duration // between renewals; 0 of an attempt
+	told bool          // that it was too early
 }
 
 // recent are the turns of late, and before. When there are too many, the older ones go.
@@ -330,12 +353,12 @@ func (r *recent[K]) find(key K) *turn {
 	return r.before[key]
 }
 
-func (r *recent[K]) put(key K, next time.Time) {
+func (r *recent[K]) put(key K, t turn) {
 	if len(r.lately) >= maxPaced/2 {
 		r.before, r.lately = r.lately, nil
 	}
 	if r.lately == nil {
 		r.lately = make(map[K]*turn)
 	}
-	r.lately[key] = &turn{next: next}
+	r.lately[key] = &t
 }

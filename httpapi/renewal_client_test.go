@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/meshpass/meshpass/dataplane"
 	"github.com/meshpass/meshpass/httpapi"
+	"github.com/meshpass/meshpass/internal/test/forge"
+	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
@@ -190,4 +193,89 @@ func TestClientSendsATokenToRenewAsTheBearerAndNotInTheBody(t *testing.T) {
 		assert.Equal(t, []string{"Bearer " + raw}, sent.Header.Values("Authorization"))
 		assert.Equal(t, body, strings.TrimSpace(text))
 	}
+}
+
+func TestWhateverIsWrongWithATokenToRenewTheValidatorSaysSo(t *testing.T) {
+	var log logtest.Buffer
+	w := newWorld(t)
+	proxies, err := dataplane.NewValidator(w.store, dataplane.WithLogger(log.Logger()))
+	require.NoError(t, err)
+	defer proxies.Close()
+	components, err := zone.NewValidator(w.store, zone.WithLogger(log.Logger()))
+	require.NoError(t, err)
+	defer components.Close()
+	w.serve(t, w.dataplanes, w.zones, httpapi.WithRenewal(proxies, components))
+	proxy := sign(t, 0, "1", token.Claims{Dataplane: token.Dataplane{Mesh: "default"}, Registered: registered()})
+	west := sign(t, 1, "1", token.Claims{Zone: token.Zone{Zone: "west", Scope: []string{"cp"}}, Registered: registered()})
+	for _, c := range []struct {
+		kind token.Kind
+		raw  string
+		why  error
+	}{
+		{token.KindDataplane, "x.y.z", token.ErrMalformed},
+		{token.KindDataplane, forge.Token(`{"alg":"RS256","kid":"1"}`, `[]`, signedBy(t, 0)), token.ErrClaims},
+		{token.KindDataplane, west, token.ErrKind},
+		{token.KindDataplane, proxy[:len(proxy)-8] + "AAAAAAAA", token.ErrSignature},
+		{token.KindZone, "x.y.z", token.ErrMalformed},
+		{token.KindZone, proxy, token.ErrKind},
+		{token.KindZone, forge.Token(`{"alg":"RS256","kid":"1"}`, `{"Zone":"west","Scope":[],"exp":9999999999,"jti":"1"}`, signedBy(t, 1)), token.ErrScope},
+	} {
+		log.Reset()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tokens/"+string(c.kind)+"/renew", nil)
+		r.Header.Set("Authorization", c.raw)
+		answer, _ := w.answer(t, r)
+		assert.Equal(t, http.StatusUnauthorized, answer.StatusCode)
+		assert.Equal(t, 1, log.Count("token refused", c.why.Error()), "%v: %s", c.why, log.String())
+	}
+}
+
+func TestOnlyTheServersOwnWordMeansThatATokenWasRenewedJustNow(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"title":"Too Many Requests","detail":"a token of this id was renewed just now"}`:  true,
+		`{"title":"Too Many Requests","detail":"this host has asked for this id just now"}`: false,
+		`{"title":"Too Many Requests","detail":"slow down"}`:                                false,
+		`<html>429</html>`: false,
+		``:                 false,
+	} {
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, body)
+		}))
+		client, err := httpapi.NewClient(server.URL, server.Client())
+		require.NoError(t, err)
+		raw := sign(t, 0, "1", token.Claims{Dataplane: token.Dataplane{Mesh: "default"}, Registered: registered()})
+		_, err = client.RenewDataplane(t.Context(), raw, 0)
+		server.Close()
+		require.ErrorIs(t, err, token.ErrUnavailable)
+		var failed *httpapi.Error
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, want, failed.TooEarly(), body)
+		assert.Equal(t, 7*time.Second, failed.RetryAfter())
+	}
+}
+
+// An attempt that has failed says nothing about the token.
+func TestAfterAFailureTheServerDoesNotSayThatTheTokenWasRenewed(t *testing.T) {
+	w := renewingWorld(t)
+	client := w.client(t, "alice")
+	ctx := t.Context()
+	first, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "default"}, time.Hour)
+	require.NoError(t, err)
+	w.store.set(errors.New("away"), false)
+	var failed *httpapi.Error
+	_, err = client.RenewDataplane(ctx, first.Token, 0)
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, http.StatusServiceUnavailable, failed.Status)
+	_, err = client.RenewDataplane(ctx, first.Token, 0)
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, http.StatusTooManyRequests, failed.Status)
+	assert.False(t, failed.TooEarly())
+	w.store.set(nil, false)
+	time.Sleep(failed.RetryAfter())
+	_, err = client.RenewDataplane(ctx, first.Token, 0)
+	require.NoError(t, err)
+	_, err = client.RenewDataplane(ctx, first.Token, 0)
+	require.ErrorAs(t, err, &failed)
+	assert.True(t, failed.TooEarly())
 }

@@ -2,9 +2,13 @@ package httpapi_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,6 +241,97 @@ func TestAThiefWhoseAttemptsFailDoesNotKeepTheProxyFromRenewing(t *testing.T) {
 				_, _, status := o.from(proxyHost, stolen, "")
 				assert.Equal(t, http.StatusOK, status)
 			})
+		})
+	}
+}
+
+// Each attempt fails, so it takes no turn, but while one runs no other of the id does. From one
+// host there is one a second, so the thief has many.
+func TestAThiefWhoseAttemptsFromManyHostsTakeLongDoesNotKeepTheProxyFromRenewing(t *testing.T) {
+	const denied = 59 * time.Minute
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		synctest.Test(t, func(t *testing.T) {
+			o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, deny: func(validFor time.Duration) bool {
+				time.Sleep(100 * time.Millisecond)
+				return validFor == denied
+			}})
+			stolen := o.issue(time.Hour)
+			ask := func(host, body string) int {
+				request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tokens/"+string(kind)+"/renew", strings.NewReader(body))
+				request.RemoteAddr = host + ":1"
+				request.Header.Set("Authorization", stolen)
+				request.Header.Set("Content-Type", "application/json")
+				recorder := httptest.NewRecorder()
+				o.handler.ServeHTTP(recorder, request)
+				return recorder.Code
+			}
+			var thief sync.WaitGroup
+			var refused atomic.Int32
+			for host := range 30 {
+				thief.Go(func() {
+					time.Sleep(time.Duration(host) * 90 * time.Millisecond) // before the one before is refused
+					if ask(fmt.Sprintf("6.6.6.%d", host), `{"validFor":"59m"}`) == http.StatusForbidden {
+						refused.Add(1)
+					}
+				})
+			}
+			time.Sleep(time.Second)
+			assert.Equal(t, http.StatusOK, ask(proxyHost, `{"validFor":"1h"}`), "it waits for its turn")
+			thief.Wait()
+			assert.Greater(t, refused.Load(), int32(8))
+		})
+	}
+}
+
+// As where an operator lowers the maximum and restarts what renews, whose tokens are longer.
+func TestAProxyThatDropsWhatExpiresSoonerThanItsTokenDoesNotLookLikeAThief(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		for _, thief := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: time.Hour, revokes: true})
+				raw := o.issue(24 * time.Hour)
+				expires := claimsOf(t, raw).ExpiresAt
+				time.Sleep(16 * time.Hour)
+				for range 3 {
+					renewed, _, status := o.from(proxyHost, raw, "")
+					require.Equal(t, http.StatusOK, status)
+					require.True(t, claimsOf(t, renewed).ExpiresAt.Before(expires), "so it is dropped")
+					time.Sleep(2 * time.Hour)
+				}
+				require.Empty(t, o.forks)
+				for thief && len(o.forks) == 0 && time.Now().Before(expires) { // takes each turn
+					o.from(thiefHost, raw, "")
+					time.Sleep(6 * time.Minute)
+				}
+				if thief {
+					require.Len(t, o.forks, 1)
+					assert.Equal(t, 3, o.forks[0].Repeated)
+					assert.True(t, time.Now().Before(expires))
+					return
+				}
+				time.Sleep(time.Until(expires) - time.Hour + time.Second)
+				renewed, _, status := o.from(proxyHost, raw, "")
+				require.Equal(t, http.StatusOK, status)
+				assert.True(t, claimsOf(t, renewed).ExpiresAt.After(expires))
+				assert.Empty(t, o.forks)
+			})
+		}
+	}
+}
+
+// A turn is a tenth of a lifetime. The proxy's token has one of an hour.
+func TestAThiefWithALongerTokenOfTheLineageTakesNoLongerTurns(t *testing.T) {
+	for _, kind := range []token.Kind{token.KindDataplane, token.KindZone} {
+		synctest.Test(t, func(t *testing.T) {
+			o := openOffice(t, kind, rules{maxLineage: 90 * 24 * time.Hour, maxLifetime: 24 * time.Hour})
+			stolen := o.issue(time.Hour)
+			thiefs, _, status := o.from(thiefHost, stolen, `{"validFor":"24h"}`)
+			require.Equal(t, http.StatusOK, status)
+			time.Sleep(6 * time.Minute)
+			_, _, status = o.from(thiefHost, thiefs, `{"validFor":"24h"}`)
+			require.Equal(t, http.StatusOK, status)
+			time.Sleep(24 * time.Minute)
+			assert.NotEmpty(t, o.proxyRenews(stolen))
 		})
 	}
 }

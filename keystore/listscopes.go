@@ -1,6 +1,9 @@
 package keystore
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // ScopeLister is implemented by a store that can list all scopes one after the other, so
 // that neither the store nor its caller holds all records at once. A validator reads such a
@@ -31,10 +34,19 @@ type ScopeLister interface {
 type EachScope func(scope Scope, records []Record, unreadable []*Error) error
 
 // ListScopes lists all scopes of any store: by its own ListScopes if it is a [ScopeLister],
-// and otherwise by one List of [AllScopes].
+// and otherwise by one List of [AllScopes]. A store that returns without having called begin
+// has not listed anything, which is an error and not an empty list.
 func ListScopes(ctx context.Context, store KeyStore, prefix string, begin func() EachScope) error {
 	if lister, ok := store.(ScopeLister); ok {
-		return lister.ListScopes(ctx, prefix, begin)
+		begun := false
+		err := lister.ListScopes(ctx, prefix, func() EachScope {
+			begun = true
+			return begin()
+		})
+		if err == nil && !begun {
+			return errors.New("keystore: the store has begun no list of all scopes")
+		}
+		return err
 	}
 	records, err := store.List(ctx, AllScopes, prefix)
 	unreadable, err := SplitUnreadable(err)

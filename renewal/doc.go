@@ -20,7 +20,8 @@
 // though in time before the token expires. If the server says twice in a row that a token of
 // the lineage was renewed just now, another process renews it, perhaps a thief: the Keeper
 // says so, at Error. A refusal is final for most tokens, so after one
-// the pauses are a minute to an hour. The server decides what has expired: the Keeper also
+// the pauses are a minute to an hour, but until the token expires at most half of the time
+// that remains: the operator may mend what refuses it. The server decides what has expired: the Keeper also
 // tries with a token that looks expired.
 //
 // The Keeper reads the file every second. A token that another process puts there is the

@@ -391,6 +391,9 @@ func (k *Keeper) attempt(ctx context.Context) {
 	default:
 		refused := isRefusal(err)
 		d := k.pause.next(refused || errors.Is(err, errNotReplaceable), k.atLeast(err))
+		if left := k.left(); left > 0 && !errors.Is(err, ErrWorse) { // which costs a renewal each time
+			d = min(d, max(left/2, minRefusedPause)) // what refuses it may be mended in time
+		}
 		if short := (sooner{}); errors.As(err, &short) && short.wait() > d {
 			d, k.pause = short.wait(), pause{} // which may be long, so the wall clock counts too
 		}
@@ -590,8 +593,8 @@ type pause struct {
 	final  bool
 }
 
-// next returns the next pause: half of it at random, and at least what the server asks
-// for.
+// next returns the next pause: half of it at random, and at least the shortest one and what
+// the server asks for.
 func (p *pause) next(final bool, atLeast time.Duration) time.Duration {
 	least, most := minPause, maxPause
 	if final {
@@ -602,7 +605,7 @@ func (p *pause) next(final bool, atLeast time.Duration) time.Duration {
 	}
 	p.final = final
 	p.length = max(least, min(2*p.length, most))
-	return max(p.length/2, atLeast) + rand.N(p.length/2)
+	return max(p.length/2, least, atLeast) + rand.N(p.length/2)
 }
 
 // atLeast returns for how long the server asks to wait. It may not know when the token
@@ -614,11 +617,14 @@ func (k *Keeper) atLeast(err error) time.Duration {
 		return 0
 	}
 	asked := min(asks.RetryAfter(), time.Hour)
-	if remains := k.current.claims.ExpiresAt.Sub(k.now()); remains > 0 {
-		asked = min(asked, remains/2)
+	if left := k.left(); left > 0 {
+		asked = min(asked, left/2)
 	}
 	return asked
 }
+
+// left returns the time until the token expires, by the wall clock.
+func (k *Keeper) left() time.Duration { return k.current.claims.ExpiresAt.Sub(k.now()) }
 
 func isTooEarly(err error) bool {
 	var tells interface{ TooEarly() bool }

@@ -210,16 +210,27 @@ func TestWhoseFolderItIsGetsNoFileOfRootByALinkInPlaceOfTheLock(t *testing.T) {
 	if os.Geteuid() != 0 {
 		missing(t, "only root can give files to other users")
 	}
-	k := keep(t, hasty())
-	folder := filepath.Dir(k.path)
-	require.NoError(t, os.Chown(folder, serviceUser, serviceGroup))
-	roots := &kept{t: t, path: filepath.Join(t.TempDir(), "secret")}
-	require.NoError(t, os.WriteFile(roots.path, nil, 0o640))
-	before := roots.rights()
-	require.NoError(t, os.Link(roots.path, filepath.Join(folder, ".token.lock")))
-	_, err := k.keeper.Once(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, before, roots.rights())
+	for name, content := range map[string]string{"it has another name": "", "root has removed its other name": "secret"} {
+		t.Run(name, func(t *testing.T) {
+			k := keep(t, hasty())
+			folder := filepath.Dir(k.path)
+			require.NoError(t, os.Chown(folder, serviceUser, serviceGroup))
+			roots := filepath.Join(t.TempDir(), "secret")
+			require.NoError(t, os.WriteFile(roots, []byte(content), 0o640))
+			require.NoError(t, os.Link(roots, filepath.Join(folder, ".token.lock")))
+			file, err := os.Open(roots)
+			require.NoError(t, err)
+			defer file.Close()
+			if content != "" {
+				require.NoError(t, os.Remove(roots))
+			}
+			_, err = k.keeper.Once(t.Context())
+			require.NoError(t, err)
+			info, err := file.Stat()
+			require.NoError(t, err)
+			assert.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
+		})
+	}
 }
 
 func TestALockThatIsNoFileIsSaidAndTheServerNotAsked(t *testing.T) {

@@ -224,6 +224,45 @@ func TestAServerThatAsksToWaitIsAskedAgainBeforeTheTokenExpires(t *testing.T) {
 	}
 }
 
+func TestPausesAreAsLongAsIsSaid(t *testing.T) {
+	for why, least := range map[error]time.Duration{errAway: time.Second, token.ErrDenied: time.Minute} {
+		for range 20 {
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, &authority{lifetime: 30 * 24 * time.Hour}, renewal.WithPoint(1e-6), renewal.WithPoll(20*time.Millisecond))
+				k.goAway(why)
+				stop := k.run(k.keeper)
+				for k.timesAsked() < 2 {
+					time.Sleep(time.Second)
+				}
+				stop()
+				pause := k.asked[1].Sub(k.asked[0])
+				assert.GreaterOrEqual(t, pause, least, why)
+				assert.LessOrEqual(t, pause, least*3/2+time.Second, why)
+			})
+		}
+	}
+}
+
+// Such as a control plane with an authoriser that was wrong for a quarter of an hour.
+func TestARefusalThatIsMendedShortlyBeforeTheTokenExpiresCostsNoToken(t *testing.T) {
+	for _, lifetime := range []time.Duration{20 * time.Minute, time.Hour, 24 * time.Hour} {
+		for range 5 {
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, &authority{lifetime: lifetime}, renewal.WithPoll(10*time.Second))
+				before := k.claims().ExpiresAt
+				k.goAway(fmt.Errorf("403: %w", token.ErrDenied))
+				stop := k.run(k.keeper)
+				time.Sleep(time.Until(before) - 2*time.Minute)
+				k.goAway(nil)
+				time.Sleep(time.Until(before) - time.Second)
+				stop()
+				assert.True(t, k.claims().ExpiresAt.After(before), lifetime)
+				assert.Less(t, k.timesAsked(), 30, "a refusal is no load")
+			})
+		}
+	}
+}
+
 // clock is a wall clock that is wrong by some time.
 type clock struct{ wrong atomic.Int64 }
 

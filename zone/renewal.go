@@ -56,7 +56,8 @@ func WithRenewalPolicy(policy func(ctx context.Context, claims token.Zone, renew
 //   - a token is used or renewed although a later one with the same id was before;
 //   - a token is used or renewed that is later than the latest one so far, but was made
 //     before that was renewed, so it comes of another;
-//   - the latest one is renewed for the third time.
+//   - the latest one is renewed for the third time. A renewal that [WithMaxLifetime] has
+//     shortened does not count if it expires sooner than the token.
 //
 // The first two are what happens when the thief and the zone both go on. It also happens where
 // several processes share one token and renew it, where an old file comes back from a
@@ -96,8 +97,9 @@ type Fork struct {
 // That ends the sessions of the thief and of the zone, which needs a new token.
 //
 // Validate, or [Issuer.Renew] with a token of the validator, calls the function and waits
-// for it; other calls do not. The context does not end with the caller's. The token is
-// accepted, or renewed unless the validator knows by then that it is revoked.
+// for it; other calls do not. The context does not end with the caller's, but after ten
+// seconds. The token is accepted, or renewed unless the validator knows by then that it is
+// revoked.
 //
 // Of an earlier token a use and a renewal are heard of once each, until a later token of the
 // lineage is presented; of the latest one each renewal from the third on, after which it is

@@ -124,6 +124,9 @@ func (v *Validator) count(ctx context.Context, t *Verified, nbf time.Time) bool 
 	return true
 }
 
+// forkTimeout is how long the operator's function may take for a fork: a caller waits for it.
+const forkTimeout = 10 * time.Second
+
 // tell tells the audit log, the observers and the operator's function of a fork.
 func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 	t := fork.Token
@@ -142,7 +145,10 @@ func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope()), KeyID: t.signer.kid})
 	// A source could make forks under an id of the store, so that this is revoked.
 	if v.config.onFork != nil && (t.signer.source == nil || !v.storeKeys) {
-		v.config.onFork(context.WithoutCancel(ctx), fork) // a thief must not end it by going away
+		// A thief must not end it by going away, nor a store that hangs keep the caller for ever.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forkTimeout)
+		context.AfterFunc(ctx, cancel) // and not earlier: the function may leave work to a goroutine
+		v.config.onFork(ctx, fork)
 	}
 }
 

@@ -77,6 +77,9 @@ func (t *Verified) checkRevoked(s *replica.State) error {
 // nil.
 func (t *Verified) recheck() error {
 	v := t.validator
+	if v.closed.Load() {
+		return token.ErrClosed
+	}
 	if err := v.checkTimes(t.Untagged(), v.config.Now()); err != nil {
 		return err
 	}

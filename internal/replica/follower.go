@@ -3,6 +3,7 @@ package replica
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -588,7 +589,7 @@ func (f *Follower) readAll(ctx context.Context, progressed func()) (parts []part
 	seen := make(map[keystore.Scope]bool)
 	began := time.Now()
 	take := func(scope keystore.Scope, in found) error {
-		if err := checkOrder(in.records); err != nil {
+		if err := checkListed(scope, in); err != nil {
 			return err
 		}
 		if seen[scope] {
@@ -640,7 +641,7 @@ func (f *Follower) read(ctx context.Context, scope keystore.Scope) (in found, er
 	for _, prefix := range f.prefixes {
 		records, err := f.store.List(ctx, scope, prefix)
 		unreadable, err := keystore.SplitUnreadable(err)
-		if err = cmp.Or(err, checkOrder(records)); err != nil {
+		if err = cmp.Or(err, checkListed(scope, found{records, unreadable})); err != nil {
 			return found{}, err
 		}
 		in.records = append(in.records, records...)
@@ -688,13 +689,22 @@ func (f *Follower) publish(s *State) {
 	f.mu.Unlock()
 }
 
-// checkOrder rejects records that are not sorted as KeyStore.List requires. This
-// also finds duplicate records.
-func checkOrder(records []keystore.Record) error {
-	for i := 1; i < len(records); i++ {
-		a, b := records[i-1], records[i]
-		if keystore.CompareRecords(a, b) >= 0 {
-			return fmt.Errorf("the store listed %q after %q: want every record once, sorted by scope and name", b.Name, a.Name)
+// checkListed rejects records of a scope, or of all, that are not those or not sorted as
+// KeyStore.List requires. This also finds duplicate records. To pass over a record that the
+// store gives in the wrong scope could be to pass over what revokes a token.
+func checkListed(scope keystore.Scope, in found) error {
+	foreign := func(of keystore.Scope) bool { return of != scope && scope != keystore.AllScopes }
+	for i, r := range in.records {
+		if foreign(r.Scope) {
+			return fmt.Errorf("the store listed %q of scope %q in scope %q", r.Name, r.Scope, scope)
+		}
+		if i > 0 && keystore.CompareRecords(in.records[i-1], r) >= 0 {
+			return fmt.Errorf("the store listed %q after %q: want every record once, sorted by scope and name", r.Name, in.records[i-1].Name)
+		}
+	}
+	for _, err := range in.unreadable {
+		if foreign(err.Scope) && !errors.Is(err, keystore.ErrScopeUnknown) {
+			return fmt.Errorf("the store listed the unreadable %q of scope %q in scope %q", err.Name, err.Scope, scope)
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ func Keep(f, old *os.File) error { return nil }
 func Inherit(f *os.File, folder fs.FileInfo, shared bool) error { return nil }
 
 // Astray returns false.
-func Astray(file, folder fs.FileInfo) bool { return false }
+func Astray(lock, folder fs.FileInfo) bool { return false }
 
 func trusted(link, file fs.FileInfo) bool { return true }
 

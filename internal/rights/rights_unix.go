@@ -63,13 +63,14 @@ func Inherit(f *os.File, folder fs.FileInfo, shared bool) error {
 	return change(f, mode)
 }
 
-// Astray reports whether a file belongs to the user of this process, and its folder to
+// Astray reports whether a lock file belongs to the user of this process, and its folder to
 // another one: so a process of root has left it that was stopped, or an older version. A
 // file that has another name too may be one of root's, to which the other user has made a
-// hard link.
-func Astray(file, folder fs.FileInfo) bool {
-	f, d := owner(file), owner(folder)
-	return f.Uid == uint32(os.Geteuid()) && f.Uid != d.Uid && f.Nlink == 1
+// hard link. So may one that has content, which no lock has: root may have removed its other
+// name meanwhile, as where a file is replaced by a rename.
+func Astray(lock, folder fs.FileInfo) bool {
+	f, d := owner(lock), owner(folder)
+	return f.Uid == uint32(os.Geteuid()) && f.Uid != d.Uid && f.Nlink == 1 && lock.Size() == 0
 }
 
 // trusted reports whether a link may lead this process to a file.

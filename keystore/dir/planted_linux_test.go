@@ -51,6 +51,23 @@ func TestRootChangesNoFileToWhichThePlaceOfAnotherOfTheStoresFilesLeads(t *testi
 	}
 }
 
+// Root replaces its file by a rename, and the old one is still in the folder of the other user.
+func TestRootGivesAwayNoFileOfWhichThePlaceOfALockIsTheLastName(t *testing.T) {
+	needsRoot(t)
+	for _, place := range []string{".write.lock", ".list.lock", ".turn.lock"} {
+		path := folderOf(t, service, service, 0o700)
+		private := filepath.Join(filepath.Dir(path), "private")
+		require.NoError(t, os.WriteFile(private, []byte("root's\n"), 0o600))
+		require.NoError(t, os.Link(private, filepath.Join(path, place)))
+		require.NoError(t, os.Remove(private))
+		store, err := dir.Open(path)
+		require.NoError(t, err)
+		_, err = store.Create(t.Context(), keystore.Record{Scope: "default", Name: "a", Data: []byte("1")})
+		require.NoError(t, err)
+		assert.Equal(t, "0:0 0600", rightsIn(t, path)[place])
+	}
+}
+
 func TestAWriterOverwritesNoRecordToWhichThePlaceOfTheNewMarkerLeads(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	store, err := dir.Open(path)
