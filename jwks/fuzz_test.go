@@ -24,6 +24,10 @@ func FuzzParse(f *testing.F) {
 		f.Add(setOf(jwk("a", forge.Key(), changes)))
 		f.Add(setOf(jwk("a", forge.Key(), changes), jwk("a", forge.OtherKey(), nil), jwk("b", forge.OtherKey(), changes)))
 	}
+	null := json.RawMessage("null")
+	for _, changes := range []members{{"d": null}, {"key_ops": ""}, {"key_ops": []any{"verify", 1}}, {"key_ops": null, "use": "", "alg": ""}, {"kid": ""}, {"kty": null}, {"n": null}} {
+		f.Add(setOf(jwk("a", forge.Key(), changes)))
+	}
 	f.Add(`{"keys":[{"kty":"RSA","kid":"\u0061","use":null,"n":"A\n","e":"AQAB"},1,[],"a"],"own":{"a":[1e3]}}`)
 	f.Add(setOf(jwk("a", forge.Key(), members{"own": json.RawMessage("1e999")}), json.RawMessage("1e999"))) // no float64 holds it
 	f.Fuzz(func(t *testing.T, text string) {
