@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -347,9 +349,12 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"dpServer": [], "kmesh": {"multizone": 1}}`))
 	f.Add([]byte(`{"mode": "global", "kmesh": {"multizone": {"global": {"kds": {"auth": {"type": "cpToken", "cpToken": {"validator": {"publicKeys": [{"kid": 1, "key": "x"}]}}}}}}}}`))
 	f.Add([]byte(`{"meshpass": {"kumaVersion": "3.0"}, "multizone": {"zone": {"globalAddress": "grpcs://a", "kds": {"auth": {"tokenPath": "a", "tokenInline": ""}}}}}`))
-	keyFile := regexp.MustCompile(`(?i)keyfile|\\u`)
+	f.Add([]byte("\ufeff \n{\"environment\":\"universal\",\"environment\":\"kubernetes\"}"))
+	f.Add([]byte(`{"mode":"zone","dpServer":{"authn":{"dpProxy":{"type":"dpToken"},"zoneProxy":{"zoneToken":{"enableIssuer":false}}},"port":1e999},"store":[{"a":null}]}{}`))
+	f.Add([]byte(`{"meshpass":{"maxLineage":"2160h","keySources":[{"tokens":"zone","jwksURL":"https://id.example.com/jwks.json","issuer":"a","audience":"b"}]}}`))
+	file := regexp.MustCompile(`(?i)(key|jwks)file|\\u`)
 	f.Fuzz(func(t *testing.T, document []byte) {
-		if keyFile.Match(document) {
+		if file.Match(document) {
 			t.Skip("it may name any file of this machine")
 		}
 		c, err := config.Read(document, nil)
@@ -359,5 +364,31 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		require.NoError(t, c.Check())
+		if text := bytes.TrimPrefix(document, []byte("\ufeff")); len(bytes.TrimSpace(text)) > 0 {
+			require.True(t, utf8.Valid(text) && json.Valid(text))
+			requireNoNameTwice(t, json.NewDecoder(bytes.NewReader(text)))
+		}
 	})
+}
+
+// requireNoNameTwice reads a value of JSON.
+func requireNoNameTwice(t *testing.T, from *json.Decoder) {
+	from.UseNumber() // there are numbers that no float64 holds
+	start, err := from.Token()
+	require.NoError(t, err)
+	if start != json.Delim('{') && start != json.Delim('[') {
+		return
+	}
+	seen := map[json.Token]bool{}
+	for from.More() {
+		if start == json.Delim('{') {
+			name, err := from.Token()
+			require.NoError(t, err)
+			require.False(t, seen[name], "%q stands twice", name)
+			seen[name] = true
+		}
+		requireNoNameTwice(t, from)
+	}
+	_, err = from.Token()
+	require.NoError(t, err)
 }

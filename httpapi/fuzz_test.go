@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,11 +16,12 @@ import (
 	"github.com/meshpass/meshpass/httpapi"
 	"github.com/meshpass/meshpass/internal/test/logtest"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
 )
 
-// Whatever the body: it is answered in one of the documented ways, and what was
-// understood of it can be said again and is understood the same.
+// Whatever the body: it is answered in one of the documented ways, what was understood of it
+// is what encoding/json reads in it, and it can be said again and is understood the same.
 func FuzzRequest(f *testing.F) {
 	paths := []string{"/tokens/dataplane", "/tokens/zone", "/revocations/dataplane/default"}
 	for _, e := range exchanges {
@@ -68,6 +70,32 @@ func FuzzRequest(f *testing.F) {
 		}
 		assert.Equal(t, 403, recorder.Code)
 		understood := asked.list[0]
+		var said struct {
+			token.Dataplane
+			Zone, ValidFor string
+			Scope, IDs     []string
+		}
+		require.NoError(t, json.Unmarshal([]byte(body), &said))
+		if len(said.Tags) == 0 {
+			said.Tags = nil
+		}
+		validFor := 87600 * time.Hour
+		if understood.Action == httpapi.Revoke {
+			said.Mesh, validFor = "default", 0 // of the path
+			assert.Equal(t, said.IDs, understood.TokenIDs)
+		} else {
+			assert.Equal(t, said.Dataplane, understood.Dataplane)
+		}
+		if understood.Kind == token.KindZone && said.Scope == nil {
+			said.Scope = []string{zone.ScopeCP}
+		}
+		assert.Equal(t, said.Mesh, understood.Mesh)
+		assert.Equal(t, token.Zone{Zone: said.Zone, Scope: said.Scope}, understood.Zone)
+		if said.ValidFor != "" {
+			validFor, err = time.ParseDuration(said.ValidFor)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, validFor, understood.ValidFor)
 		switch {
 		case understood.Action == httpapi.Revoke:
 			assert.NotEmpty(t, understood.TokenIDs)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meshpass/meshpass/internal/strictjson"
 	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/jwks"
 	"github.com/meshpass/meshpass/signing"
@@ -18,11 +19,16 @@ import (
 )
 
 // FuzzParse holds what is read against encoding/json and a second reading of the rules:
-// of a set that is accepted, exactly the usable keys are used.
+// of a set that is accepted, exactly the usable keys are used. Strict JSON with an array of
+// keys is a set.
 func FuzzParse(f *testing.F) {
 	for _, changes := range []members{nil, {"use": "sig", "alg": "RS256", "key_ops": []string{"verify"}}, {"use": "enc"}, {"alg": nil, "use": nil}, {"key_ops": []any{}}, {"d": "AA"}, {"e": "Aw"}, {"kid": 1}, {"kty": "oct", "k": "AA"}} {
 		f.Add(setOf(jwk("a", forge.Key(), changes)))
 		f.Add(setOf(jwk("a", forge.Key(), changes), jwk("a", forge.OtherKey(), nil), jwk("b", forge.OtherKey(), changes)))
+	}
+	null := json.RawMessage("null")
+	for _, changes := range []members{{"d": null}, {"key_ops": ""}, {"key_ops": []any{"verify", 1}}, {"key_ops": null, "use": "", "alg": ""}, {"kid": ""}, {"kty": null}, {"n": null}} {
+		f.Add(setOf(jwk("a", forge.Key(), changes)))
 	}
 	f.Add(`{"keys":[{"kty":"RSA","kid":"\u0061","use":null,"n":"A\n","e":"AQAB"},1,[],"a"],"own":{"a":[1e3]}}`)
 	f.Add(setOf(jwk("a", forge.Key(), members{"own": json.RawMessage("1e999")}), json.RawMessage("1e999"))) // no float64 holds it
@@ -30,6 +36,16 @@ func FuzzParse(f *testing.F) {
 		set, err := jwks.Parse([]byte(text))
 		if err != nil {
 			require.Empty(t, set)
+			elements := jwks.MaxKeys + 1
+			r := strictjson.NewReader(text)
+			notStrict := r.Document(func(name string) error {
+				if name != "keys" || r.Peek() != '[' {
+					return r.Skip()
+				}
+				elements = 0
+				return r.Array(func() error { elements++; return r.Skip() })
+			})
+			require.False(t, notStrict == nil && elements <= jwks.MaxKeys && len(text) <= jwks.MaxSize, "%v", err)
 			return
 		}
 		var document map[string]json.RawMessage

@@ -58,8 +58,9 @@ type Set struct {
 //     in base64url without padding and without leading zeros (RFC 7518, section 6.3.1)
 //   - it has no private part, since readers of the set could sign with such a key
 //
-// The others do not affect it: see [Set.Problems]. A member that is null or an empty
-// string counts as absent. No error contains a part of a private or symmetric key.
+// The others do not affect it: see [Set.Problems]. A member of a private key counts even if
+// it is null; any other that is null counts as absent, and so does a use or an alg that is
+// an empty string. No error contains a part of a private or symmetric key.
 func Parse(data []byte) (Set, error) {
 	if len(data) > MaxSize {
 		return Set{}, errTooLarge

@@ -37,6 +37,19 @@ func slowIDs(items []string) (ids []string, malformed int) {
 	return slices.Compact(ids), malformed
 }
 
+// slowSealed begins a record that package sealed has encrypted. No such record is a list, and
+// no list is written so that it begins like one.
+const slowSealed = "meshpass-sealed-"
+
+// slowWritten is the list of some items as it is written.
+func slowWritten(items []string) string {
+	list := strings.Join(items, ",")
+	if strings.HasPrefix(list, slowSealed) {
+		list = "," + list
+	}
+	return list
+}
+
 // slowIsForeign matches an item that looks like a list in another form.
 var slowIsForeign = regexp.MustCompile(`\A[\x21-\x7e]*(["';|\[\]]|\\[nrt]|\A[^=]+=+[^=])[\x21-\x7e]*\z`).MatchString
 
@@ -49,6 +62,7 @@ func addSeeds(f *testing.F) {
 		someUUID, someUUID + "," + strings.ToUpper(someUUID) + ",{" + otherUUID + "}\nurn:uuid:" + otherUUID,
 		nilUUID + " " + maxUUID + " " + nilUUID, someUUID[:35] + "\n" + someUUID + "0", "é,\xe2\x80,\xe2\x80\xa8,\x80,\xc2",
 		strings.Repeat("x", 256) + "," + strings.Repeat("y", 257), strings.Repeat("é,", 12) + "a",
+		slowSealed + "v1", "," + slowSealed + "v1", slowSealed + "v1,a", slowSealed + ",a", "a," + slowSealed + "v1", " " + slowSealed + ",b,c",
 		`["a","b"]`, someUUID + ";" + otherUUID + ",c", "ids=a|b", `a\nb`, "YSxi==", "=a=b", "a==", strings.Repeat("'", 300),
 	} {
 		f.Add([]byte(data))
@@ -62,6 +76,11 @@ func FuzzParse(f *testing.F) {
 		ids, malformed := slowIDs(items)
 
 		list, err := revocation.Parse(data)
+		if strings.HasPrefix(string(data), slowSealed) {
+			require.ErrorIs(t, err, revocation.ErrUnreadable)
+			require.Nil(t, list)
+			return
+		}
 		if slices.ContainsFunc(items, slowMayBeBase64) {
 			return
 		}
@@ -98,7 +117,7 @@ func FuzzParse(f *testing.F) {
 
 		written, err := revocation.Format(list.IDs())
 		require.NoError(t, err)
-		require.Equal(t, strings.Join(ids, ","), string(written))
+		require.Equal(t, slowWritten(ids), string(written))
 		again, err := revocation.Parse(written)
 		require.NoError(t, err)
 		require.Equal(t, ids, again.IDs())
@@ -128,7 +147,7 @@ func FuzzEdit(f *testing.F) {
 			}
 			return
 		}
-		if len(ids) == 0 && malformed > 0 {
+		if len(ids) == 0 && malformed > 0 || strings.HasPrefix(string(data), slowSealed) {
 			require.ErrorIs(t, err, revocation.ErrUnreadable)
 			require.Equal(t, string(data), string(get(t, store, ref).Data))
 			return
@@ -143,6 +162,6 @@ func FuzzEdit(f *testing.F) {
 				want = append(want, item)
 			}
 		}
-		assert.Equal(t, strings.Join(want, ","), string(get(t, store, ref).Data))
+		assert.Equal(t, slowWritten(want), string(get(t, store, ref).Data))
 	})
 }

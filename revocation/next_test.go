@@ -43,6 +43,13 @@ func FuzzParseNext(f *testing.F) {
 			f.Add([]byte(data), uint(at), uint(at/2))
 		}
 	}
+	many := strings.Repeat("x", 40) // ids, of which no two are equal, so that what is appended is kept beside them
+	for i := range 40 {
+		many += fmt.Sprintf(",%d,%s%012d", i, someUUID[:24], i)
+	}
+	for _, more := range []string{",a", "," + nilUUID, "," + someUUID + ",é", "," + someUUID[:24] + "000000000001", "\u2028" + otherUUID + "\n1"} {
+		f.Add([]byte(many+more+",b,"+maxUUID), uint(len(many)+len(more)), uint(len(many)))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, second, first uint) {
 		to := int(min(second, uint(len(data))))
 		from := int(min(first, uint(to)))

@@ -1,7 +1,10 @@
 package serviceaccount_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -510,19 +513,52 @@ func TestValidatorHasTheAudiencesOfTheTimeOfTheCall(t *testing.T) {
 	require.Equal(t, []string{audience}, verified.Audiences())
 }
 
-// Whatever is sent, nothing panics, and nothing is accepted that the API server did
-// not accept.
+// Whatever is sent, nothing panics, and nothing is accepted that the API server did not
+// accept. Also of what it accepts, only a token for the audience is accepted, in its time.
 func FuzzValidate(f *testing.F) {
-	v, err := serviceaccount.NewValidator(exceptFor(), []string{audience}, quiet, serviceaccount.WithReviewLimit(10000))
-	require.NoError(f, err)
-	f.Cleanup(func() { _ = v.Close() })
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	asking := func(api *fixed) *serviceaccount.Validator {
+		v, err := serviceaccount.NewValidator(api, []string{audience}, quiet, serviceaccount.WithReviewLimit(10000),
+			serviceaccount.WithClock(func() time.Time { return now }))
+		require.NoError(f, err)
+		f.Cleanup(func() { _ = v.Close() })
+		return v
+	}
+	none, all := asking(exceptFor()), asking(good())
+	for _, changes := range []map[string]any{{"exp": now.Unix()}, {"exp": now.Unix() + 1}, {"exp": now.Unix() + 1, "aud": []string{"a", audience}, "jti": "j"}, {"exp": nil}, {"sub": nil}} {
+		f.Add(unsigned(changes))
+	}
 	for _, seed := range []string{"", ".", "..", "a.b.c", unsigned(nil), unsigned(map[string]any{"aud": audience}),
 		unsigned(map[string]any{"exp": 1e300}), unsigned(map[string]any{"sub": "system:serviceaccount:::"})} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		verified, err := v.Validate(context.Background(), raw)
-		require.Error(t, err)
+		verified, refused := none.Validate(context.Background(), raw)
 		require.Zero(t, verified)
+		require.NotEqual(t, errors.Is(refused, token.ErrInvalid), errors.Is(refused, token.ErrUnavailable), "%v", refused)
+
+		verified, err := all.Validate(context.Background(), raw)
+		if err != nil {
+			require.Zero(t, verified)
+			require.NotEqual(t, errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrUnavailable), "%v", err)
+			return
+		}
+		require.LessOrEqual(t, len(raw), token.MaxSize)
+		_, payload, _ := parts(raw)
+		text, err := base64.RawURLEncoding.Strict().DecodeString(payload)
+		require.NoError(t, err)
+		var claims map[string]any
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber() // there are numbers that no float64 holds
+		require.NoError(t, decoder.Decode(&claims))
+		if one, ok := claims["aud"].(string); ok {
+			claims["aud"] = []any{one}
+		}
+		require.Contains(t, claims["aud"], audience)
+		require.Regexp(t, `^system:serviceaccount:[^:]+:[^:]+$`, claims["sub"])
+		expires, err := claims["exp"].(json.Number).Float64()
+		require.NoError(t, err)
+		require.Equal(t, int64(expires), verified.ExpiresAt().Unix())
+		require.True(t, verified.ExpiresAt().After(now))
 	})
 }

@@ -49,7 +49,8 @@ const (
 // malformed, or if they contradict each other. A resource has at most 256 KiB, 32
 // levels, 128 inbounds, 128 labels, and 128 tags an inbound. It may have fields that
 // ResolveNode does not read, but no field twice, and none that differs from one it
-// reads only in case. YAML may have no anchors, aliases or tags.
+// reads only in case. YAML may have no anchors, aliases or tags. U+0085, U+2028 and U+2029
+// must be escaped, since YAML 1.1 takes them for line ends.
 func ResolveNode(_ context.Context, node *corev3.Node) (dataplane.Proxy, error) {
 	proxy, _, err := describe(node)
 	return proxy, err

@@ -164,6 +164,9 @@ func TestANodeThatMakesNoSenseIsTurnedAway(t *testing.T) {
 		"merged fields, with a name that is tagged as nothing": {yaml("! \"<<\": {labels: {a: b}}\n"), `the field "<<"`},
 		"merged fields of an inbound":                          {yaml("networking: {inbound: [{! '<<': {tags: {a: b}}}]}\n"), `the field "<<"`},
 		"merged fields in JSON":                                {withFields(`,"<<":{"labels":{"a":"b"}}`), `the field "<<"`},
+		"a line end of YAML 1.1 in a tag":                      {withFields(`,"labels":{"a":"b` + "\u0085" + `c"}`), "it has U+0085"},
+		"a line end of YAML 1.1 after a comment":               {yaml("# as before\u2028labels: {a: b}\n"), "it has U+2028"},
+		"a line end of YAML 1.1 in a field that is not read":   {withFields(`,"x":"` + "\u2029" + `"`), "it has U+2029"},
 		"a field whose name is a bool":                         {yaml("labels: {y: a}\n"), "a field whose name is not a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -199,6 +202,8 @@ func FuzzNoNodeResolvesToAnotherMeshOrNameThanItsIDHas(f *testing.F) {
 		}
 		require.Equal(t, n.Id, proxy.Mesh+"."+proxy.Name)
 		require.NotContains(t, proxy.Mesh, ".")
+		require.NotEmpty(t, proxy.Name)
+		require.Equal(t, n.GetMetadata().GetFields()["dataplane.proxyType"].GetStringValue(), proxy.Type)
 		require.LessOrEqual(t, len(proxy.Inbounds), 129) // with a gateway
 	})
 }
@@ -212,6 +217,8 @@ func FuzzTheUsualParsersFindNoOtherProxyInAResource(f *testing.F) {
 		`{"type":"Dataplane","mesh":"default","name":"dp-1","networking":{"inbound":[{"tags":{"\ud800":"\udc00"}}]}}`,
 		"type: Dataplane\nmesh: default\nname: dp-1\nlabels: {a: 'b', \"c\": on}\nnetworking:\n  inbound:\n  - tags: {a: 'yes', b: |-\n      two\n      lines\n     }\n",
 		"{type: Dataplane, mesh: default, name: dp-1}",
+		`{"type":"Dataplane","mesh":"default","name":"dp-1","labels":{"a":"b ` + "\u0085" + `c","\u2028":"\u0085"}}`,
+		"type: Dataplane\nmesh: default\nname: dp-1 # of shop\u2029labels: {a: b}\n",
 		"type: Dataplane\nmesh: default\nname: dp-1\nNAME: dp-2\nlabels: &x {a: b}\n",
 	} {
 		f.Add(text)

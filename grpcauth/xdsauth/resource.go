@@ -39,6 +39,11 @@ func parseResource(text string) (resource, error) {
 	if len(text) > maxResource {
 		return resource{}, fmt.Errorf("%d bytes long, the maximum is %d", len(text), maxResource)
 	}
+	for _, end := range lineEnds {
+		if strings.ContainsRune(text, end) {
+			return resource{}, fmt.Errorf("it has %U, which YAML 1.1 takes for the end of a line; write it as an escape", end)
+		}
+	}
 	read := readYAML
 	if strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
 		read = readJSON
@@ -53,6 +58,10 @@ func parseResource(text string) (resource, error) {
 	}
 	return resourceIn(root)
 }
+
+// lineEnds are characters like any other in JSON and YAML 1.2. YAML 1.1, which reads JSON
+// too, ends a comment at them and makes a space of them in a string.
+var lineEnds = [...]rune{'\u0085', '\u2028', '\u2029'}
 
 func resourceIn(root object) (r resource, err error) {
 	if spec, err := root.get("spec"); err != nil || spec != nil {
