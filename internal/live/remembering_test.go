@@ -2,7 +2,11 @@ package live
 
 import (
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
+	"unsafe"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 
@@ -56,4 +60,17 @@ func TestAMemoOfHeadersThatIsFullStartsOver(t *testing.T) {
 		_, ok := memo.get(fmt.Sprint(n))
 		assert.False(t, ok)
 	}
+}
+
+func TestAMemoOfHeadersKeepsNoPartOfAToken(t *testing.T) {
+	var memo headerMemo
+	text := strings.Repeat("a token ", 100)
+	pointer := weak.Make(unsafe.StringData(text))
+	memo.put(text[:10], token.Header{KeyID: text[10:20], Type: text[20:30]})
+	text = ""
+	for range 3 {
+		runtime.GC()
+	}
+	assert.Nil(t, pointer.Value())
+	runtime.KeepAlive(&memo)
 }

@@ -186,14 +186,14 @@ func (v *Validator) accept(ctx context.Context, want Want, claimed Claimed, raw 
 // store demand, and sets want.
 func (v *Validator) open(raw string, claimed Claimed, want *Want) (u token.Unverified, read *token.PackedClaims, err error) {
 	if v.closed.Load() {
-		return u, nil, token.ErrClosed
+		return token.Unverified{}, nil, token.ErrClosed
 	}
 	if u, err = token.ParseUnverified(raw); err != nil || claimed == nil {
 		return u, nil, err
 	}
 	packed, err := u.PackedClaims(demandsOfStore)
 	if err != nil {
-		return u, nil, err
+		return token.Unverified{}, nil, err
 	}
 	*want, err = claimed(&packed.Untagged)
 	return u, &packed, err
