@@ -47,7 +47,7 @@ func (v *Validator) reportClashesOfSource(now known, c sources.Change) {
 		for _, of := range now.sources.Scopes(kid) {
 			all = append(all, clash{of, kid})
 		}
-		if _, serial := signing.ParseSerial(kid); serial && now.store != nil && v.storeKeys {
+		if _, serial := signing.ParseSerial(kid); serial && now.store != nil {
 			for _, of := range now.store.ScopesWith(kid) {
 				all = append(all, clash{of, kid})
 			}
@@ -91,14 +91,12 @@ func (v *Validator) describeClash(now known, c clash) (message string, attrs []a
 	if held == nil {
 		return "", nil
 	}
-	if c.scope != sources.EveryScope && v.storeKeys && now.store != nil {
-		if missing, err := lacks(now.store, c.scope, c.kid); !missing && err == nil {
-			message = "a key of a source is not used: the store has a key of the same kid"
-			if held.Chosen {
-				message = "a configured public key hides the key of the same kid in the store"
-			}
-			return message, []any{slog.String("source", held.Source.String())}
+	if missing, err := lacks(now.store, c.scope, c.kid); !missing && err == nil {
+		message = "a key of a source is not used: the store has a key of the same kid"
+		if held.Chosen {
+			message = "a configured public key hides the key of the same kid in the store"
 		}
+		return message, []any{slog.String("source", held.Source.String())}
 	}
 	if hidden := now.sources.Hidden(c.scope, c.kid); hidden != "" {
 		return "a key is not used: another source has a key of the same kid", []any{slog.String("source", hidden)}

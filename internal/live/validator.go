@@ -186,14 +186,14 @@ func (v *Validator) accept(ctx context.Context, want Want, claimed Claimed, raw 
 // store demand, and sets want.
 func (v *Validator) open(raw string, claimed Claimed, want *Want) (u token.Unverified, read *token.PackedClaims, err error) {
 	if v.closed.Load() {
-		return u, nil, token.ErrClosed
+		return token.Unverified{}, nil, token.ErrClosed
 	}
 	if u, err = token.ParseUnverified(raw); err != nil || claimed == nil {
 		return u, nil, err
 	}
 	packed, err := u.PackedClaims(demandsOfStore)
 	if err != nil {
-		return u, nil, err
+		return token.Unverified{}, nil, err
 	}
 	*want, err = claimed(&packed.Untagged)
 	return u, &packed, err
@@ -334,31 +334,26 @@ func (v *Validator) checkKnown(ctx context.Context, t *Verified) (time.Time, err
 	s, err := v.follower.Loaded(ctx)
 	now := time.Now()
 	if err != nil {
-		if gone := v.checkKey(v.with(nil), t.scope(), t.signer); errors.Is(gone, token.ErrInvalid) {
-			return now, gone
-		}
-		return now, err
+		return now, cmp.Or(t.check(v.with(nil)), err)
 	}
 	tooOld := s.CheckAge(t.scope(), now, v.config.maxStale)
 	if tooOld != nil && v.follower.MayRead(t.scope()) && t.check(v.with(s)) == nil {
-		if s, err = v.reread(ctx, t.scope()); err != nil {
-			return time.Now(), err
-		}
-		now = time.Now()
-		tooOld = s.CheckAge(t.scope(), now, v.config.maxStale)
+		err = v.reread(ctx, t.scope())
+		s, now = v.follower.State(), time.Now()
+		tooOld = cmp.Or(err, s.CheckAge(t.scope(), now, v.config.maxStale))
 	}
 	return now, cmp.Or(t.check(v.with(s)), tooOld, age.Check(now, v.config.maxStale))
 }
 
-// reread returns the state after another read of a scope.
-func (v *Validator) reread(ctx context.Context, scope keystore.Scope) (*replica.State, error) {
-	current := func() bool { return v.follower.State().CheckAge(scope, time.Now(), v.config.maxStale) == nil }
-	err := v.follower.Reread(ctx, scope, current)
-	return v.follower.State(), err
+// reread waits for another read of a scope, or until its state is no longer too old.
+func (v *Validator) reread(ctx context.Context, scope keystore.Scope) error {
+	return v.follower.Reread(ctx, scope, func() bool {
+		return v.follower.State().CheckAge(scope, time.Now(), v.config.maxStale) == nil
+	})
 }
 
 // checkTimes compares exp and nbf with the wall clock (RFC 7519, sections 4.1.4
-// and 4.1.5).
+// and 4.1.5), and iat too. A time that the token does not have is zero, which is long past.
 func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if !now.Before(claims.ExpiresAt.Add(v.config.leeway)) {
 		return expiredError(claims)
@@ -366,7 +361,7 @@ func (v *Validator) checkTimes(claims *token.Claims, now time.Time) error {
 	if now.Before(claims.NotBefore.Add(-v.config.leeway)) {
 		return fmt.Errorf("%w: before %s", token.ErrNotYetValid, claims.NotBefore.Format(time.RFC3339))
 	}
-	if ahead := claims.IssuedAt.Sub(now); !claims.IssuedAt.IsZero() && ahead > 3*token.Skew+v.config.leeway {
+	if claims.IssuedAt.Sub(now) > 3*token.Skew+v.config.leeway {
 		return fmt.Errorf("%w: it says that it was issued at %s", token.ErrNotYetValid, claims.IssuedAt.Format(time.RFC3339))
 	}
 	if v.config.MaxLifetime == 0 {
