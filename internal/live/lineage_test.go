@@ -32,6 +32,7 @@ func TestOfTooManyLineagesTheOldestAreForgotten(t *testing.T) {
 	held := 0
 	for i := range all.shards {
 		held += len(all.shards[i].lately) + len(all.shards[i].before)
+		assert.Equal(t, maxLineages/len(all.shards)/2, len(all.shards[i].before), "half of those that a shard may hold")
 	}
 	assert.LessOrEqual(t, held, maxLineages)
 	assert.Greater(t, held, maxLineages/2)
