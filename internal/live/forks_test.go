@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -42,6 +43,34 @@ func TestATokenThatWasRenewedIsLookedUpFromThenOn(t *testing.T) {
 	at := time.Now().Unix()
 	v.count(t.Context(), &Verified{validator: v, claims: madeAt(at, "id")}, time.Now())
 	assert.True(t, v.notice(t.Context(), &Verified{validator: v, claims: madeAt(at-3600, "id")}, true), "an earlier one of the same id")
+}
+
+// overtaken is a context that is asked for a value while another call overtakes its own.
+type overtaken struct {
+	context.Context
+	by func()
+}
+
+func (o overtaken) Value(key any) any {
+	o.by()
+	return o.Context.Value(key)
+}
+
+func TestAForkIsHeardOfOnceAlsoWhenTheTokenIsPresentedTwiceAtOnce(t *testing.T) {
+	var all lineages
+	config := Defaults()
+	present := func(ctx context.Context, made int64) *lineage {
+		return all.present(ctx, &Verified{claims: madeAt(made, "id"), renewed: true}, false, &config)
+	}
+	assert.Nil(t, present(t.Context(), 2))
+	forks := 0
+	count := func(fork *lineage) {
+		if fork != nil {
+			forks++
+		}
+	}
+	count(present(overtaken{t.Context(), func() { count(present(t.Context(), 1)) }}, 1))
+	assert.Equal(t, 1, forks)
 }
 
 func TestATokenThatDoesNotTellWhenItWasMadeIsEarlierThanEachOther(t *testing.T) {
