@@ -50,7 +50,7 @@ func TestACutoffRevokesTheTokensOfItsSubjectAndEndsTheirSessions(t *testing.T) {
 				f := newFollowing(t).start()
 				raw, anonymous := f.issueFor(claims), f.issueFor(token.Dataplane{})
 				f.accepts(raw) // and remembers it
-				session := f.session(raw)
+				session, newest := f.session(raw), f.session(anonymous)
 				f.pass(time.Minute)
 				c.subject.Before = time.Now().Add(token.Skew)
 				f.cutOff(c.subject)
@@ -63,9 +63,18 @@ func TestACutoffRevokesTheTokensOfItsSubjectAndEndsTheirSessions(t *testing.T) {
 					f.accepts(raw)
 					assertOpen(t, session)
 				}
+				open := 2
+				if c.revokes {
+					open--
+				}
 				if c.subject.Name+c.subject.Workload != "" {
 					f.accepts(anonymous, "it has no such claim")
+					assertOpen(t, newest)
+				} else if c.revokes {
+					assert.ErrorIs(t, context.Cause(newest), token.ErrRevoked)
+					open--
 				}
+				assert.Equal(t, open, openSessions(f.validator))
 				f.accepts(f.issueFor(claims), "issued right after the cutoff")
 
 				require.NoError(t, dataplane.RemoveCutoff(t.Context(), f.store.Memory, "default", c.subject))

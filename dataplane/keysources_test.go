@@ -144,6 +144,11 @@ func TestAKeyThatGoesFromASourceForEveryMeshEndsItsSessionsInEveryMesh(t *testin
 			assertOpen(t, sessions["b"][i])
 		}
 		assert.Equal(t, 1, f.log.Count("key is gone", "kid=a", "scope=*"))
+		used := map[string]int{}
+		for _, use := range f.validator.Usage() {
+			used[use.KeyID]++
+		}
+		assert.Equal(t, map[string]int{"b": 3}, used)
 	})
 }
 

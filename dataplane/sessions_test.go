@@ -955,7 +955,9 @@ func TestSessionJitterLetsATokenThatIsAboutToExpireBind(t *testing.T) {
 		for _, session := range sessions {
 			require.NoError(t, context.Cause(session), "half of what is left at the least")
 		}
-		f.pass(5 * time.Second)
+		f.pass(time.Second)
+		assert.Less(t, openSessions(f.validator), 200, "up to half of it is left out")
+		f.pass(4 * time.Second)
 		assert.Less(t, openSessions(f.validator), 100, "they are spread all the same")
 		for range 100 { // in the last nanosecond
 			assertOpen(t, f.bound(verified))
@@ -1044,6 +1046,28 @@ func TestSessionsThatWereOpenedAndClosedLeaveNothingBehind(t *testing.T) {
 	assert.Less(t, hostileHeap()-heap, int64(2<<20), "20 bytes a session at most")
 	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) { // some may not quite have ended
 		require.Less(t, time.Since(began), time.Minute, "goroutines are left behind")
+	}
+}
+
+func TestASessionThatHasEndedKeepsNoLaterOneInMemory(t *testing.T) {
+	validator, withID := liveSessions(t, dataplane.WithUnrevocableTokens(), dataplane.WithPublicKey("default", "own", testKey(2).Public()))
+	withoutID, err := validator.Validate(t.Context(), "default", signPayload(t, testKey(2), "own", `{"Mesh":"default","exp":4102444800}`))
+	require.NoError(t, err)
+	for name, verified := range map[string]dataplane.Verified{"with an id": withID, "without an id": withoutID} {
+		t.Run(name, func(t *testing.T) {
+			_, stop := verified.Bind(t.Context())
+			first := stop // is kept, as by a handler that goes on
+			heap := hostileHeap()
+			for range 20_000 {
+				before := stop
+				_, stop = verified.Bind(t.Context())
+				before() // while the next one is its neighbour
+			}
+			stop()
+			assert.Less(t, hostileHeap()-heap, int64(1<<20), "50 bytes a session at most")
+			first()
+			assert.Zero(t, openSessions(validator))
+		})
 	}
 }
 

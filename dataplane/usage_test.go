@@ -56,6 +56,12 @@ func TestUsageTellsWhatWasAcceptedOfEachKey(t *testing.T) {
 			{Mesh: "default", KeyID: "own", Validations: 1, LastUsed: now.Round(0).UTC()},
 		}, usage)
 
+		for range 20 {
+			for i, use := range f.validator.Usage() {
+				assert.Equal(t, usage[i].Mesh+usage[i].KeyID, use.Mesh+use.KeyID, "always in this order")
+			}
+		}
+
 		text, err := json.Marshal(usage)
 		require.NoError(t, err)
 		var read []dataplane.KeyUse

@@ -41,9 +41,6 @@ type Entry struct {
 //lint:ignore U1000 the constraint Item uses it
 func (e *Entry) entry() *Entry { return e }
 
-// Queued reports whether the item is in a queue.
-func (e *Entry) Queued() bool { return e.place != 0 }
-
 // Queue holds items until they expire: by the wall clock, or by the monotonic time
 // since they were added, whichever comes first. Setting the clock back prolongs
 // no item.
@@ -55,7 +52,7 @@ type Queue[I Item] struct {
 	wake     func()
 
 	epoch   time.Time     // start of the monotonic times below
-	wall    time.Time     // the wall clock at epoch
+	wall    time.Time     // the wall clock at epoch, without a monotonic reading
 	drifted time.Duration // the least that the wall clock was ahead when times of items were set
 
 	items itemHeap[I]
@@ -68,7 +65,7 @@ type Queue[I Item] struct {
 // clock jumps. It does so on a new goroutine and without the owner's lock. wake
 // calls [Queue.Expired] and then [Queue.Arm].
 func New[I Item](clock func() time.Time, interval time.Duration, wake func()) *Queue[I] {
-	return &Queue[I]{clock: clock, interval: interval, wake: wake, epoch: time.Now(), wall: clock()}
+	return &Queue[I]{clock: clock, interval: interval, wake: wake, epoch: time.Now(), wall: clock().Round(0)}
 }
 
 // Left returns the time until ExpiresAt by the wall clock, at most a hundred years.
@@ -150,7 +147,7 @@ func (q *Queue[I]) monotonic() time.Duration { return time.Since(q.epoch) }
 // ahead returns by how much the wall clock has moved further than the monotonic
 // clock since epoch.
 func (q *Queue[I]) ahead(now time.Duration) time.Duration {
-	return q.clock().Round(0).Sub(q.wall.Round(0)) - now
+	return q.clock().Sub(q.wall) - now
 }
 
 // arm sets the timer for the next expiry or the next check of the clock, whichever
@@ -162,9 +159,9 @@ func (q *Queue[I]) arm(now time.Duration) {
 	due := min(q.items[0].entry().at, now+q.interval)
 	switch {
 	case q.timer == nil:
-		q.timer = time.AfterFunc(max(due-now, 0), q.wake)
+		q.timer = time.AfterFunc(due-now, q.wake)
 	case due < q.due:
-		q.timer.Reset(max(due-now, 0))
+		q.timer.Reset(due - now)
 	default:
 		return
 	}

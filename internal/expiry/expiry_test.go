@@ -2,10 +2,12 @@ package expiry_test
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 
@@ -26,6 +28,7 @@ type box struct {
 	queue   *expiry.Queue[*ticket]
 	offset  time.Duration // of the wall clock
 	ended   map[*ticket]time.Duration
+	woken   int
 	started time.Time
 }
 
@@ -40,6 +43,7 @@ func (b *box) now() time.Time { return time.Now().Add(b.offset) }
 func (b *box) wake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.woken++
 	for _, t := range b.queue.Expired() {
 		b.ended[t] = time.Since(b.started)
 	}
@@ -84,7 +88,6 @@ func TestQueueEndsEachItemAtItsTime(t *testing.T) {
 		for _, at := range rand.Perm(len(all))[:100] {
 			assert.True(t, b.remove(all[at]))
 			assert.False(t, b.remove(all[at]), "it is gone already")
-			assert.False(t, all[at].Queued())
 			removed[all[at]] = true
 		}
 		time.Sleep(time.Minute)
@@ -97,6 +100,46 @@ func TestQueueEndsEachItemAtItsTime(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestQueueMayBeginLongAfterItWasMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox()
+		time.Sleep(time.Hour)
+		long := b.add(time.Minute, 0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, time.Hour+time.Minute, b.end(long))
+		later, sooner, past := b.add(time.Minute, 0), b.add(time.Second/2, 0), b.add(-time.Minute, 0)
+		synctest.Wait()
+		assert.Equal(t, time.Hour+time.Minute, b.end(past), "at once")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, time.Hour+time.Minute+time.Second/2, b.end(sooner))
+		assert.Equal(t, time.Hour+2*time.Minute, b.end(later))
+	})
+}
+
+func TestTheTimeLeftIsAHundredYearsAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const century = 100 * 365 * 24 * time.Hour
+		b := newBox()
+		for left, want := range map[time.Duration]time.Duration{
+			-time.Hour: -time.Hour, 1: 1, century - 1: century - 1, century: century, century + 1: century, 2 * century: century, 1<<63 - 1: century,
+		} {
+			assert.Equal(t, want, b.queue.Left(&ticket{until: b.now().Add(left)}))
+		}
+	})
+}
+
+func TestQueueKeepsNothingInMemoryThatHasLeftIt(t *testing.T) {
+	b := newBox()
+	stays := b.add(time.Hour, 0)
+	removed := weak.Make(b.add(time.Minute, 0))
+	assert.True(t, b.remove(removed.Value()))
+	runtime.GC()
+	assert.Nil(t, removed.Value())
+	assert.True(t, b.remove(stays))
 }
 
 func TestQueueEndsAnItemEarlyByItsJitter(t *testing.T) {
@@ -123,6 +166,24 @@ func TestQueueFollowsAWallClockThatJumpsAhead(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, time.Hour, b.end(later))
 	})
+}
+
+func TestQueueFollowsAWallClockFromAJumpOfMoreThanATenthOfASecond(t *testing.T) {
+	const jump = 100 * time.Millisecond
+	for _, before := range []time.Duration{0, time.Hour} { // by how much it has jumped already
+		for ahead, early := range map[time.Duration]time.Duration{jump: 0, jump + time.Nanosecond: jump + time.Nanosecond} {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox()
+				one := b.add(3*time.Hour, 0)
+				b.setClock(before)
+				time.Sleep(time.Minute)
+				b.setClock(before + ahead)
+				time.Sleep(3 * time.Hour)
+				synctest.Wait()
+				assert.Equal(t, 3*time.Hour-before-early, b.end(one))
+			})
+		}
+	}
 }
 
 func TestQueueEndsAnItemEarlyByItsJitterAlsoAfterAJumpAhead(t *testing.T) {
@@ -238,11 +299,12 @@ func TestQueueThatIsClearedHasNothingLeftToEnd(t *testing.T) {
 		b.mu.Lock()
 		assert.ElementsMatch(t, []*ticket{one, two}, b.queue.Clear())
 		b.mu.Unlock()
-		assert.False(t, one.Queued())
+		assert.False(t, b.remove(one))
 		assert.False(t, b.remove(two))
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		assert.Zero(t, b.end(one))
+		assert.Zero(t, b.woken, "there is nothing to look after")
 		three := b.add(time.Minute, 0)
 		time.Sleep(time.Minute)
 		synctest.Wait()

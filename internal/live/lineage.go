@@ -89,12 +89,8 @@ func madeBy(nbf time.Time) int64 { return nbf.Add(keylife.Backdate).Unix() }
 // isRenewed reports whether a token is not the first of its lineage: that one was made when
 // its id was.
 func (t *Verified) isRenewed() bool {
-	made := t.made()
-	if made == 0 {
-		return false
-	}
 	began, ok := revocation.IDTime(t.Untagged().ID)
-	return ok && made > began.Unix()
+	return ok && t.made() > began.Unix()
 }
 
 // notice notes that a good token is presented, to be used or to be renewed. It reports
@@ -139,7 +135,7 @@ func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 	event := keylife.EventAbout(audit.Fork, &claims)
 	event.KeyID, event.Before, event.OtherAddress, event.Repeated = t.signer.kid, fork.Later, fork.LaterAddress, fork.Repeated
 	if began, ok := revocation.IDTime(claims.ID); ok {
-		event.LineageAge = max(v.config.Now().Sub(began), 0)
+		event.LineageAge = v.config.Now().Sub(began)
 	}
 	audit.Log(ctx, v.config.Log, event)
 	v.config.Observe(observe.Outcome{Operation: observe.Fork, Kind: v.family.Kind, Mesh: v.meshOf(t.scope()), KeyID: t.signer.kid})
@@ -184,9 +180,6 @@ func (l *lineages) present(ctx context.Context, t *Verified, renewing bool, conf
 // of its lineage from then on, or nil if a later token is the latest.
 func (l *lineages) count(ctx context.Context, t *Verified, made int64) *lineage {
 	id, s := l.shardOf(t)
-	if id.id == "" {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := lineage{made: t.made(), address: audit.Address(ctx)}
@@ -197,9 +190,10 @@ func (l *lineages) count(ctx context.Context, t *Verified, made int64) *lineage 
 		return nil
 	}
 	next.repeats++
-	if next.next == 0 || made < next.next { // not the first one, if the clock was set back
+	if next.next == 0 {
 		next.next = made
 	}
+	next.next = min(next.next, made) // not the first one, if the clock was set back
 	s.put(id, &next)
 	l.some.Store(true)
 	return &next

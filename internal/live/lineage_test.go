@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/meshpass/meshpass/audit"
 	"github.com/meshpass/meshpass/internal/keylife"
 	"github.com/meshpass/meshpass/token"
 )
@@ -24,6 +25,7 @@ func TestOfTooManyLineagesTheOldestAreForgotten(t *testing.T) {
 	present := func(n int, made int64) *lineage {
 		return all.present(t.Context(), &Verified{claims: madeAt(made, fmt.Sprint("id-", n)), renewed: true}, false, &config)
 	}
+	all.present(audit.WithAddress(t.Context(), "10.0.0.1:1"), &Verified{claims: madeAt(2, "id-0"), renewed: true}, false, &config)
 	const lineages = 3 * maxLineages
 	for n := range lineages {
 		assert.Nil(t, present(n, 2))
@@ -32,10 +34,13 @@ func TestOfTooManyLineagesTheOldestAreForgotten(t *testing.T) {
 	held := 0
 	for i := range all.shards {
 		held += len(all.shards[i].lately) + len(all.shards[i].before)
+		assert.Equal(t, maxLineages/len(all.shards)/2, len(all.shards[i].before), "half of those that a shard may hold")
 	}
 	assert.LessOrEqual(t, held, maxLineages)
 	assert.Greater(t, held, maxLineages/2)
-	assert.NotNil(t, present(0, 1), "what is presented is remembered")
+	if known := present(0, 1); assert.NotNil(t, known) {
+		assert.Equal(t, "10.0.0.1:1", known.address, "what is presented is remembered")
+	}
 	for n := lineages - maxLineages/4; n < lineages; n++ {
 		assert.NotNil(t, present(n, 1))
 	}

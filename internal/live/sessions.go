@@ -100,11 +100,10 @@ func (s *sessions) add(x *session) bool {
 	if s.closed {
 		return false
 	}
-	early := time.Duration(0)
-	if left := s.queue.Left(x); s.jitter > 0 && left > 1 {
-		// At most half of the time left, so that a token that soon expires still
-		// gets a session.
-		early = jitter.N(min(s.jitter, left/2))
+	var early time.Duration
+	// At most half of the time left, so that a token that soon expires still gets a session.
+	if limit := min(s.jitter, s.queue.Left(x)/2); limit > 0 {
+		early = jitter.N(limit)
 	}
 	s.queue.Add(x, early)
 
@@ -299,10 +298,6 @@ func (s *sessions) open(count func(scope keystore.Scope, kid string, n int)) {
 // checked for too long.
 func (s *sessions) check() {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
 	expired := s.queue.Expired()
 	for _, x := range expired {
 		s.unlink(x)
