@@ -338,7 +338,6 @@ func (f *Follower) endAll(a answer) {
 		f.mu.Unlock()
 		f.partly.Store(false)
 	}
-	f.emptied = nil
 	if f.failing != (a.err != nil) {
 		f.failing = a.err != nil
 		f.on.Reads(a.err)
@@ -562,8 +561,8 @@ func (f *Follower) list(ctx context.Context, b *running) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	limit := time.AfterFunc(readTimeout, func() {
-		cancel()
 		answered(answer{err: fmt.Errorf("the store did not answer within %s: %w", readTimeout, context.DeadlineExceeded)})
+		cancel() // afterwards, since an answer that comes this late may be old
 	})
 	progressed := func() { limit.Reset(readTimeout) }
 	f.hanging[b.scope]++
@@ -579,7 +578,6 @@ func (f *Follower) list(ctx context.Context, b *running) {
 		limit.Stop()
 		f.returned(b.scope)
 		a.mayLag = mayLag()
-		a.err = cmp.Or(a.err, ctx.Err()) // a late answer may be old
 		answered(a)
 	})
 }
@@ -647,9 +645,7 @@ func (f *Follower) read(ctx context.Context, scope keystore.Scope) (in found, er
 		in.records = append(in.records, records...)
 		in.unreadable = append(in.unreadable, unreadable...)
 	}
-	if len(f.prefixes) > 1 {
-		slices.SortFunc(in.records, keystore.CompareRecords)
-	}
+	slices.SortFunc(in.records, keystore.CompareRecords) // those of several prefixes
 	return in, nil
 }
 

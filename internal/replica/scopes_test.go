@@ -40,9 +40,40 @@ func TestScopesKeepWhatEachVersionHeld(t *testing.T) {
 	for _, v := range versions {
 		require.Equal(t, len(v.want), v.scopes.len)
 		require.True(t, maps.Equal(v.want, maps.Collect(v.scopes.all())))
+		yields := 0
+		for range v.scopes.all() {
+			yields++
+		}
+		require.Equal(t, len(v.want), yields, "each once")
 		for scope, c := range v.want {
 			require.Same(t, c, v.scopes.get(scope))
 		}
 		require.Nil(t, v.scopes.get("absent"))
+	}
+}
+
+func TestScopesBeginWithARandomMeshAndEndWithTheGlobalScope(t *testing.T) {
+	edit := scopes{}.edit()
+	const meshes = 100
+	for i := range meshes {
+		edit.put(meshName(i), &content{})
+	}
+	edit.put(keystore.Global, &content{})
+	first := map[keystore.Scope]bool{}
+	for range 1000 {
+		var last keystore.Scope
+		n := 0
+		for scope := range edit.scopes.all() {
+			if n == 0 {
+				first[scope] = true
+			}
+			last = scope
+			n++
+		}
+		require.Equal(t, keystore.Global, last)
+	}
+	require.Greater(t, len(first), meshes/2)
+	for range edit.scopes.all() { // a loop may end at any time
+		break
 	}
 }

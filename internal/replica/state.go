@@ -96,17 +96,6 @@ func (s *State) ScopesWith(kid string) []keystore.Scope {
 	return found
 }
 
-// CheckKey returns token.ErrUnknownKey if the key with a kid is gone or differs from
-// the given key, and an error of class token.ErrUnavailable if its record cannot be
-// read.
-func (s *State) CheckKey(scope keystore.Scope, kid string, key *signing.PublicKey) error {
-	now, err := s.Key(scope, kid)
-	if errors.Is(err, signing.ErrNoKey) || err == nil && now != key && !now.Equal(key) {
-		return fmt.Errorf("%w: key %q was removed", token.ErrUnknownKey, kid)
-	}
-	return unavailable(err)
-}
-
 // CheckRevoked returns token.ErrRevoked if a record that applies to the tokens of a scope
 // revokes a token with these claims, signed by the key with this kid, and an error of
 // class token.ErrUnavailable if such a record cannot be read. A token that one of them
@@ -150,18 +139,16 @@ func (s *State) lists(id listID) (lists [3]*list) {
 }
 
 // findStrays finds the lists that do not say their scope, after a change of contents.
-func (s *State) findStrays() *State {
+func (s *State) findStrays() {
 	s.strays = nil
 	for _, holder := range s.scopes.all() {
-		if len(holder.strays) == 0 {
-			continue
+		for id, l := range holder.strays {
+			if s.strays == nil {
+				s.strays = make(map[listID]*list)
+			}
+			s.strays[id] = l
 		}
-		if s.strays == nil {
-			s.strays = make(map[listID]*list)
-		}
-		maps.Copy(s.strays, holder.strays)
 	}
-	return s
 }
 
 // CheckAge returns an error of class token.ErrUnavailable if the store last
