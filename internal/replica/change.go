@@ -117,9 +117,6 @@ func (c Change) Uncut() (all []Uncut) {
 		return nil
 	}
 	for id, l := range c.prev.lists {
-		if !id.cutoffs || l.cutoffs == nil || c.next != nil && c.next.lists[id] == l {
-			continue
-		}
 		var now []*revocation.Cutoffs
 		unreadable := false
 		for _, other := range c.State.lists(id) {

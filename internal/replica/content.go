@@ -85,10 +85,7 @@ func (l *list) missingFrom(later *list, floor time.Time) (all, below int) {
 		return 0, 0
 	}
 	ids := idsOf(later)
-	if all = l.ids.MissingFrom(ids); all > 0 && !floor.IsZero() {
-		below = l.ids.MissingBefore(floor, ids)
-	}
-	return all, below
+	return l.ids.MissingFrom(ids), l.ids.MissingBefore(floor, ids)
 }
 
 // parse parses the records of a scope. It reuses the unchanged parts of prev, so

@@ -111,7 +111,7 @@ func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale
 		answers:  make(chan answer),
 		running:  make(map[keystore.Scope]*running),
 		updated:  make(chan struct{}),
-		all:      &job{wanted: true}, // the first read does not wait for the watch
+		all:      &job{}, // due at once: the first read does not wait for the watch
 		jobs:     make(map[keystore.Scope]*job),
 		hanging:  make(map[keystore.Scope]int),
 		peerRead: make(map[keystore.Scope]time.Time),
@@ -145,7 +145,7 @@ func (f *Follower) note(scope keystore.Scope) {
 		}
 	case f.family.Within != keystore.AllScopes && f.family.Within != scope:
 	case keystore.CheckScope(scope) == nil: // else the scope cannot be read
-		f.job(scope, now).want(now)
+		f.job(scope).want(now)
 	}
 	f.mu.Unlock()
 	f.signal()
@@ -188,24 +188,23 @@ func (a *answer) confirmed() reading { return reading{confirmed: a.began, mayLag
 // part is what a complete read has found in one scope. It is parsed while the read goes on,
 // so that the store's answer need not be kept.
 type part struct {
-	scope      keystore.Scope
-	prev, next *content // the latest one at that moment, and what it has become
+	scope keystore.Scope
+	next  *content
 }
 
 // run makes the reads that are due, until ctx ends.
 func (f *Follower) run(ctx context.Context) {
 	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for ctx.Err() == nil {
-		r, wait := f.next(time.Now())
 		var begun *running
 		wake := f.wake
+		f.mu.Lock()
+		r, wait := f.next(time.Now())
 		if wait == 0 {
-			if begun = f.begin(ctx, r); begun == nil {
-				continue
-			}
+			begun = f.begin(ctx, r)
 			wait, wake = longRead, nil
 		}
+		f.mu.Unlock()
 		timer.Reset(wait)
 		for waiting := true; waiting; {
 			select {
@@ -239,11 +238,9 @@ func (f *Follower) run(ctx context.Context) {
 	}
 }
 
-// begin begins a read. It returns nil if no token waits for it any more.
+// begin begins a read. The caller holds mu.
 func (f *Follower) begin(ctx context.Context, r read) *running {
 	b := &running{scope: r.scope, began: time.Now()}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if b.scope == keystore.AllScopes {
 		f.all.wanted = false
 		f.emptied = make(map[keystore.Scope]bool)
@@ -264,13 +261,7 @@ func (f *Follower) begin(ctx context.Context, r read) *running {
 			}
 		}
 	} else {
-		if r.swept {
-			f.job(b.scope, b.began)
-		}
-		b.job = f.jobs[b.scope]
-		if b.job == nil { // all waiting tokens have left
-			return nil
-		}
+		b.job = f.job(b.scope)
 		b.wanted, b.waits = b.job.wanted, b.job.demand
 		b.job.wanted, b.job.demand, b.job.reading = false, nil, true
 		b.waits.begin(b.began)
@@ -358,8 +349,8 @@ func (f *Follower) merge(prev *State, found []part, full reading) (next *State, 
 		if before != nil {
 			unseen--
 		}
-		// A read of the scope alone may have replaced p.prev meanwhile.
-		if p.next == before || before != nil && p.next.same(before) || newer(p.scope, prev.own(p.scope)) {
+		// A read of the scope alone may have found the same meanwhile.
+		if before != nil && p.next.same(before) || newer(p.scope, prev.own(p.scope)) {
 			continue
 		}
 		edit.put(p.scope, p.next)
@@ -434,7 +425,7 @@ func (f *Follower) goOnOneByOne(failed *running, took time.Duration, err error) 
 	}
 	f.restore(failed.pending)
 	now := time.Now()
-	global := f.job(keystore.Global, now)
+	global := f.job(keystore.Global)
 	global.want(now)
 	global.since = time.Time{} // goes first, since the tokens of all scopes depend on it
 	switch {
@@ -460,9 +451,6 @@ func (f *Follower) goOnOneByOne(failed *running, took time.Duration, err error) 
 // mu.
 func (f *Follower) restore(pending map[keystore.Scope]*job) {
 	for scope, j := range pending {
-		if j.forsaken() {
-			continue
-		}
 		if added := f.jobs[scope]; added != nil { // requested again meanwhile
 			j.wanted = j.wanted || added.wanted
 			if added.demand != nil {
@@ -525,8 +513,7 @@ func (f *Follower) endScope(a answer) {
 	j.retry, j.due = 0, a.began
 	if f.failing && !f.partly.Load() { // the store works
 		f.partly.Store(true)
-		f.all.want(a.began)
-		f.all.due = a.began
+		f.all.due = a.began // it is wanted, or goes on
 	}
 }
 
@@ -598,7 +585,7 @@ func (f *Follower) readAll(ctx context.Context, progressed func()) (parts []part
 		if s := f.current.Load(); s != nil {
 			prev = s.scopes.get(scope)
 		}
-		parts = append(parts, part{scope, prev, f.family.parse(scope, in, prev, began)})
+		parts = append(parts, part{scope, f.family.parse(scope, in, prev, began)})
 		progressed()
 		return ctx.Err()
 	}

@@ -21,21 +21,28 @@ func TestAReadHasFailedThatMakesNoProgressForFiveSeconds(t *testing.T) {
 	for name, c := range map[string]struct {
 		parts int
 		each  time.Duration
+		then  time.Duration // the last part
 		fails bool
 	}{
 		"it takes almost five seconds": {parts: 1, each: 5*time.Second - 1},
 		"it takes longer":              {parts: 1, each: 5*time.Second + 1, fails: true},
 		"it makes progress":            {parts: 12, each: 5*time.Second - 1},
 		"it makes progress too late":   {parts: 12, each: 5*time.Second + 1, fails: true},
+		"it makes progress no more":    {parts: 2, each: time.Second, then: 5*time.Second + 1, fails: true},
+		"its last part is in time":     {parts: 2, each: time.Second, then: 5*time.Second - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := newScript(meshesOf("a")...)
 				var givenUp atomic.Bool
 				store.answers(func(ctx context.Context, _ keystore.Scope) error {
-					for range c.parts {
+					for part := range c.parts + 1 {
+						takes := c.each
+						if part == c.parts {
+							takes = c.then
+						}
 						select {
-						case <-time.After(c.each):
+						case <-time.After(takes):
 						case <-ctx.Done():
 							givenUp.Store(true)
 							return nil // late, as if nothing were wrong
@@ -223,6 +230,7 @@ func TestChangesAreToldOnceEachWithTheStateThatHasThem(t *testing.T) {
 		assert.Equal(t, []string{"a", "-a"}, f.changes)
 		f.announce("a")
 		assert.Equal(t, []string{"a", "-a"}, f.changes)
+		assert.Empty(t, f.jobs, "what was read is requested no more")
 
 		store.put(holding("c", "dataplane-token-revocations-c", "x"))
 		store.drop("b", listOfB)
@@ -476,6 +484,13 @@ func TestARecordIsUnreadableSinceTheReadBeganThatCouldNotReadIt(t *testing.T) {
 		f.announce("b")
 		f.pass(time.Second)
 		assert.Equal(t, began, f.State().scopes.get("b").unreadable["1"])
+
+		f.pass(time.Second)
+		store.put(holding("b", listOfB, "x"))
+		f.announce(keystore.AllScopes)
+		f.pass(5 * time.Second)
+		assert.Len(t, f.State().scopes.get("b").lists, 1)
+		assert.Equal(t, began, f.State().scopes.get("b").unreadable["1"], "as before")
 	})
 }
 
@@ -522,9 +537,11 @@ func TestAStateIsOverdueWhenTheNextReadShouldHaveEnded(t *testing.T) {
 				read := time.Now()
 				assert.NoError(t, f.State().CheckAge("a", read.Add(overdue), 0))
 				assert.ErrorIs(t, f.State().CheckAge("a", read.Add(overdue+1), 0), errOverdue)
+				f.pass(ms)
 				f.store.answers(allFail)
 				f.announce(keystore.AllScopes)
 				assert.Equal(t, overdue, f.State().overdue)
+				assert.ErrorIs(t, f.State().CheckAge("a", time.Now(), 0), errBroken)
 			})
 			synctest.Test(t, func(t *testing.T) {
 				store := newScript()
@@ -566,6 +583,9 @@ func (s *scopewise) ListScopes(_ context.Context, _ string, begin func() keystor
 		time.Sleep(s.each)
 		if s.again && i == 1 {
 			each = begin()
+			if err := each(s.records[0].Scope, s.records[:1], nil); err != nil {
+				return err
+			}
 		}
 		s.given.Add(1)
 		if err := each(r.Scope, []keystore.Record{r}, nil); err != nil {
@@ -603,7 +623,8 @@ func TestAReadThatBeginsAnewHasOnlyWhatIsGivenSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scopewise{script: newScript(meshesOf("a", "b", "c")...), again: true}
 		f := followsScopewise(t, s)
-		assert.ElementsMatch(t, []string{"b", "c"}, f.changes)
+		assert.ElementsMatch(t, []string{"a", "b", "c"}, f.changes)
+		assert.Empty(t, f.failing)
 		s.records = append(s.records, s.records[2])
 		f.announce(keystore.AllScopes)
 		require.NotEmpty(t, f.failing)
@@ -672,4 +693,81 @@ func TestReadsWithSeveralPrefixesFindWhatEachOfThemFinds(t *testing.T) {
 		require.Len(t, f.failing, 1)
 		assert.ErrorIs(t, f.failing[0], errBroken)
 	})
+}
+
+func TestARecordThatIsListedTwiceMakesAReadFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newScript(meshesOf("a")...)
+		f := follows(t, dataplanes, store, time.Hour)
+		store.mu.Lock()
+		store.records = append(store.records, store.records[0])
+		store.mu.Unlock()
+		f.announce("a")
+		assert.ErrorContains(t, f.State().own("a").err, "want every record once")
+		f.announce(keystore.AllScopes)
+		require.NotEmpty(t, f.failing)
+		assert.ErrorContains(t, f.failing[0], "want every record once")
+	})
+}
+
+func TestAFollowerIsClosedOnceTheStoreIsNotInUseOrAfterFiveSeconds(t *testing.T) {
+	for takes, want := range map[time.Duration]time.Duration{0: 0, 3 * time.Second: 3 * time.Second, 7 * time.Second: 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			f := Follow(dataplanes, newScript(), []string{dataplanes.Prefix}, time.Hour, limit.NewGate(1), Events{Changed: func(Change) {}, Reads: func(error) {}})
+			f.store.(*script).answers(func(context.Context, keystore.Scope) error { time.Sleep(takes); return nil })
+			synctest.Wait()
+			began := time.Now()
+			f.Close()
+			assert.Equal(t, want, time.Since(began))
+			time.Sleep(10 * time.Second) // until the call has returned
+		})
+	}
+}
+
+// More meshes are emptied while everything is read than a state remembers.
+func TestNoMeshComesBackThatWasEmptiedWhileEverythingWasRead(t *testing.T) {
+	const many = maxEmpty + 100
+	var names []string
+	for i := range many {
+		names = append(names, string(meshName(i)))
+	}
+	empty := func(f *followed) {
+		for _, name := range names {
+			f.store.drop(keystore.Scope(name), "dataplane-token-revocations-"+name)
+		}
+	}
+	for name, c := range map[string]struct {
+		known, tokens bool
+	}{
+		"announced":                 {known: true},
+		"announced, and not known":  {},
+		"found by reads for tokens": {known: true, tokens: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newScript()
+				if c.known {
+					store = newScript(meshesOf(names...)...)
+				}
+				f := followsWith(t, dataplanes, store, time.Hour, limit.NewGate(many))
+				f.pass(time.Second)
+				store.mu.Lock()
+				store.records = meshesOf(names...)
+				store.mu.Unlock()
+				store.answers(takes(map[keystore.Scope]time.Duration{keystore.AllScopes: 2 * time.Second}))
+				f.announce(keystore.AllScopes)
+				f.pass(time.Second)
+				empty(f)
+				for i := range many {
+					if c.tokens {
+						go func() { _ = f.Reread(t.Context(), meshName(i), func() bool { return false }) }()
+					} else {
+						f.store.announced <- meshName(i)
+					}
+				}
+				f.pass(1500 * ms)
+				assert.Zero(t, f.State().scopes.len)
+			})
+		})
+	}
 }

@@ -66,21 +66,20 @@ type read struct {
 }
 
 // job returns the job of a scope. The caller holds mu.
-func (f *Follower) job(scope keystore.Scope, now time.Time) *job {
+func (f *Follower) job(scope keystore.Scope) *job {
 	j := f.jobs[scope]
 	if j == nil {
-		j = &job{since: now}
+		j = &job{}
 		f.jobs[scope] = j
 	}
 	return j
 }
 
 // next returns the read to make now: of the reads that are due, the one requested
-// first, and of these that with the first scope by name. If many scopes have changed, it is the read of all scopes. If no read is
-// due, next returns how long to wait.
+// first, and of these that with the first scope by name. If many scopes have changed, it is
+// the read of all scopes. If no read is due, next returns how long to wait. The caller holds
+// mu.
 func (f *Follower) next(now time.Time) (r read, wait time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	var first *job
 	wait = fullInterval
 	consider := func(j *job, due time.Time, scope keystore.Scope) {

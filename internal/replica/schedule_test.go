@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -311,18 +310,23 @@ func TestMoreThanAHundredChangesAreReadAtOnce(t *testing.T) {
 			})
 		})
 	}
-	t.Run("but for those whose reads have just failed", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := start(t)
-			f.pass(2 * time.Second)
-			names := numbered(105)
-			f.store.answers(fails(scopes(names[:10])...))
-			f.announce(scopes(names[:10])...)
-			f.busy(40*ms, func() { f.announce(scopes(names[10:])...) })
-			assert.Len(t, f.readsOf(), 95)
-			assert.Empty(t, f.timesOf(keystore.AllScopes))
+	for name, c := range map[string]struct {
+		after time.Duration
+		all   int
+	}{"but for those whose reads have just failed": {49 * ms, 0}, "until they are due again": {50 * ms, 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := start(t)
+				f.pass(2 * time.Second)
+				names := numbered(105)
+				f.store.answers(fails(scopes(names[:10])...))
+				f.announce(scopes(names[:10])...)
+				f.busy(c.after, func() { f.announce(scopes(names[10:])...) })
+				assert.Len(t, f.timesOf(keystore.AllScopes), c.all)
+				assert.Len(t, f.readsOf(), 95*(1-c.all)+c.all)
+			})
 		})
-	})
+	}
 	t.Run("but not while everything is being read", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := start(t)
@@ -453,8 +457,10 @@ func TestAReadOfEverythingForgetsNoReadThatATokenCausedWithinASecond(t *testing.
 		f.announce(keystore.AllScopes)
 		f.pass(100 * ms)
 		f.token(t.Context(), "a").isAnswered(time.Second, nil)
-		f.pass(time.Minute)
-		assert.Empty(t, f.peerRead, "and those of before")
+		f.pass(1001 * ms)
+		assert.Len(t, f.peerRead, 1)
+		f.announce(keystore.AllScopes)
+		assert.Empty(t, f.peerRead, "those of before it forgets")
 	})
 }
 
@@ -528,6 +534,12 @@ func TestWhileOneMeshCannotBeReadTheOthersAreReadOneByOne(t *testing.T) {
 		f.mark()
 		f.announce("a")
 		assert.Equal(t, []string{"a@0s"}, f.reads())
+		f.store.answers(fails("bad", "announced", "made-up", keystore.AllScopes))
+		f.announce("announced")
+		f.token(t.Context(), "made-up").isAnswered(0, errBroken)
+		f.pass(10 * time.Second)
+		assert.Equal(t, failureTimes, f.timesOf("announced")[:len(failureTimes)])
+		assert.Equal(t, []time.Duration{0}, f.timesOf("made-up"))
 		f.pass(time.Minute)
 		for all := f.timesOf(keystore.AllScopes); time.Since(f.marked)-all[len(all)-1] < time.Second; {
 			f.pass(100 * ms) // for some time after a read everything is not read again
@@ -575,6 +587,14 @@ func TestReadsOfEverythingThatFailLeaveTimeForThoseOfOneMesh(t *testing.T) {
 		assert.Equal(t, []string{"a", "b"}, slices.DeleteFunc(reads, func(s string) bool { return s == "bad" }), "one by one instead, at once")
 		f.pass(10 * time.Second)
 		assert.Equal(t, []time.Duration{4 * time.Second}, f.timesOf(keystore.AllScopes), "and together after twice the time that it takes")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := partly(t, time.Hour, 2*time.Second, "a", "b")
+		f.announce(keystore.AllScopes)
+		f.pass(8 * time.Second)
+		f.mark()
+		f.announce(keystore.AllScopes)
+		assert.Equal(t, []string{"all@0s"}, slices.DeleteFunc(f.reads(), func(s string) bool { return s == "bad@0s" }), "not one by one where everything is due")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		f := partly(t, 0, 2*time.Second, "a", "b")
@@ -658,4 +678,108 @@ func TestAFollowerCountsItsReads(t *testing.T) {
 	})
 }
 
-var errGone = errors.New("the peer has gone")
+// The complete read is due while something else is being read.
+func TestTheReadThatIsDueByTheClockTakesItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newScript(meshesOf("a", "b")...)
+		store.answers(takes(map[keystore.Scope]time.Duration{keystore.AllScopes: 20 * time.Second}))
+		f := follows(t, dataplanes, store, time.Hour)
+		f.pass(39900 * ms) // the next is due at 40 s
+		f.busy(200*ms, func() {
+			f.pass(50 * ms)
+			f.announce("b")
+			f.pass(100 * ms)
+			f.announce("a")
+		})
+		f.pass(200 * ms)
+		assert.Equal(t, []string{"b@0s", "all@0s"}, f.reads())
+	})
+}
+
+func TestTheGlobalScopeIsReadFirstWhenEverythingCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follows(t, dataplanes, newScript(meshesOf("a", "b")...), time.Hour)
+		f.pass(time.Second)
+		f.store.answers(allFail)
+		f.busy(100*ms, func() {
+			f.announce(keystore.AllScopes)
+			f.pass(ms)
+			f.announce("a", "b")
+		})
+		assert.Equal(t, []string{"all", "global"}, f.scopesRead()[:2])
+	})
+}
+
+func TestAMeshShowsThatTheStoreWorksIfTheGlobalScopeCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follows(t, dataplanes, newScript(append(meshesOf("a", "b"), holding("", listOfA, "x"))...), time.Hour)
+		f.pass(time.Second)
+		f.store.answers(fails(keystore.Global, keystore.AllScopes))
+		f.announce(keystore.AllScopes)
+		assert.True(t, f.MayRead("a"))
+	})
+}
+
+func TestNoMeshIsReadAloneAnyMoreOnceEverythingWasRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var names []string
+		for i := range 20 {
+			names = append(names, fmt.Sprintf("m%02d", i))
+		}
+		f := partly(t, time.Hour, 0, names...)
+		f.announce(keystore.AllScopes)
+		f.pass(2 * time.Second)
+		slow := map[keystore.Scope]time.Duration{"bad": 200 * ms}
+		for _, name := range names {
+			slow[keystore.Scope(name)] = 200 * ms
+		}
+		f.store.answers(takes(slow))
+		for all := f.timesOf(keystore.AllScopes); time.Since(f.marked)-all[len(all)-1] < time.Second; {
+			f.pass(100 * ms)
+		}
+		f.store.answers(func(ctx context.Context, scope keystore.Scope) error { // one read of everything fails
+			if scope == keystore.AllScopes {
+				f.store.answers(takes(slow))
+				return errBroken
+			}
+			return takes(slow)(ctx, scope)
+		})
+		f.announce(keystore.AllScopes) // the meshes are read one by one, for four seconds
+		f.pass(time.Second)
+		f.announce(keystore.AllScopes)
+		f.pass(time.Second)
+		all := f.timesOf(keystore.AllScopes)
+		for _, r := range f.readsOf() {
+			if r.name != "all" {
+				assert.LessOrEqual(t, r.at, all[len(all)-1], r.name)
+			}
+		}
+		assert.False(t, f.MayRead("m00"))
+		f.mark()
+		f.pass(10 * time.Second)
+		assert.Empty(t, f.reads())
+	})
+}
+
+// A read of one mesh goes on while everything is read.
+func TestAReadOfOneMeshThatFailsIsMadeAgainThoughEverythingWasReadMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follows(t, dataplanes, newScript(meshesOf("a")...), time.Hour)
+		f.pass(time.Second)
+		f.store.answers(func(_ context.Context, scope keystore.Scope) error {
+			if scope != "a" {
+				return nil
+			}
+			f.store.answers(nil)
+			time.Sleep(600 * ms)
+			return errBroken
+		})
+		f.mark()
+		f.announce("a")
+		f.pass(300 * ms)
+		f.announce(keystore.AllScopes)
+		f.pass(5 * time.Second)
+		assert.Equal(t, []string{"a@0s", "all@300ms", "a@650ms"}, f.reads())
+		assert.Empty(t, f.jobs)
+	})
+}

@@ -142,9 +142,10 @@ type followed struct {
 	store  *script
 	marked time.Time // times are told since then
 
-	changes []string // "a", or "-a" for a scope that has no records any more
-	latest  *State   // of the latest change
-	failing []error  // what Events.Reads was told
+	changes []string                    // "a", or "-a" for a scope that has no records any more
+	latest  *State                      // of the latest change
+	held    map[keystore.Scope]*content // what was told last
+	failing []error                     // what Events.Reads was told
 }
 
 // follows follows a store until the end of the test, and waits for what happens at once.
@@ -153,9 +154,12 @@ func follows(t *testing.T, family *Family, store *script, maxStale time.Duration
 }
 
 func followsWith(t *testing.T, family *Family, store *script, maxStale time.Duration, waiting *limit.Gate) *followed {
-	f := &followed{t: t, store: store, marked: time.Now()}
+	f := &followed{t: t, store: store, marked: time.Now(), held: map[keystore.Scope]*content{}}
 	f.Follower = Follow(family, store, []string{family.Prefix}, maxStale, waiting, Events{
 		Changed: func(c Change) {
+			assert.True(t, f.held[c.Scope] == c.prev, "it begins with what was told before")
+			assert.True(t, c.State.scopes.get(c.Scope) == c.next, "it ends with what there is now")
+			f.held[c.Scope] = c.next
 			f.latest = c.State
 			f.changes = append(f.changes, map[bool]string{true: "", false: "-"}[c.State.Has(c.Scope)]+string(c.Scope))
 		},

@@ -78,7 +78,7 @@ func (f *Follower) Reread(ctx context.Context, scope keystore.Scope, enough func
 	}
 	defer leave()
 	f.mu.Lock()
-	j := f.job(scope, time.Now())
+	j := f.job(scope)
 	if j.demand == nil {
 		j.demand = &demand{done: make(chan struct{})}
 		if !j.wanted {
@@ -112,7 +112,6 @@ func (f *Follower) await(ctx context.Context, d *demand, enough func() bool) err
 		done = d.done
 	}
 	start, timer := time.Now(), time.NewTimer(peerWait)
-	defer timer.Stop()
 	last := false // after the wait for the read to begin
 	for {
 		f.mu.Lock()

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,8 @@ import (
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/token"
 )
+
+var errGone = errors.New("the peer has gone")
 
 // hangs answers that reads of these scopes end when their context does.
 func hangs(scopes ...keystore.Scope) answerFunc {
@@ -120,6 +123,14 @@ func TestAReadOfEverythingAnswersTheTokensThatWait(t *testing.T) {
 			assert.Equal(t, []string{"all@300ms", "a@600ms"}, w.f.reads())
 			w.f.pass(5 * time.Second) // it ends
 			assert.Len(t, w.f.reads(), 2)
+		})
+	})
+	t.Run("but not after it was left to go on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := waits(t, 900*ms, all(500*ms, fails()), 100*ms)
+			w.isAnswered(900*ms, nil)
+			w.f.pass(5 * time.Second)
+			assert.Equal(t, []string{"all@100ms", "a@900ms"}, w.f.reads())
 		})
 	})
 	t.Run("and if it fails, the mesh is read alone", func(t *testing.T) {
@@ -305,5 +316,46 @@ func TestTokensThatWaitAreToldWhenTheFollowerIsClosed(t *testing.T) {
 		f.Close()
 		assert.ErrorIs(t, <-loaded, token.ErrClosed)
 		rereads.isAnswered(0, token.ErrClosed)
+	})
+}
+
+// A read of everything answers no token whose mesh is being read alone: that read is made
+// again for it.
+func TestATokenWhoseMeshIsBeingReadWaitsForTheNextReadOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follows(t, dataplanes, newScript(meshesOf("a")...), time.Hour)
+		f.pass(time.Second)
+		f.store.answers(takes(map[keystore.Scope]time.Duration{"a": 600 * ms}))
+		f.announce("a")
+		f.pass(300 * ms)
+		f.store.answers(nil)
+		f.mark()
+		w := f.token(t.Context(), "a")
+		f.announce(keystore.AllScopes)
+		w.isAnswered(300*ms, nil)
+		assert.Equal(t, []string{"all@0s", "a@300ms"}, f.reads())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := follows(t, dataplanes, newScript(meshesOf("a")...), time.Hour)
+		f.pass(time.Second)
+		f.store.answers(hangs("a"))
+		f.announce("a")
+		f.pass(time.Second)
+		f.mark()
+		w := f.token(t.Context(), "a")
+		f.pass(900 * ms)
+		f.announce(keystore.AllScopes)
+		w.isAnswered(1010*ms, token.ErrUnavailable)
+	})
+}
+
+// A token may come before the first read has begun.
+func TestATokenMayComeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			f := Follow(dataplanes, newScript(meshesOf("a")...), []string{dataplanes.Prefix}, time.Hour, limit.NewGate(1), Events{Changed: func(Change) {}, Reads: func(error) {}})
+			assert.NoError(t, f.Reread(t.Context(), "a", func() bool { return false }))
+			f.Close()
+		}
 	})
 }
