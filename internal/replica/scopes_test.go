@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,5 +76,46 @@ func TestScopesBeginWithARandomMeshAndEndWithTheGlobalScope(t *testing.T) {
 	require.Greater(t, len(first), meshes/2)
 	for range edit.scopes.all() { // a loop may end at any time
 		break
+	}
+}
+
+func TestScopesAreSpreadOverAllParts(t *testing.T) {
+	var seen [width][width]bool
+	n := 0
+	for i := range 40 * width * width {
+		i, j := placeOf(meshName(i))
+		if !seen[i][j] {
+			seen[i][j] = true
+			n++
+		}
+	}
+	require.Equal(t, width*width, n)
+}
+
+func TestAChangeOfNeighbouringPartsReachesNoOlderScopes(t *testing.T) {
+	var neighbours [width]keystore.Scope // in the parts of one part
+	for n, found := 0, 0; found < width; n++ {
+		if i, j := placeOf(meshName(n)); i == 7 && neighbours[j] == "" {
+			neighbours[j] = meshName(n)
+			found++
+		}
+	}
+	forward, backward := neighbours, neighbours
+	slices.Reverse(backward[:])
+	for _, order := range [][width]keystore.Scope{forward, backward} {
+		before := scopes{}.edit()
+		was := map[keystore.Scope]*content{}
+		for _, name := range order {
+			was[name] = &content{}
+			before.put(name, was[name])
+		}
+		after := before.scopes.edit()
+		for _, name := range order {
+			after.put(name, &content{})
+		}
+		for _, name := range order {
+			require.Same(t, was[name], before.get(name))
+			require.NotSame(t, was[name], after.get(name))
+		}
 	}
 }

@@ -176,7 +176,7 @@ func (s *State) CheckKnowable(scope keystore.Scope, kid string, now time.Time, l
 			}
 		}
 	}
-	if own := s.scopes.get(scope); own != nil && kid != "" {
+	if own := s.scopes.get(scope); own != nil {
 		if since, ok := own.unreadable[kid]; ok && now.Sub(since) > age {
 			_, cause = own.keys.Find(kid)
 			age = now.Sub(since)

@@ -40,6 +40,7 @@ func TestATokenWaitsASecondForAReadAndForABitLongerForOneThatBeganLate(t *testin
 		"it takes not quite a second":        {0, takes(map[keystore.Scope]time.Duration{"a": 999 * ms}), 999 * ms, nil},
 		"it takes more than a second":        {0, takes(map[keystore.Scope]time.Duration{"a": 1001 * ms}), time.Second, token.ErrUnavailable},
 		"it begins after 750 ms, and hangs":  {750 * ms, hangs("a"), time.Second, token.ErrUnavailable},
+		"it begins a bit later":              {750*ms + 1, hangs("a"), time.Second + 1, token.ErrUnavailable},
 		"it begins after 900 ms, and hangs":  {900 * ms, hangs("a"), 1150 * ms, token.ErrUnavailable},
 		"it begins after 900 ms, and ends":   {900 * ms, takes(map[keystore.Scope]time.Duration{"a": 249 * ms}), 1149 * ms, nil},
 		"it begins after a second":           {time.Second, takes(map[keystore.Scope]time.Duration{"a": 249 * ms}), 1249 * ms, nil},
@@ -357,5 +358,22 @@ func TestATokenMayComeAtOnce(t *testing.T) {
 			assert.NoError(t, f.Reread(t.Context(), "a", func() bool { return false }))
 			f.Close()
 		}
+	})
+}
+
+func TestATokenWaitsNoLongerForReadsThatBeginAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follows(t, dataplanes, newScript(), time.Hour)
+		d := &demand{done: make(chan struct{})}
+		go func() {
+			for range 20 {
+				time.Sleep(95 * ms)
+				d.begin(time.Now())
+			}
+		}()
+		f.mark()
+		assert.ErrorIs(t, f.await(t.Context(), d, func() bool { return false }), token.ErrUnavailable)
+		assert.Equal(t, 1250*ms, f.since())
+		f.pass(time.Second)
 	})
 }
