@@ -254,7 +254,7 @@ func TestAReadOfOneScopeIsConfirmedAtItsBeginning(t *testing.T) {
 			f.store.answers(fails(scope))
 			failed := time.Now()
 			f.announce(scope)
-			assert.Equal(t, reading{began, failed, errBroken}, f.State().own(scope), name)
+			assert.Equal(t, reading{confirmed: began, failed: failed, err: errBroken}, f.State().own(scope), name)
 		}
 	})
 }
@@ -644,27 +644,25 @@ func followsScopewise(t *testing.T, s *scopewise) *followed {
 	return f
 }
 
-func TestRecordsMustBeSortedAndThereOnce(t *testing.T) {
+func TestRecordsMustBeSortedThereOnceAndOfTheScopeThatWasRead(t *testing.T) {
 	a, b, global := holding("a", listOfA, ""), holding("b", listOfB, ""), holding("", listOfB, "")
-	assert.NoError(t, checkOrder(nil))
-	assert.NoError(t, checkOrder([]keystore.Record{global, a, b}))
-	for _, wrong := range [][]keystore.Record{{a, a}, {b, a}, {global, a, b, b}, {a, global}, {a, b, global}} {
-		assert.ErrorContains(t, checkOrder(wrong), "want every record once")
+	listed := func(scope keystore.Scope, all ...keystore.Record) error {
+		return checkListed(scope, found{records: all})
 	}
-}
-
-// lagging says whether its answers may lag behind.
-type lagging struct {
-	keystore.KeyStore
-	lags bool
-}
-
-func (l lagging) MayLag() bool { return l.lags }
-
-func TestAStoreMayLagOnlyIfItSaysSo(t *testing.T) {
-	assert.False(t, (&Follower{store: newScript()}).MayLag())
-	assert.False(t, (&Follower{store: lagging{}}).MayLag())
-	assert.True(t, (&Follower{store: lagging{lags: true}}).MayLag())
+	unreadable := func(scope keystore.Scope, err *keystore.Error) error {
+		return checkListed(scope, found{unreadable: []*keystore.Error{err}})
+	}
+	assert.NoError(t, listed(keystore.AllScopes))
+	assert.NoError(t, listed(keystore.AllScopes, global, a, b))
+	assert.NoError(t, listed("a", a))
+	for _, wrong := range [][]keystore.Record{{a, a}, {b, a}, {global, a, b, b}, {a, global}, {a, b, global}} {
+		assert.ErrorContains(t, listed(keystore.AllScopes, wrong...), "want every record once")
+	}
+	assert.ErrorContains(t, listed("a", b), `of scope "b" in scope "a"`)
+	assert.NoError(t, unreadable("a", denied("a", listOfA, errDenied)))
+	assert.NoError(t, unreadable(keystore.AllScopes, denied("a", listOfA, errDenied)))
+	assert.NoError(t, unreadable("a", denied("b", listOfA, keystore.ErrScopeUnknown)))
+	assert.ErrorContains(t, unreadable("a", denied("b", listOfA, errDenied)), `of scope "b" in scope "a"`)
 }
 
 func TestReadsWithSeveralPrefixesFindWhatEachOfThemFinds(t *testing.T) {

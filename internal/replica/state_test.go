@@ -33,8 +33,9 @@ func TestReadingsMergeToTheLatestOfEach(t *testing.T) {
 		"neither":               {reading{}, reading{}, reading{}},
 		"a later confirmation":  {reading{confirmed: at(1)}, reading{confirmed: at(2)}, reading{confirmed: at(2)}},
 		"an older confirmation": {reading{confirmed: at(2)}, reading{confirmed: at(1)}, reading{confirmed: at(2)}},
-		"a later failure":       {reading{at(3), at(1), one}, reading{failed: at(2), err: two}, reading{at(3), at(2), two}},
-		"an older failure":      {reading{at(3), at(2), one}, reading{failed: at(1), err: two}, reading{at(3), at(2), one}},
+		"confirmed at once":     {reading{confirmed: at(1)}, reading{confirmed: at(1), mayLag: true}, reading{confirmed: at(1), mayLag: true}},
+		"a later failure":       {reading{confirmed: at(3), failed: at(1), err: one}, reading{failed: at(2), err: two}, reading{confirmed: at(3), failed: at(2), err: two}},
+		"an older failure":      {reading{confirmed: at(3), failed: at(2), err: one}, reading{failed: at(1), err: two}, reading{confirmed: at(3), failed: at(2), err: one}},
 		"failures at once":      {reading{failed: at(1), err: one}, reading{failed: at(1), err: two}, reading{failed: at(1), err: one}},
 	} {
 		assert.Equal(t, c.want, c.a.merge(c.b), name)
@@ -79,7 +80,7 @@ func aged(full, own, global reading, has ...keystore.Scope) *State {
 
 func TestAScopeIsAsOldAsTheOldestOfTheReadsThatItRestsOn(t *testing.T) {
 	ofAll, ofA, ofGlobal := errors.New("of all"), errors.New("of a"), errors.New("of the global scope")
-	failing := reading{at(10), at(95), ofAll} // 90 s old
+	failing := reading{confirmed: at(10), failed: at(95), err: ofAll} // 90 s old
 	for name, c := range map[string]struct {
 		full, own, global reading
 		age               time.Duration // 0: current
@@ -94,7 +95,7 @@ func TestAScopeIsAsOldAsTheOldestOfTheReadsThatItRestsOn(t *testing.T) {
 		"the scope failed alone":               {full: reading{confirmed: at(90)}, own: reading{failed: at(96), err: ofA}, age: 10 * time.Second, cause: ofA},
 		"the global scope failed alone":        {full: reading{confirmed: at(90)}, global: reading{failed: at(96), err: ofGlobal}, age: 10 * time.Second, cause: ofGlobal},
 		"both failed":                          {full: reading{confirmed: at(90)}, own: reading{failed: at(96), err: ofA}, global: reading{failed: at(97), err: ofGlobal}, age: 10 * time.Second, cause: ofA},
-		"the scope was read after both failed": {full: reading{confirmed: at(90)}, own: reading{at(98), at(96), ofA}, global: reading{failed: at(97), err: ofGlobal}, age: 10 * time.Second, cause: ofGlobal},
+		"the scope was read after both failed": {full: reading{confirmed: at(90)}, own: reading{confirmed: at(98), failed: at(96), err: ofA}, global: reading{failed: at(97), err: ofGlobal}, age: 10 * time.Second, cause: ofGlobal},
 		"a read is overdue":                    {full: reading{confirmed: at(60)}, age: 40 * time.Second, cause: errOverdue},
 		"an overdue read, but the scopes were": {full: reading{confirmed: at(60)}, own: reading{confirmed: at(96)}, global: reading{confirmed: at(96)}},
 	} {
@@ -155,7 +156,7 @@ func TestSessionsAreCheckableAsLongAsNoRecordOfTheirTokensWasUnreadableForTooLon
 			return s.with(scope, dataplanes.parse(scope, found{unreadable: []*keystore.Error{denied(scope, name, reason)}}, nil, at(since)))
 		}
 	}
-	failed := reading{at(60), at(61), errBroken} // 40 s old
+	failed := reading{confirmed: at(60), failed: at(61), err: errBroken} // 40 s old
 	for name, c := range map[string]struct {
 		full  reading
 		has   func(*State) *State
@@ -288,7 +289,7 @@ func TestListsAstrayAreThoseOfEveryScopeThatHasSome(t *testing.T) {
 }
 
 func TestAStateKeepsItsReadsWhenAScopeChanges(t *testing.T) {
-	full := reading{at(1), at(2), errDenied}
+	full := reading{confirmed: at(1), failed: at(2), err: errDenied}
 	s := &State{full: full, overdue: time.Minute}
 	s = s.withReading("empty", reading{confirmed: at(3)})
 	next := s.with("a", &content{})
@@ -305,7 +306,7 @@ func TestReadsOfAScopeAddUp(t *testing.T) {
 	for name, s := range map[string]*State{"with records": (&State{}).with("a", &content{}), "without records": {}} {
 		s = s.withReading("a", reading{failed: at(1), err: errDenied})
 		s = s.withReading("a", reading{confirmed: at(2)})
-		assert.Equal(t, reading{at(2), at(1), errDenied}, s.own("a"), name)
+		assert.Equal(t, reading{confirmed: at(2), failed: at(1), err: errDenied}, s.own("a"), name)
 		assert.Equal(t, reading{}, s.own("b"), name)
 	}
 	before := &State{}
