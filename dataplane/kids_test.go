@@ -360,3 +360,12 @@ func TestAnObserverIsToldHowLongARefusalTookAndOfWhichKindItIs(t *testing.T) {
 		assert.Equal(t, "1", w.outcomes[2].KeyID)
 	})
 }
+
+func TestClaimsOfTheStoresAndOfConfiguredKeysMayBeSpeltInLowerCase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t).start(dataplane.WithPublicKey("default", "own", testKey(1).Public()))
+		for kid, key := range map[string]int{"1": 0, "own": 1} {
+			f.accepts(signPayload(t, testKey(key), kid, `{"mesh":"default","jti":"`+someID+`","exp":4000000000}`))
+		}
+	})
+}
