@@ -66,22 +66,3 @@ func TestAuthenticatorHoldsTheTokensOfASourceToItsDemands(t *testing.T) {
 		}
 	})
 }
-
-func TestAuthenticatorTakesAboutAsManyAllocationsAsAValidator(t *testing.T) {
-	store, tokens, ctx := keystore.NewMemory(), makeTokens(60), t.Context()
-	putKey(t, store, "default", 1, testKey(0))
-	next := 0
-	perToken := func(validate func(raw string) error) float64 {
-		return testing.AllocsPerRun(len(tokens)/2-1, func() {
-			if err := validate(tokens[next]); err != nil {
-				t.Error(err)
-			}
-			next++
-		})
-	}
-	validator := newValidator(t, store)
-	validated := perToken(func(raw string) error { return check(t, validator, "default", raw) })
-	authenticator := dataplane.NewAuthenticator(validator)
-	authenticated := perToken(func(raw string) error { _, err := authenticator.Authenticate(ctx, raw); return err })
-	assert.LessOrEqual(t, authenticated, validated+3, "the claims are decoded once")
-}

@@ -94,3 +94,14 @@ func TestARefusalForAnUnknownKeyNamesTheMesh(t *testing.T) {
 		assert.ErrorContains(t, f.check(f.withSerial("7", 1)), `there is no key with kid "7" for mesh "default"; if it was removed`)
 	})
 }
+
+func TestATokenThatWaitsForTheFirstReadInVainCannotBeChecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		f.store.setList(hanging)
+		f.start(dataplane.WithPublicKey("default", "own", testKey(1).Public()))
+		began := time.Now()
+		f.cannotTell(f.withSerial("own", 1))
+		assert.Equal(t, time.Second, time.Since(began))
+	})
+}
