@@ -151,6 +151,26 @@ func TestAListingOfSessionsMayEndAtAnyOfThem(t *testing.T) {
 	})
 }
 
+func TestAListingGoesOnWhenTheSessionThatIsNextHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t)
+		verified := f.start().verified(f.issue(time.Hour))
+		var stops []context.CancelFunc
+		for range 300 {
+			_, stop := verified.Bind(t.Context())
+			defer stop()
+			stops = append(stops, stop)
+		}
+		n := 0
+		for range f.validator.Sessions() {
+			if n++; n == 1 {
+				stops[300-257]() // the newest come first, and 256 of them are copied
+			}
+		}
+		assert.Equal(t, 299, n)
+	})
+}
+
 func TestListingsLeaveNothingBehind(t *testing.T) {
 	validator, verified := liveSessions(t)
 	_, stop := verified.Bind(t.Context())
