@@ -103,6 +103,16 @@ func since(why string, e Event) Event {
 	return e
 }
 
+func TestManyWritesInDoubtAreCheckedAtOnce(t *testing.T) {
+	h := []Event{}
+	for i := range 60 { // 2^60 of them may have taken effect
+		at := float64(3 * i)
+		h = append(h, record(Create, at, at+1, "", fmt.Sprint(i), Unknown), record(Get, at+1.5, at+2, "", "", Absent))
+	}
+	h = append(h, record(Create, 200, 201, "", "good", OK), record(Get, 202, 203, "", "good", OK))
+	require.Empty(t, Check(h, Bounds{}))
+}
+
 func TestCheckFindsWhatMustNotBe(t *testing.T) {
 	for _, c := range []struct {
 		what string
@@ -133,6 +143,10 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		{"the present version is refused", 1, []Event{
 			record(Create, 1, 2, "", "a", OK), record(Update, 3, 4, "a", "b", Conflict), record(Get, 5, 6, "", "a", OK)}},
 		{"a missing record exists", 1, []Event{record(Create, 1, 2, "", "a", Exists)}},
+		{"one of many creations in doubt was first", 0, []Event{
+			record(Create, 1, 2, "", "a", Unknown), record(Create, 1, 2, "", "b", Unknown), record(Create, 3, 4, "", "c", Exists)}},
+		{"an update in doubt that nobody sees refuses another", 0, []Event{
+			record(Create, 1, 2, "", "a", OK), record(Update, 3, 4, "a", "b", Unknown), record(Update, 5, 6, "a", "c", Conflict)}},
 		{"a present record is absent", 1, []Event{record(Create, 1, 2, "", "a", OK), record(Get, 3, 4, "", "", Absent)}},
 		{"a value from nowhere", 1, []Event{record(Create, 1, 2, "", "a", OK), record(Get, 3, 4, "", "b", OK)}},
 		{"an id is on the list, off it and on it", 0, token(change(Revoke, 2, 3, OK), listRead(4, id), change(Restore, 5, 6, OK), listRead(7))},

@@ -372,6 +372,13 @@ default_pool_size = 10
 		defer close(ended)
 		_ = pooler.Wait()
 	}()
+	tb.Cleanup(func() {
+		select {
+		case <-ended: // before the server: what the test saw may be the end of PgBouncer
+			tb.Errorf("PgBouncer has ended by itself (%s): %s", pooler.ProcessState, p.lastLog())
+		default:
+		}
+	})
 	for deadline := time.Now().Add(time.Minute); ; {
 		if p.command(filepath.Join(p.bin, "pg_isready"), "-q", "-h", folder, "-p", port).Run() == nil {
 			return p.url(folder, port, database)
