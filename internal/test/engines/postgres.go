@@ -332,7 +332,7 @@ func (p *Postgres) NewDatabase(tb testing.TB) string {
 // NewPgBouncer starts a PgBouncer, a pooler of connections, in front of the server
 // and returns a connection string for the superuser and the named database through
 // it. The mode is PgBouncer's pool_mode, "transaction" or "session". It ends with
-// the server. NewPgBouncer skips the test if PgBouncer is not installed.
+// the test. NewPgBouncer skips the test if PgBouncer is not installed.
 func (p *Postgres) NewPgBouncer(tb testing.TB, mode, database string) string {
 	tb.Helper()
 	program, err := exec.LookPath("pgbouncer")
@@ -360,36 +360,56 @@ default_pool_size = 10
 	if p.owner.switched {
 		check(tb, os.Chown(folder, int(p.owner.uid), int(p.owner.gid)))
 	}
-	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	said := filepath.Join(folder, port+".log")
+	log, err := os.OpenFile(said, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	check(tb, err)
-	defer log.Close()
-	pooler := p.command(program, config)
-	pooler.Dir = folder // where the janitor looks for it
-	pooler.Stdout, pooler.Stderr = log, log
-	check(tb, pooler.Start())
-	ended := make(chan struct{})
-	go func() {
+	start := func() (*exec.Cmd, error) {
+		pooler := p.command(program, config)
+		pooler.Dir = folder // where the janitor looks for it
+		pooler.Stdout, pooler.Stderr = log, log
+		return pooler, pooler.Start()
+	}
+	var ready atomic.Bool
+	stop, ended := make(chan struct{}), make(chan struct{})
+	pooler, err := start()
+	check(tb, err)
+	go func() { // starts it again if it ends, as a service manager does: it may when its server is killed
 		defer close(ended)
-		_ = pooler.Wait()
-	}()
-	tb.Cleanup(func() {
-		select {
-		case <-ended: // before the server: what the test saw may be the end of PgBouncer
-			tb.Errorf("PgBouncer has ended by itself (%s): %s", pooler.ProcessState, p.lastLog())
-		default:
+		defer log.Close()
+		for {
+			died := make(chan struct{})
+			go func() { _ = pooler.Wait(); close(died) }()
+			select {
+			case <-stop:
+				_ = pooler.Process.Kill()
+				<-died
+				return
+			case <-died:
+			}
+			tb.Logf("PgBouncer has ended by itself (%s): %s", pooler.ProcessState, lastOf(said))
+			if !ready.Load() {
+				return
+			}
+			time.Sleep(20 * time.Millisecond) // or one that cannot run would keep a processor busy
+			if pooler, err = start(); err != nil {
+				tb.Errorf("starting PgBouncer again: %v", err)
+				return
+			}
 		}
-	})
+	}()
+	tb.Cleanup(func() { close(stop); <-ended })
 	for deadline := time.Now().Add(time.Minute); ; {
 		if p.command(filepath.Join(p.bin, "pg_isready"), "-q", "-h", folder, "-p", port).Run() == nil {
+			ready.Store(true)
 			return p.url(folder, port, database)
 		}
 		select {
 		case <-ended:
-			tb.Fatalf("PgBouncer did not start: %s", p.lastLog())
+			tb.Fatalf("PgBouncer did not start: %s", lastOf(said))
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			tb.Fatalf("PgBouncer is not ready after a minute: %s", p.lastLog())
+			tb.Fatalf("PgBouncer is not ready after a minute: %s", lastOf(said))
 		}
 	}
 }
@@ -402,8 +422,11 @@ func (p *Postgres) data() string { return filepath.Join(p.folder, "data") }
 
 func (p *Postgres) log() string { return filepath.Join(p.folder, "log") }
 
-func (p *Postgres) lastLog() string {
-	content, _ := os.ReadFile(p.log())
+func (p *Postgres) lastLog() string { return lastOf(p.log()) }
+
+// lastOf returns the end of a log.
+func lastOf(log string) string {
+	content, _ := os.ReadFile(log)
 	return strings.TrimSpace(string(content[max(0, len(content)-2000):]))
 }
 
