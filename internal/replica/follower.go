@@ -75,6 +75,7 @@ type Follower struct {
 	running  map[keystore.Scope]*running
 	emptied  map[keystore.Scope]bool // found without records while a complete read goes on
 	fullRead time.Time               // when the latest complete read began
+	fullTook time.Duration
 	fullDue  time.Time
 	failing  bool        // the latest read of all scopes failed
 	partly   atomic.Bool // meanwhile reads of single scopes succeed
@@ -105,6 +106,7 @@ func Follow(family *Family, store keystore.KeyStore, prefixes []string, maxStale
 		maxStale: maxStale,
 		waiting:  waiting,
 		on:       on,
+		fullTook: fullInterval, // so that the pause after the first read is as long as that read
 		ended:    ctx,
 		stop:     stop,
 		wake:     make(chan struct{}, 1),
@@ -308,7 +310,9 @@ func (f *Follower) endAll(a answer) {
 	}
 	ended := time.Now()
 	interval, took := f.interval(), ended.Sub(a.began)
-	f.fullRead, f.fullDue = a.began, later(a.began.Add(interval-jitter.N(interval/10)), ended.Add(min(took, interval)))
+	pause := min(took, f.fullTook, interval) // of two reads, since a single one that hung must not delay the next change
+	f.fullTook = took
+	f.fullRead, f.fullDue = a.began, later(a.began.Add(interval-jitter.N(interval/10)), ended.Add(pause))
 	if a.err != nil {
 		next := *prev
 		next.full.failed, next.full.err = a.began, a.err
@@ -324,7 +328,7 @@ func (f *Follower) endAll(a answer) {
 			j.demand.finish(nil)
 		}
 		f.mu.Lock()
-		f.all.retry, f.all.due = 0, ended.Add(min(took, interval))
+		f.all.retry, f.all.due = 0, ended.Add(pause)
 		f.sweep = nil
 		f.mu.Unlock()
 		f.partly.Store(false)
