@@ -82,7 +82,7 @@ var mayImport = map[string][]string{
 	"keystore/etcd/etcdtest":     {},
 	"keystore/kubernetes":        {"keystore"},
 	"dataplane/serviceaccount":   {"dataplane", "internal/expiry", "internal/limit", "token"},
-	"grpcauth":                   {"audit", "internal/caller", "internal/offer", "dataplane", "zone", "token"},
+	"grpcauth":                   {"audit", "internal/caller", "internal/keyfile", "internal/offer", "dataplane", "zone", "token"},
 	"grpcauth/xdsauth":           {"grpcauth", "internal/offer", "dataplane", "zone", "token"},
 	"grpcauth/internal/loopback": {},
 	"metrics/prommetrics":        {"metrics", "observe"},

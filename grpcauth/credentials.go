@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/meshpass/meshpass/internal/keyfile"
 	"github.com/meshpass/meshpass/token"
 )
 
@@ -23,9 +23,9 @@ import (
 // with the next call or stream. The file need not exist yet. Without TLS grpc
 // refuses to use the credentials; see [WithInsecureTransport].
 //
-// A call fails with codes.Unavailable if the file cannot be read or is empty, since a
-// process may be writing it. A retry reads the file again; to enable retries, list the
-// code in the retryPolicy of the service config. A call fails with
+// A call fails with codes.Unavailable if the file cannot be read, is not a regular file or
+// is empty, since a process may be writing it. A retry reads the file again; to enable
+// retries, list the code in the retryPolicy of the service config. A call fails with
 // codes.Unauthenticated, which asking again does not cure, if the content of the file
 // cannot be a token: it is UTF-16, has more than token.MaxSize bytes and 1 KiB of white
 // space, or has characters other than visible ASCII.
@@ -128,12 +128,7 @@ var errNoToken = errors.New("the content is not a token")
 const maxWhiteSpace = 1024
 
 func readToken(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, token.MaxSize+maxWhiteSpace+1))
+	text, err := keyfile.Read(path, token.MaxSize+maxWhiteSpace)
 	if err != nil {
 		return "", err
 	}

@@ -98,7 +98,7 @@ func TestACallWithoutATokenInTheFileFailsAsUnavailableOnlyIfAskingAgainMayHelp(t
 		code       codes.Code
 	}{
 		"there is no file":         {filepath.Join(folder, "absent"), "no such file", codes.Unavailable},
-		"it is a folder":           {folder, "is a directory", codes.Unavailable},
+		"it is a folder":           {folder, "is not a regular file", codes.Unavailable},
 		"it is empty":              {tokenFile(t, ""), "empty", codes.Unavailable},
 		"it is white space":        {tokenFile(t, " \n\n"), "empty", codes.Unavailable},
 		"it has more than a token": {tokenFile(t, strings.Repeat("a", token.MaxSize+1)), "8193 bytes", codes.Unauthenticated},

@@ -1,5 +1,5 @@
-// Package keyfile reads files of public keys, and knows a key that stands where the path
-// of such a file belongs.
+// Package keyfile reads files of public keys and of tokens, and knows a key that stands
+// where the path of such a file belongs.
 package keyfile
 
 import (
