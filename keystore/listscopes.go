@@ -30,7 +30,8 @@ type ScopeLister interface {
 // EachScope takes what [ScopeLister] ListScopes has found in one scope: the records that
 // List of the scope returns, sorted by name, and those that its [UnreadableError] names. It
 // is one consistent view of the scope. The slice and the Data of its records belong to the
-// store: EachScope must not change them, nor keep them after it has returned.
+// store: EachScope must not change them, nor keep them after it has returned. It must not
+// call the store either, which may hold its only connection meanwhile.
 type EachScope func(scope Scope, records []Record, unreadable []*Error) error
 
 // ListScopes lists all scopes of any store: by its own ListScopes if it is a [ScopeLister],
