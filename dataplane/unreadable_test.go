@@ -107,6 +107,44 @@ func TestValidatorCannotTellTheTokensOfAMeshWhoseListCannotBeRead(t *testing.T) 
 	}
 }
 
+// Nobody has announced that a record cannot be read, or an outage came first: what is known
+// is as old as the last read that could tell.
+func TestSessionEndsWithinItsLimitAfterTheLastReadThatKnewAllItsRecords(t *testing.T) {
+	for name, record := range map[string]revocation.Ref{
+		"the mesh's own list": revocation.Dataplane("default"),
+		"the global list":     revocation.DataplaneGlobal("default"),
+		"its cutoffs":         {Scope: "default", Name: revocation.DataplaneCutoffs("default").Name},
+		"its key":             {Scope: "default", Name: keyRecord("default", 1)},
+	} {
+		for happened, happen := range map[string]func(*following, *storetest.Spoilt){
+			"unannounced": func(f *following, _ *storetest.Spoilt) { f.pass(silentWatchFound) },
+			"after an outage": func(f *following, spoilt *storetest.Spoilt) {
+				f.store.setList(failing)
+				f.pass(50 * time.Second)
+				f.store.setList(spoilt.List)
+			},
+		} {
+			t.Run(name+", "+happened, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, spoilt, good, _ := newSpoilt(t)
+					if record.Name != keyRecord("default", 1) {
+						putRecord(t, f.store.Memory, record.Scope, record.Name, nil)
+					}
+					f.start(dataplane.WithSessionMaxStale(time.Minute))
+					session, began := f.session(good), time.Now()
+					spoilt.Spoil(record.Scope, record.Name, errDenied)
+					happen(f, spoilt)
+					f.pass(time.Minute - time.Since(began))
+					f.cannotTell(good)
+					assertOpen(t, session)
+					f.pass(sessionCheck)
+					assertEnded(t, session, token.ErrUnavailable)
+				})
+			})
+		}
+	}
+}
+
 func TestValidatorCannotTellTheTokensOfAMeshWhoseListDoesNotSayItsMesh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, spoilt, inDefault, _ := newSpoilt(t)

@@ -49,7 +49,7 @@ type list struct {
 	ids     *revocation.List
 	cutoffs *revocation.Cutoffs
 	err     error
-	since   time.Time // of the first err, on the monotonic clock
+	since   time.Time // it may be as err says; on the monotonic clock
 }
 
 // read parses the data of the record, whose earlier version was before.
@@ -90,8 +90,9 @@ func (l *list) missingFrom(later *list, floor time.Time) (all, below int) {
 
 // parse parses the records of a scope. It reuses the unchanged parts of prev, so
 // that keys keep their pointers and no record is parsed twice. If nothing has
-// changed, it returns prev.
-func (f *Family) parse(scope keystore.Scope, in found, prev *content, now time.Time) *content {
+// changed, it returns prev. A record that cannot be read any more is unreadable since
+// prev was last confirmed.
+func (f *Family) parse(scope keystore.Scope, in found, prev *content, confirmed time.Time) *content {
 	var reasons []string
 	for _, err := range in.unreadable {
 		reasons = append(reasons, err.Error())
@@ -105,19 +106,19 @@ func (f *Family) parse(scope keystore.Scope, in found, prev *content, now time.T
 	keys := found{records: make([]keystore.Record, 0, len(in.records))}
 	for _, r := range in.records {
 		if id, ok := f.listID(r.Name); ok {
-			next.addList(f.Kind, scope, id, r, nil, prev, now)
+			next.addList(f.Kind, scope, id, r, nil, prev, confirmed)
 		} else {
 			keys.records = append(keys.records, r)
 		}
 	}
 	for _, err := range in.unreadable {
 		if id, ok := f.listID(err.Name); ok {
-			next.addList(f.Kind, scope, id, keystore.Record{Scope: err.Scope, Name: err.Name}, err, prev, now)
+			next.addList(f.Kind, scope, id, keystore.Record{Scope: err.Scope, Name: err.Name}, err, prev, confirmed)
 		} else {
 			keys.unreadable = append(keys.unreadable, err)
 		}
 	}
-	f.parseKeys(scope, keys, prev, next, now)
+	f.parseKeys(scope, keys, prev, next, confirmed)
 	return next
 }
 
@@ -156,7 +157,7 @@ func (f *Family) listID(name string) (listID, bool) {
 
 // addList adds the list in a record, which the store could not read if unreadable is not
 // nil.
-func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r keystore.Record, unreadable error, prev *content, now time.Time) {
+func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r keystore.Record, unreadable error, prev *content, confirmed time.Time) {
 	lists, before := c.lists, prev.lists[id]
 	if r.Scope != scope || scope != keystore.Global && id.owner != scope {
 		if !errors.Is(unreadable, keystore.ErrScopeUnknown) {
@@ -170,7 +171,7 @@ func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r ke
 	}
 	l := before
 	if l == nil || unreadable != nil || !r.Unchanged(l.record) {
-		l = &list{record: r.WithoutData(), err: unreadable, since: now}
+		l = &list{record: r.WithoutData(), err: unreadable, since: confirmed}
 		if unreadable == nil {
 			l.read(kind, id, r.Data, idsOf(before))
 		}
@@ -195,7 +196,7 @@ func (c *content) addList(kind token.Kind, scope keystore.Scope, id listID, r ke
 	}
 }
 
-func (f *Family) parseKeys(scope keystore.Scope, in found, prev, next *content, now time.Time) {
+func (f *Family) parseKeys(scope keystore.Scope, in found, prev, next *content, confirmed time.Time) {
 	series, ok := f.Keys(scope)
 	if !ok {
 		for _, r := range in.records {
@@ -214,7 +215,7 @@ func (f *Family) parseKeys(scope keystore.Scope, in found, prev, next *content, 
 		kid := key.Serial.KeyID()
 		since, ok := prev.unreadable[kid]
 		if !ok {
-			since = now
+			since = confirmed
 		}
 		if next.unreadable == nil {
 			next.unreadable = make(map[string]time.Time)

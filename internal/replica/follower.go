@@ -491,7 +491,7 @@ func (f *Follower) endScope(a answer) {
 		f.mu.Unlock()
 	case current.full.confirmed.After(a.began): // a complete read has overtaken this one
 	case len(a.found.records)+len(a.found.unreadable) > 0:
-		next := f.family.parse(scope, a.found, prev, a.began)
+		next := f.family.parse(scope, a.found, prev, current.confirmed(scope, a.began))
 		if next == prev {
 			f.publish(current.withReading(scope, confirmed))
 			break
@@ -586,10 +586,11 @@ func (f *Follower) readAll(ctx context.Context, progressed func()) (parts []part
 		}
 		seen[scope] = true
 		var prev *content
+		confirmed := began
 		if s := f.current.Load(); s != nil {
-			prev = s.scopes.get(scope)
+			prev, confirmed = s.scopes.get(scope), s.confirmed(scope, began)
 		}
-		parts = append(parts, part{scope, f.family.parse(scope, in, prev, began)})
+		parts = append(parts, part{scope, f.family.parse(scope, in, prev, confirmed)})
 		progressed()
 		return ctx.Err()
 	}

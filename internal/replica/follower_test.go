@@ -471,26 +471,34 @@ func TestAFamilyOfOneScopeIsThereWhileItHasRecords(t *testing.T) {
 	})
 }
 
-func TestARecordIsUnreadableSinceTheReadBeganThatCouldNotReadIt(t *testing.T) {
+func TestARecordIsUnreadableSinceTheReadBeganThatKnewItLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newScript(holding("a", "dataplane-token-signing-key-a-1", "damaged"))
 		store.answers(takes(map[keystore.Scope]time.Duration{keystore.AllScopes: 3 * time.Second, "b": 200 * ms}))
-		began := time.Now()
+		first := time.Now()
 		f := follows(t, dataplanes, store, time.Hour)
 		f.pass(5 * time.Second)
-		assert.Equal(t, began, f.State().scopes.get("a").unreadable["1"])
-		store.put(holding("b", "dataplane-token-signing-key-b-1", "damaged"))
-		began = time.Now()
+		assert.Equal(t, first, f.State().scopes.get("a").unreadable["1"], "it was not read before")
+		damaged := holding("b", "dataplane-token-signing-key-b-1", "damaged")
+		store.put(damaged)
 		f.announce("b")
 		f.pass(time.Second)
-		assert.Equal(t, began, f.State().scopes.get("b").unreadable["1"])
+		assert.Equal(t, first, f.State().scopes.get("b").unreadable["1"], "it was not there then")
 
-		f.pass(time.Second)
 		store.put(holding("b", listOfB, "x"))
 		f.announce(keystore.AllScopes)
 		f.pass(5 * time.Second)
 		assert.Len(t, f.State().scopes.get("b").lists, 1)
-		assert.Equal(t, began, f.State().scopes.get("b").unreadable["1"], "as before")
+		assert.Equal(t, first, f.State().scopes.get("b").unreadable["1"], "as before")
+
+		store.drop(damaged.Scope, damaged.Name)
+		f.announce("b")
+		second := time.Now()
+		f.pass(5 * time.Second)
+		store.put(damaged)
+		f.announce(keystore.AllScopes)
+		f.pass(5 * time.Second)
+		assert.Equal(t, second, f.State().scopes.get("b").unreadable["1"], "the latest read of the mesh alone")
 	})
 }
 

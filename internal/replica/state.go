@@ -61,6 +61,15 @@ func (s *State) own(scope keystore.Scope) reading {
 	return reading{}
 }
 
+// confirmed returns when the store last confirmed the state of a scope, or the given time
+// if it never has.
+func (s *State) confirmed(scope keystore.Scope, never time.Time) time.Time {
+	if r := s.full.merge(s.own(scope)); !r.confirmed.IsZero() {
+		return r.confirmed
+	}
+	return never
+}
+
 // Key returns the key with a kid for the tokens of a scope. The error matches
 // signing.ErrNoKey if there is no such key, or says why the key cannot be used.
 func (s *State) Key(scope keystore.Scope, kid string) (*signing.PublicKey, error) {
