@@ -170,7 +170,7 @@ func (r CutoffsRef) remove(ctx context.Context, store keystore.KeyStore, c Cutof
 // was lower. It writes, retries and fails as [CutoffsRef.Add] does, for moments at any
 // time. It is no audit event.
 func (r CutoffsRef) Keep(ctx context.Context, store keystore.KeyStore, others *Cutoffs) (added []Cutoff, lower bool, err error) {
-	_, err = edit(ctx, store, Ref(r), len(others.All()) > 0 || !others.Floor().IsZero(), func(data []byte) ([]byte, bool, error) {
+	_, err = edit(ctx, store, Ref(r), true, func(data []byte) ([]byte, bool, error) {
 		present, err := ParseCutoffs(r.kind(), data)
 		if err != nil {
 			return nil, false, err

@@ -123,6 +123,9 @@ func TestNamesOfListsAreParsedStrictly(t *testing.T) {
 	kind, mesh, _ := revocation.ParseName("dataplane-token-revocations-a-b")
 	assert.Equal(t, token.KindDataplane, kind)
 	assert.Equal(t, "a-b", mesh)
+	kind, mesh, _ = revocation.ParseName("zone-token-revocations")
+	assert.Equal(t, token.KindZone, kind)
+	assert.Empty(t, mesh)
 	assert.Equal(t, "dataplane-token-revocations-", revocation.NamePrefix(token.KindDataplane))
 	assert.Equal(t, "zone-token-revocations", revocation.NamePrefix(token.KindZone))
 }
@@ -173,14 +176,6 @@ func TestAWriterThatAlwaysLosesTriesAgainFortyTimesASecond(t *testing.T) {
 
 func TestMakeDataplaneGlobalPassesOnWhatTheStoreRefuses(t *testing.T) {
 	failure := errors.New("connection refused")
-	nth := func(n int) func() error {
-		return func() error {
-			if n--; n == 0 {
-				return failure
-			}
-			return nil
-		}
-	}
 	for _, ids := range [][]string{nil, {"a"}} {
 		for _, c := range []struct {
 			verb string
@@ -197,11 +192,11 @@ func TestMakeDataplaneGlobalPassesOnWhatTheStoreRefuses(t *testing.T) {
 			store := interrupted{KeyStore: memory}
 			switch c.verb {
 			case "get":
-				store.beforeGet = nth(c.n)
+				store.beforeGet = nth(c.n, always(failure))
 			case "create":
-				store.beforeCreate = nth(c.n)
+				store.beforeCreate = nth(c.n, always(failure))
 			case "update":
-				store.beforeUpdate = nth(c.n)
+				store.beforeUpdate = nth(c.n, always(failure))
 			}
 			require.ErrorIs(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"), failure, "%v, %s %d", ids, c.verb, c.n)
 			if c.verb == "create" {

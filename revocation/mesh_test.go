@@ -92,6 +92,7 @@ func TestDataplaneGlobalListStartsWithTheIDsOfTheMeshAndIsMadeOnce(t *testing.T)
 	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "empty"))
 	_, global := listsOf(t, store, "empty")
 	assert.Equal(t, []string{}, global, "a list without ids is there too")
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "empty"), "it is made once")
 
 	require.NoError(t, revocation.AddDataplane(t.Context(), store, "default", "a", "b"))
 	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), store, "default"))
@@ -251,4 +252,68 @@ func TestDataplaneListOfAFlatStoreIsTheOneThatExists(t *testing.T) {
 	require.NoError(t, revocation.RemoveDataplane(t.Context(), store, "other", "b"))
 	_, global = listsOf(t, store, "other")
 	assert.Equal(t, []string{}, global)
+}
+
+func TestDataplaneListsAreEachReadAndWrittenOnceAndAFailureOfEitherIsAnError(t *testing.T) {
+	failure := errors.New("connection refused")
+	own, global := `"dataplane-token-revocations-default" in scope "default": `, `"dataplane-token-revocations-default" in the global scope: `
+	var list *revocation.List
+	for name, c := range map[string]struct {
+		do            func(ctx context.Context, store keystore.KeyStore) error
+		first, second string
+		event         string
+	}{
+		"add": {func(ctx context.Context, store keystore.KeyStore) error {
+			return revocation.AddDataplane(ctx, store, "default", "b")
+		}, "adding to revocation list " + global, "adding to revocation list " + own, "action=revoke"},
+		"remove": {func(ctx context.Context, store keystore.KeyStore) error {
+			return revocation.RemoveDataplane(ctx, store, "default", "a")
+		}, "removing from revocation list " + own, "removing from revocation list " + global, "action=restore"},
+		"load": {func(ctx context.Context, store keystore.KeyStore) (err error) {
+			list, err = revocation.LoadDataplane(ctx, store, "default")
+			return err
+		}, "loading revocation list " + own, "loading revocation list " + global, ""},
+	} {
+		for _, verb := range []string{"get", "update"} {
+			for n := 1; n <= 3; n++ {
+				memory := keystore.NewMemory()
+				require.NoError(t, revocation.AddDataplane(t.Context(), memory, "default", "a"))
+				require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), memory, "default"))
+				store := interrupted{KeyStore: memory}
+				if verb == "get" {
+					store.beforeGet = nth(n, always(failure))
+				} else {
+					store.beforeUpdate = nth(n, always(failure))
+				}
+				var log logtest.Buffer
+				err := c.do(audit.WithLogger(t.Context(), log.Logger()), store)
+				if n == 3 || name == "load" && verb == "update" {
+					require.NoError(t, err, "%s: no %s fails", name, verb)
+					continue
+				}
+				require.ErrorIs(t, err, failure, "%s: %s %d fails", name, verb, n)
+				assert.ErrorContains(t, err, []string{c.first, c.second}[n-1])
+				if c.event != "" {
+					assert.Equal(t, 1, log.Count("audit: not done", c.event, "mesh=default", "connection refused"))
+				}
+			}
+		}
+	}
+	assert.Equal(t, []string{"a"}, list.IDs())
+}
+
+func TestDataplaneListWhoseNameIsTakenByNoneOfTheMeshIsAnError(t *testing.T) {
+	store := interrupted{KeyStore: keystore.NewMemory(), beforeCreate: always(keystore.ErrNameTaken)}
+	assert.ErrorIs(t, revocation.AddDataplane(t.Context(), store, "default", "a"), keystore.ErrNameTaken)
+}
+
+func TestDataplaneGlobalListThatIsDeletedWhileItIsMadeIsMadeAgain(t *testing.T) {
+	memory, global := keystore.NewMemory(), revocation.DataplaneGlobal("default")
+	require.NoError(t, revocation.AddDataplane(t.Context(), memory, "default", "a"))
+	made := interrupted{KeyStore: memory, beforeGet: nth(3, func() error { // after it was made
+		require.Equal(t, "a", string(get(t, memory, global).Data))
+		return memory.Delete(t.Context(), global.Scope, global.Name)
+	})}
+	require.NoError(t, revocation.MakeDataplaneGlobal(t.Context(), made, "default"))
+	assert.Equal(t, "a", string(get(t, memory, global).Data))
 }

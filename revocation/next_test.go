@@ -105,6 +105,8 @@ func TestListGrowsByWhatIsAppended(t *testing.T) {
 		require.NoError(t, err)
 		if added := next.Since(list); added.Len() > 1 {
 			t.Fatalf("step %d: %d ids were added", i, added.Len())
+		} else {
+			require.Empty(t, added.Problems(), "those are of the whole list")
 		}
 		assertSince(t, list, next)
 		assert.Zero(t, list.MissingBefore(time.Now().AddDate(5000, 0, 0), next))

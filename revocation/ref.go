@@ -167,18 +167,15 @@ func withoutIDs(data []byte, ids []string) ([]byte, bool, error) {
 	for _, id := range ids {
 		add(removed, id)
 	}
-	data, left := rewrite(data, removed, nil)
+	data, _ = rewrite(data, removed, nil)
 	if list.malformed == 0 {
 		return data, true, nil
 	}
 	// What is left may have no id, so that no token could be validated, or an item of
 	// another form, which revokes the id all the same.
-	if left.Len() == 0 && len(data) > 0 {
-		return nil, false, fmt.Errorf("%w: only malformed items would be left: %w", ErrUnreadable, list.problems[0])
-	}
 	after, err := Parse(data)
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("what would be left: %w", err)
 	}
 	if at := slices.IndexFunc(ids, after.Contains); at >= 0 {
 		return nil, false, fmt.Errorf("%w: %s is inside of an item: %w", ErrUnreadable, excerpt(ids[at]), list.problems[0])

@@ -72,6 +72,16 @@ func once(f func()) func() error {
 	return func() error { o.Do(f); return nil }
 }
 
+// nth returns a function that calls f the nth time and otherwise does nothing.
+func nth(n int, f func() error) func() error {
+	return func() error {
+		if n--; n == 0 {
+			return f()
+		}
+		return nil
+	}
+}
+
 func always(err error) func() error { return func() error { return err } }
 
 func TestRefIsWhereKumaKeepsTheList(t *testing.T) {
@@ -292,11 +302,21 @@ func TestEditDoesNotOverwriteAnUnreadableList(t *testing.T) {
 
 func TestRemoveOfTheLastIDDoesNotLeaveAnUnreadableList(t *testing.T) {
 	store, ref := keystore.NewMemory(), revocation.Zone()
-	put(t, store, ref, "a,é")
-	err := ref.Remove(t.Context(), store, "a")
-	assert.ErrorIs(t, err, revocation.ErrUnreadable)
-	assert.ErrorContains(t, err, `"é" holds U+00E9`)
-	assert.Equal(t, "a,é", string(get(t, store, ref).Data))
+	for item, says := range map[string]string{"é": `"é" holds U+00E9`, "\x00": `"\x00" holds U+0000`} {
+		put(t, store, ref, "a,"+item)
+		err := ref.Remove(t.Context(), store, "a")
+		assert.ErrorIs(t, err, revocation.ErrUnreadable)
+		assert.ErrorContains(t, err, "what would be left: ")
+		assert.ErrorContains(t, err, says)
+		assert.Equal(t, "a,"+item, string(get(t, store, ref).Data))
+	}
+
+	ids := strings.Repeat("id;", 100) + "id" // too long for an id
+	put(t, store, ref, "a,"+ids)
+	require.NoError(t, ref.Remove(t.Context(), store, "a"))
+	list, err := ref.Load(t.Context(), store)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"id"}, list.IDs(), "what is left revokes")
 }
 
 func TestEditPassesOnWhatTheStoreRefuses(t *testing.T) {
