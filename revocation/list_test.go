@@ -428,6 +428,7 @@ func TestListTakesAtMost24BytesForAUUID(t *testing.T) {
 		"a million":                          millionUUIDs(),
 		"each three times":                   bytes.Join([][]byte{ids, ids, ids}, []byte("\n")),
 		"one of ten twice":                   slices.Concat(ids, []byte(","), firstUUIDs(n/10)),
+		"one of six twice":                   slices.Concat(ids, []byte(","), firstUUIDs(n/6)),
 		"one of them as often as all others": slices.Concat(ids, bytes.Repeat([]byte(","+someUUID), n)),
 	} {
 		t.Run(name, func(t *testing.T) {

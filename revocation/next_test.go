@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,8 @@ func TestListGrowsByWhatIsAppended(t *testing.T) {
 			id = fmt.Sprintf("id-%d", i)
 		case 5:
 			id = string(data[len(data)-36:]) // a repeated one, or a part of two
+		case 6:
+			id = "id-3" // a repeated one
 		case 7:
 			id = "é"
 		}
@@ -109,6 +112,7 @@ func TestListGrowsByWhatIsAppended(t *testing.T) {
 			require.Empty(t, added.Problems(), "those are of the whole list")
 		}
 		assertSince(t, list, next)
+		require.Len(t, slices.Compact(next.IDs()), next.Len(), "each id counts once")
 		assert.Zero(t, list.MissingBefore(time.Now().AddDate(5000, 0, 0), next))
 		list = next
 	}

@@ -187,6 +187,7 @@ func TestClaimsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
 		"a tag holds a number":        {claims(`,"Tags":{"a":["1",2]}`), `claim Tags: tag "a": '2'`},
 		"a tag holds null":            {claims(`,"Tags":{"a":[null]}`), `claim Tags: tag "a": 'n'`},
 		"a tag list without an end":   {claims(`,"Tags":{"a":["1"`), `claim Tags: tag "a": '}'`},
+		"a tag with half a pair":      {claims(`,"Tags":{"a":["\ud800]}`), `claim Tags: tag "a": half of a surrogate pair`},
 		"Scope is a string":           {`{"Zone":"z","Scope":"cp"}`, `claim Scope: '"'`},
 		"Scope holds null":            {`{"Zone":"z","Scope":[null]}`, `claim Scope: 'n'`},
 		"Scope is an object":          {`{"Zone":"z","Scope":{}}`, `claim Scope: '{'`},

@@ -207,14 +207,17 @@ func TestEncodeRefusesASignatureThatIsEmptyOrTooLong(t *testing.T) {
 }
 
 func TestEncodeMakesTheLargestToken(t *testing.T) {
-	sign := func([]byte) ([]byte, error) { return make([]byte, 256), nil }
+	signed := 0
+	sign := func([]byte) ([]byte, error) { signed++; return make([]byte, 256), nil }
 	claims := referenceClaims()
 	var largest string
 	for n := 5500; ; n++ {
 		claims.Dataplane.Name = strings.Repeat("n", n)
+		before := signed
 		raw, err := token.Encode("1", claims, sign)
 		if err != nil {
 			require.ErrorIs(t, err, token.ErrNotIssuable)
+			require.Equal(t, before, signed, "one that is too large is not signed")
 			break
 		}
 		largest = raw

@@ -101,6 +101,10 @@ func TestTypMayHaveThePrefixOfAMediaType(t *testing.T) {
 			assert.Equal(t, good, err == nil, "%q, want %q", typ, want)
 		}
 	}
+	for _, rest := range []string{"a/b", "/b", "a/"} {
+		assert.Error(t, token.Header{Type: "application/" + rest}.CheckType(token.Demands{Type: rest}), "%q is the short form of no other", rest)
+		assert.Error(t, token.Header{Type: rest}.CheckType(token.Demands{Type: "application/" + rest}), rest)
+	}
 	assert.NoError(t, token.Header{Type: "a"}.CheckType(token.Demands{Type: "application/a"}))
 	assert.NoError(t, token.Header{Type: "application/a"}.CheckType(token.Demands{Type: "a"}))
 	assert.ErrorContains(t, token.Header{}.CheckType(token.Demands{Type: "at+jwt"}), `typ is missing, want "at+jwt"`)
@@ -122,6 +126,7 @@ func TestPlainTextTellsUTF16AndUTF32FromWhatIsNeither(t *testing.T) {
 	for _, wide := range []string{
 		"\xfe\xff", "\xff\xfe", "\xff\xfea\x00", "\xfe\xff\x00a", "\xff\xfe\x00\x00", "\x00\x00\xfe\xff", // marks
 		"a\x00b\x00", "\x00a\x00b", "a\x00\x00\x00", "\x00\x00\x00a", "a\x00\x00\x00b\x00\x00\x00", "\x00\x00a\x00",
+		"\x00abc", // the second is U+6263
 	} {
 		_, err := token.PlainText([]byte(wide))
 		assert.ErrorIs(t, err, token.ErrEncoding, "%q", wide)
