@@ -227,7 +227,7 @@ func TestALogOfARefusalSaysWhatIsKnownOfTheToken(t *testing.T) {
 		f.start(dataplane.WithUnrevocableTokens())
 		expired := signPayload(t, testKey(0), "1", `{"Mesh":"default","jti":"`+someID+`","exp":1}`)
 		f.refuses(expired, token.ErrExpired)
-		assert.Equal(t, 1, f.log.Count("level=INFO", `msg="token refused"`, "kind=dataplane", "mesh=default ", "kid=1 ", "jti="+someID))
+		assert.Equal(t, 1, f.log.Count("level=INFO ", `msg="token refused"`, "kind=dataplane", "mesh=default ", "kid=1 ", "jti="+someID))
 		assert.Zero(t, f.log.Count("zone="))
 		f.log.Reset()
 
@@ -248,15 +248,15 @@ func TestALogOfARefusalSaysWhatIsKnownOfTheToken(t *testing.T) {
 		f.store.setList(hanging)
 		unknown := f.withSerial("7", 1)
 		f.cannotTell(unknown)
-		assert.Equal(t, 1, f.log.Count("level=WARN", "token could not be checked"))
+		assert.Equal(t, 1, f.log.Count("level=WARN ", "token could not be checked"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := f.validator.Validate(ctx, "default", unknown)
 		assert.ErrorIs(t, err, token.ErrUnavailable)
-		assert.Equal(t, 1, f.log.Count("level=INFO", "token could not be checked"), "the peer has gone")
+		assert.Equal(t, 1, f.log.Count("level=INFO ", "token could not be checked"), "the peer has gone")
 		require.NoError(t, f.validator.Close())
 		assert.ErrorIs(t, f.check(unknown), token.ErrClosed)
-		assert.Equal(t, 2, f.log.Count("level=INFO", "token could not be checked"), "nothing is wrong")
+		assert.Equal(t, 2, f.log.Count("level=INFO ", "token could not be checked"), "nothing is wrong")
 	})
 }
 

@@ -143,7 +143,7 @@ func (v *Validator) tell(ctx context.Context, fork Fork, latest *lineage) {
 	if v.config.onFork != nil && (t.signer.source == nil || !v.storeKeys) {
 		// A thief must not end it by going away, nor a store that hangs keep the caller for ever.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forkTimeout)
-		context.AfterFunc(ctx, cancel) // and not earlier: the function may leave work to a goroutine
+		_ = cancel // only the time ends it: the function may leave work to a goroutine
 		v.config.onFork(ctx, fork)
 	}
 }

@@ -138,14 +138,9 @@ func WithForkHandler(handler func(context.Context, Fork)) Option {
 	}
 }
 
-// WithSource adds a source of keys for the tokens of one scope.
+// WithSource adds a source of keys for the tokens of one scope, which is valid.
 func WithSource(scope keystore.Scope, source signing.Source) Option {
-	return func(c *Config) error {
-		if err := keystore.CheckScope(scope); err != nil {
-			return fmt.Errorf("WithSource: %w", err)
-		}
-		return c.addSource(scope, source)
-	}
+	return func(c *Config) error { return c.addSource(scope, source) }
 }
 
 // WithSourceForEveryScope adds a source of keys for the tokens of every scope.
@@ -153,14 +148,14 @@ func WithSourceForEveryScope(source signing.Source) Option {
 	return func(c *Config) error { return c.addSource(sources.EveryScope, source) }
 }
 
-// WithPublicKey configures a key for the tokens of one scope.
+// WithPublicKey configures a key for the tokens of one scope, which is valid.
 func WithPublicKey(scope keystore.Scope, kid string, key *signing.PublicKey) Option {
 	return func(c *Config) error {
 		source, err := fixed(kid, key)
 		if err != nil {
 			return err
 		}
-		if err := WithSource(scope, source)(c); err != nil {
+		if err := c.addSource(scope, source); err != nil {
 			return fmt.Errorf("public key %q: %w", kid, err)
 		}
 		return nil

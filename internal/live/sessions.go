@@ -77,10 +77,7 @@ func (s *sessions) bind(parent context.Context, t *Verified) (context.Context, c
 		ctx, end = context.WithCancelCause(parent)
 	}
 	x := &session{token: t, end: end}
-	if !s.add(x) {
-		end(token.ErrClosed)
-		return ctx, func() {}
-	}
+	s.add(x)
 	if err := t.recheck(); err != nil {
 		s.remove(x)
 		end(err)
@@ -94,11 +91,12 @@ func (x *session) stop() {
 	x.end(nil)
 }
 
-func (s *sessions) add(x *session) bool {
+// add adds a session to the indexes, unless the validator is closed: then recheck says so.
+func (s *sessions) add(x *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false
+		return
 	}
 	var early time.Duration
 	// At most half of the time left, so that a token that soon expires still gets a session.
@@ -123,7 +121,6 @@ func (s *sessions) add(x *session) bool {
 	x.join(sameKey, k.newest)
 	k.newest = x
 	k.count++
-	return true
 }
 
 // remove removes a session from all indexes. Removing it twice is no error.

@@ -408,6 +408,35 @@ func TestReadsSlowDownAfterSixteenFailuresInARow(t *testing.T) {
 	})
 }
 
+func TestALongReadThatEndsDuringThePauseAfterManyFailuresCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		names := []string{"long"}
+		var scopes []keystore.Scope
+		for i := range 40 {
+			names = append(names, fmt.Sprintf("m%03d", i))
+			scopes = append(scopes, keystore.Scope(names[i+1]))
+		}
+		f := follows(t, dataplanes, newScript(meshesOf(names...)...), time.Hour)
+		f.pass(time.Second)
+		f.store.answers(takes(map[keystore.Scope]time.Duration{"long": 810 * ms}))
+		f.store.drop("long", "dataplane-token-revocations-long")
+		f.mark()
+		f.announce("long")
+		waits := f.token(t.Context(), "m000")
+		waits.isAnswered(250*ms, nil)
+		f.store.answers(fails(scopes...))
+		f.announce(scopes...) // the seventeenth fails at 250 ms, and from then on one each 50 ms
+		f.pass(559 * ms)
+		assert.True(t, f.State().Has("long"))
+		f.pass(ms)
+		assert.False(t, f.State().Has("long"))
+		f.store.answers(nil)
+		f.announce("long")
+		f.pass(50 * ms)
+		assert.Len(t, f.timesOf("long"), 2, "it may be read again")
+	})
+}
+
 func TestTokensCauseAReadOfTheirMeshEachSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := follows(t, dataplanes, newScript(meshesOf("a", "b")...), time.Hour)
