@@ -263,21 +263,35 @@ func TestCacheSharesWhatNoCallerCanChange(t *testing.T) {
 }
 
 func TestCacheHitAllocatesNothing(t *testing.T) {
-	store := keystore.NewMemory()
-	putKey(t, store, "default", 1, testKey(0))
-	putRecord(t, store, "default", revocation.Dataplane("default").Name, []byte(otherID))
-	for name, validator := range map[string]dataplane.Validator{
-		"with a store":        newValidator(t, store, dataplane.WithMaxLifetime(2*time.Hour)),
-		"with a key besides":  newValidator(t, store, dataplane.WithPublicKey("default", "own", testKey(1).Public())),
-		"without a store":     newOfflineValidator(t, dataplane.WithPublicKey("default", "1", testKey(0).Public())),
-		"with a global key":   newOfflineValidator(t, dataplane.WithPublicKeyForEveryMesh("1", testKey(0).Public())),
-		"with one remembered": newValidator(t, store, dataplane.WithCache(1)),
+	for name, make := range map[string]func(t *testing.T, store keystore.KeyStore) dataplane.Validator{
+		"with a store": func(t *testing.T, store keystore.KeyStore) dataplane.Validator {
+			return newValidator(t, store, dataplane.WithMaxLifetime(2*time.Hour))
+		},
+		"with a key besides": func(t *testing.T, store keystore.KeyStore) dataplane.Validator {
+			return newValidator(t, store, dataplane.WithPublicKey("default", "own", testKey(1).Public()))
+		},
+		"without a store": func(t *testing.T, _ keystore.KeyStore) dataplane.Validator {
+			return newOfflineValidator(t, dataplane.WithPublicKey("default", "1", testKey(0).Public()))
+		},
+		"with a global key": func(t *testing.T, _ keystore.KeyStore) dataplane.Validator {
+			return newOfflineValidator(t, dataplane.WithPublicKeyForEveryMesh("1", testKey(0).Public()))
+		},
+		"with one remembered": func(t *testing.T, store keystore.KeyStore) dataplane.Validator {
+			return newValidator(t, store, dataplane.WithCache(1))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw := issue(t, newIssuer(t, store), "default", time.Hour)
-			ctx := t.Context()
-			require.NoError(t, check(t, validator, "default", raw))
-			assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = validator.Validate(ctx, "default", raw) }))
+			synctest.Test(t, func(t *testing.T) {
+				store := keystore.NewMemory()
+				putKey(t, store, "default", 1, testKey(0))
+				putRecord(t, store, "default", revocation.Dataplane("default").Name, []byte(otherID))
+				validator := make(t, store)
+				raw := issue(t, newIssuer(t, store), "default", time.Hour)
+				require.NoError(t, check(t, validator, "default", raw))
+				synctest.Wait() // what reads the store allocates too
+				ctx := t.Context()
+				assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = validator.Validate(ctx, "default", raw) }))
+			})
 		})
 	}
 }
@@ -397,28 +411,31 @@ func TestCacheDoesNotTakeATamperedTokenForTheOneItHolds(t *testing.T) {
 // TestCacheKeepsNoToken cannot see a copy, but that nothing points into the text which
 // was validated: neither what is remembered nor an open session.
 func TestCacheKeepsNoToken(t *testing.T) {
-	store := keystore.NewMemory()
-	putKey(t, store, "default", 1, testKey(0))
-	validator := newValidator(t, store)
-	issued, err := newIssuer(t, store).Issue(t.Context(), token.Dataplane{
-		Mesh: "default", Name: "dp-1", Tags: map[string][]string{"service": {"backend"}}}, time.Hour)
-	require.NoError(t, err)
-	text := []byte(issued.Token)
-	pointer := weak.Make(unsafe.SliceData(text))
-	verified, err := validator.Validate(t.Context(), "default", unsafe.String(unsafe.SliceData(text), len(text)))
-	require.NoError(t, err)
-	session, stop := verified.Bind(t.Context())
-	defer stop()
-	require.NotNil(t, pointer.Value())
-	runtime.KeepAlive(text)
+	synctest.Test(t, func(t *testing.T) {
+		store := keystore.NewMemory()
+		putKey(t, store, "default", 1, testKey(0))
+		validator := newValidator(t, store)
+		synctest.Wait() // what reads the store allocates too
+		issued, err := newIssuer(t, store).Issue(t.Context(), token.Dataplane{
+			Mesh: "default", Name: "dp-1", Tags: map[string][]string{"service": {"backend"}}}, time.Hour)
+		require.NoError(t, err)
+		text := []byte(issued.Token)
+		pointer := weak.Make(unsafe.SliceData(text))
+		verified, err := validator.Validate(t.Context(), "default", unsafe.String(unsafe.SliceData(text), len(text)))
+		require.NoError(t, err)
+		session, stop := verified.Bind(t.Context())
+		defer stop()
+		require.NotNil(t, pointer.Value())
+		runtime.KeepAlive(text)
 
-	text = nil
-	for range 3 {
-		runtime.GC()
-	}
-	assert.Nil(t, pointer.Value(), "something still holds the token's text")
-	assert.NoError(t, session.Err())
-	assert.True(t, isRemembered(t, validator, issued.Token))
+		text = nil
+		for range 3 {
+			runtime.GC()
+		}
+		assert.Nil(t, pointer.Value(), "something still holds the token's text")
+		assert.NoError(t, session.Err())
+		assert.True(t, isRemembered(t, validator, issued.Token))
+	})
 }
 
 func TestCacheServesManyGoroutinesWhileEverythingChanges(t *testing.T) {

@@ -562,31 +562,27 @@ func TestValidatorLogsRefusalsOfEveryKindOnceASecondAfterTen(t *testing.T) {
 }
 
 func TestValidatorRefusesAHostileFormWithoutAllocating(t *testing.T) {
-	validator, err := dataplane.NewValidator(newHostileStore(t), dataplane.WithLogger(slog.New(slog.DiscardHandler)))
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, validator.Close()) })
-	require.Eventually(t, func() bool { // until it has read the store and is at rest
-		_, err := validator.Validate(t.Context(), "default", hostileWithPayload(hostilePayload.With("exp", "253402300799").With("nbf", "0").String()))
-		return err == nil
-	}, time.Minute, time.Millisecond)
-
-	ctx, refused := t.Context(), 0
-	for _, c := range hostileForms() {
-		if c.want == nil {
-			continue
-		}
-		refused++
-		runs := 100
-		if len(c.raw) > 1<<20 {
-			runs = 10
-		}
-		assert.Zero(t, testing.AllocsPerRun(runs, func() {
-			if _, err := validator.Validate(ctx, c.mesh, c.raw); err == nil {
-				panic("accepted")
+	store := newHostileStore(t)
+	synctest.Test(t, func(t *testing.T) {
+		validator := newHostileValidator(t, store, slog.DiscardHandler) // which is at rest
+		ctx, refused := t.Context(), 0
+		for _, c := range hostileForms() {
+			if c.want == nil {
+				continue
 			}
-		}), c.name)
-	}
-	require.Greater(t, refused, 50)
+			refused++
+			runs := 100
+			if len(c.raw) > 1<<20 {
+				runs = 10
+			}
+			assert.Zero(t, testing.AllocsPerRun(runs, func() {
+				if _, err := validator.Validate(ctx, c.mesh, c.raw); err == nil {
+					panic("accepted")
+				}
+			}), c.name)
+		}
+		require.Greater(t, refused, 50)
+	})
 }
 
 func TestValidatorRefusesForOneMeshWhatAnotherAccepted(t *testing.T) {

@@ -1017,36 +1017,39 @@ func liveSessions(t testing.TB, options ...dataplane.ValidatorOption) (dataplane
 }
 
 func TestSessionsThatWereOpenedAndClosedLeaveNothingBehind(t *testing.T) {
-	validator, verified := liveSessions(t, dataplane.WithSessionJitter(time.Minute))
-	parent, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	open, stopOpen := verified.Bind(parent)
-	defer stopOpen()
-	goroutines, heap := runtime.NumGoroutine(), hostileHeap()
-	var working sync.WaitGroup
-	for range 4 {
-		working.Go(func() {
-			var stops []context.CancelFunc
-			for i := range 25_000 {
-				ctx, stop := verified.Bind(parent)
-				_ = ctx.Done()
-				if stops = append(stops, stop); i%50 == 49 { // overlapping, and not in order
-					rand.Shuffle(len(stops), func(i, j int) { stops[i], stops[j] = stops[j], stops[i] })
-					for _, stop := range stops {
-						stop()
+	synctest.Test(t, func(t *testing.T) {
+		validator, verified := liveSessions(t, dataplane.WithSessionJitter(time.Minute))
+		parent, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		open, stopOpen := verified.Bind(parent)
+		defer stopOpen()
+		synctest.Wait() // until all that follows the store has begun
+		goroutines, heap := runtime.NumGoroutine(), hostileHeap()
+		var working sync.WaitGroup
+		for range 4 {
+			working.Go(func() {
+				var stops []context.CancelFunc
+				for i := range 25_000 {
+					ctx, stop := verified.Bind(parent)
+					_ = ctx.Done()
+					if stops = append(stops, stop); i%50 == 49 { // overlapping, and not in order
+						rand.Shuffle(len(stops), func(i, j int) { stops[i], stops[j] = stops[j], stops[i] })
+						for _, stop := range stops {
+							stop()
+						}
+						stops = stops[:0]
 					}
-					stops = stops[:0]
 				}
-			}
-		})
-	}
-	working.Wait()
-	assert.Equal(t, 1, openSessions(validator))
-	assertOpen(t, open)
-	assert.Less(t, hostileHeap()-heap, int64(2<<20), "20 bytes a session at most")
-	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) { // some may not quite have ended
-		require.Less(t, time.Since(began), time.Minute, "goroutines are left behind")
-	}
+			})
+		}
+		working.Wait()
+		assert.Equal(t, 1, openSessions(validator))
+		assertOpen(t, open)
+		assert.Less(t, hostileHeap()-heap, int64(2<<20), "20 bytes a session at most")
+		for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) { // some may not quite have ended
+			require.Less(t, time.Since(began), time.Minute, "goroutines are left behind")
+		}
+	})
 }
 
 func TestASessionThatHasEndedKeepsNoLaterOneInMemory(t *testing.T) {
@@ -1072,19 +1075,22 @@ func TestASessionThatHasEndedKeepsNoLaterOneInMemory(t *testing.T) {
 }
 
 func TestSessionsHaveNoGoroutinesOfTheirOwn(t *testing.T) {
-	validator, verified := liveSessions(t)
-	_, stop := verified.Bind(t.Context())
-	defer stop()
-	goroutines := runtime.NumGoroutine()
-	for range 10_000 {
-		parent, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		ctx, stop := verified.Bind(parent)
-		_ = ctx.Done()
+	synctest.Test(t, func(t *testing.T) {
+		validator, verified := liveSessions(t)
+		_, stop := verified.Bind(t.Context())
 		defer stop()
-	}
-	assert.Equal(t, 10_001, openSessions(validator))
-	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
+		synctest.Wait() // until all that follows the store has begun
+		goroutines := runtime.NumGoroutine()
+		for range 10_000 {
+			parent, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ctx, stop := verified.Bind(parent)
+			_ = ctx.Done()
+			defer stop()
+		}
+		assert.Equal(t, 10_001, openSessions(validator))
+		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
+	})
 }
 
 func TestSessionsMayBeBoundAndStoppedWhileEverythingChanges(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -120,6 +121,17 @@ func (g *global) serve(auth grpcauth.AuthFunc, options ...grpcauth.Option) {
 		reflection.Register(s)
 	}, append(all, guards...)...)
 	g.conn = loopback.Client(g.tb, address)
+}
+
+// connect returns when there is a connection, so that the next call takes no longer than
+// others do.
+func (g *global) connect() {
+	g.conn.Connect()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for state := g.conn.GetState(); state != connectivity.Ready; state = g.conn.GetState() {
+		require.True(g.tb, g.conn.WaitForStateChange(ctx, state), "no connection, the last state is %s", state)
+	}
 }
 
 func (g *global) client() testpb.TestServiceClient { return testpb.NewTestServiceClient(g.conn) }

@@ -61,6 +61,7 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 			g.serve(byZone(g))
 			raw := g.issue(time.Hour)
 			if name == "expired" {
+				g.connect()
 				raw = g.issue(3 * time.Second)
 			}
 			stream := g.open(raw)
@@ -281,6 +282,7 @@ func TestAClientThatLeavesIsNoEndOfASession(t *testing.T) {
 	g.service.stream = func(stream testpb.TestService_FullDuplexCallServer) error {
 		close(began)
 		_, err := stream.Recv()
+		<-stream.Context().Done() // a moment after that of grpc, whose error Recv returns
 		handled <- errors.Join(err, context.Cause(stream.Context()))
 		return err
 	}

@@ -115,6 +115,11 @@ var transports = map[string]transport{
 // serve starts a server, and returns it with its client.
 func (with transport) serve(tb testing.TB, handler http.Handler, settings ...func(*http.Server)) *httptest.Server {
 	server := httptest.NewUnstartedServer(handler)
+	with.start(tb, server, settings...)
+	return server
+}
+
+func (with transport) start(tb testing.TB, server *httptest.Server, settings ...func(*http.Server)) {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!with.http2)
@@ -135,13 +140,17 @@ func (with transport) serve(tb testing.TB, handler http.Handler, settings ...fun
 		server.CloseClientConnections()
 		server.Close()
 	})
-	return server
 }
 
 // dial opens a connection to a server.
 func dial(tb testing.TB, server *httptest.Server) net.Conn {
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	require.NoError(tb, err)
+	return connected(tb, server, conn)
+}
+
+// connected speaks TLS on a connection if the server does.
+func connected(tb testing.TB, server *httptest.Server, conn net.Conn) net.Conn {
 	if server.TLS != nil {
 		conn = tls.Client(conn, &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"})
 	}

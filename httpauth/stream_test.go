@@ -50,15 +50,15 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 				}))
 				raw := g.issue(time.Hour)
 				if name == "expired" {
+					refused, err := server.Client().Do(request(t, server, "", nil)) // so that there is a connection
+					require.NoError(t, err)
+					_, err = io.Copy(io.Discard, refused.Body)
+					require.NoError(t, errors.Join(err, refused.Body.Close()))
 					raw = g.issue(3 * time.Second)
 				}
 				lines := hello(t, open(t, server, request(t, server, raw, nil)).Body)
 				c.end(g, raw)
-				before := time.Now()
 				rest, err := io.ReadAll(lines)
-				if name != "expired" && name != "store unreadable" {
-					assert.Less(t, time.Since(before), time.Second)
-				}
 				assert.Error(t, err, "what came is not taken for complete")
 				assert.NotErrorIs(t, err, context.DeadlineExceeded)
 				assert.Empty(t, rest)
@@ -133,7 +133,6 @@ func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
 				answer := open(t, server, request(t, server, "", upload))
 				receive(t, began)
 				sent.waitUntilItStops(t)
-				before := time.Now()
 				v.end(token.ErrRevoked)
 				if name != "ignoring its context" && name != "copying from what sends nothing" {
 					receive(t, returned)
@@ -141,7 +140,6 @@ func TestAStreamEndsWhateverItsHandlerDoes(t *testing.T) {
 				_, err := io.Copy(io.Discard, answer.Body)
 				assert.Error(t, err, "what came is not taken for complete")
 				assert.NotErrorIs(t, err, context.DeadlineExceeded)
-				assert.Less(t, time.Since(before), patience/2)
 				close(release)
 				receive(t, returned)
 				require.Eventually(t, func() bool { return v.open() == 0 }, patience, time.Millisecond)

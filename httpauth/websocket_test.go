@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -53,15 +54,11 @@ func upgrade(t *testing.T, conn net.Conn, raw string) *bufio.Reader {
 	return from
 }
 
-// endsSoon reads until a connection ends, which must be within a second.
-func endsSoon(t *testing.T, from io.Reader) {
-	before := time.Now()
+// ends reads until a connection ends, which it must by itself.
+func ends(t *testing.T, from io.Reader) {
 	rest, err := io.ReadAll(from)
-	assert.Less(t, time.Since(before), time.Second)
+	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.Empty(t, rest)
-	if err != nil {
-		assert.NotErrorIs(t, err, http.ErrHandlerTimeout)
-	}
 }
 
 func TestAWebSocketEndsWithItsSession(t *testing.T) {
@@ -113,7 +110,7 @@ func TestAWebSocketEndsWithItsSession(t *testing.T) {
 					assert.Error(t, receive(t, over))
 					return
 				}
-				endsSoon(t, from)
+				ends(t, from)
 				assert.Error(t, receive(t, over))
 				require.Eventually(t, func() bool { return g.log.Count("session ended", "token revoked", "path=/socket") == 1 }, patience, time.Millisecond)
 			})
@@ -187,7 +184,7 @@ func TestAConnectionThatIsHijackedWhileTheSessionEndsIsClosed(t *testing.T) {
 	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	require.NoError(t, err)
 	assert.ErrorIs(t, receive(t, tried), token.ErrRevoked)
-	endsSoon(t, conn)
+	ends(t, conn)
 }
 
 // behindProxy starts a backend, and a server that hands guarded requests to it.
@@ -215,7 +212,7 @@ func TestAWebSocketThroughAReverseProxyEndsOnBothSides(t *testing.T) {
 			raw := g.issue(time.Hour)
 			from := upgrade(t, conn(), raw)
 			g.revoke(raw)
-			endsSoon(t, from)
+			ends(t, from)
 			assert.Error(t, receive(t, over))
 		})
 	}
@@ -231,7 +228,9 @@ func TestAStreamThroughAReverseProxyEndsOnBothSides(t *testing.T) {
 				events(w, r)
 			})
 			raw := g.issue(time.Hour)
-			r, err := http.NewRequest(http.MethodGet, address, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 			require.NoError(t, err)
 			r.Header.Set("Authorization", raw)
 			r.Header.Set("Client-Id", west)
@@ -240,11 +239,10 @@ func TestAStreamThroughAReverseProxyEndsOnBothSides(t *testing.T) {
 			defer answer.Body.Close()
 			lines := hello(t, answer.Body)
 			g.revoke(raw)
-			before := time.Now()
 			_, err = lines.ReadString('\n')
-			assert.Less(t, time.Since(before), time.Second)
 			assert.Error(t, err)
 			assert.NotEqual(t, io.EOF, err)
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
 			receive(t, over)
 		})
 	}

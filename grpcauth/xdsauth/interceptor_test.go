@@ -260,11 +260,12 @@ func TestAnIdleStreamEndsWithItsToken(t *testing.T) {
 				z.callbacks.StreamClosedFunc = func(int64, *corev3.Node) { closed <- struct{}{} }
 				z.callbacks.DeltaStreamClosedFunc = z.callbacks.StreamClosedFunc
 				z.serve()
-				raw := z.issue(token.Dataplane{Name: "dp-1"}, time.Hour)
-				if name == "expired" {
-					raw = z.issue(token.Dataplane{Name: "dp-1"}, 3*time.Second)
-				}
 				other := z.welcome(v, z.issue(token.Dataplane{Mesh: "other"}, time.Hour), node("other.dp-1", nil))
+				validFor := time.Hour
+				if name == "expired" { // its time begins when there is a connection
+					validFor = 3 * time.Second
+				}
+				raw := z.issue(token.Dataplane{Name: "dp-1"}, validFor)
 				p := z.welcome(v, raw, node("default.dp-1", nil))
 				c.end(z, raw)
 				assert.Equal(t, c.code, endOf(p).Code())
@@ -325,9 +326,16 @@ func (s *stubbornServer) StreamAggregatedResources(stream discoveryv3.Aggregated
 func TestAStreamWithoutARequestEndsSoonAndOneWithARequestStays(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z := newZoneCP(t)
-		z.serve(xdsauth.WithFirstRequestTimeout(time.Second))
+		sent := make(chan struct{}) // the first request: the timeout is none for a busy client
+		guards := guardsOf(t, after{dataplane.NewAuthenticator(z.validator), sent},
+			xdsauth.WithLogger(z.log.Logger()), xdsauth.WithFirstRequestTimeout(time.Second))
+		z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 		raw := z.issue(token.Dataplane{}, time.Hour)
-		speaking := z.welcome(v, raw, node("default.dp-1", nil))
+		speaking := z.open(v, raw)
+		require.NoError(t, speaking.request(node("default.dp-1", nil)))
+		close(sent)
+		_, err := speaking.receive()
+		require.NoError(t, err)
 		silent := z.open(v, raw) // and so its time is over later than it would be for the other
 		assert.Equal(t, codes.Unauthenticated, endOf(silent).Code())
 		require.Eventually(t, func() bool { return z.log.Count("session ended", "no request within 1s") == 1 }, patience, time.Millisecond)
@@ -336,6 +344,17 @@ func TestAStreamWithoutARequestEndsSoonAndOneWithARequestStays(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "version-2", cluster)
 	})
+}
+
+// after authenticates nobody before a channel is closed.
+type after struct {
+	dataplane.Authenticator
+	closed <-chan struct{}
+}
+
+func (a after) Authenticate(ctx context.Context, raw string) (dataplane.Session, error) {
+	<-a.closed
+	return a.Authenticator.Authenticate(ctx, raw)
 }
 
 func TestTheOperatorsResolverDecidesWhatANodeIs(t *testing.T) {
@@ -367,12 +386,15 @@ func TestTheOperatorsResolverDecidesWhatANodeIs(t *testing.T) {
 			inBoth(t, func(t *testing.T, v variant) {
 				z := newZoneCP(t)
 				options := []xdsauth.Option{xdsauth.WithResolver(c.resolve)}
+				sent := make(chan struct{})
 				if name == "nothing in time" {
 					options = append(options, xdsauth.WithFirstRequestTimeout(50*time.Millisecond))
 				}
-				z.serve(options...)
+				guards := guardsOf(t, after{dataplane.NewAuthenticator(z.validator), sent}, append(options, xdsauth.WithLogger(z.log.Logger()))...)
+				z.serveXDS(serverv3.NewServer(context.Background(), z.snapshots, z.callbacks), guards)
 				p := z.open(v, z.issue(token.Dataplane{Name: "dp-1"}, time.Hour))
 				require.NoError(t, p.request(node("anything", nil)))
+				close(sent)
 				_, err := p.receive()
 				assert.Equal(t, c.want, status.Code(err))
 			})

@@ -145,11 +145,10 @@ func TestTheStreamOfAZoneProxyEndsWithItsToken(t *testing.T) {
 	inBoth(t, func(t *testing.T, v variant) {
 		z, zones := newZoneCP(t), newZoneTokens(t)
 		z.serve(xdsauth.WithZoneProxies(zones.authenticator, "west"))
-		revoked, expiring := zones.issue("west", time.Hour, "ingress"), zones.issue("west", 2*time.Second, "egress")
-		lasting := zones.issue("west", time.Hour, "ingress")
+		revoked, lasting := zones.issue("west", time.Hour, "ingress"), zones.issue("west", time.Hour, "ingress")
 		first := z.welcome(v, revoked, zoneProxy("zi-1", "ingress", ""))
-		second := z.welcome(v, expiring, zoneProxy("ze-1", "egress", ""))
 		third := z.welcome(v, lasting, zoneProxy("zi-2", "ingress", ""))
+		second := z.welcome(v, zones.issue("west", 3*time.Second, "egress"), zoneProxy("ze-1", "egress", ""))
 
 		require.NoError(t, zone.Revoke(t.Context(), zones.store, idOf(t, revoked)))
 		assert.Equal(t, codes.Unauthenticated, endOf(first).Code())

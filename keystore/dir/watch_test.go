@@ -19,10 +19,6 @@ import (
 	"github.com/meshpass/meshpass/token"
 )
 
-// known is the time after which a validator must know a change, 250 ms, and ten times
-// that on a busy machine.
-const known = 10 * 250 * time.Millisecond
-
 // fillByHand makes meshes of three records as another program would.
 func fillByHand(tb testing.TB, path string, meshes int) {
 	for i := range meshes {
@@ -53,7 +49,9 @@ func TestDirEndsTheSessionOfAKeyThatIsRemovedWithinOneLook(t *testing.T) {
 	validator, err := dataplane.NewValidator(store)
 	require.NoError(t, err)
 	defer validator.Close()
-	for i := range 3 {
+	completeReads := func() uint64 { return validator.Report().Complete.Total }
+	ended := 0 // before the next complete read
+	for i := 0; i < 6 && ended < 3; i++ {
 		mesh := fmt.Sprint("mesh-", i)
 		_, err = dataplane.EnsureKey(t.Context(), other, mesh)
 		require.NoError(t, err)
@@ -65,11 +63,22 @@ func TestDirEndsTheSessionOfAKeyThatIsRemovedWithinOneLook(t *testing.T) {
 		require.NoError(t, err)
 		session, stop := verified.Bind(t.Context())
 		defer stop()
+		before := completeReads()
 		require.NoError(t, dataplane.RemoveAllKeys(t.Context(), other, mesh))
-		removed := time.Now()
 		receive(t, session.Done())
-		assert.Less(t, time.Since(removed), 10*time.Second, "it was noticed only by the next complete read")
+		if completeReads() == before {
+			ended++
+		}
 	}
+	assert.Equal(t, 3, ended, "it was noticed only by the next complete read")
+}
+
+// passes makes and removes a record in a mesh that is not there before or after: a look at
+// files does not find that.
+func passes(t *testing.T, store keystore.KeyStore, mesh keystore.Scope) {
+	t.Helper()
+	create(t, store, mesh, "list", "content")
+	require.NoError(t, store.Delete(t.Context(), mesh, "list"))
 }
 
 func TestDirKnowsAChangeOfItsOwnAsSoonAmongManyMeshes(t *testing.T) {
@@ -79,12 +88,10 @@ func TestDirKnowsAChangeOfItsOwnAsSoonAmongManyMeshes(t *testing.T) {
 	create(t, other, "first", "list", "content") // the first one is announced for all scopes
 	calls := watchDir(t, store)
 	for i := range 4 {
-		mesh := keystore.Scope(fmt.Sprint("mesh-", i))
-		create(t, other, mesh, "list", "content")
-		began := time.Now()
+		mesh := keystore.Scope(fmt.Sprint("new-", i))
+		passes(t, other, mesh)
 		for receive(t, calls) != mesh {
 		}
-		assert.Less(t, time.Since(began), known)
 	}
 }
 
@@ -96,11 +103,9 @@ func TestDirKnowsAChangeOfItsOwnAsSoonBesideTheEmptyFoldersOfDeletedMeshes(t *te
 	store, other := openDir(t, path), openDir(t, path)
 	create(t, other, "first", "list", "content")
 	calls := watchDir(t, store)
-	create(t, other, "default", "list", "content")
-	began := time.Now()
+	passes(t, other, "default")
 	for receive(t, calls) != "default" {
 	}
-	assert.Less(t, time.Since(began), known)
 }
 
 func TestDirWatchFindsAChangeThatNoMarkerAnnounces(t *testing.T) {
@@ -122,7 +127,7 @@ func TestDirWatchGoesOnWhenTheMarkerIsReplacedByAShorterOne(t *testing.T) {
 	store, other := openDir(t, path), openDir(t, path)
 	r := create(t, other, "default", "list", "0")
 	calls := watchDir(t, store)
-	seen := make(chan struct{})
+	seen := make(chan struct{}, 1) // holds what was announced until it is received
 	go func() {
 		for scope := range calls {
 			assert.Equal(t, keystore.Scope("default"), scope, "nothing was missed, so nothing else is announced")
@@ -132,6 +137,13 @@ func TestDirWatchGoesOnWhenTheMarkerIsReplacedByAShorterOne(t *testing.T) {
 			}
 		}
 	}()
+	update := func() {
+		t.Helper()
+		var err error
+		r.Data = append(r.Data, '0')
+		r, err = other.Update(t.Context(), r)
+		require.NoError(t, err)
+	}
 	marker := filepath.Join(path, ".changes")
 	size := func() int64 {
 		info, err := os.Stat(marker)
@@ -146,9 +158,11 @@ func TestDirWatchGoesOnWhenTheMarkerIsReplacedByAShorterOne(t *testing.T) {
 	require.NoError(t, f.Close())
 	receive(t, seen)
 	for before := size(); size() >= before; {
-		r.Data = append(r.Data, '0')
-		r, err = other.Update(t.Context(), r)
-		require.NoError(t, err)
+		update()
+	}
+	for range 2 { // the first announcement may be of an update before the marker was replaced
+		receive(t, seen)
+		update()
 	}
 	receive(t, seen)
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"testing"
 )
 
@@ -22,17 +23,40 @@ func missing(tb testing.TB, why string) {
 
 // FreeAddress returns an address of this machine, HOST:PORT, on which no process
 // listens. Its port is none that systems give to clients, so that it stays free while
-// a server is down.
+// a server is down. No other call returns it while this process runs, in no test process.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
 	var err error
 	for range 100 {
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+rand.IntN(12000))); err == nil {
-			defer listener.Close()
-			return listener.Addr().String()
+		var address string
+		if address, err = reserve(20000 + rand.IntN(12000)); err == nil {
+			return address
 		}
 	}
 	tb.Fatal(err)
 	return ""
+}
+
+// taken keeps the numbers of ports from other tests: whoever has the UDP port may use the
+// TCP port of the same number. They are kept until the process ends.
+var taken struct {
+	sync.Mutex
+	ports []net.PacketConn
+}
+
+func reserve(port int) (address string, err error) {
+	address = fmt.Sprint("127.0.0.1:", port)
+	number, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return "", err
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		number.Close()
+		return "", err
+	}
+	taken.Lock()
+	defer taken.Unlock()
+	taken.ports = append(taken.ports, number)
+	return address, listener.Close()
 }

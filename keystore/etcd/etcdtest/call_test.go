@@ -67,7 +67,7 @@ func TestStoreReturnsTheErrorOfADeadlineThatEtcdSeesFirst(t *testing.T) {
 }
 
 func TestStoreAnswersReadsWhileOneMemberIsCutOff(t *testing.T) {
-	c := startCluster(t, 3)
+	c := startCluster(t, 3, calm)
 	store := open(t, c.config())
 	create(t, store, "default", "key-1", "content")
 	c.cutOff((c.leader(t) + 1) % 3)

@@ -48,7 +48,10 @@ func startCluster(tb testing.TB, n int, change ...func(*embed.Config)) *cluster 
 		config.AdvertiseClientUrls = config.ListenClientUrls
 		config.ListenPeerUrls = []url.URL{freeURL(tb)}
 		config.AdvertisePeerUrls = config.ListenPeerUrls
-		config.TickMs, config.ElectionMs = 10, 100
+		config.TickMs, config.ElectionMs = 10, 100 // which elects itself
+		if n > 1 {
+			config.TickMs, config.ElectionMs = 100, 1000
+		}
 		config.BcryptCost = 4 // the least: passwords are not what is tested
 		config.UnsafeNoFsync = true
 		config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
@@ -69,6 +72,10 @@ func startCluster(tb testing.TB, n int, change ...func(*embed.Config)) *cluster 
 	c.start(tb, c.all()...)
 	return c
 }
+
+// calm keeps the leader of a cluster that is to lose none, also if a busy machine delays its
+// heartbeats.
+func calm(config *embed.Config) { config.ElectionMs *= 3 }
 
 func freeURL(tb testing.TB) url.URL {
 	tb.Helper()

@@ -12,7 +12,7 @@ import (
 
 func TestStoreConformsOnOneMember(t *testing.T) { conforms(t, startCluster(t, 1)) }
 
-func TestStoreConformsOnThreeMembers(t *testing.T) { conforms(t, startCluster(t, 3)) }
+func TestStoreConformsOnThreeMembers(t *testing.T) { conforms(t, startCluster(t, 3, calm)) }
 
 func conforms(t *testing.T, c *cluster) {
 	keystoretest.Run(t, keystoretest.Harness{

@@ -44,13 +44,19 @@ func TestStoreWithoutAMajorityFailsInBoundedTimeAndWorksAtOnceWhenItIsBack(t *te
 	for i := range c.members {
 		c.awaitLeader(t, i)
 	}
-	back := time.Now()
-	for i := range 6 { // each member twice
-		create(t, store, "default", fmt.Sprint("new-", i), "content")
-		_, err := store.List(t.Context(), "default", "")
-		require.NoError(t, err)
+	n := 0
+	calls := func() time.Duration {
+		began := time.Now()
+		for range 6 { // each member twice
+			create(t, store, "default", fmt.Sprint("new-", n), "content")
+			_, err := store.List(t.Context(), "default", "")
+			require.NoError(t, err)
+			n++
+		}
+		return time.Since(began)
 	}
-	require.Less(t, time.Since(back), 5*time.Second)
+	first, again := calls(), calls()
+	require.Less(t, first, 5*time.Second+10*again, "they waited for something")
 }
 
 func TestStoreUsesTheOtherEndpointsWhenOneIsBad(t *testing.T) {
@@ -81,7 +87,7 @@ func TestStoreUsesTheOtherEndpointsWhenOneIsBad(t *testing.T) {
 
 func TestWritesGoOnAtTheOtherMembersAfterOneHasFallenSilent(t *testing.T) {
 	t.Parallel() // it waits for most of its time
-	c := startCluster(t, 3)
+	c := startCluster(t, 3, calm)
 	all := startProxies(t, c)
 	store := open(t, all.config())
 	write := func(i int) error {

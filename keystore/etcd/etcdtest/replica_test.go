@@ -14,13 +14,13 @@ import (
 )
 
 func TestStoreServesTokensThroughTheirLife(t *testing.T) {
-	storetest.LifeOfAToken(t, startCluster(t, 3).opener())
+	storetest.LifeOfAToken(t, startCluster(t, 3, calm).opener())
 }
 
 func TestStoreLetsARevocationEndASessionOfAnotherReplica(t *testing.T) {
 	for _, members := range []int{1, 3} {
 		t.Run(fmt.Sprint(members, " members"), func(t *testing.T) {
-			storetest.ARevocationEndsASessionOfAnotherReplica(t, startCluster(t, members).opener())
+			storetest.ARevocationEndsASessionOfAnotherReplica(t, startCluster(t, members, calm).opener())
 		})
 	}
 }

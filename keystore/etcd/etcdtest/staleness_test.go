@@ -43,7 +43,7 @@ func TestValidatorsNoticeInTimeThatEtcdIsOutOfReach(t *testing.T) {
 	for _, members := range []int{1, 3} {
 		t.Run(fmt.Sprint(members, " members"), func(t *testing.T) {
 			t.Parallel()
-			c := startCluster(t, members)
+			c := startCluster(t, members, calm)
 			for name, how := range map[string]struct{ fail, mend func(*proxy, testing.TB) }{
 				"connections refused":   {(*proxy).cut, (*proxy).mend},
 				"connections swallowed": {(*proxy).silence, func(p *proxy, _ testing.TB) { p.speak() }},
