@@ -128,7 +128,7 @@ func history(t *testing.T, d *deployment) {
 	r := play(t, d, duration, *seed, file)
 	violations := check.Check(r.events, d.bounds)
 	t.Log("\n" + check.Summarize(r.events, d.bounds).Table(filepath.Base(t.Name()), len(violations)))
-	if err := check.Enough(r.events, duration); err != nil {
+	if err := check.Enough(r.events, d.bounds, duration); err != nil {
 		t.Errorf("the history shows little: %v", err)
 	}
 	const most = 10

@@ -62,6 +62,9 @@ func (t *life) all() []Event {
 	return all
 }
 
+// fullRead is the longest time between two reads of everything.
+const fullRead = 30 * time.Second
+
 // window is a time in which a replica need not be current.
 type window struct {
 	start, end int64
@@ -181,18 +184,46 @@ func (x *index) report(v Violation) { x.violations = append(x.violations, v) }
 // is not cut off.
 func (x *index) slack() int64 { return int64(x.bounds.InForce + x.bounds.Grace) }
 
-// due returns from when on a change that was acknowledged is in force on a replica.
+// due returns from when on a change that was acknowledged is in force on a replica. From the
+// end of a fault on the replica has the whole bound again. A stall makes it later by as long as
+// the process stood still.
 func (x *index) due(process string, acknowledged int64) int64 {
-	from := acknowledged
+	from, stood, counted := acknowledged, int64(0), int64(0)
 	for _, w := range x.windows[process] { // by their beginning
-		if w.end >= from && w.start <= from+x.slack() {
-			from = max(from, w.end)
+		switch {
+		case w.end < from || w.start > from+stood+x.slack():
+		case w.still:
+			stood += max(0, w.end-max(w.start, from, counted))
+			counted = max(counted, w.end)
+		default:
+			from, stood = max(from, w.end), 0
+		}
+		if from == forever {
+			return forever
 		}
 	}
-	if from == forever {
-		return forever
+	return from + stood + x.slack()
+}
+
+// away returns for how long between two moments a replica may have been unable to read its
+// store.
+func (x *index) away(process string, start, end int64) (long int64) {
+	counted := start
+	for _, w := range x.windows[process] { // by their beginning
+		if until := min(w.end, end); until > max(w.start, counted) {
+			long += until - max(w.start, counted)
+			counted = until
+		}
 	}
-	return from + x.slack()
+	return long
+}
+
+// stale reports whether a replica may know nothing newer, at a moment, than what it read a limit
+// before. It reads everything every 30 s, or twice within the limit: the latest read may have
+// begun as long before the store went away.
+func (x *index) stale(process string, at int64, limit time.Duration) bool {
+	long := x.away(process, at-int64(limit)-x.slack(), at)
+	return long > 0 && long > int64(limit-min(fullRead, limit/2))-x.slack()
 }
 
 // void returns the end of the last rollback that began before a moment: what was done
@@ -338,12 +369,7 @@ func (x *index) mayEnd(t *life, s Event) bool {
 		}
 		return t.issue.Start <= x.void(s.End)
 	case WhyUnavailable:
-		begin := s.End - int64(x.begun[s.Process].SessionMaxStale) - x.slack()
-		for _, w := range x.windows[s.Process] {
-			if w.start < s.End && w.end > begin {
-				return true
-			}
-		}
+		return x.stale(s.Process, s.End, x.begun[s.Process].SessionMaxStale)
 	case WhyClosed:
 		closing, ok := x.closing[s.Process]
 		return ok && closing <= s.End
@@ -352,8 +378,8 @@ func (x *index) mayEnd(t *life, s Event) bool {
 }
 
 // answers is the part of the fifth check that holds throughout: while a replica is not cut
-// off, it knows that good tokens are good. A replica whose MaxStale is no longer than what
-// this machine is given is left out.
+// off, it knows that good tokens are good, and for MaxStale longer if it has read their key
+// before. A replica whose MaxStale is no longer than what this machine is given is left out.
 func (x *index) answers() {
 	for _, t := range x.tokens {
 		for _, v := range t.validations {
@@ -368,9 +394,21 @@ func (x *index) answers() {
 				return w.start <= v.end() && (w.end == forever || w.end+x.slack() >= v.Start)
 			}) {
 				x.report(x.about(5, t, "%s could not know token %s at %s, although it was not cut off", v.Process, t.issue.ID, x.at(v.Start)))
+			} else if x.due(v.Process, max(begun.Start, x.added(t), x.void(v.end()))) < v.Start && !x.stale(v.Process, v.end(), begun.MaxStale) {
+				x.report(x.about(5, t, "%s could not know token %s at %s, although it was not cut off for %s", v.Process, t.issue.ID, x.at(v.Start), begun.MaxStale))
 			}
 		}
 	}
+}
+
+// added returns when the key of a token was there, or 0 for a key that was there from the beginning.
+func (x *index) added(t *life) (at int64) {
+	for _, key := range x.keys {
+		if key.Mesh == t.issue.Mesh && (key.Key == t.issue.Key || key.Outcome != OK) && key.Start < t.issue.end() {
+			at = max(at, min(key.end(), t.issue.end()))
+		}
+	}
+	return at
 }
 
 // agreement is the part of the fifth check about all replicas. "Could not know" about a token

@@ -70,6 +70,8 @@ func session(start, end float64, outcome Outcome, why string) Event {
 
 func faultOf(process string, start, end float64) Event { return event(process, Fault, start, end, "") }
 
+func stall(process string, start, end float64) Event { return event(process, Stall, start, end, "") }
+
 func has(do Do, start float64, found ...string) Event {
 	e := event("writer-1.1", do, start, start+0.001, OK)
 	e.Found = found
@@ -154,6 +156,7 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		{"an id in doubt comes late", 0, token(change(Revoke, 2, 3, Unknown), listRead(4), listRead(5, id))},
 		{"an id in doubt goes again", 1, token(change(Revoke, 2, 3, Unknown), listRead(4, id), listRead(5))},
 		{"an id is on the list before it was revoked", 1, token(listRead(1.5, id), change(Revoke, 2, 3, OK))},
+		{"an id is on the list that was never revoked", 1, token(listRead(1.5, id))},
 
 		// 2: what is revoked is refused.
 		{"a revoked token is accepted within the bound", 0, token(change(Revoke, 2, 3, OK), validation(3.9, Accepted), validation(4.1, Invalid))},
@@ -170,6 +173,11 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		{"a revoked token is accepted later than the bound after a fault", 2, token(change(Revoke, 2, 3, OK), faultOf("*", 1.5, 5), validation(6.1, Accepted))},
 		{"a fault from before the revocation excuses nothing", 2, token(change(Revoke, 2, 3, OK), faultOf("*", 1.5, 1.9), validation(4.1, Accepted))},
 		{"a fault from after the bound excuses nothing", 2, token(change(Revoke, 2, 3, OK), faultOf("*", 4.5, 6), validation(5, Accepted))},
+		{"a revoked token is accepted while the process stands still", 0, token(change(Revoke, 2, 3, OK), stall("validator-1.1", 3.5, 4.5), validation(4.9, Accepted))},
+		{"a revoked token is accepted for longer than the process stands still", 2, token(change(Revoke, 2, 3, OK), stall("validator-1.1", 3.5, 4.5), validation(5.1, Accepted))},
+		{"a revoked token is accepted for longer than the process stands still, again and again", 2, token(change(Revoke, 2, 3, OK),
+			stall("validator-1.1", 3.5, 3.7), stall("*", 3.6, 3.8), stall("validator-1.1", 4.2, 4.4), stall("validator-1.1", 5, 5.2), validation(4.6, Accepted))},
+		{"a revoked token is accepted while another process stands still", 2, token(change(Revoke, 2, 3, OK), stall("validator-2.1", 3.5, 4.5), validation(4.1, Accepted))},
 		{"a restored token is accepted", 0, token(change(Revoke, 2, 3, OK), change(Restore, 4, 5, OK), validation(6, Accepted))},
 		{"a token that is being restored is accepted", 0, token(change(Revoke, 2, 3, OK), change(Restore, 5, 0, ""), validation(6, Accepted))},
 		{"a token is accepted before it is restored", 2, token(change(Revoke, 2, 3, OK), validation(5, Accepted), change(Restore, 6, 7, OK))},
@@ -181,7 +189,7 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		// 3: what stands is accepted.
 		{"a good token is accepted", 0, token(validation(2, Accepted))},
 		{"a good token is refused", 3, token(validation(2, Invalid))},
-		{"a good token could not be known while the replica is cut off", 0, token(faultOf("validator-1", 1.5, 3), validation(2, Unavailable))},
+		{"a good token could not be known while the replica is cut off", 0, token(faultOf("validator-1", 1.5, 4), validation(3.2, Unavailable))},
 		{"a good token is refused while the replica is cut off", 3, token(faultOf("validator-1", 1.5, 3), validation(2, Invalid))},
 		{"a token is refused while it is being revoked", 0, token(change(Revoke, 2, 5, OK), validation(3, Invalid))},
 		{"a token is refused before it is revoked", 3, token(validation(2, Invalid), change(Revoke, 3, 5, OK))},
@@ -206,6 +214,8 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		{"a session outlives the revocation on a replica that is cut off", 0, token(session(2, 8, Ended, WhyRevoked), change(Revoke, 3, 3.5, OK), faultOf("*", 2.5, 7.5))},
 		{"a session outlives the revocation on a replica that is cut off for longer than its limit", 4, token(session(2, 15, Ended, WhyRevoked), change(Revoke, 3, 3.5, OK), faultOf("*", 2.5, 14.5))},
 		{"a session ends since nothing is known", 0, token(session(2, 8, Ended, WhyUnavailable), faultOf("*", 2.5, 14.5))},
+		{"a session ends since nothing is known, after a fault that was too short", 4, token(session(2, 8, Ended, WhyUnavailable), faultOf("*", 6.5, 7.5))},
+		{"a session ends since nothing is known, after a fault of another replica", 4, token(session(2, 8, Ended, WhyUnavailable), faultOf("validator-2", 2.5, 14.5))},
 		{"a session ends since nothing is known, without a fault", 4, token(session(2, 8, Ended, WhyUnavailable))},
 		{"a session of a good token ends", 4, token(session(2, 8, Ended, WhyRevoked))},
 		{"a session ends before the revocation begins", 4, token(session(2, 2.5, Ended, WhyRevoked), change(Revoke, 3, 3.5, OK))},
@@ -222,6 +232,14 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		{"a replica could not know a token that is revoked", 5, token(change(Revoke, 2, 3, OK),
 			by("validator-1.1", onToken("", Sweep, 8, 8.1, Unavailable)), by("validator-2.1", since(WhyRevoked, onToken("", Sweep, 8, 8.1, Invalid))))},
 		{"a replica knows nothing although it is not cut off", 5, token(validation(8, Unavailable))},
+		{"a replica knows nothing soon after it is cut off", 5, token(faultOf("*", 7, 9), validation(8, Unavailable))},
+		{"a replica knows nothing long after it is cut off", 0, token(faultOf("*", 6, 9), validation(8, Unavailable))},
+		{"a replica knows nothing of a new key soon after it is cut off", 0, token(change(AddKey, 0.8, 0.85, OK), faultOf("*", 1.2, 4), validation(2.2, Unavailable))},
+		{"a replica that has just begun knows nothing while it is cut off", 0, func() []Event {
+			h := token(faultOf("*", 4.5, 9), validation(8, Unavailable))
+			h[0].Start = at(4)
+			return h
+		}()},
 		{"a replica knows nothing long after a fault", 5, token(faultOf("*", 2, 3), validation(8, Unavailable))},
 		{"a revocation is there", 0, token(change(Revoke, 2, 3, OK), has(HasIDs, 9, id))},
 		{"a revocation is lost", 5, token(change(Revoke, 2, 3, OK), has(HasIDs, 9))},
@@ -282,8 +300,11 @@ func TestReadJoinsTheTwoLinesOfAnOperation(t *testing.T) {
 }
 
 func TestEnoughRefusesAHistoryThatShowsLittle(t *testing.T) {
-	require.ErrorContains(t, Enough(token(), time.Minute), "revoke")
-	require.ErrorContains(t, Enough(token(), time.Minute), "0 times fault, want 1")
+	require.ErrorContains(t, Enough(token(), bounds, time.Minute), "revoke")
+	require.ErrorContains(t, Enough(token(), bounds, time.Minute), "0 times fault, want 1")
+	ended := token(session(2, 3.75, Ended, WhyRevoked), change(Revoke, 3, 3.5, OK))
+	require.ErrorContains(t, Enough(ended, bounds, time.Minute), "1 sessions that a cause has ended outside of faults, want 5")
+	require.ErrorContains(t, Enough(append(ended, faultOf("*", 2, 5)), bounds, time.Minute), "0 sessions that a cause has ended outside of faults")
 }
 
 func TestWorkIsEnoughOnceEachKindHasHappenedOftenEnoughForTheTime(t *testing.T) {
@@ -297,7 +318,7 @@ func TestWorkIsEnoughOnceEachKindHasHappenedOftenEnoughForTheTime(t *testing.T) 
 	history = append(history, Event{Do: Fault})
 	require.NoError(t, Worked(history, time.Minute))
 	require.ErrorContains(t, Worked(history, 2*time.Minute), "500 times validate, want 600")
-	require.ErrorContains(t, Enough(history, time.Minute), "0 times sweep")
+	require.ErrorContains(t, Enough(history, bounds, time.Minute), "0 times sweep")
 }
 
 func TestSummaryCountsFromTheAcknowledgementToTheEndOfASession(t *testing.T) {

@@ -160,7 +160,7 @@ func (x *index) registers() {
 	}
 	for _, t := range x.tokens {
 		ops := slices.Concat(t.of(Revoke), t.of(Restore), t.reads)
-		if len(t.of(Revoke)) == 0 || x.void(forever) > t.issue.Start {
+		if len(ops) == 0 || x.void(forever) > t.issue.Start {
 			continue
 		}
 		model := membership()

@@ -85,19 +85,26 @@ func percentile(sorted []time.Duration, percent int) string {
 }
 
 // Enough returns an error if a history is so poor that it shows nothing: a check of what
-// never happened finds no fault. long is how long it was to be.
-func Enough(history []Event, long time.Duration) error {
+// never happened finds no fault, and neither does one of what faults and stalls excuse
+// throughout. long is how long it was to be.
+func Enough(history []Event, bounds Bounds, long time.Duration) error {
 	times := count(history)
-	return errors.Join(Worked(history, long), least(times, Sweep, 10), least(times, HasIDs, 1))
+	poor := errors.Join(Worked(history, long), least(times, Sweep, 10), least(times, HasIDs, 1))
+	if calm, want := len(Summarize(history, bounds).Calm), perMinute(5, long); calm < want {
+		poor = errors.Join(poor, fmt.Errorf("%d sessions that a cause has ended outside of faults, want %d", calm, want))
+	}
+	return poor
 }
+
+func perMinute(times float64, long time.Duration) int { return max(1, int(times*long.Minutes())) }
 
 // Worked is [Enough] without what is done once all faults are mended. The events need not
 // be merged.
 func Worked(history []Event, long time.Duration) error {
 	times := count(history)
 	var poor error
-	for do, perMinute := range map[Do]float64{Issue: 10, Revoke: 5, Restore: 1, CutOff: 1, AddKey: 1, Update: 20, Revoked: 2, Validate: 300, Session: 20, Fault: 1} {
-		poor = errors.Join(poor, least(times, do, max(1, int(perMinute*long.Minutes()))))
+	for do, often := range map[Do]float64{Issue: 10, Revoke: 5, Restore: 1, CutOff: 1, AddKey: 1, Update: 20, Revoked: 2, Validate: 300, Session: 20, Fault: 1} {
+		poor = errors.Join(poor, least(times, do, perMinute(often, long)))
 	}
 	return poor
 }

@@ -51,6 +51,25 @@ type Change struct {
 	Serial     int           // for KeyRemoved
 	Name       string        // of the proxy, for CutOff and Uncut; empty: all proxies
 	Before     time.Duration // for CutOff, Uncut and Pruned: the moment, on the right clock
+	Lifetime   time.Duration // for Pruned: of tokens, as the operator says
+}
+
+// bad reports whether a change is for the worse of a token.
+func (c Change) bad(t *Token) bool {
+	return c.What == Revoked && c.Lineage == t.Lineage || c.What == KeyRemoved && c.Serial == t.Serial ||
+		c.What == Pruned && t.Made < c.Before || c.What == CutOff && c.names(t) && t.IssuedAt < c.Before
+}
+
+// floor is the highest that a pruning may leave: for the leeway and for clocks that differ, it
+// is a quarter of an hour lower than the lifetime says.
+func (c Change) floor() time.Duration { return c.End - c.Lifetime - 15*time.Minute }
+
+func (c Change) names(t *Token) bool { return c.Name == "" || c.Name == t.Name }
+
+// undoes reports whether a change takes another one back. The later cutoff of a name counts.
+func (c Change) undoes(bad Change) bool {
+	return bad.What == Revoked && c.What == Restored && c.Lineage == bad.Lineage ||
+		bad.What == CutOff && c.What == Uncut && c.Name == bad.Name && c.Before >= bad.Before
 }
 
 // What is a kind of Change.
@@ -67,14 +86,16 @@ const (
 	MadeGlobalList What = "global list made"
 )
 
-// Class is the class of an answer.
+// Class is the class of an answer, or of the end of a session.
 type Class string
 
-// The classes of answers.
+// The classes. The last two are of sessions only.
 const (
 	Accepted    Class = "accepted"
 	Invalid     Class = "invalid"
 	Unavailable Class = "unavailable"
+	Expired     Class = "expired"
+	Closed      Class = "closed"
 )
 
 // Answer is the answer of a replica about a token.
@@ -91,7 +112,7 @@ type Session struct {
 	Replica    int
 	Token      int
 	Start, End time.Duration
-	Cause      Class // why it ended; Accepted if it expired, or its validator was closed
+	Cause      Class // why it ended
 	Reason     string
 }
 
@@ -131,6 +152,15 @@ func (h *History) changesOfClock(replica int, from, to time.Duration) (moments [
 	return moments
 }
 
+// furthest returns by how much a clock was ahead at most between two moments.
+func (h *History) furthest(replica int, from, to time.Duration) (ahead time.Duration) {
+	ahead = h.ahead(replica, from)
+	for _, at := range append(h.changesOfClock(replica, from, to), to) {
+		ahead = max(ahead, h.ahead(replica, at))
+	}
+	return ahead + time.Microsecond // for what is lost where a drift is computed
+}
+
 // clock returns what a replica's clock showed between two moments, at least and at most.
 func (h *History) clock(replica int, from, to time.Duration) (early, late time.Duration) {
 	early, late = never, -never
@@ -160,11 +190,21 @@ func (h *History) started(replica int, by time.Duration) (at time.Duration) {
 	return at
 }
 
+// restarted reports whether a replica was closed at a moment. It may wait for a call of the
+// store before it begins again.
+func (h *History) restarted(replica int, at time.Duration) bool {
+	return slices.ContainsFunc(h.Started, func(s Start) bool { return s.Replica == replica && s.At >= at && s.At < at+tail })
+}
+
 // faults returns how long faults of some kinds lasted for a replica, each with its tail.
 func (h *History) faults(kinds []string, replica int, from, to time.Duration) (sum time.Duration) {
 	for _, f := range h.Faults {
 		if slices.Contains(kinds, f.Kind) && (f.Replica == replica || ofRecords(f.Kind)) {
-			sum += max(0, min(to, time.Duration(f.At+f.For)+tail)-max(from, time.Duration(f.At)))
+			after := check
+			if slices.Contains(hangs, f.Kind) {
+				after = tail
+			}
+			sum += max(0, min(to, time.Duration(f.At+f.For)+after)-max(from, time.Duration(f.At)))
 		}
 	}
 	return sum

@@ -5,24 +5,29 @@ import (
 	"time"
 )
 
-// The bounds that docs/design.md and docs/operating.md state, with what calls of the modelled
-// store take.
+// The bounds of docs/design.md and docs/operating.md, with what calls of the modelled store take.
 const (
-	prompt   = 4 * time.Second  // a change that is announced; calls take up to 230 ms
+	prompt   = time.Second      // a change that is announced, within 100 ms; calls take up to 230 ms
+	watching = 2 * time.Second  // a watch that was lost has begun again, or the store is polled
 	fullRead = 30 * time.Second // a change whose announcement was lost
 	tail     = 6 * time.Second  // after a fault: a call that hung has failed, and others were made
+	waits    = 3 * time.Second  // a token, for its key and for a state
 	check    = 2 * time.Second  // a session notices the time, and that the store is away
 	leeway   = 30 * time.Second
 	skew     = 2 * time.Minute
 	never    = 1 << 62
+
+	lineage = time.Hour // of the issuers of a simulation
 )
 
 var (
+	hangs  = []string{faultHang, faultDeaf, faultSlow}                                    // a call that has begun meanwhile goes on
 	away   = []string{faultDown, faultHang, faultDeaf, faultPartial, faultAll, faultSlow} // reads fail or are late
 	unread = []string{faultKey, faultList, faultCutoffs}                                  // a record is unreadable
 	dark   = slices.Concat(away, unread)
 	blind  = append(dark, faultLag)
-	deaf   = append(blind, faultLost, faultSilent) // announcements are lost, or were of no use
+	deaf   = append(blind, faultLost, faultSilent)
+	mute   = slices.Concat(unread, []string{faultHang, faultDeaf, faultLag, faultSilent}) // announcements are lost, or were of no use
 )
 
 // Judge returns what must not have been, each by the name of a rule and a sentence.
@@ -40,18 +45,25 @@ func (h *History) Judge() []string {
 	for _, s := range h.Sessions {
 		h.judgeSession(s, h.token(s.Token))
 	}
+	for _, c := range h.Changes {
+		allows := func(o Change) bool { return o.What == Pruned && o.Start < c.End && c.Before <= o.floor() }
+		h.rule("a floor is too high", c.What == Pruned && c.Done && !slices.ContainsFunc(h.Changes, allows), c)
+	}
 	return h.wrong
 }
 
 // judgeToken judges how a token was issued or renewed.
 func (h *History) judgeToken(t *Token) {
 	first := h.token(t.Lineage)
-	early, _ := h.clock(t.Replica, t.Start, t.End)
+	early, late := h.clock(t.Replica, t.Start, t.End)
+	delay, rotates := time.Duration(h.Settings.PublishDelay), h.Settings.RotateEvery > 0
 	h.rule("renewal is dated anew", t.IssuedAt != first.IssuedAt || t.Made != first.Made, *t)
+	longer := h.Settings.MaxLifetime == 0 && t.ExpiresAt-t.NotBefore >= first.ExpiresAt-first.NotBefore+time.Second
+	h.rule("a renewal is more than the first token", t != first && (longer || t.Name != first.Name || t.ExpiresAt > first.Made+lineage), *t, *first)
 	for _, k := range h.Keys {
-		signs := k.Made+time.Duration(h.Settings.PublishDelay) < min(t.Start, early)
 		removed := slices.ContainsFunc(h.Changes, func(c Change) bool { return c.What == KeyRemoved && c.Serial == k.Serial && c.Start < t.End })
-		h.rule("an older key signs", k.Serial > t.Serial && signs && !removed && h.lagged(t.Replica, k.Made, t.End) == 0, *t, k)
+		h.rule("an older key signs", k.Serial > t.Serial && k.Made+delay < min(t.Start, early) && !removed && h.lagged(t.Replica, k.Made, t.End) == 0, *t, k)
+		h.rule("a key signs too early", k.Serial < t.Serial && h.made(t.Serial)+delay > max(t.End, late) && !removed && !rotates, *t, k) // or the older one was removed by itself
 	}
 	for _, c := range h.Changes {
 		heeded := c.What != Revoked && h.stands(c, t, t.End) && c.End < t.Start && h.lagged(t.Replica, c.End, t.End) == 0
@@ -67,6 +79,7 @@ func (h *History) judgeAnswer(a Answer, t *Token) {
 	early, late := h.clock(a.Replica, a.Start, a.End)
 	since, good := h.goodSince(t, a.End)
 	good = good && late < t.ExpiresAt+leeway && early >= t.NotBefore-leeway && t.IssuedAt <= early+3*skew
+	h.rule("an answer takes too long", a.End-a.Start > waits, a)
 	switch a.Class {
 	case Accepted:
 		c := h.overdue(a.Replica, t, a.Start, a.End, h.Settings.MaxStale, away)
@@ -90,10 +103,10 @@ func (h *History) judgeAnswer(a Answer, t *Token) {
 // judgeSession judges how long a session lasted.
 func (h *History) judgeSession(s Session, t *Token) {
 	left := t.ExpiresAt + leeway - s.Start - h.ahead(s.Replica, s.Start) // when it began
-	for at := s.Start; at+check < s.End; at += time.Second {
+	for at := s.Start; at < s.End; at += time.Second {
 		early, _ := h.clock(s.Replica, at, at+check)
-		c := h.overdue(s.Replica, t, at, at, h.Settings.SessionMaxStale, dark)
-		if c != nil || at-s.Start > left || early >= t.ExpiresAt+leeway {
+		c := h.overdue(s.Replica, t, at, at, h.Settings.SessionMaxStale+Span(check), dark)
+		if c != nil || at+check < s.End && (at-s.Start > left || early >= t.ExpiresAt+leeway) {
 			h.rule("a session outlives its token", true, s, *t, c)
 			break
 		}
@@ -103,28 +116,15 @@ func (h *History) judgeSession(s Session, t *Token) {
 		since = max(since, made, 1)
 	}
 	_, late := h.clock(s.Replica, s.Start, s.End)
-	inTime := s.End-s.Start < left && late < t.ExpiresAt+leeway && late >= t.NotBefore-leeway && t.IssuedAt <= late+3*skew
-	knows := since == 0 || s.End > h.known(s.Replica, since-2*fullRead, since, s.End, never, dark)
-	h.rule("a good session ends", s.Cause == Invalid && inTime && good && knows, s, *t)
+	ends := t.ExpiresAt + leeway - h.furthest(s.Replica, s.Start, s.End) // a clock that was ahead makes it end earlier
+	inTime := s.End < ends && late >= t.NotBefore-leeway && t.IssuedAt <= late+3*skew
+	good = good && (since == 0 || s.End > h.known(s.Replica, since-2*fullRead, since, s.End, never, dark)) // and the replica knows
+	h.rule("a good session ends", inTime && (s.Cause == Invalid && good || s.Cause == Expired), s, *t)
+	h.rule("a session ends as if its validator was closed", s.Cause == Closed && s.End < h.End && s.End > s.Start && !h.restarted(s.Replica, s.End), s)
 	h.rule("a session ends without a reason", s.Cause == Unavailable && inTime && !h.mayNotKnow(s.Replica, t, s.End, s.End, time.Duration(h.Settings.SessionMaxStale)), s, *t)
 }
 
-// bad reports whether a change is for the worse of a token.
-func (c Change) bad(t *Token) bool {
-	return c.What == Revoked && c.Lineage == t.Lineage || c.What == KeyRemoved && c.Serial == t.Serial ||
-		c.What == Pruned && t.Made < c.Before || c.What == CutOff && c.names(t) && t.IssuedAt < c.Before
-}
-
-func (c Change) names(t *Token) bool { return c.Name == "" || c.Name == t.Name }
-
-// undoes reports whether a change takes another one back. The later cutoff of a name counts.
-func (c Change) undoes(bad Change) bool {
-	return bad.What == Revoked && c.What == Restored && c.Lineage == bad.Lineage ||
-		bad.What == CutOff && c.What == Uncut && c.Name == bad.Name && c.Before >= bad.Before
-}
-
-// stands reports whether a change for the worse was made and has certainly not been taken
-// back by a moment.
+// stands reports whether a change for the worse was made, and certainly not taken back by a moment.
 func (h *History) stands(c Change, t *Token, at time.Duration) bool {
 	undone := func(u Change) bool { return u.undoes(c) && u.End > c.Start && u.Start < at }
 	return c.Done && c.bad(t) && !slices.ContainsFunc(h.Changes, undone)
@@ -133,23 +133,26 @@ func (h *History) stands(c Change, t *Token, at time.Duration) bool {
 // goodSince returns since when a token has certainly been good until a moment. 0: always.
 func (h *History) goodSince(t *Token, until time.Duration) (since time.Duration, good bool) {
 	for _, c := range h.Changes {
-		if !c.bad(t) || c.Start >= until {
-			continue
+		if c.bad(t) && c.Start < until {
+			since = max(since, h.undone(c))
 		}
-		undone := time.Duration(never)
-		for _, u := range h.Changes {
-			spared := func(m Change) bool { return m.What == MadeGlobalList && m.End > u.Start && m.Start < u.End }
-			if u.undoes(c) && u.Done && u.Start >= c.End && !slices.ContainsFunc(h.Changes, spared) {
-				undone = min(undone, u.End)
-			}
-		}
-		since = max(since, undone)
 	}
 	return since, since < until
 }
 
-// overdue returns a change because of which a replica must refuse a token if it is asked
-// at start and answers at end.
+// undone returns when a change had certainly been taken back, or never.
+func (h *History) undone(c Change) time.Duration {
+	at := time.Duration(never)
+	for _, u := range h.Changes {
+		spared := func(m Change) bool { return m.What == MadeGlobalList && m.End > u.Start && m.Start < u.End }
+		if u.undoes(c) && u.Done && u.Start >= c.End && !slices.ContainsFunc(h.Changes, spared) {
+			at = min(at, u.End)
+		}
+	}
+	return at
+}
+
+// overdue returns why a replica must refuse a token, if it is asked at start and answers at end.
 func (h *History) overdue(replica int, t *Token, start, end time.Duration, maxStale Span, why []string) *Change {
 	for i, c := range h.Changes {
 		if !h.stands(c, t, end) {
@@ -157,7 +160,7 @@ func (h *History) overdue(replica int, t *Token, start, end time.Duration, maxSt
 		}
 		heard := c.Start
 		for _, before := range h.Changes { // of the same kind, which has left nothing to announce
-			if before.What == c.What && before.bad(t) {
+			if before.What == c.What && before.bad(t) && h.undone(before) > c.Start {
 				heard = min(heard, before.Start)
 			}
 		}
@@ -168,12 +171,13 @@ func (h *History) overdue(replica int, t *Token, start, end time.Duration, maxSt
 	return nil
 }
 
-// known returns by when a replica must go by what was done at a moment: a read has found it,
-// or reads have failed for so long that what the replica knew is too old.
+// known returns by when a replica has read what was done, or is too old to answer without it.
 func (h *History) known(replica int, heard, done, at, maxStale time.Duration, why []string) time.Duration {
 	done, bound := max(done, h.lagged(replica, done, at)), prompt
-	if h.faults(deaf, replica, heard-check, at) > 0 {
+	if h.faults(mute, replica, heard-check, at) > 0 {
 		bound += h.interval()
+	} else if h.faults(deaf, replica, heard-check, at) > 0 {
+		bound += watching
 	}
 	return done + min(bound+h.faults(why, replica, done, at), max(bound, maxStale))
 }
@@ -181,8 +185,7 @@ func (h *History) known(replica int, heard, done, at, maxStale time.Duration, wh
 // mayNotKnow reports whether a replica has a reason to answer that it could not know.
 func (h *History) mayNotKnow(replica int, t *Token, start, end, maxStale time.Duration) bool {
 	gone := func(c Change) bool { return c.What == KeyRemoved && c.bad(t) && c.Start < end }
-	rotated := h.Settings.RotateEvery > 0 && end > t.ExpiresAt
-	if (rotated || slices.ContainsFunc(h.Changes, gone)) && (end-start >= time.Second || h.faults(blind, replica, start-tail, end) > 0) {
+	if (h.Settings.RotateEvery > 0 && end > t.ExpiresAt || slices.ContainsFunc(h.Changes, gone)) && (end-start >= time.Second || h.faults(blind, replica, start-tail, end) > 0) {
 		return true // it has looked for the key, for as long as a token waits
 	}
 	cold := max(h.made(t.Serial), h.started(replica, start)) // it has no older answer

@@ -72,7 +72,7 @@ var (
 	removed  = Change{What: KeyRemoved, Serial: 1}
 	cutOff   = Change{What: CutOff, Name: "dp-1", Before: sec(130)}
 	uncut    = Change{What: Uncut, Name: "dp-1", Before: sec(130)}
-	pruned   = Change{What: Pruned, Before: sec(2)}
+	pruned   = Change{What: Pruned, Before: sec(2), Lifetime: sec(90)}
 )
 
 // TestModel gives the model short histories, by hand. Each has the rule that it breaks, or none:
@@ -96,6 +96,8 @@ func TestModel(t *testing.T) {
 		{"a token is not known soon after the store is away", calm().fails(faultDown, 0, 80, 190).answers(0, 85, Unavailable), "not known without a reason"},
 		{"a token is not known when the store was away for too long", calm().fails(faultDown, 0, 80, 190).answers(0, 142, Unavailable), none},
 		{"a token is not known long after that", calm().fails(faultDown, 0, 80, 190).answers(0, 250, Unavailable), "not known without a reason"},
+		{"a token waits for its key", calm().changes(removed, 50, 50, true).answers(0, 85, Unavailable).took(1.25), none},
+		{"a token waits for too long", calm().changes(removed, 50, 50, true).answers(0, 85, Unavailable).took(3.1), "an answer takes too long"},
 		{"a token is not known, since a record is unreadable", calm().fails(faultList, 0, 80, 90).answers(0, 85, Unavailable), none},
 		{"a token is not known long after a record was unreadable", calm().fails(faultList, 0, 80, 90).answers(0, 285, Unavailable), "not known without a reason"},
 		{"a replica that has just started does not know a token, since the store is away", func() *History {
@@ -105,7 +107,11 @@ func TestModel(t *testing.T) {
 		}(), none},
 
 		{"a revoked token is accepted at once", calm().changes(revoked, 99, 100, true).answers(0, 101, Accepted), none},
-		{"a revoked token is accepted later", calm().changes(revoked, 99, 100, true).answers(0, 110, Accepted), "accepted too late"},
+		{"a revoked token is accepted later", calm().changes(revoked, 99, 100, true).answers(0, 101.1, Accepted), "accepted too late"},
+		{"a revoked token is accepted soon after the watch was lost", calm().fails(faultLost, 0, 90, 200).changes(revoked, 99, 100, true).answers(0, 103, Accepted), none},
+		{"a revoked token is accepted long after the watch was lost", calm().fails(faultLost, 0, 90, 200).changes(revoked, 99, 100, true).answers(0, 103.1, Accepted), "accepted too late"},
+		{"a token is revoked again, perhaps without having been restored, and accepted", calm().fails(faultSilent, 0, 40, 60).changes(revoked, 49, 50, false).changes(restored, 79, 80, false).changes(revoked, 99, 100, true).answers(0, 110, Accepted), none},
+		{"a token is revoked again after it was restored for sure, and accepted", calm().fails(faultSilent, 0, 40, 60).changes(revoked, 49, 50, true).changes(restored, 79, 80, true).changes(revoked, 99, 100, true).answers(0, 101.1, Accepted), "accepted too late"},
 		{"a revoked token is refused", calm().changes(revoked, 99, 100, true).answers(0, 110, Invalid), none},
 		{"a revoked token is refused before anyone has answered", calm().changes(revoked, 99, 100, true).answers(0, 99.5, Invalid), none},
 		{"a token is refused that is revoked later", calm().changes(revoked, 99, 100, true).answers(0, 98, Invalid), "a good token is refused"},
@@ -116,7 +122,10 @@ func TestModel(t *testing.T) {
 		{"a revoked token is accepted while the store is away", calm().fails(faultDown, 0, 90, 300).changes(revoked, 99, 100, true).answers(0, 155, Accepted), none},
 		{"a revoked token is accepted past MaxStale", calm().fails(faultDown, 0, 90, 300).changes(revoked, 99, 100, true).answers(0, 165, Accepted), "accepted too late"},
 		{"a revoked token is accepted where the store is not away", calm().fails(faultDown, 1, 90, 300).changes(revoked, 99, 100, true).answers(0, 155, Accepted), "accepted too late"},
-		{"a revoked token is accepted long after the store came back", calm().fails(faultDown, 0, 90, 110).changes(revoked, 99, 100, true).answers(0, 159, Accepted), "accepted too late"},
+		{"a revoked token is accepted soon after the store came back", calm().fails(faultDown, 0, 90, 110).changes(revoked, 99, 100, true).answers(0, 115, Accepted), none},
+		{"a revoked token is accepted long after the store came back", calm().fails(faultDown, 0, 90, 110).changes(revoked, 99, 100, true).answers(0, 115.1, Accepted), "accepted too late"},
+		{"a revoked token is accepted after calls hung, and announcements were lost", calm().fails(faultHang, 0, 90, 110).changes(revoked, 99, 100, true).answers(0, 147, Accepted), none},
+		{"a revoked token is accepted long after calls hung", calm().fails(faultHang, 0, 90, 110).changes(revoked, 99, 100, true).answers(0, 147.1, Accepted), "accepted too late"},
 		{"a revoked token is accepted by an older state", calm().changes(revoked, 99, 100, true).fails(faultLag, 0, 105, 130).answers(0, 129, Accepted), none},
 		{"a revoked token is accepted by an older state that was read meanwhile", func() *History {
 			h := calm().changes(revoked, 99, 100, true).fails(faultLag, 0, 110, 130).answers(0, 109, Accepted)
@@ -139,8 +148,11 @@ func TestModel(t *testing.T) {
 		{"a token that is cut off no more is refused", calm().changes(cutOff, 99, 100, true).changes(uncut, 199, 200, true).answers(0, 260, Invalid), "a good token is refused"},
 		{"an earlier cutoff is removed, and the token accepted", calm().changes(cutOff, 99, 100, true).changes(Change{What: Uncut, Name: "dp-1", Before: sec(9)}, 199, 200, true).answers(0, 260, Accepted), "accepted too late"},
 		{"a token that a cutoff does not name is refused", calm().changes(Change{What: CutOff, Name: "dp-2", Before: sec(130)}, 99, 100, true).answers(0, 110, Invalid), "a good token is refused"},
-		{"a token below the floor is accepted", calm().changes(pruned, 99, 100, true).answers(0, 110, Accepted), "accepted too late"},
-		{"a revoked token that was pruned is accepted", calm().changes(revoked, 50, 51, true).changes(pruned, 99, 100, true).changes(restored, 150, 151, true).answers(0, 260, Accepted), "accepted too late"},
+		{"a token below the floor is accepted", calm().changes(pruned, 999, 1000, true).answers(0, 1010, Accepted), "accepted too late"},
+		{"a token below the floor is refused", calm().changes(pruned, 999, 1000, true).answers(0, 1010, Invalid), none},
+		{"a revoked token that was pruned is accepted", calm().changes(revoked, 50, 51, true).changes(pruned, 999, 1000, true).changes(restored, 1050, 1051, true).answers(0, 1260, Accepted), "accepted too late"},
+		{"a floor is higher than the lifetime says", calm().changes(Change{What: Pruned, Before: sec(11), Lifetime: sec(90)}, 999, 1000, true), "a floor is too high"},
+		{"a floor is as high as another pruning says", calm().changes(Change{What: Pruned, Before: sec(11), Lifetime: sec(90)}, 999, 1000, true).changes(Change{What: Pruned, Before: sec(11), Lifetime: sec(50)}, 999, 1001, false), none},
 
 		{"an expired token is accepted", calm().answers(0, 3632, Accepted), "accepted at another time"},
 		{"an expired token is accepted within the leeway", calm().answers(0, 3630, Accepted), none},
@@ -154,14 +166,19 @@ func TestModel(t *testing.T) {
 		{"replicas agree at last", calm().issues(calm().Tokens[0], 1, func(x *Token) { x.ExpiresAt *= 9 }).fresh().answers(0, 7201, Accepted).answers(1, 7202, Accepted), none},
 		{"replicas do not agree at last", calm().issues(calm().Tokens[0], 1, func(x *Token) { x.ExpiresAt *= 9 }).fresh().changes(revoked, 99, 100, false).answers(0, 7201, Accepted).answers(1, 7202, Invalid), "no agreement at last"},
 
-		{"a session lasts", calm().session(10, 3000, Accepted), none},
-		{"a session ends with its token", calm().session(10, 3631, Accepted), none},
-		{"a session outlives the expiry of its token", calm().session(10, 3640, Accepted), "a session outlives its token"},
-		{"a session outlives it since the clock was set back", calm().sets(Clock{0, sec(20), -sec(600), 0}).session(10, 3640, Accepted), "a session outlives its token"},
-		{"a session outlives it by a clock that was set forward", calm().sets(Clock{0, sec(20), sec(600), 0}).session(10, 3100, Accepted), "a session outlives its token"},
+		{"a session lasts until the end", calm().issues(calm().Tokens[0], 1, func(x *Token) { x.ExpiresAt *= 9 }).fresh().session(10, 7200, Closed), none},
+		{"a session lasts until its validator is closed", calm().restarts(0, 3003).session(10, 3000, Closed), none},
+		{"a session ends as if its validator was closed", calm().restarts(1, 3000).session(10, 3000, Closed), "a session ends as if its validator was closed"},
+		{"a session ends with its token", calm().session(10, 3631, Expired), none},
+		{"a session ends before its token expires", calm().session(10, 3630, Expired), "a good session ends"},
+		{"a session ends earlier since the clock was ahead for a while", calm().sets(Clock{0, sec(20), sec(600), 0}).sets(Clock{0, sec(30), 0, 0}).session(10, 3031, Expired), none},
+		{"a session ends earlier than a clock that was ahead can explain", calm().sets(Clock{0, sec(20), sec(600), 0}).sets(Clock{0, sec(30), 0, 0}).session(10, 3030, Expired), "a good session ends"},
+		{"a session outlives the expiry of its token", calm().session(10, 3640, Expired), "a session outlives its token"},
+		{"a session outlives it since the clock was set back", calm().sets(Clock{0, sec(20), -sec(600), 0}).session(10, 3640, Expired), "a session outlives its token"},
+		{"a session outlives it by a clock that was set forward", calm().sets(Clock{0, sec(20), sec(600), 0}).session(10, 3100, Expired), "a session outlives its token"},
 		{"a session of a revoked token ends", calm().changes(revoked, 99, 100, true).session(10, 101, Invalid), none},
-		{"a session of a revoked token lasts", calm().changes(revoked, 99, 100, true).session(10, 111, Invalid), "a session outlives its token"},
-		{"a session begins after the token was revoked", calm().changes(revoked, 99, 100, true).session(110, 120, Invalid), "a session outlives its token"},
+		{"a session of a revoked token lasts", calm().changes(revoked, 99, 100, true).session(10, 102.5, Invalid), "a session outlives its token"},
+		{"a session begins after the token was revoked", calm().changes(revoked, 99, 100, true).session(110, 111, Invalid), "a session outlives its token"},
 		{"a session of a revoked token lasts while the store is away", calm().fails(faultHang, 0, 90, 400).changes(revoked, 99, 100, true).session(10, 215, Unavailable), none},
 		{"a session of a revoked token lasts past SessionMaxStale", calm().fails(faultHang, 0, 90, 400).changes(revoked, 99, 100, true).session(10, 235, Unavailable), "a session outlives its token"},
 		{"a session of a good token ends", calm().session(10, 200, Invalid), "a good session ends"},
@@ -182,6 +199,10 @@ func TestModel(t *testing.T) {
 		{"an older key signs before the publish delay", calm().delay(20).key(2, 50).issues(calm().Tokens[0], 2, later(1, 60)), none},
 		{"an older key signs since the clock was set back meanwhile", calm().delay(5).sets(Clock{0, sec(60.1), -sec(90), 0}).key(2, 50).issues(calm().Tokens[0], 2,
 			func(x *Token) { later(1, 60)(x); x.End += sec(1) }), none},
+		{"a key signs before the publish delay", calm().delay(20).key(2, 50).issues(calm().Tokens[0], 2, later(2, 60)), "a key signs too early"},
+		{"a key signs before the publish delay, since the older one was removed", calm().delay(20).key(2, 50).changes(removed, 55, 56, true).issues(calm().Tokens[0], 2, later(2, 60)), none},
+		{"a key signs before the publish delay, since the clock is ahead", calm().delay(20).key(2, 50).sets(Clock{0, sec(58), sec(15), 0}).issues(calm().Tokens[0], 2, later(2, 60)), none},
+		{"a key signs after the publish delay", calm().delay(5).key(2, 50).issues(calm().Tokens[0], 2, later(2, 60)), none},
 		{"an older key signs after the publish delay", calm().delay(5).key(2, 50).issues(calm().Tokens[0], 2, later(1, 60)), "an older key signs"},
 		{"a removed key signs", calm().changes(removed, 9, 10, true).issues(calm().Tokens[0], 2, later(1, 60)), "issued what is refused"},
 		{"a token is dated before a cutoff", calm().changes(cutOff, 9, 10, true).issues(calm().Tokens[0], 2, later(1, 60)), "issued what is refused"},
@@ -190,6 +211,10 @@ func TestModel(t *testing.T) {
 		{"a cutoff until now spares an earlier token", calm().changes(Change{What: CutOff, Before: sec(-5)}, 9, 10, true), "a cutoff until now spares a token"},
 		{"a cutoff until now spares the token of a wrong clock", calm().sets(Clock{0, 0, sec(300), 0}).changes(Change{What: CutOff, Before: sec(-5)}, 9, 10, true), none},
 		{"a renewal has the date of the first token", calm().issues(calm().Tokens[0], 2, func(x *Token) { x.Lineage, x.Start, x.End = 1, sec(60), sec(60) }), none},
+		{"a renewal is for another proxy", calm().issues(calm().Tokens[0], 2, func(x *Token) { x.Name = "dp-2" }), "a renewal is more than the first token"},
+		{"a renewal is valid for longer than the token", calm().issues(calm().Tokens[0], 2, func(x *Token) { x.ExpiresAt = sec(3602) }), "a renewal is more than the first token"},
+		{"a renewal is valid for longer, up to the maximum", calm().atMost(7200).issues(calm().Tokens[0], 2, func(x *Token) { x.NotBefore, x.ExpiresAt = sec(-99), sec(3601) }), none},
+		{"a renewal is valid beyond its lineage", calm().issues(calm().Tokens[0], 2, func(x *Token) { x.NotBefore, x.ExpiresAt = sec(-99), sec(3602) }), "a renewal is more than the first token"},
 		{"a renewal has a date of its own", calm().issues(calm().Tokens[0], 2, func(x *Token) { later(1, 60)(x); x.Lineage = 1 }), "renewal is dated anew"},
 	} {
 		broken := c.history.Judge()
@@ -199,6 +224,22 @@ func TestModel(t *testing.T) {
 			assert.Equal(t, c.broken, ruleOf(broken), c.what)
 		}
 	}
+}
+
+// took makes the latest answer take so many seconds.
+func (h *History) took(seconds float64) *History {
+	h.Answers[len(h.Answers)-1].End += sec(seconds)
+	return h
+}
+
+func (h *History) restarts(replica int, at float64) *History {
+	h.Started = append(h.Started, Start{replica, sec(at)})
+	return h
+}
+
+func (h *History) atMost(seconds float64) *History {
+	h.Settings.MaxLifetime = Span(sec(seconds))
+	return h
 }
 
 // fresh leaves the latest token only.

@@ -53,7 +53,7 @@ type Event struct {
 	Of      int    `json:",omitempty"` // the token that is renewed
 	Key     int    `json:",omitempty"` // its serial
 	Name    string `json:",omitempty"` // of the proxy, or "" for the whole mesh
-	For     Span   `json:",omitempty"` // the lifetime; the pause before Bind; by how much a clock jumps
+	For     Span   `json:",omitempty"` // the lifetime, or 0 to renew for as long as before; the pause before Bind; by how much a clock jumps
 	Global  bool   `json:",omitempty"` // in the global scope
 }
 
@@ -211,12 +211,12 @@ func (g *generator) next() {
 		do    func()
 	}{
 		{7, g.issue},
-		{3, func() { g.renew() }},
+		{3, func() { g.add(g.renewing()) }},
 		{12, func() { g.add(Event{Do: doValidate, Token: g.token()}) }},
 		{5, func() { g.add(Event{Do: doValidate}) }},
 		{10, func() { g.add(Event{Do: doBind, Token: g.token(), For: g.between(time.Microsecond, 5*time.Second)}) }},
 		{8, g.revoke},
-		{3, func() { g.add(Event{Do: doRestore, Token: g.token()}) }},
+		{3, g.restore},
 		{1, func() { g.add(Event{Do: doMakeGlobal}) }},
 		{3, func() { g.add(Event{Do: doAddKey}); g.key++; g.later(time.Millisecond, time.Second, g.issuing()) }},
 		{3, g.removeKey},
@@ -262,10 +262,14 @@ func (g *generator) issue() {
 	g.later(300*time.Millisecond, 2*time.Second, Event{Do: doBind, Token: e.Token, For: g.between(time.Microsecond, 3*time.Second)})
 }
 
-func (g *generator) renew() {
-	of := g.token()
+func (g *generator) renewing() Event {
+	e := Event{Do: doRenew, Of: g.token()}
 	g.tokens++
-	g.add(Event{Do: doRenew, Token: g.tokens, Of: of, For: g.lifetime()})
+	e.Token = g.tokens
+	if g.chance(2) {
+		e.For = g.lifetime()
+	}
+	return e
 }
 
 // revoke revokes one token or, at the same time, several.
@@ -278,8 +282,19 @@ func (g *generator) revoke() {
 	}
 }
 
+// restore makes a token good again, and perhaps takes it back once more.
+func (g *generator) restore() {
+	token := g.token()
+	g.add(Event{Do: doRestore, Token: token})
+	if g.chance(2) {
+		g.later(time.Second, 5*time.Second, Event{Do: doBind, Token: token, For: g.between(time.Microsecond, time.Second)})
+		g.later(6*time.Second, 20*time.Second, Event{Do: doRevoke, Token: token})
+	}
+}
+
 func (g *generator) removeKey() {
 	g.add(Event{Do: doRemoveKey, Key: max(1, g.key-g.IntN(3))})
+	g.later(100*time.Millisecond, time.Second, g.renewing())
 	g.later(time.Second, 10*time.Second, Event{Do: doValidate})
 	if g.chance(2) {
 		g.later(time.Second, 3*time.Second, Event{Do: doAddKey})
@@ -292,6 +307,7 @@ func (g *generator) cutOff() {
 	g.add(Event{Do: doCutOff, Name: name, Global: g.chance(3)})
 	g.later(500*time.Millisecond, 10*time.Second, Event{Do: doValidate})
 	g.later(time.Millisecond, 5*time.Second, g.issuing())
+	g.later(100*time.Millisecond, time.Second, g.renewing())
 	if name == "" || g.chance(3) {
 		g.later(2*time.Second, time.Minute, Event{Do: doUncut, Name: name})
 	}
@@ -328,6 +344,7 @@ func (g *generator) fail() {
 	g.laterBy((f.Replica+1)%g.plan.Settings.Replicas, time.Millisecond, end, Event{Do: doRevoke, Token: token})
 	g.later(end/2, end, Event{Do: doValidate, Token: token})
 	g.later(end, end+2*time.Second, Event{Do: doValidate})
+	g.laterBy(f.Replica, end+3*time.Second, end+30*time.Second, Event{Do: doValidate, Token: token})
 	for range 4 { // while the replica finds out that the store is back
 		g.laterBy(f.Replica, end, end+600*time.Millisecond, Event{Do: doValidate, Token: token})
 	}

@@ -140,9 +140,12 @@ func (c *client) call(ctx context.Context, op string, at place, writes bool, do 
 		began := c.now()
 		defer func() { c.note("%d has called %s of %q since %s: %v", c.replica, op, at, began, err) }()
 	}
-	there := c.delay(30*time.Millisecond, op, at)
+	there, slow := c.delay(30*time.Millisecond, op, at), time.Duration(0)
 	if c.fault(faultSlow) != nil {
-		there = 400*time.Millisecond + 80*there
+		slow = 400*time.Millisecond + 80*there
+		if c.draw(2, op, at, "slow") == 0 { // on the way there, and not back
+			there, slow = slow, 0
+		}
 	}
 	if err := wait(ctx, there); err != nil {
 		return failed(err)
@@ -167,7 +170,7 @@ func (c *client) call(ctx context.Context, op string, at place, writes bool, do 
 	c.mu.Lock()
 	err = do()
 	c.mu.Unlock()
-	if gone := wait(ctx, c.delay(200*time.Millisecond, op, at, "back")); gone != nil {
+	if gone := wait(ctx, slow+c.delay(200*time.Millisecond, op, at, "back")); gone != nil {
 		return failed(gone)
 	}
 	return err

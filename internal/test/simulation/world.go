@@ -139,7 +139,7 @@ func must(err error) {
 
 func (w *world) newReplica(ctx context.Context, number int) *replica {
 	r := &replica{number: number, client: &client{store: w.store, replica: number}}
-	options := []dataplane.IssuerOption{dataplane.WithLogger(quiet), dataplane.WithClock(r.now), dataplane.WithMaxLineage(10 * time.Hour),
+	options := []dataplane.IssuerOption{dataplane.WithLogger(quiet), dataplane.WithClock(r.now), dataplane.WithMaxLineage(lineage),
 		dataplane.WithLongTokensRenewed(), dataplane.WithPublishDelay(time.Duration(w.plan.Settings.PublishDelay))}
 	if limit := time.Duration(w.plan.Settings.MaxLifetime); limit > 0 {
 		options = append(options, dataplane.WithMaxLifetime(limit))
@@ -251,7 +251,7 @@ func (w *world) do(ctx context.Context, e Event) {
 	case doUncut:
 		w.uncut(within, r, e)
 	case doPrune:
-		w.change(r, Change{What: Pruned, Before: w.store.now() - time.Duration(e.For)}, func(c *Change) error {
+		w.change(r, Change{What: Pruned, Before: w.store.now() - time.Duration(e.For), Lifetime: time.Duration(e.For)}, func(c *Change) error {
 			p, err := dataplane.PruneRevocations(within, r.client, mesh, time.Duration(e.For), false)
 			if err == nil {
 				c.Before = p.Floor.Sub(w.store.began)
@@ -352,7 +352,11 @@ func (w *world) renew(ctx context.Context, r *replica, e Event, of token.Issued)
 	}
 	rest(e)
 	start := w.store.now()
-	issued, err := r.issuer.Renew(ctx, verified, w.lifetime(e))
+	lifetime := time.Duration(0)
+	if e.For > 0 {
+		lifetime = w.lifetime(e)
+	}
+	issued, err := r.issuer.Renew(ctx, verified, lifetime)
 	w.issued(r, e, lineage, start, issued, err)
 }
 
@@ -382,7 +386,7 @@ func (w *world) validate(ctx context.Context, r *replica, number int) (dataplane
 	}
 	a := Answer{Replica: r.number, Token: number, Start: w.store.now()}
 	verified, err := v.Validate(ctx, mesh, issued.Token)
-	if errors.Is(err, token.ErrClosed) || ctx.Err() != nil {
+	if errors.Is(err, token.ErrClosed) || ctx.Err() != nil && w.store.now()-a.Start < patience/2 {
 		return verified, false
 	}
 	w.mu.Lock()
@@ -408,9 +412,11 @@ func (w *world) bind(r *replica, number int, verified dataplane.Verified) {
 		s.End = w.store.now()
 		cause := context.Cause(ctx)
 		s.Reason = cause.Error()
-		s.Cause = classOf(cause)
-		if errors.Is(cause, token.ErrClosed) || errors.Is(cause, token.ErrExpired) {
-			s.Cause = Accepted
+		switch s.Cause = classOf(cause); {
+		case errors.Is(cause, token.ErrClosed):
+			s.Cause = Closed
+		case errors.Is(cause, token.ErrExpired):
+			s.Cause = Expired
 		}
 		w.h.Sessions = append(w.h.Sessions, s)
 		w.note("%d ends the session of %d since %s: %s %s", s.Replica, s.Token, s.Start, s.Cause, token.ReasonOf(cause))
