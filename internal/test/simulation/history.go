@@ -141,11 +141,11 @@ func (h *History) ahead(replica int, at time.Duration) (ahead time.Duration) {
 	return ahead
 }
 
-// changesOfClock returns the moments between two others at which a clock was set, and those
-// just before.
+// changesOfClock returns the moments from one to another at which a clock was set, and those
+// just before: what happens at the same moment may be before or after.
 func (h *History) changesOfClock(replica int, from, to time.Duration) (moments []time.Duration) {
 	for _, c := range h.Clocks {
-		if c.Replica == replica && from < c.At && c.At < to {
+		if c.Replica == replica && from <= c.At && c.At <= to {
 			moments = append(moments, c.At-1, c.At)
 		}
 	}

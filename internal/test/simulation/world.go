@@ -463,20 +463,23 @@ func (w *world) cutOff(ctx context.Context, r *replica, e Event, c *Change) erro
 	return err
 }
 
-// uncut removes the cutoffs for a name that are in force.
+// uncut removes the cutoffs for a name that are in force, in both places. It is one change:
+// all of them are gone, or some may be.
 func (w *world) uncut(ctx context.Context, r *replica, e Event) {
 	cutoffs, err := dataplane.Cutoffs(ctx, r.client, mesh)
-	if err != nil {
+	cutoffs = slices.DeleteFunc(cutoffs, func(c dataplane.Cutoff) bool { return c.Name != e.Name })
+	if err != nil || len(cutoffs) == 0 {
 		return
 	}
-	for _, c := range cutoffs {
-		if c.Name != e.Name {
-			continue
+	last := slices.MaxFunc(cutoffs, func(a, b dataplane.Cutoff) int { return a.Before.Compare(b.Before) })
+	w.change(r, Change{What: Uncut, Name: e.Name, Before: last.Before.Sub(w.store.began)}, func(*Change) error {
+		for _, c := range cutoffs {
+			if err := dataplane.RemoveCutoff(ctx, r.client, mesh, c); err != nil {
+				return fmt.Errorf("some may be left: %v", err) // whatever its class
+			}
 		}
-		w.change(r, Change{What: Uncut, Name: c.Name, Before: c.Before.Sub(w.store.began)}, func(*Change) error {
-			return dataplane.RemoveCutoff(ctx, r.client, mesh, c)
-		})
-	}
+		return nil
+	})
 }
 
 // setClock lets a clock jump, or be right again, or drift from now on.
