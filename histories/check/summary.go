@@ -86,11 +86,12 @@ func percentile(sorted []time.Duration, percent int) string {
 
 // Enough returns an error if a history is so poor that it shows nothing: a check of what
 // never happened finds no fault, and neither does one of what faults and stalls excuse
-// throughout. long is how long it was to be.
+// throughout. The faults of a minute may leave no time in which nothing is excused, those of
+// five minutes must. long is how long it was to be.
 func Enough(history []Event, bounds Bounds, long time.Duration) error {
 	times := count(history)
 	poor := errors.Join(Worked(history, long), least(times, Sweep, 10), least(times, HasIDs, 1))
-	if calm, want := len(Summarize(history, bounds).Calm), perMinute(5, long); calm < want {
+	if calm, want := len(Summarize(history, bounds).Calm), 25*int(long/(5*time.Minute)); calm < want {
 		poor = errors.Join(poor, fmt.Errorf("%d sessions that a cause has ended outside of faults, want %d", calm, want))
 	}
 	return poor
