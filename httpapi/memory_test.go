@@ -116,7 +116,9 @@ func TestHandlerReadsSmallBodiesWhileThereIsNoMemoryForLargeOnes(t *testing.T) {
 	large := `{"ids":["` + strings.Repeat("a", 900<<10) + `"]}`
 	require.Eventually(t, func() bool {
 		answer, err := http.Post(server.URL+"/revocations/zone", "application/json", strings.NewReader(large))
-		require.NoError(t, err)
+		if err != nil { // the server has closed the connection, and its answer was lost
+			return false
+		}
 		answer.Body.Close()
 		return answer.StatusCode == http.StatusServiceUnavailable
 	}, time.Minute, 10*time.Millisecond)

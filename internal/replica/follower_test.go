@@ -502,6 +502,31 @@ func TestARecordIsUnreadableSinceTheReadBeganThatKnewItLast(t *testing.T) {
 	})
 }
 
+func TestARecordIsUnreadableSinceTheFirstReadThatSucceededBegan(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer answerFunc
+		scope  keystore.Scope // of that read
+	}{
+		"of everything": {nil, keystore.AllScopes},
+		"of its mesh":   {fails(keystore.AllScopes), "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newScript(holding("a", "dataplane-token-signing-key-a-1", "damaged"))
+				store.answers(allFail)
+				f := follows(t, dataplanes, store, time.Hour)
+				f.pass(10 * time.Second)
+				f.mark()
+				store.answers(c.answer)
+				f.announce(c.scope)
+				f.pass(time.Second)
+				began := f.marked.Add(f.timesOf(c.scope)[0])
+				assert.Equal(t, began, f.State().scopes.get("a").unreadable["1"])
+			})
+		})
+	}
+}
+
 func TestStalenessCountsFromTheBeginningOfTheLatestReadOfEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newScript(meshesOf("a")...)
