@@ -205,7 +205,8 @@ func explain(ctx context.Context, err, reason error) error {
 		return err
 	}
 	why := status.Convert(reason).Message()
-	if why == context.DeadlineExceeded.Error() { // without an error of the connection
+	// Without an error of the connection. The member may see the deadline first, and end the stream.
+	if why == context.DeadlineExceeded.Error() || strings.HasPrefix(why, "stream terminated by RST_STREAM") {
 		why = "a member has the request and does not answer; without a majority of the members none does"
 	}
 	return fmt.Errorf("%w: %s", err, why)

@@ -13,6 +13,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/meshpass/meshpass/keystore"
 	"github.com/meshpass/meshpass/keystore/etcd"
@@ -63,6 +65,27 @@ func TestStoreReturnsTheErrorOfADeadlineThatEtcdSeesFirst(t *testing.T) {
 		_, err := store.Create(ctx, keystore.Record{Scope: "default", Name: "key-1"})
 		cancel()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+}
+
+// The client tells of its own timer, or of a member that has ended the stream just before.
+func TestStoreSaysThatNoMemberAnswersWhoeverSeesTheDeadlineFirst(t *testing.T) {
+	for _, answer := range []error{
+		status.Error(codes.DeadlineExceeded, context.DeadlineExceeded.Error()),
+		status.Error(codes.Canceled, "stream terminated by RST_STREAM with error code: CANCEL"),
+	} {
+		config := startCluster(t, 1).config()
+		config.DialOptions = append(config.DialOptions, grpc.WithChainUnaryInterceptor(
+			func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+				<-ctx.Done()
+				return answer
+			}))
+		store := open(t, config)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		_, err := store.List(ctx, "default", "")
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "without a majority of the members none does")
 	}
 }
 
