@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -102,7 +103,7 @@ func TestClientSaysWhyATokenIsNotRenewed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err = client.RenewDataplane(ctx, first.Token, time.Hour)
 		return !isTooEarly(err)
-	}, 10*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	require.ErrorIs(t, err, httpapi.ErrUnauthenticated)
 	require.ErrorIs(t, err, token.ErrInvalid)
 	assert.NotContains(t, err.Error(), first.Token)
@@ -257,25 +258,27 @@ func TestOnlyTheServersOwnWordMeansThatATokenWasRenewedJustNow(t *testing.T) {
 
 // An attempt that has failed says nothing about the token.
 func TestAfterAFailureTheServerDoesNotSayThatTheTokenWasRenewed(t *testing.T) {
-	w := renewingWorld(t)
-	client := w.client(t, "alice")
-	ctx := t.Context()
-	first, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "default"}, time.Hour)
-	require.NoError(t, err)
-	w.store.set(errors.New("away"), false)
-	var failed *httpapi.Error
-	_, err = client.RenewDataplane(ctx, first.Token, 0)
-	require.ErrorAs(t, err, &failed)
-	assert.Equal(t, http.StatusServiceUnavailable, failed.Status)
-	_, err = client.RenewDataplane(ctx, first.Token, 0)
-	require.ErrorAs(t, err, &failed)
-	assert.Equal(t, http.StatusTooManyRequests, failed.Status)
-	assert.False(t, failed.TooEarly())
-	w.store.set(nil, false)
-	time.Sleep(failed.RetryAfter())
-	_, err = client.RenewDataplane(ctx, first.Token, 0)
-	require.NoError(t, err)
-	_, err = client.RenewDataplane(ctx, first.Token, 0)
-	require.ErrorAs(t, err, &failed)
-	assert.True(t, failed.TooEarly())
+	synctest.Test(t, func(t *testing.T) {
+		w := renewingWorld(t)
+		client := w.inMemory(t, "alice")
+		ctx := t.Context()
+		first, err := client.IssueDataplane(ctx, token.Dataplane{Mesh: "default"}, time.Hour)
+		require.NoError(t, err)
+		w.store.set(errors.New("away"), false)
+		var failed *httpapi.Error
+		_, err = client.RenewDataplane(ctx, first.Token, 0)
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, http.StatusServiceUnavailable, failed.Status)
+		_, err = client.RenewDataplane(ctx, first.Token, 0)
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, http.StatusTooManyRequests, failed.Status)
+		assert.False(t, failed.TooEarly())
+		w.store.set(nil, false)
+		time.Sleep(failed.RetryAfter())
+		_, err = client.RenewDataplane(ctx, first.Token, 0)
+		require.NoError(t, err)
+		_, err = client.RenewDataplane(ctx, first.Token, 0)
+		require.ErrorAs(t, err, &failed)
+		assert.True(t, failed.TooEarly())
+	})
 }

@@ -16,18 +16,22 @@ import (
 
 func TestServerEndsConnectionsOfSlowClientsAndRefusesLargeHeaders(t *testing.T) {
 	w := newWorld(t)
-	server := httpapi.NewServer(w.handler)
-	server.ReadHeaderTimeout, server.ReadTimeout = server.ReadHeaderTimeout/25, server.ReadTimeout/25 // the test has no 30 s
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	go func() { _ = server.Serve(listener) }()
-	defer server.Close()
+	serve := func(server *http.Server) (address string) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() { _ = server.Serve(listener) }()
+		t.Cleanup(func() { server.Close() })
+		return listener.Addr().String()
+	}
+	hasty := httpapi.NewServer(w.handler)
+	hasty.ReadHeaderTimeout, hasty.ReadTimeout = hasty.ReadHeaderTimeout/25, hasty.ReadTimeout/25 // the test has no 30 s
+	address := serve(hasty)
 
 	for name, sent := range map[string]string{
 		"half of the headers": "POST /revocations/zone HTTP/1.1\r\nHost: x\r\nAs: al",
 		"half of the body":    "POST /revocations/zone HTTP/1.1\r\nHost: x\r\nAs: alice\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
 	} {
-		conn, err := net.Dial("tcp", listener.Addr().String())
+		conn, err := net.Dial("tcp", address)
 		require.NoError(t, err)
 		defer conn.Close()
 		_, err = io.WriteString(conn, sent)
@@ -37,7 +41,7 @@ func TestServerEndsConnectionsOfSlowClientsAndRefusesLargeHeaders(t *testing.T) 
 		assert.NoError(t, err, "%s: the server keeps the connection", name)
 	}
 
-	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+listener.Addr().String()+"/revocations/zone", nil)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+serve(httpapi.NewServer(w.handler))+"/revocations/zone", nil)
 	require.NoError(t, err)
 	r.Header.Set("Padding", strings.Repeat("x", 64<<10))
 	answer, err := http.DefaultClient.Do(r)
