@@ -94,7 +94,8 @@ func TestEachQueryOfTheDashboardHasAnAnswerFromARunningExample(t *testing.T) {
 }
 
 // runExample is a control plane with some load. Meanwhile peers present bad tokens, a token
-// is stolen, others are revoked, a key is rotated, and the store is away for a while.
+// is stolen, others are revoked, a key is rotated, and the store is away for a while. It takes
+// longer if the machine is busy: nothing is left out.
 func runExample(t *testing.T, collector *prommetrics.Collector, length time.Duration) {
 	t.Helper()
 	ctx := audit.WithLogger(t.Context(), slog.New(slog.DiscardHandler))
@@ -127,13 +128,22 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 	}
 
 	stolen := issue("payments")
-	renew := func(raw string) token.Issued {
+	accepted := func(raw string) dataplane.Verified {
 		verified, err := validator.Validate(ctx, "payments", raw)
+		for errors.Is(err, token.ErrUnavailable) { // a busy machine has not read the store in time
+			verified, err = validator.Validate(ctx, "payments", raw)
+		}
 		require.NoError(t, err)
-		renewed, err := issuer.Renew(ctx, verified, time.Hour)
+		return verified
+	}
+	renew := func(raw string) token.Issued {
+		renewed, err := issuer.Renew(ctx, accepted(raw), time.Hour)
 		require.NoError(t, err)
 		return renewed
 	}
+
+	key, err := signing.Generate(signing.DefaultBits)
+	require.NoError(t, err)
 
 	proxies := map[string][]token.Issued{}
 	step := 0
@@ -148,8 +158,8 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 	}
 	events := []func(float64){
 		once(0.3, func() error {
-			_, err := validator.Validate(ctx, "payments", renew(stolen.Token).Token)
-			return err
+			accepted(renew(stolen.Token).Token)
+			return nil
 		}),
 		once(0.4, func() error { renew(stolen.Token); return nil }), // by the thief
 		once(0.45, func() error {
@@ -157,9 +167,7 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 			return dataplane.Revoke(ctx, store.Memory, "default", of[0].ID, of[1].ID, of[2].ID, of[3].ID)
 		}),
 		once(0.5, func() error {
-			key, err := signing.Generate(signing.DefaultBits)
-			require.NoError(t, err)
-			_, err = dataplane.AddKey(ctx, store.Memory, "default", key)
+			_, err := dataplane.AddKey(ctx, store.Memory, "default", key)
 			return err
 		}),
 		once(0.6, func() error {
@@ -167,10 +175,11 @@ func runExample(t *testing.T, collector *prommetrics.Collector, length time.Dura
 			return err
 		}),
 	}
-	began, ticks := time.Now(), time.NewTicker(10*time.Millisecond)
+	const tick = 10 * time.Millisecond
+	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for {
-		now := time.Since(began).Seconds() / length.Seconds()
+		now := float64(step) / float64(length/tick)
 		if now >= 1 {
 			return
 		}
