@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,7 @@ import (
 	"github.com/meshpass/meshpass/internal/test/forge"
 	"github.com/meshpass/meshpass/jwks"
 	"github.com/meshpass/meshpass/keystore"
+	"github.com/meshpass/meshpass/observe"
 	"github.com/meshpass/meshpass/signing"
 	"github.com/meshpass/meshpass/token"
 	"github.com/meshpass/meshpass/zone"
@@ -101,6 +103,9 @@ func TestKeySourcesVerifyTheTokensThatSayWhatTheyDemand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			validator := newProxies(t, read(t, set(keySources, list{source}))).Validator
+			require.Eventually(t, func() bool {
+				return !slices.ContainsFunc(validator.Report().Sources, func(s observe.Source) bool { return !s.Loaded })
+			}, time.Minute, time.Millisecond)
 			for payload, want := range map[string]error{
 				`"iss":"https://idp.example.com","aud":"mesh","name":"a user"`: nil,
 				`"iss":"https://idp.example.com","aud":"shop"`:                 token.ErrAudience,

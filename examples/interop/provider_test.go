@@ -112,6 +112,11 @@ func TestTokensOfAProviderAreValidatedWithTheKeysAtItsURL(t *testing.T) {
 				zones, err := zone.NewOfflineValidator(zone.WithSource(source), zone.WithLogger(quiet))
 				require.NoError(t, err)
 				defer zones.Close()
+				require.Eventually(t, func() bool {
+					_, byDataplanes := dataplanes.Staleness()
+					_, byZones := zones.Staleness()
+					return byDataplanes && byZones
+				}, time.Minute, time.Millisecond, "the keys are read")
 				for i, name := range names {
 					if kind == "zone" {
 						_, err = zones.Validate(t.Context(), "west", zone.ScopeCP, signed[i])
