@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +71,9 @@ func TestHandlerTakesLittleMemoryForBodiesOfClientsWithoutRights(t *testing.T) {
 						all.Go(func() {
 							// Without a user: the authoriser refuses.
 							answer, err := http.Post(server.URL+"/revocations/zone", "application/json", strings.NewReader(body))
-							if !assert.NoError(t, err) {
+							if err != nil {
+								// The server has closed the connection, and the answer was lost with it.
+								assert.NotErrorIs(t, err, context.DeadlineExceeded)
 								return
 							}
 							_, _ = io.Copy(io.Discard, answer.Body)
