@@ -20,7 +20,7 @@ import (
 var (
 	seeds = flag.Int("seeds", 0, "simulate so many plans")
 	from  = flag.Uint64("from", 1, "the seed of the first of them")
-	show  = flag.Bool("trace", false, "print what happens")
+	show  = flag.Bool("show", false, "print what happens")
 	keep  = flag.String("keep", "", "a folder for the plan of the first seed that fails")
 )
 
