@@ -128,17 +128,27 @@ func TestNewPrivateKeyRefusesWhatIsNoUsableRSAKey(t *testing.T) {
 	}
 }
 
-func TestPrivateKeyMayHaveNumbersOfUnusualLengths(t *testing.T) {
-	longExponent := numbersOf(firstRSA())
+// withLongExponent returns a key whose private exponent is as long as its modulus, and less. Not every
+// modulus has one.
+func withLongExponent(t *testing.T) pkcs1Numbers {
 	one := big.NewInt(1)
-	p1, q1 := new(big.Int).Sub(longExponent.P, one), new(big.Int).Sub(longExponent.Q, one)
-	period := new(big.Int).Mul(p1, q1)
-	period.Div(period, new(big.Int).GCD(nil, nil, p1, q1)) // exponents that differ by this do the same
-	for longExponent.D.BitLen() < 2048 {
-		longExponent.D = new(big.Int).Add(longExponent.D, period)
+	for key := firstRSA(); ; key = ofPrimes(t, 1024, 1024) {
+		numbers := numbersOf(key)
+		p1, q1 := new(big.Int).Sub(numbers.P, one), new(big.Int).Sub(numbers.Q, one)
+		period := new(big.Int).Mul(p1, q1)
+		period.Div(period, new(big.Int).GCD(nil, nil, p1, q1)) // exponents that differ by this do the same
+		for numbers.D.BitLen() < 2048 {
+			numbers.D = new(big.Int).Add(numbers.D, period)
+		}
+		if numbers.D.Cmp(numbers.N) < 0 {
+			return numbers
+		}
 	}
+}
+
+func TestPrivateKeyMayHaveNumbersOfUnusualLengths(t *testing.T) {
 	for name, numbers := range map[string]pkcs1Numbers{
-		"a private exponent as long as the modulus":    longExponent,
+		"a private exponent as long as the modulus":    withLongExponent(t),
 		"primes that differ in length":                 numbersOf(ofPrimes(t, 1100, 948)),
 		"primes that together are longer than modulus": numbersOf(ofPrimes(t, 1025, 1024)),
 	} {

@@ -351,6 +351,7 @@ func TestValidatorGivesHostileTokensTheAnswersThatItMust(t *testing.T) {
 		require.False(t, names[c.name], "there are two cases named %q", c.name)
 		names[c.name] = true
 	}
+	require.Greater(t, len(cases), 100)
 	t.Logf("%d cases", len(cases))
 
 	good := hostileWithPayload(hostilePayload)

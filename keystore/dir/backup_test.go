@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,12 +71,10 @@ func TestDirRestoreBringsBackTheRecordsOfABackupAndNoOthers(t *testing.T) {
 	assert.Equal(t, before, listAll(t, elsewhere))
 }
 
-func TestDirBackupIsAnArchiveWithTheNamesOfTheFiles(t *testing.T) {
-	path := t.TempDir()
-	store := openDir(t, path)
-	create(t, store, "Default", "key-1", "content")
-	create(t, store, keystore.Global, "key-2", "global")
-	reader := tar.NewReader(bytes.NewReader(backup(t, store)))
+// contentsOf returns the contents of the files in a backup, without the last entry.
+func contentsOf(t *testing.T, archive []byte) map[string]string {
+	t.Helper()
+	reader := tar.NewReader(bytes.NewReader(archive))
 	found := map[string]string{}
 	for {
 		entry, err := reader.Next()
@@ -82,14 +82,61 @@ func TestDirBackupIsAnArchiveWithTheNamesOfTheFiles(t *testing.T) {
 			break
 		}
 		require.NoError(t, err)
-		assert.EqualValues(t, 0o600, entry.Mode)
+		require.EqualValues(t, 0o600, entry.Mode)
 		content, err := io.ReadAll(reader)
 		require.NoError(t, err)
 		found[entry.Name] = string(content)
 	}
-	assert.Contains(t, found, ".meshpass-backup")
+	require.Contains(t, found, ".meshpass-backup")
 	delete(found, ".meshpass-backup")
+	return found
+}
+
+func TestDirBackupIsAnArchiveWithTheNamesOfTheFiles(t *testing.T) {
+	path := t.TempDir()
+	store := openDir(t, path)
+	create(t, store, "Default", "key-1", "content")
+	create(t, store, keystore.Global, "key-2", "global")
+	found := contentsOf(t, backup(t, store))
 	assert.Equal(t, map[string]string{"meshes/%44efault/key-1": "content", "global/key-2": "global"}, found)
+}
+
+// A writer counts up in a record that is listed early, and then in one that is listed late.
+func TestDirBackupIsOneMomentWhileOthersWrite(t *testing.T) {
+	path := t.TempDir()
+	store, other := openDir(t, path), openDir(t, path)
+	early, late := create(t, store, "a", "count", "0"), create(t, store, "z", "count", "0")
+	folder := filepath.Join(path, "meshes", "m")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	for i := range 200 {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, "key-"+strconv.Itoa(i)), []byte("content"), 0o600))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i := 1; ctx.Err() == nil; i++ {
+			for _, r := range []*keystore.Record{&early, &late} {
+				r.Data = []byte(strconv.Itoa(i))
+				next, err := other.Update(t.Context(), *r)
+				assert.NoError(t, err)
+				*r = next
+			}
+		}
+	})
+	defer writing.Wait()
+	defer stop()
+	counts := map[int]bool{}
+	for range 100 {
+		found := contentsOf(t, backup(t, store))
+		require.Len(t, found, 202)
+		ofEarly, err := strconv.Atoi(found["meshes/a/count"])
+		require.NoError(t, err)
+		ofLate, err := strconv.Atoi(found["meshes/z/count"])
+		require.NoError(t, err)
+		require.Contains(t, []int{0, 1}, ofEarly-ofLate)
+		counts[ofEarly] = true
+	}
+	assert.Greater(t, len(counts), 1, "the writer wrote meanwhile")
 }
 
 func TestDirRestoreChangesNothingIfTheBackupIsDamaged(t *testing.T) {
