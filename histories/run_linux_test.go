@@ -303,7 +303,8 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 	}
 	ctx, stop := context.WithCancel(tb.Context())
 	defer stop()
-	go r.watchStalls(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { r.watchStalls(ctx) })
 
 	end := time.Now().Add(long)
 	r.sleep(long / 12)
@@ -347,8 +348,8 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 	for _, w := range r.workers {
 		w.close()
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	stop()
+	watching.Wait()
 	r.events = check.Merge(r.events)
 	return r
 }

@@ -369,7 +369,8 @@ func (x *index) mayEnd(t *life, s Event) bool {
 		}
 		return t.issue.Start <= x.void(s.End)
 	case WhyUnavailable:
-		return x.stale(s.Process, s.End, x.begun[s.Process].SessionMaxStale)
+		limit := x.begun[s.Process].SessionMaxStale
+		return limit < 2*x.bounds.Grace || x.stale(s.Process, s.End, limit) // as in answers
 	case WhyClosed:
 		closing, ok := x.closing[s.Process]
 		return ok && closing <= s.End

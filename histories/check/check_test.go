@@ -217,6 +217,11 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		{"a session ends since nothing is known, after a fault that was too short", 4, token(session(2, 8, Ended, WhyUnavailable), faultOf("*", 6.5, 7.5))},
 		{"a session ends since nothing is known, after a fault of another replica", 4, token(session(2, 8, Ended, WhyUnavailable), faultOf("validator-2", 2.5, 14.5))},
 		{"a session ends since nothing is known, without a fault", 4, token(session(2, 8, Ended, WhyUnavailable))},
+		{"a session whose limit is no longer than a busy machine takes ends since nothing is known", 0, func() []Event {
+			h := token(session(2, 8, Ended, WhyUnavailable))
+			h[0].SessionMaxStale = time.Second - 1
+			return h
+		}()},
 		{"a session of a good token ends", 4, token(session(2, 8, Ended, WhyRevoked))},
 		{"a session ends before the revocation begins", 4, token(session(2, 2.5, Ended, WhyRevoked), change(Revoke, 3, 3.5, OK))},
 		{"a session ends for a key that stands", 4, token(session(2, 4, Ended, WhyKey), change(Revoke, 3, 3.5, OK))},
