@@ -66,6 +66,7 @@ type run struct {
 
 	mu     sync.Mutex
 	events []check.Event
+	over   bool // nothing is recorded any more: the events are judged
 	tokens []*given
 	file   *json.Encoder
 	lastOp int64
@@ -74,6 +75,9 @@ type run struct {
 func (r *run) record(e check.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
 	r.events = append(r.events, e)
 	_ = r.file.Encode(e)
 }
@@ -303,8 +307,7 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 	}
 	ctx, stop := context.WithCancel(tb.Context())
 	defer stop()
-	var watching sync.WaitGroup
-	watching.Go(func() { r.watchStalls(ctx) })
+	go r.watchStalls(ctx)
 
 	end := time.Now().Add(long)
 	r.sleep(long / 12)
@@ -348,9 +351,9 @@ func play(tb testing.TB, d *deployment, long time.Duration, seed uint64, file io
 	for _, w := range r.workers {
 		w.close()
 	}
-	stop()
-	watching.Wait()
-	r.events = check.Merge(r.events)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over, r.events = true, check.Merge(r.events)
 	return r
 }
 

@@ -41,7 +41,7 @@ func Example() {
 			fmt.Println(m.Name, data.DataPoints[0].Count)
 		}
 	}
-	// Output:
+	// Unordered output:
 	// meshpass.validation.duration 1
 	// meshpass.issuance.duration 1
 }
